@@ -1,0 +1,150 @@
+//! Audit events: what happened, to whom, with what came back. No secret ever enters these types.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fate::Fates;
+use crate::{Class, Identity};
+
+/// The process behind an event, as read at event time. What could not be read is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id in the initial namespace.
+    pub pid: u32,
+    /// Effective user id in the initial namespace.
+    pub uid: Option<u32>,
+    /// Task name (at most 15 bytes).
+    pub comm: Option<String>,
+    /// Target of `/proc/<pid>/exe`.
+    pub exe: Option<String>,
+    /// Command line, redacted and cut.
+    pub cmdline: Option<String>,
+    /// Why `exe` or `cmdline` is absent: `exited`, `denied`, `kernel_thread`.
+    pub missing: Option<String>,
+}
+
+/// One request to a metadata or credential endpoint. The strings are the vocabulary of
+/// `plimsoll imds decode` (`docs/events.md`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImdsAccess {
+    /// Whose socket sent it.
+    pub identity: Identity,
+    /// Who opened the socket; `None` for a connection older than the agent.
+    pub process: Option<Process>,
+    /// The cgroup of the task that connected, where it is not the socket's.
+    pub task_identity: Option<Identity>,
+    /// The decoded request and its answer, as [`plimsoll_imds`](https://docs.rs) prints it: a map
+    /// with `endpoint`, `method`, `path`, `imds_version`, `class`, `status`, `outcome`, `flags`, ….
+    pub request: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The kernel killed a process for want of memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OomKill {
+    /// Victim's cgroup; where the victim was gone already, the allocating task's.
+    pub identity: Identity,
+    /// The identity is the allocating task's, not known to be the victim's.
+    pub identity_is_trigger: bool,
+    /// Victim's process id.
+    pub victim_pid: u32,
+    /// Victim's task name.
+    pub victim_comm: Option<String>,
+    /// Victim's anonymous resident memory, bytes.
+    pub anon_rss_bytes: Option<u64>,
+    /// Victim's file-backed resident memory, bytes.
+    pub file_rss_bytes: Option<u64>,
+    /// Victim's shared resident memory, bytes.
+    pub shmem_rss_bytes: Option<u64>,
+}
+
+/// A container came or went; the totals make a container that lived 200 ms visible.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContainerEnd {
+    /// Which.
+    pub identity: Identity,
+    /// When its cgroup was made, Unix nanoseconds; `None` if before the agent's start.
+    pub started_unix_ns: Option<u64>,
+    /// CPU time over its whole observed life, nanoseconds.
+    pub cpu_used_ns: Option<u64>,
+    /// Highest memory seen, bytes.
+    pub memory_peak_bytes: Option<u64>,
+}
+
+/// Records of a class were lost, shed or expired at a stage: the gap is itself a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// `kernel_ring`, `agent`, `spool`, `journal`.
+    pub stage: String,
+    /// Which class of record.
+    pub lost_class: Class,
+    /// `lost`, `undecodable`, `shed`, `expired`.
+    pub fate: String,
+    /// How many since the last such record.
+    pub count: u64,
+    /// First sequence number concerned, where records already had one.
+    pub first_seq: Option<u64>,
+    /// Last sequence number concerned.
+    pub last_seq: Option<u64>,
+}
+
+/// Cumulative counts of one stage, sent with each heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageFates {
+    /// `security_ring`, `process_ring`, `agent`.
+    pub stage: String,
+    /// Class of record, or kernel record kind by name.
+    pub class: String,
+    /// The counts since the agent's start.
+    pub fates: Fates,
+}
+
+/// The agent lives: its counts and its capabilities.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Agent's start, Unix nanoseconds: counts restart with it.
+    pub agent_started_unix_ns: u64,
+    /// Kernel boot id.
+    pub boot_id: String,
+    /// Agent's version.
+    pub version: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Counts of each stage.
+    pub stages: Vec<StageFates>,
+    /// Capabilities that are switched off, `name: reason`.
+    pub degraded: Vec<String>,
+    /// Containers sampled now.
+    pub containers: u64,
+    /// Agent's own CPU time, nanoseconds.
+    pub agent_cpu_ns: Option<u64>,
+    /// Agent's own resident memory, bytes.
+    pub agent_rss_bytes: Option<u64>,
+}
+
+/// Everything that the security stream carries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum AuditEvent {
+    /// A metadata request.
+    Imds(ImdsAccess),
+    /// An OOM kill.
+    OomKill(OomKill),
+    /// A container ended.
+    ContainerEnd(ContainerEnd),
+    /// Something was lost.
+    Loss(Loss),
+    /// The agent lives.
+    Heartbeat(Heartbeat),
+}
+
+impl AuditEvent {
+    /// OTLP event name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Imds(_) => "plimsoll.imds.request",
+            Self::OomKill(_) => "plimsoll.oom_kill",
+            Self::ContainerEnd(_) => "plimsoll.container.end",
+            Self::Loss(_) => "plimsoll.loss",
+            Self::Heartbeat(_) => "plimsoll.heartbeat",
+        }
+    }
+}
