@@ -27,7 +27,16 @@ pub struct Sketch {
 
 impl Default for Sketch {
     fn default() -> Self {
-        Self { scale: MAX_SCALE, zero_count: 0, offset: 0, counts: Vec::new(), count: 0, sum: 0, min: u64::MAX, max: 0 }
+        Self {
+            scale: MAX_SCALE,
+            zero_count: 0,
+            offset: 0,
+            counts: Vec::new(),
+            count: 0,
+            sum: 0,
+            min: u64::MAX,
+            max: 0,
+        }
     }
 }
 
