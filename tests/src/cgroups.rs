@@ -1,4 +1,7 @@
-#![expect(clippy::disallowed_methods, reason = "shell: makes and removes cgroups of the stage")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: makes and removes cgroups of the stage"
+)]
 //! The cgroups of the stage: made where the v2 tree is mounted, removed at the end.
 //!
 //! Only folders made here are limited, killed in or removed. A folder that was there already is
@@ -42,7 +45,9 @@ pub struct Cgroups {
 /// `/proc/self/mounts` cannot be read or names no cgroup2 mount.
 pub fn mounted_root() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("reading /proc/self/mounts")?;
-    cgroup2_mount(&mounts).map(PathBuf::from).context("no cgroup v2 tree is mounted")
+    cgroup2_mount(&mounts)
+        .map(PathBuf::from)
+        .context("no cgroup v2 tree is mounted")
 }
 
 fn cgroup2_mount(mounts: &str) -> Option<&str> {
@@ -60,14 +65,23 @@ impl Cgroups {
     /// The root has no `cgroup.controllers`, or enabling fails.
     pub fn open(root: PathBuf, own_root: bool) -> Result<Self> {
         let path = root.join("cgroup.controllers");
-        let offered = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let offered =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let offered: BTreeSet<String> = offered.split_whitespace().map(str::to_owned).collect();
-        let controllers: BTreeSet<String> =
-            WANTED.iter().map(|&c| c.to_owned()).filter(|c| offered.contains(c)).collect();
+        let controllers: BTreeSet<String> = WANTED
+            .iter()
+            .map(|&c| c.to_owned())
+            .filter(|c| offered.contains(c))
+            .collect();
         if own_root {
             enable(&root, &controllers)?;
         }
-        Ok(Self { root, controllers, own_root, made: Vec::new() })
+        Ok(Self {
+            root,
+            controllers,
+            own_root,
+            made: Vec::new(),
+        })
     }
 
     /// The mount point.
@@ -86,7 +100,10 @@ impl Cgroups {
     /// The kernel refuses a folder or a controller.
     pub fn make(&mut self, relative: &str) -> Result<PathBuf> {
         let mut path = self.root.clone();
-        let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> = relative
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .collect();
         for (depth, part) in parts.iter().enumerate() {
             path.push(part);
             let fresh = match fs::create_dir(&path) {
@@ -95,7 +112,9 @@ impl Cgroups {
                     true
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
-                Err(e) => return Err(e).with_context(|| format!("making cgroup {}", path.display())),
+                Err(e) => {
+                    return Err(e).with_context(|| format!("making cgroup {}", path.display()));
+                }
             };
             let parent = depth + 1 < parts.len();
             if parent && (fresh || self.own_root || self.made.contains(&path)) {
@@ -148,7 +167,11 @@ impl Cgroups {
         let mut failed = Vec::new();
         for path in std::mem::take(&mut self.made).into_iter().rev() {
             let shared = is_shared(&self.root, &path);
-            let removed = if shared { remove_if_empty(&path) } else { remove_tree(&path) };
+            let removed = if shared {
+                remove_if_empty(&path)
+            } else {
+                remove_tree(&path)
+            };
             if let Err(e) = removed {
                 failed.push(e);
             }
@@ -176,7 +199,9 @@ pub const SHARED: [&str; 4] = [
 fn remove_if_empty(path: &Path) -> Result<()> {
     match fs::remove_dir(path) {
         Ok(()) => Ok(()),
-        Err(e) if matches!(e.raw_os_error(), Some(code) if code == BUSY || code == NOT_EMPTY || code == ABSENT) => Ok(()),
+        Err(e) if matches!(e.raw_os_error(), Some(code) if code == BUSY || code == NOT_EMPTY || code == ABSENT) => {
+            Ok(())
+        }
         Err(e) => Err(e).with_context(|| format!("removing cgroup {}", path.display())),
     }
 }
@@ -195,7 +220,10 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     }
     write(&path.join("cgroup.kill"), "1")?;
     let deadline = Instant::now() + EMPTY_WITHIN;
-    while read_words_or_empty(&path.join("cgroup.events")).windows(2).any(|w| w[0] == "populated" && w[1] == "1") {
+    while read_words_or_empty(&path.join("cgroup.events"))
+        .windows(2)
+        .any(|w| w[0] == "populated" && w[1] == "1")
+    {
         if Instant::now() > deadline {
             bail!("processes do not leave cgroup {}", path.display());
         }
@@ -226,7 +254,10 @@ fn remove_folders(path: &Path, deadline: Instant) -> Result<()> {
 
 fn enable(path: &Path, controllers: &BTreeSet<String>) -> Result<()> {
     for controller in controllers {
-        write(&path.join("cgroup.subtree_control"), &format!("+{controller}"))?;
+        write(
+            &path.join("cgroup.subtree_control"),
+            &format!("+{controller}"),
+        )?;
     }
     Ok(())
 }
@@ -237,7 +268,11 @@ fn read_words(path: &Path) -> Result<BTreeSet<String>> {
 }
 
 fn read_words_or_empty(path: &Path) -> Vec<String> {
-    fs::read_to_string(path).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+    fs::read_to_string(path)
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
 }
 
 fn write(path: &Path, value: &str) -> Result<()> {
@@ -254,7 +289,13 @@ pub fn keyed(path: &Path, key: &str) -> Result<Option<u64>> {
 }
 
 fn keyed_value(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines().find_map(|line| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
 }
 
 #[cfg(test)]
@@ -281,6 +322,9 @@ mod tests {
     fn shared_slices_are_known_and_pods_are_not_shared() {
         let root = Path::new("/sys/fs/cgroup");
         assert!(is_shared(root, &root.join("kubepods.slice")));
-        assert!(!is_shared(root, &root.join("kubepods.slice/kubepods-podab.slice")));
+        assert!(!is_shared(
+            root,
+            &root.join("kubepods.slice/kubepods-podab.slice")
+        ));
     }
 }

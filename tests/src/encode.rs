@@ -20,7 +20,11 @@ pub fn base64_url(bytes: &[u8]) -> String {
 fn encode(bytes: &[u8], alphabet: &[u8; 64]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().chain([0_u8, 0].iter()).take(3).fold(0_u32, |g, b| g << 8 | u32::from(*b));
+        let group = chunk
+            .iter()
+            .chain([0_u8, 0].iter())
+            .take(3)
+            .fold(0_u32, |g, b| g << 8 | u32::from(*b));
         for i in 0..=chunk.len() {
             let index = (group >> (18 - 6 * i) & 63) as usize;
             text.push(char::from(*alphabet.get(index).unwrap_or(&b'A')));

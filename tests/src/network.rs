@@ -1,4 +1,7 @@
-#![expect(clippy::disallowed_methods, reason = "shell: makes and removes network namespaces")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: makes and removes network namespaces"
+)]
 //! The network of the stage: a node, the metadata service behind it, and pods in front of it.
 //!
 //! ```text
@@ -43,20 +46,42 @@ impl Network {
     /// # Errors
     /// `ip` is missing or refuses; what was made is removed.
     pub fn build(run: &str) -> Result<Self> {
-        let network = Self { prefix: format!("plimsoll-{run}-"), pods: 0 };
+        let network = Self {
+            prefix: format!("plimsoll-{run}-"),
+            pods: 0,
+        };
         let [node, hop, imds] = ["node", "hop", "imds"].map(|name| network.name(name));
         for name in [&node, &hop, &imds] {
             add(name)?;
         }
-        batch(&node, &link("to-imds", &imds, "100.64.0.1/30", "fd00:64::1/64"))?;
-        batch(&node, &link("to-hop", &hop, "100.64.0.5/30", "fd00:64:1::1/64"))?;
-        batch(&imds, &end("100.64.0.2/30", "100.64.0.1", "fd00:64::2/64", "fd00:64::1"))?;
-        batch(&hop, &end("100.64.0.6/30", "100.64.0.5", "fd00:64:1::2/64", "fd00:64:1::1"))?;
+        batch(
+            &node,
+            &link("to-imds", &imds, "100.64.0.1/30", "fd00:64::1/64"),
+        )?;
+        batch(
+            &node,
+            &link("to-hop", &hop, "100.64.0.5/30", "fd00:64:1::1/64"),
+        )?;
+        batch(
+            &imds,
+            &end("100.64.0.2/30", "100.64.0.1", "fd00:64::2/64", "fd00:64::1"),
+        )?;
+        batch(
+            &hop,
+            &end(
+                "100.64.0.6/30",
+                "100.64.0.5",
+                "fd00:64:1::2/64",
+                "fd00:64:1::1",
+            ),
+        )?;
         let mut own = String::new();
         let mut routes = String::new();
         for [v4, v6] in [IMDS, POD_IDENTITY] {
             own += &format!("addr add {v4}/32 dev lo\n-6 addr add {v6}/128 dev lo nodad\n");
-            routes += &format!("route add {v4}/32 via 100.64.0.2\n-6 route add {v6}/128 via fd00:64::2\n");
+            routes += &format!(
+                "route add {v4}/32 via 100.64.0.2\n-6 route add {v6}/128 via fd00:64::2\n"
+            );
         }
         batch(&imds, &own)?;
         batch(&node, &routes)?;
@@ -81,11 +106,23 @@ impl Network {
             Place::Pod => self.name("node"),
             Place::BehindHop => self.name("hop"),
         };
-        let n = self.pods.checked_add(1).filter(|n| *n <= PODS_AT_MOST).context("too many pods")?;
+        let n = self
+            .pods
+            .checked_add(1)
+            .filter(|n| *n <= PODS_AT_MOST)
+            .context("too many pods")?;
         self.pods = n;
         let pod = self.name(&format!("pod{n}"));
         add(&pod)?;
-        batch(&router, &link(&format!("pod{n}"), &pod, &format!("100.65.{n}.1/24"), &format!("fd00:65:{n}::1/64")))?;
+        batch(
+            &router,
+            &link(
+                &format!("pod{n}"),
+                &pod,
+                &format!("100.65.{n}.1/24"),
+                &format!("fd00:65:{n}::1/64"),
+            ),
+        )?;
         batch(
             &pod,
             &end(
@@ -115,7 +152,9 @@ impl Drop for Network {
 
 /// Removes every namespace whose name starts with `prefix`; only ever called with a run's own.
 pub fn remove_prefixed(prefix: &str) {
-    let Ok(entries) = fs::read_dir(NAMES) else { return };
+    let Ok(entries) = fs::read_dir(NAMES) else {
+        return;
+    };
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with(prefix) && name.starts_with("plimsoll-") {
@@ -138,7 +177,9 @@ pub fn inside<T: Send + 'static>(
         enter(&path)?;
         work()
     });
-    handle.join().map_err(|_| anyhow!("the thread in {namespace} panicked"))?
+    handle
+        .join()
+        .map_err(|_| anyhow!("the thread in {namespace} panicked"))?
 }
 
 /// Moves the calling thread into the namespace at `path`.
@@ -177,7 +218,10 @@ fn end(v4: &str, gateway: &str, v6: &str, gateway6: &str) -> String {
 /// `/proc/sys/net` shows the namespace of the thread that opens it.
 fn forward(name: &str) -> Result<()> {
     inside(name, || {
-        for path in ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"] {
+        for path in [
+            "/proc/sys/net/ipv4/ip_forward",
+            "/proc/sys/net/ipv6/conf/all/forwarding",
+        ] {
             fs::write(path, "1").with_context(|| format!("writing {path}"))?;
         }
         Ok(())
@@ -209,7 +253,11 @@ fn split_families(lines: &str) -> [(&'static str, String); 2] {
 fn ip(args: &[&str], input: Option<&str>) -> Result<()> {
     let mut child = Command::new("ip")
         .args(args)
-        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdin(if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

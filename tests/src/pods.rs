@@ -110,14 +110,20 @@ impl Pod {
                 format!("kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid}.slice")
             }
             Qos::BestEffort => {
-                format!("kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{uid}.slice")
+                format!(
+                    "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{uid}.slice"
+                )
             }
         }
     }
 
     /// The container's scope below the cgroup root, as containerd's systemd driver names it.
     pub fn scope(&self) -> String {
-        format!("{}/cri-containerd-{}.scope", self.slice(), self.container_id)
+        format!(
+            "{}/cri-containerd-{}.scope",
+            self.slice(),
+            self.container_id
+        )
     }
 
     /// The container was replaced by a new one of the same pod.
@@ -147,13 +153,16 @@ pub fn pod_uid(rng: &mut Rng) -> String {
 }
 
 fn hex(rng: &mut Rng, digits: usize) -> String {
-    (0..digits).filter_map(|_| char::from_digit(rng.u32(0..16), 16)).collect()
+    (0..digits)
+        .filter_map(|_| char::from_digit(rng.u32(0..16), 16))
+        .collect()
 }
 
 /// A burstable Deployment of one pod in namespace `shop`, to be changed by the caller.
 pub fn pod(rng: &mut Rng, workload: &str, args: &[&str]) -> Pod {
     let alphabet: Vec<char> = "bcdfghjklmnpqrstvwxz2456789".chars().collect();
-    let mut suffix = |n: usize| -> String { (0..n).filter_map(|_| rng.choice(&alphabet)).collect() };
+    let mut suffix =
+        |n: usize| -> String { (0..n).filter_map(|_| rng.choice(&alphabet)).collect() };
     let name = format!("{workload}-{}-{}", suffix(10), suffix(5));
     Pod {
         namespace: "shop".to_owned(),
@@ -204,12 +213,24 @@ pub fn sample(rng: &mut Rng) -> Vec<Pod> {
     let mut hop = pod(rng, "thumbnailer", &["imds-hoplimit"]);
     hop.place = Place::BehindHop;
     let ledger = pod(rng, "ledger", &["pod-identity"]);
-    vec![steady, burst, leak, short, v1, v2, hop, with_own_uid(ledger), probe(rng), mirror(rng)]
+    vec![
+        steady,
+        burst,
+        leak,
+        short,
+        v1,
+        v2,
+        hop,
+        with_own_uid(ledger),
+        probe(rng),
+        mirror(rng),
+    ]
 }
 
 /// The pod's own UID goes into the token that it shows to Pod Identity.
 fn with_own_uid(mut pod: Pod) -> Pod {
-    pod.workload_args.extend(["--pod-uid".to_owned(), pod.uid.clone()]);
+    pod.workload_args
+        .extend(["--pod-uid".to_owned(), pod.uid.clone()]);
     pod
 }
 

@@ -1,4 +1,7 @@
-#![expect(clippy::disallowed_methods, reason = "shell: uses CPU, memory and time on purpose")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: uses CPU, memory and time on purpose"
+)]
 //! The loads on the stage, each a process of its own: `plimsoll-lab workload NAME`.
 //!
 //! Each loop is bounded in rate. A load does not know which pod it plays: cgroup and namespace are
@@ -92,7 +95,11 @@ fn steady(millicores: u64) {
         let begin = Instant::now();
         spin(busy);
         // At least a millisecond, so that a slow machine is not taken over.
-        std::thread::sleep(period.saturating_sub(begin.elapsed()).max(Duration::from_millis(1)));
+        std::thread::sleep(
+            period
+                .saturating_sub(begin.elapsed())
+                .max(Duration::from_millis(1)),
+        );
     }
 }
 
@@ -107,7 +114,10 @@ fn leak(bound_mib: usize) {
     let mut kept: Vec<Vec<u8>> = Vec::new();
     while kept.len() < bound_mib {
         // Written, not only reserved: each page becomes resident.
-        kept.push(black_box(vec![kept.len().to_le_bytes()[0] | 1; 1024 * 1024]));
+        kept.push(black_box(vec![
+            kept.len().to_le_bytes()[0] | 1;
+            1024 * 1024
+        ]));
         std::thread::sleep(Duration::from_millis(100));
     }
     black_box(&kept);
@@ -118,7 +128,11 @@ fn spin(length: Duration) {
     let mut value = 1_u64;
     while begin.elapsed() < length {
         for _ in 0..1_000 {
-            value = black_box(value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+            value = black_box(
+                value
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1),
+            );
         }
     }
 }

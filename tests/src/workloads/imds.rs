@@ -50,7 +50,11 @@ fn address(pair: [&str; 2], v6: bool) -> Result<SocketAddr> {
 }
 
 fn expect_ok(what: &str, answer: Answer) -> Result<String> {
-    if answer.status == 200 { Ok(answer.body) } else { bail!("{what}: status {}", answer.status) }
+    if answer.status == 200 {
+        Ok(answer.body)
+    } else {
+        bail!("{what}: status {}", answer.status)
+    }
 }
 
 fn list_and_get(to: SocketAddr, headers: &[(&str, &str)]) -> Result<()> {
@@ -83,7 +87,11 @@ pub fn fetch_v2(v6: bool) -> Result<()> {
 /// # Errors
 /// The way without a token fails as well.
 pub fn fetch_v2_or_v1(v6: bool) -> Result<()> {
-    if fetch_v2(v6).is_err() { fetch_v1(v6) } else { Ok(()) }
+    if fetch_v2(v6).is_err() {
+        fetch_v1(v6)
+    } else {
+        Ok(())
+    }
 }
 
 /// One GET with a service-account token of the pod.
@@ -103,5 +111,9 @@ fn service_account_token(pod_uid: &str) -> String {
     let claims = format!(
         r#"{{"aud":["pods.eks.amazonaws.com"],"kubernetes.io":{{"namespace":"shop","pod":{{"name":"ledger","uid":"{pod_uid}"}},"serviceaccount":{{"name":"ledger"}}}}}}"#
     );
-    format!("{header}.{}.{}", base64_url(claims.as_bytes()), base64_url(b"not a signature"))
+    format!(
+        "{header}.{}.{}",
+        base64_url(claims.as_bytes()),
+        base64_url(b"not a signature")
+    )
 }
