@@ -54,12 +54,12 @@ fn namespace(name: &str, created: &str) -> Value {
     })
 }
 
-/// Stable UIDs for owners: the pod's, with another last digit group.
+/// Stable UIDs for owners: the pod's, with `tag` in place of the version digit.
 fn owner_uid(pod: &Pod, tag: char) -> String {
-    let mut uid = pod.uid.clone();
-    uid.truncate(uid.len().saturating_sub(1));
-    uid.push(tag);
-    uid
+    pod.uid
+        .char_indices()
+        .map(|(at, digit)| if at == 14 { tag } else { digit })
+        .collect()
 }
 
 fn replica_set(pod: &Pod) -> &str {
