@@ -1,127 +1,25 @@
 //! The journal itself: order of writes, and what may be trusted after which answer of the disk.
 //! Knows the disk only through [`Storage`], and has no clock.
 
+mod options;
+mod read;
+
 use std::collections::VecDeque;
 use std::io;
 
-use thiserror::Error;
-
-use crate::frame::{self, Found, HEADER_LEN, Kind, Scan};
+use crate::frame::{self, HEADER_LEN, Kind};
 use crate::positions::{self, Positions};
 use crate::recovery::{Recovery, Survey};
 use crate::segment::Segment;
 use crate::storage::{Storage, read_file};
 
-/// Bytes fetched at once by [`Journal::read`].
-const READ_BYTES: u64 = 256 << 10;
+use options::io_error;
+pub use options::{JournalError, Options};
+use read::Reading;
+pub use read::{Batch, Record};
+
 /// A segment file that is longer than this was not written by us; the rest of it is not looked at.
 const MAX_SEGMENT_BYTES: u64 = 256 << 20;
-
-/// Bounds and names of one journal.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The owner's number for the class of record; frames of another stream are damage.
-    pub stream: u8,
-    /// A segment is closed when it has reached this length.
-    pub segment_bytes: u64,
-    /// Longest payload.
-    pub max_record_bytes: usize,
-    /// Bytes held in memory until [`Journal::sync`]; also what is held while the disk refuses.
-    pub max_pending_bytes: usize,
-    /// Every reader. What all of them have passed is removed. Others in the file are forgotten.
-    pub cursors: Vec<String>,
-    /// Random hex, used if the folder has no epoch yet.
-    pub new_epoch: String,
-}
-
-impl Options {
-    /// The usual bounds: segments of 4 MiB, records of 1 MiB, 2 MiB pending.
-    pub fn new(stream: u8, cursors: &[&str], new_epoch: String) -> Self {
-        Self {
-            stream,
-            segment_bytes: 4 << 20,
-            max_record_bytes: 1 << 20,
-            max_pending_bytes: 2 << 20,
-            cursors: cursors.iter().map(ToString::to_string).collect(),
-            new_epoch,
-        }
-    }
-}
-
-/// Why the journal could not do what it was asked.
-#[derive(Debug, Error)]
-pub enum JournalError {
-    /// The disk refused. Pending records are kept; the same call may succeed later.
-    #[error("journal could not {doing} {file}")]
-    Io {
-        /// `create`, `write`, `sync`, `read`, `remove`, `list`.
-        doing: &'static str,
-        /// File within the folder.
-        file: String,
-        /// What the disk said.
-        #[source]
-        source: io::Error,
-    },
-    /// The record will never fit.
-    #[error("record of {bytes} bytes is longer than the bound of {limit} bytes")]
-    RecordTooLarge {
-        /// Its length.
-        bytes: usize,
-        /// The bound.
-        limit: usize,
-    },
-    /// The memory bound is reached: sync, or shed.
-    #[error("{pending} bytes wait for the disk, which is the bound")]
-    PendingFull {
-        /// Bytes held.
-        pending: usize,
-    },
-    /// A name that the options did not list.
-    #[error("journal has no cursor named {0}")]
-    NoSuchCursor(String),
-    /// Too many or too long names of cursors, or too long an epoch.
-    #[error("journal options are out of bounds: {0}")]
-    Options(&'static str),
-}
-
-impl JournalError {
-    /// The disk has no room: `ENOSPC` or `EDQUOT`.
-    pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
-    }
-}
-
-fn io_error<'a>(
-    doing: &'static str,
-    file: &'a str,
-) -> impl FnOnce(io::Error) -> JournalError + use<'a> {
-    move |source| JournalError::Io {
-        doing,
-        file: file.to_owned(),
-        source,
-    }
-}
-
-/// One record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Its number.
-    pub seq: u64,
-    /// The time given to [`Journal::append`], Unix nanoseconds.
-    pub time_unix_ns: u64,
-    /// The owner's bytes.
-    pub payload: Vec<u8>,
-}
-
-/// What [`Journal::read`] found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
-    /// Ascending.
-    pub records: Vec<Record>,
-    /// Numbers that were thought to be there until this read, from and to inclusive.
-    pub damaged: Vec<(u64, u64)>,
-}
 
 /// What was shed, counting only records that some reader still wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -409,21 +307,16 @@ impl<S: Storage> Journal<S> {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Batch, JournalError> {
-        let mut reading = Reading {
-            batch: Batch::default(),
-            expected: from_seq,
-            max_records,
-            room: max_bytes,
-        };
+        let mut reading = Reading::new(from_seq, max_records, max_bytes);
         for segment in &mut self.segments {
-            if segment.is_empty() || segment.last < reading.expected {
+            if segment.is_empty() || segment.last < reading.expected() {
                 continue;
             }
             if !reading.segment(&self.storage, segment)? {
                 break;
             }
         }
-        Ok(reading.batch)
+        Ok(reading.into_batch())
     }
 
     /// The last number that this reader is done with.
@@ -618,104 +511,6 @@ fn read_positions<S: Storage>(storage: &mut S) -> Result<Option<Positions>, Jour
     storage.sync(positions::FILE).map_err(error)?;
     storage.sync_dir().map_err(error)?;
     Ok(None)
-}
-
-/// One call of [`Journal::read`] on its way through the segments.
-struct Reading {
-    batch: Batch,
-    expected: u64,
-    max_records: usize,
-    room: usize,
-}
-
-impl Reading {
-    /// Reads on in this segment; false when the batch is full.
-    fn segment<S: Storage>(
-        &mut self,
-        storage: &S,
-        segment: &mut Segment,
-    ) -> Result<bool, JournalError> {
-        let name = segment.name();
-        self.expected = self.expected.max(segment.first);
-        let mut offset = segment.offset_before(self.expected);
-        let mut want = READ_BYTES;
-        while offset < segment.len {
-            let len = want.min(segment.len - offset);
-            let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-            let read = storage
-                .read_at(&name, offset, &mut bytes)
-                .map_err(io_error("read", &name))?;
-            bytes.truncate(read);
-            if read == 0 {
-                break;
-            }
-            let at_end = offset + read as u64 >= segment.len;
-            let mut next = read as u64;
-            for found in Scan::new(&bytes) {
-                match found {
-                    Found::Frame {
-                        header, payload, ..
-                    } if header.kind == Kind::Record => {
-                        let payload = bytes.get(payload).unwrap_or_default();
-                        let full = !self.record(segment, header.seq, header.time_unix_ns, payload);
-                        if full {
-                            return Ok(false);
-                        }
-                    }
-                    Found::Cut { offset: at, header } if !at_end => {
-                        next = at as u64;
-                        want = READ_BYTES.max(header.map_or(0, |header| header.frame_len() as u64));
-                    }
-                    // A frame may begin in the last bytes of what looks like damage.
-                    Found::Damage {
-                        offset: at,
-                        len,
-                        header: None,
-                    } if !at_end && at + len == read => {
-                        next = (at + 1).max(read.saturating_sub(HEADER_LEN - 1)) as u64;
-                    }
-                    _ => {}
-                }
-            }
-            offset += next;
-        }
-        self.missing(segment, segment.last);
-        self.expected = self.expected.max(segment.last.saturating_add(1));
-        Ok(true)
-    }
-
-    fn record(
-        &mut self,
-        segment: &mut Segment,
-        seq: u64,
-        time_unix_ns: u64,
-        payload: &[u8],
-    ) -> bool {
-        if seq < self.expected || seq > segment.last {
-            return true;
-        }
-        let taken = self.batch.records.len();
-        if taken >= self.max_records || (taken > 0 && payload.len() > self.room) {
-            return false;
-        }
-        self.missing(segment, seq - 1);
-        self.room = self.room.saturating_sub(payload.len());
-        self.batch.records.push(Record {
-            seq,
-            time_unix_ns,
-            payload: payload.to_vec(),
-        });
-        self.expected = seq.saturating_add(1);
-        true
-    }
-
-    fn missing(&mut self, segment: &mut Segment, to: u64) {
-        if self.expected <= to {
-            self.batch
-                .damaged
-                .extend(segment.add_hole(self.expected, to));
-        }
-    }
 }
 
 #[cfg(test)]
