@@ -9,6 +9,7 @@ pub mod encode;
 pub mod enter;
 pub mod imds_server;
 pub mod inventory;
+pub mod lab;
 pub mod network;
 pub mod pods;
 pub mod stage;

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use plimsoll_tests::enter::Enter;
-use plimsoll_tests::stage;
 use plimsoll_tests::workloads::Workload;
+use plimsoll_tests::{lab, stage};
 
 /// The stage on which Plimsoll is shown and tested.
 #[derive(Debug, Parser)]
@@ -30,6 +30,16 @@ enum Command {
 }
 
 fn main() -> Result<()> {
+    if lab::is_init() {
+        lab::run(|| {
+            lab::say(&std::fs::read_to_string(
+                "/sys/fs/cgroup/cgroup.controllers",
+            )?);
+            lab::say(&std::fs::read_to_string("/sys/kernel/security/lockdown")?);
+            Ok(())
+        });
+        return Ok(());
+    }
     match Cli::parse().command {
         Command::Workload(workload) => workload.run(),
         Command::Enter(enter) => enter.run(),
