@@ -72,8 +72,18 @@ impl Toolchain {
         // The outer cargo speaks to its build scripts through these; the inner one would obey.
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
-            let keep = ["CARGO_HOME", "RUSTUP_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP_CAINFO", "RUSTUP_DIST_SERVER"];
-            if !keep.contains(&text.as_ref()) && ["CARGO", "RUST", "CLIPPY"].iter().any(|prefix| text.starts_with(prefix)) {
+            let keep = [
+                "CARGO_HOME",
+                "RUSTUP_HOME",
+                "CARGO_NET_OFFLINE",
+                "CARGO_HTTP_CAINFO",
+                "RUSTUP_DIST_SERVER",
+            ];
+            if !keep.contains(&text.as_ref())
+                && ["CARGO", "RUST", "CLIPPY"]
+                    .iter()
+                    .any(|prefix| text.starts_with(prefix))
+            {
                 command.env_remove(&name);
             }
         }
@@ -94,16 +104,23 @@ impl Toolchain {
             Compiler::Prebuilt(rustc) => command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1"),
             Compiler::Nightly(_) => command.args(["-Z", "build-std=core"]),
         };
-        let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
+        let output = command
+            .output()
+            .map_err(|error| format!("cannot run {command:?}: {error}"))?;
         if !output.status.success() {
-            return Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr)));
+            return Err(format!(
+                "{command:?} failed:\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            ));
         }
         Ok(target_dir.join(TARGET).join("release/plimsoll"))
     }
 
     fn command(&self) -> Command {
         match &self.compiler {
-            Compiler::Prebuilt(_) => Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))),
+            Compiler::Prebuilt(_) => {
+                Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+            }
             Compiler::Nightly(rustup) => {
                 let mut command = Command::new(rustup);
                 command.args(["run", "nightly", "cargo"]);
@@ -127,7 +144,11 @@ fn compiler() -> Option<Compiler> {
 }
 
 fn sysroot(mut rustc: Command) -> Option<PathBuf> {
-    let output = rustc.args(["--print", "sysroot"]).env_remove("RUSTUP_TOOLCHAIN").output().ok()?;
+    let output = rustc
+        .args(["--print", "sysroot"])
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .output()
+        .ok()?;
     let path = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| PathBuf::from(path.trim()))
 }
@@ -135,7 +156,9 @@ fn sysroot(mut rustc: Command) -> Option<PathBuf> {
 /// True if a compiled `core` for the target lies in this sysroot.
 fn has_core(sysroot: &Path) -> bool {
     fs::read_dir(sysroot.join("lib/rustlib").join(TARGET).join("lib")).is_ok_and(|entries| {
-        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+        entries
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
     })
 }
 

@@ -77,7 +77,8 @@ pub struct Member {
 impl Member {
     /// Bytes from the start; `None` for a bit field.
     pub fn offset_bytes(self) -> Option<u32> {
-        (self.bit_field.is_none() && self.offset_bits.is_multiple_of(8)).then_some(self.offset_bits / 8)
+        (self.bit_field.is_none() && self.offset_bits.is_multiple_of(8))
+            .then_some(self.offset_bits / 8)
     }
 }
 
@@ -95,12 +96,18 @@ impl<'a> Btf<'a> {
             let start = u64::from(header_len) + u64::from(offset);
             let end = start + u64::from(len);
             let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
-            range.and_then(|(start, end)| bytes.get(start..end)).ok_or(BtfError::Truncated(what))
+            range
+                .and_then(|(start, end)| bytes.get(start..end))
+                .ok_or(BtfError::Truncated(what))
         };
         let types = section(word(8)?, word(12)?, "types")?;
         let strings = section(word(16)?, word(20)?, "strings")?;
         let starts = starts(types)?;
-        Ok(Self { types, strings, starts })
+        Ok(Self {
+            types,
+            strings,
+            starts,
+        })
     }
 
     /// How many types there are.
@@ -132,7 +139,9 @@ impl<'a> Btf<'a> {
     pub fn size_of(&self, type_id: u32) -> Option<u32> {
         let ty = self.resolve(type_id)?;
         match ty.kind {
-            KIND_INT | KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_FLOAT | KIND_ENUM64 => Some(ty.size_or_type),
+            KIND_INT | KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_FLOAT | KIND_ENUM64 => {
+                Some(ty.size_or_type)
+            }
             KIND_PTR => u32::try_from(size_of::<usize>()).ok(),
             _ => None,
         }
@@ -147,14 +156,19 @@ impl<'a> Btf<'a> {
     /// of the tracepoint and one more (the data pointer in front).
     pub fn parameters(&self, typedef: &str) -> Option<u32> {
         let typedef = self.named(typedef).find(|ty| ty.kind == KIND_TYPEDEF)?;
-        let pointer = self.resolve(typedef.size_or_type).filter(|ty| ty.kind == KIND_PTR)?;
+        let pointer = self
+            .resolve(typedef.size_or_type)
+            .filter(|ty| ty.kind == KIND_PTR)?;
         let function = self.resolve(pointer.size_or_type)?;
         (function.kind == KIND_FUNC_PROTO).then_some(function.vlen)
     }
 
     /// Names and values of `enum name`; empty if there is none.
     pub fn enum_values(&self, name: &str) -> Vec<(&'a str, i64)> {
-        let Some(ty) = self.named(name).find(|ty| matches!(ty.kind, KIND_ENUM | KIND_ENUM64)) else {
+        let Some(ty) = self
+            .named(name)
+            .find(|ty| matches!(ty.kind, KIND_ENUM | KIND_ENUM64))
+        else {
             return Vec::new();
         };
         let step = if ty.kind == KIND_ENUM { 8 } else { 12 };
@@ -164,7 +178,9 @@ impl<'a> Btf<'a> {
                 let name = self.string(u32_at(self.types, at)?)?;
                 let low = u32_at(self.types, at + 4)?;
                 let value = match (ty.kind, ty.flag) {
-                    (KIND_ENUM64, _) => i64::from(low) | (i64::from(u32_at(self.types, at + 8)?) << 32),
+                    (KIND_ENUM64, _) => {
+                        i64::from(low) | (i64::from(u32_at(self.types, at + 8)?) << 32)
+                    }
                     (_, true) => i64::from(low.cast_signed()),
                     (_, false) => i64::from(low),
                 };
@@ -208,14 +224,27 @@ impl<'a> Btf<'a> {
             let type_id = u32_at(self.types, at + 4)?;
             let word = u32_at(self.types, at + 8)?;
             // With the flag, the upper byte is the width of a bit field.
-            let (offset, width) = if ty.flag { (word & 0x00ff_ffff, word >> 24) } else { (word, 0) };
+            let (offset, width) = if ty.flag {
+                (word & 0x00ff_ffff, word >> 24)
+            } else {
+                (word, 0)
+            };
             let offset_bits = base_bits.checked_add(offset)?;
             if name == wanted {
                 let bit_field = (width != 0).then_some(width);
-                return Some(Member { offset_bits, bit_field, type_id });
+                return Some(Member {
+                    offset_bits,
+                    bit_field,
+                    type_id,
+                });
             }
-            let inner = if name.is_empty() { self.resolve(type_id) } else { None };
-            if let Some(inner) = inner.filter(|inner| matches!(inner.kind, KIND_STRUCT | KIND_UNION))
+            let inner = if name.is_empty() {
+                self.resolve(type_id)
+            } else {
+                None
+            };
+            if let Some(inner) =
+                inner.filter(|inner| matches!(inner.kind, KIND_STRUCT | KIND_UNION))
                 && let Some(found) = self.member_of(inner, wanted, offset_bits, depth)
             {
                 return Some(found);
@@ -264,24 +293,40 @@ fn starts(types: &[u8]) -> Result<Vec<u32>, BtfError> {
         let ty = type_at(types, at).ok_or(BtfError::Truncated("a type"))?;
         let vlen = ty.vlen as usize;
         let tail = match ty.kind {
-            KIND_PTR | KIND_FWD | KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_FUNC
-            | KIND_FLOAT | KIND_TYPE_TAG => 0,
+            KIND_PTR | KIND_FWD | KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT
+            | KIND_FUNC | KIND_FLOAT | KIND_TYPE_TAG => 0,
             KIND_INT | KIND_VAR | KIND_DECL_TAG => 4,
             KIND_ARRAY => 12,
             KIND_STRUCT | KIND_UNION | KIND_DATASEC | KIND_ENUM64 => vlen * 12,
             KIND_ENUM | KIND_FUNC_PROTO => vlen * 8,
-            kind => return Err(BtfError::Kind { id: u32::try_from(starts.len()).unwrap_or(u32::MAX) + FIRST, kind }),
+            kind => {
+                return Err(BtfError::Kind {
+                    id: u32::try_from(starts.len()).unwrap_or(u32::MAX) + FIRST,
+                    kind,
+                });
+            }
         };
-        starts.push(u32::try_from(at).map_err(|_| BtfError::Truncated("more than 4 GiB of types"))?);
+        starts
+            .push(u32::try_from(at).map_err(|_| BtfError::Truncated("more than 4 GiB of types"))?);
         at = ty.rest + tail;
     }
-    if at == types.len() { Ok(starts) } else { Err(BtfError::Truncated("the last type")) }
+    if at == types.len() {
+        Ok(starts)
+    } else {
+        Err(BtfError::Truncated("the last type"))
+    }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|word| u16::from_ne_bytes(*word))
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .map(|word| u16::from_ne_bytes(*word))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|word| u32::from_ne_bytes(*word))
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .map(|word| u32::from_ne_bytes(*word))
 }

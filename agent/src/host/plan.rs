@@ -23,7 +23,12 @@ pub struct PlanOptions {
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { imds: true, cpu: true, cgroups: true, oom: true }
+        Self {
+            imds: true,
+            cpu: true,
+            cgroups: true,
+            oom: true,
+        }
     }
 }
 
@@ -41,7 +46,10 @@ pub struct AttachPlan {
 impl AttachPlan {
     /// What happens to a program.
     pub fn action(&self, name: ProgramName) -> Option<&Action> {
-        self.programs.iter().find(|planned| planned.name == name).map(|planned| &planned.action)
+        self.programs
+            .iter()
+            .find(|planned| planned.name == name)
+            .map(|planned| &planned.action)
     }
 }
 
@@ -176,15 +184,20 @@ pub fn plan(facts: &HostFacts, options: PlanOptions) -> AttachPlan {
             action: obstacle(facts, options, name).map_or(Action::Attach, Action::Skip),
         })
         .collect();
-    AttachPlan { cgroup_root: facts.cgroup.v2.clone(), settings: settings(facts), programs }
+    AttachPlan {
+        cgroup_root: facts.cgroup.v2.clone(),
+        settings: settings(facts),
+        programs,
+    }
 }
 
 /// The first thing that stands against a program.
 fn obstacle(facts: &HostFacts, options: PlanOptions, name: ProgramName) -> Option<SkipReason> {
     let wanted = match name {
-        ProgramName::Connect4 | ProgramName::Connect6 | ProgramName::PacketEgress | ProgramName::PacketIngress => {
-            options.imds
-        }
+        ProgramName::Connect4
+        | ProgramName::Connect6
+        | ProgramName::PacketEgress
+        | ProgramName::PacketIngress => options.imds,
         ProgramName::CgroupMkdir | ProgramName::CgroupRmdir => options.cgroups,
         ProgramName::MarkVictim => options.oom,
         ProgramName::SchedSwitch => options.cpu,
@@ -193,19 +206,25 @@ fn obstacle(facts: &HostFacts, options: PlanOptions, name: ProgramName) -> Optio
         return Some(SkipReason::Disabled);
     }
     match name {
-        ProgramName::Connect4 | ProgramName::Connect6 | ProgramName::PacketEgress | ProgramName::PacketIngress => {
-            missing_capability(facts, Capability::NetAdmin)
-                .or_else(|| facts.cgroup.v2.is_none().then_some(SkipReason::NoCgroup2))
+        ProgramName::Connect4
+        | ProgramName::Connect6
+        | ProgramName::PacketEgress
+        | ProgramName::PacketIngress => missing_capability(facts, Capability::NetAdmin)
+            .or_else(|| facts.cgroup.v2.is_none().then_some(SkipReason::NoCgroup2)),
+        ProgramName::CgroupMkdir => {
+            tracing_obstacle(facts).or_else(|| cgroup_event(facts, "cgroup/cgroup_mkdir"))
         }
-        ProgramName::CgroupMkdir => tracing_obstacle(facts).or_else(|| cgroup_event(facts, "cgroup/cgroup_mkdir")),
-        ProgramName::CgroupRmdir => tracing_obstacle(facts).or_else(|| cgroup_event(facts, "cgroup/cgroup_rmdir")),
-        ProgramName::MarkVictim => {
-            tracing_obstacle(facts).or_else(|| event(facts, "oom/mark_victim", &[("pid", Shape::Number(4))]))
+        ProgramName::CgroupRmdir => {
+            tracing_obstacle(facts).or_else(|| cgroup_event(facts, "cgroup/cgroup_rmdir"))
         }
+        ProgramName::MarkVictim => tracing_obstacle(facts)
+            .or_else(|| event(facts, "oom/mark_victim", &[("pid", Shape::Number(4))])),
         ProgramName::SchedSwitch => tracing_obstacle(facts).or_else(|| match &facts.types {
             None => Some(SkipReason::NoBtf),
             Some(types) if types.task_pid.is_none() => Some(SkipReason::NoType("task_struct.pid")),
-            Some(types) if !types.sched_switch => Some(SkipReason::NoType("btf_trace_sched_switch")),
+            Some(types) if !types.sched_switch => {
+                Some(SkipReason::NoType("btf_trace_sched_switch"))
+            }
             Some(_) => None,
         }),
     }
@@ -222,8 +241,9 @@ fn missing_capability(facts: &HostFacts, also: Capability) -> Option<SkipReason>
 
 /// What stands against reading kernel memory in a tracepoint.
 fn tracing_obstacle(facts: &HostFacts) -> Option<SkipReason> {
-    missing_capability(facts, Capability::Perfmon)
-        .or_else(|| (facts.lockdown == Some(Lockdown::Confidentiality)).then_some(SkipReason::Lockdown))
+    missing_capability(facts, Capability::Perfmon).or_else(|| {
+        (facts.lockdown == Some(Lockdown::Confidentiality)).then_some(SkipReason::Lockdown)
+    })
 }
 
 /// The shape that a program expects of a field.
@@ -235,8 +255,12 @@ enum Shape {
 
 fn cgroup_event(facts: &HostFacts, name: &str) -> Option<SkipReason> {
     // Before 5.10 `id` was an int that is not the inode: the shape tells.
-    let fields =
-        [("root", Shape::Number(4)), ("level", Shape::Number(4)), ("id", Shape::Number(8)), ("path", Shape::DataLoc)];
+    let fields = [
+        ("root", Shape::Number(4)),
+        ("level", Shape::Number(4)),
+        ("id", Shape::Number(8)),
+        ("path", Shape::DataLoc),
+    ];
     event(facts, name, &fields)
 }
 
@@ -251,14 +275,25 @@ fn event(facts: &HostFacts, name: &str, fields: &[(&'static str, Shape)]) -> Opt
         Shape::Number(size) => format.number(field, *size).is_none(),
         Shape::DataLoc => format.data_loc(field).is_none(),
     });
-    missing.map(|(field, _)| SkipReason::NoField { event: name.to_owned(), field })
+    missing.map(|(field, _)| SkipReason::NoField {
+        event: name.to_owned(),
+        field,
+    })
 }
 
 fn settings(facts: &HostFacts) -> Settings {
-    let mut settings =
-        Settings { task_pid: facts.types.as_ref().and_then(|types| types.task_pid).unwrap_or(ABSENT), ..Settings::default() };
+    let mut settings = Settings {
+        task_pid: facts
+            .types
+            .as_ref()
+            .and_then(|types| types.task_pid)
+            .unwrap_or(ABSENT),
+        ..Settings::default()
+    };
     // mkdir and rmdir are of one event class and share a layout.
-    let cgroup = ["cgroup/cgroup_mkdir", "cgroup/cgroup_rmdir"].iter().find_map(|name| facts.tracepoints.get(*name));
+    let cgroup = ["cgroup/cgroup_mkdir", "cgroup/cgroup_rmdir"]
+        .iter()
+        .find_map(|name| facts.tracepoints.get(*name));
     if let Some(event) = cgroup {
         settings.cgroup_root = event.number("root", 4).unwrap_or(ABSENT);
         settings.cgroup_level = event.number("level", 4).unwrap_or(ABSENT);
