@@ -250,11 +250,16 @@ fn output(ctx: &SkBuffContext, segment: &mut Segment, bytes: *mut u8, payload_at
 #[inline(always)]
 fn send(ctx: &SkBuffContext, segment: &mut Segment, bytes: *mut u8, at: u32, captured: u32, cgroup_id: u64) {
     record::count_emitted(KIND_SEGMENT);
+    let captured = record::opaque(u64::from(captured));
+    if captured > u64::from(CAPTURE) {
+        return record::count_lost(KIND_SEGMENT);
+    }
     let len = size_of::<Segment>() + captured as usize;
     segment.header = record::header(KIND_SEGMENT, len, cgroup_id);
     if captured > 0 {
         // SAFETY: the scratch has room for a whole capture behind the segment.
-        let result = unsafe { bpf_skb_load_bytes(ctx.as_ptr(), at, bytes.add(size_of::<Segment>()).cast(), captured) };
+        let result =
+            unsafe { bpf_skb_load_bytes(ctx.as_ptr(), at, bytes.add(size_of::<Segment>()).cast(), captured as u32) };
         if result < 0 {
             return record::count_lost(KIND_SEGMENT);
         }

@@ -134,7 +134,7 @@ impl Probe {
         let mut loader = EbpfLoader::new();
         // Nothing in the object is relocated against the kernel's types: parsing them would cost
         // 25 MiB for nothing.
-        loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
+        loader.btf(None).verifier_log_level(VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS);
         for (name, value) in plan.settings.globals() {
             loader.override_global(name, value, true);
         }
@@ -255,14 +255,14 @@ fn try_attach(programs: &mut Ebpf, plan: &AttachPlan, name: ProgramName) -> Resu
         (Program::CgroupSockAddr(program), Hook::CgroupConnect) => {
             let root = open_root(plan)?;
             program.load()?;
-            program.attach(root, CgroupAttachMode::AllowMultiple).map(drop)
+            program.attach(root, CgroupAttachMode::Single).map(drop)
         }
         (Program::CgroupSkb(program), hook @ (Hook::CgroupEgress | Hook::CgroupIngress)) => {
             let root = open_root(plan)?;
             program.load()?;
             let direction =
                 if hook == Hook::CgroupEgress { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
-            program.attach(root, direction, CgroupAttachMode::AllowMultiple).map(drop)
+            program.attach(root, direction, CgroupAttachMode::Single).map(drop)
         }
         (Program::TracePoint(program), Hook::Tracepoint(category, event)) => {
             program.load()?;
