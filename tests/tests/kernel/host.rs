@@ -95,10 +95,12 @@ fn ip(arguments: &str) {
 /// Moves the calling thread into a named network namespace. Panics if it is still in the machine's
 /// own: nothing is ever sent to a metadata address from there.
 pub fn enter(namespace: &str) {
+    let before = fs::read_link("/proc/thread-self/ns/net").unwrap();
     let file = fs::File::open(Path::new("/run/netns").join(namespace)).unwrap();
     move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network)).unwrap();
     let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
-    assert_ne!(own, fs::read_link("/proc/1/ns/net").unwrap(), "still in the machine's own namespace");
+    assert_ne!(own, before, "still in the machine's own namespace");
+    assert_eq!(own, Path::new(&format!("net:[{}]", file.metadata().unwrap().ino())));
 }
 
 /// Starts this binary again as a workload.
