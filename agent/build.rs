@@ -1,5 +1,7 @@
-#![expect(clippy::disallowed_methods, reason = "shell: the build script compiles the kernel programs")]
-#![expect(clippy::print_stdout, reason = "cargo is spoken to on stdout")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: the build script compiles the kernel programs"
+)]
 //! Puts the object with the kernel programs into the agent.
 //!
 //! * `PLIMSOLL_EBPF_OBJECT` names one that is already built.
@@ -13,13 +15,20 @@ use std::{
 };
 
 #[path = "../ebpf/toolchain.rs"]
-#[expect(dead_code, reason = "xtask uses the rest")]
 mod toolchain;
 
 fn main() -> Result<(), String> {
-    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?).join("..");
+    let root =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?)
+            .join("..");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
-    for watched in ["ebpf/src", "ebpf/abi", "ebpf/Cargo.toml", "ebpf/Cargo.lock", "ebpf/toolchain.rs"] {
+    for watched in [
+        "ebpf/src",
+        "ebpf/abi",
+        "ebpf/Cargo.toml",
+        "ebpf/Cargo.lock",
+        "ebpf/toolchain.rs",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     println!("cargo::rerun-if-env-changed=PLIMSOLL_EBPF_OBJECT");
@@ -45,7 +54,8 @@ fn object(root: &Path, out: &Path) -> Result<(Option<PathBuf>, String), String> 
     }
     match toolchain::Toolchain::find(&root.join("target/tools")) {
         Ok(found) => {
-            let arch = env::var("CARGO_CFG_TARGET_ARCH").map_err(|error| format!("CARGO_CFG_TARGET_ARCH: {error}"))?;
+            let arch = env::var("CARGO_CFG_TARGET_ARCH")
+                .map_err(|error| format!("CARGO_CFG_TARGET_ARCH: {error}"))?;
             let object = found.build(&root.join("ebpf"), &out.join("ebpf"), &arch)?;
             Ok((Some(object), String::new()))
         }

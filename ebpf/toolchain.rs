@@ -17,14 +17,14 @@ const TARGET: &str = "bpfel-unknown-none";
 
 /// A way to compile the kernel programs.
 #[derive(Debug, Clone)]
-pub struct Toolchain {
+pub(crate) struct Toolchain {
     compiler: Compiler,
     linker: PathBuf,
 }
 
 /// Which compiler.
 #[derive(Debug, Clone)]
-pub enum Compiler {
+pub(crate) enum Compiler {
     /// A compiler that has a compiled `core` for BPF beside it.
     Prebuilt(PathBuf),
     /// rustup's nightly with `rust-src`, called through this rustup.
@@ -33,7 +33,7 @@ pub enum Compiler {
 
 /// What is missing, one line each.
 #[derive(Debug, Clone)]
-pub struct Missing(pub Vec<String>);
+pub(crate) struct Missing(pub(crate) Vec<String>);
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,7 +43,7 @@ impl fmt::Display for Missing {
 
 impl Toolchain {
     /// Looks for a compiler and for `bpf-linker`: under `tools/bin`, then along `PATH`.
-    pub fn find(tools: &Path) -> Result<Self, Missing> {
+    pub(crate) fn find(tools: &Path) -> Result<Self, Missing> {
         let linker = on_path("bpf-linker", Some(&tools.join("bin")));
         let compiler = compiler();
         match (compiler, linker) {
@@ -67,13 +67,28 @@ impl Toolchain {
 
     /// Compiles the programs in `source` for machines of architecture `arch` (as
     /// `CARGO_CFG_TARGET_ARCH` spells it) and returns the path of the object below `target_dir`.
-    pub fn build(&self, source: &Path, target_dir: &Path, arch: &str) -> Result<PathBuf, String> {
+    pub(crate) fn build(
+        &self,
+        source: &Path,
+        target_dir: &Path,
+        arch: &str,
+    ) -> Result<PathBuf, String> {
         let mut command = self.command();
         // The outer cargo speaks to its build scripts through these; the inner one would obey.
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
-            let keep = ["CARGO_HOME", "RUSTUP_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP_CAINFO", "RUSTUP_DIST_SERVER"];
-            if !keep.contains(&text.as_ref()) && ["CARGO", "RUST", "CLIPPY"].iter().any(|prefix| text.starts_with(prefix)) {
+            let keep = [
+                "CARGO_HOME",
+                "RUSTUP_HOME",
+                "CARGO_NET_OFFLINE",
+                "CARGO_HTTP_CAINFO",
+                "RUSTUP_DIST_SERVER",
+            ];
+            if !keep.contains(&text.as_ref())
+                && ["CARGO", "RUST", "CLIPPY"]
+                    .iter()
+                    .any(|prefix| text.starts_with(prefix))
+            {
                 command.env_remove(&name);
             }
         }
@@ -94,16 +109,23 @@ impl Toolchain {
             Compiler::Prebuilt(rustc) => command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1"),
             Compiler::Nightly(_) => command.args(["-Z", "build-std=core"]),
         };
-        let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
+        let output = command
+            .output()
+            .map_err(|error| format!("cannot run {command:?}: {error}"))?;
         if !output.status.success() {
-            return Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr)));
+            return Err(format!(
+                "{command:?} failed:\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            ));
         }
         Ok(target_dir.join(TARGET).join("release/plimsoll"))
     }
 
     fn command(&self) -> Command {
         match &self.compiler {
-            Compiler::Prebuilt(_) => Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))),
+            Compiler::Prebuilt(_) => {
+                Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+            }
             Compiler::Nightly(rustup) => {
                 let mut command = Command::new(rustup);
                 command.args(["run", "nightly", "cargo"]);
@@ -127,7 +149,11 @@ fn compiler() -> Option<Compiler> {
 }
 
 fn sysroot(mut rustc: Command) -> Option<PathBuf> {
-    let output = rustc.args(["--print", "sysroot"]).env_remove("RUSTUP_TOOLCHAIN").output().ok()?;
+    let output = rustc
+        .args(["--print", "sysroot"])
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .output()
+        .ok()?;
     let path = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| PathBuf::from(path.trim()))
 }
@@ -135,12 +161,14 @@ fn sysroot(mut rustc: Command) -> Option<PathBuf> {
 /// True if a compiled `core` for the target lies in this sysroot.
 fn has_core(sysroot: &Path) -> bool {
     fs::read_dir(sysroot.join("lib/rustlib").join(TARGET).join("lib")).is_ok_and(|entries| {
-        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+        entries
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
     })
 }
 
 /// The first executable of that name in `first`, then along `PATH`.
-pub fn on_path(name: &str, first: Option<&Path>) -> Option<PathBuf> {
+pub(crate) fn on_path(name: &str, first: Option<&Path>) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     first
         .map(Path::to_owned)

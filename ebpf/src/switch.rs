@@ -45,7 +45,9 @@ const NOEXIST: u64 = 1;
 pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
     let next: *const u8 = ctx.arg(2);
     // SAFETY: a read of kernel memory that cannot fault; offset and type are checked against BTF.
-    let Ok(next_tid) = (unsafe { bpf_probe_read_kernel::<u32>(next.add(TASK_PID.load() as usize).cast()) }) else {
+    let Ok(next_tid) =
+        (unsafe { bpf_probe_read_kernel::<u32>(next.add(TASK_PID.load() as usize).cast()) })
+    else {
         return 0;
     };
     let Some(on_cpu) = ON_CPU.get_ptr_mut(0) else {

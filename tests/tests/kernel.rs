@@ -1,5 +1,9 @@
 #![expect(clippy::disallowed_methods, reason = "shell: drives a real kernel")]
-#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::exit, reason = "a test with a main of its own")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test with a main of its own"
+)]
 //! The kernel programs on the kernel of this machine: each scenario does the real thing and compares
 //! what the programs report with what it knows.
 //!
@@ -27,7 +31,10 @@ pub(crate) enum Verdict {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|word| word.starts_with("workload-")) {
+    if arguments
+        .first()
+        .is_some_and(|word| word.starts_with("workload-"))
+    {
         return workload::run(&arguments);
     }
     let filter = arguments.iter().find(|word| !word.starts_with('-'));

@@ -50,11 +50,15 @@ pub struct KernelTypes {
 impl KernelTypes {
     /// Asks BTF.
     pub fn of(btf: &Btf<'_>) -> Self {
-        let pid = btf.member("task_struct", "pid").filter(|pid| btf.size_of(pid.type_id) == Some(4));
+        let pid = btf
+            .member("task_struct", "pid")
+            .filter(|pid| btf.size_of(pid.type_id) == Some(4));
         Self {
             task_pid: pid.and_then(Member::offset_bytes),
             // Behind the data pointer come preempt, prev, next and, since 5.18, prev_state.
-            sched_switch: btf.parameters("btf_trace_sched_switch").is_some_and(|count| count >= 4),
+            sched_switch: btf
+                .parameters("btf_trace_sched_switch")
+                .is_some_and(|count| count >= 4),
         }
     }
 }
@@ -103,8 +107,13 @@ impl CgroupFacts {
     pub fn parse(mounts: &str, v2_controllers: Option<&str>) -> Self {
         let mut v1 = BTreeMap::new();
         for mount in self::mounts(mounts).filter(|mount| mount.kind == "cgroup") {
-            for option in mount.options.split(',').filter(|option| is_v1_controller(option)) {
-                v1.entry(option.to_owned()).or_insert_with(|| mount.path.clone());
+            for option in mount
+                .options
+                .split(',')
+                .filter(|option| is_v1_controller(option))
+            {
+                v1.entry(option.to_owned())
+                    .or_insert_with(|| mount.path.clone());
             }
         }
         let v2 = v2_root(mounts);
@@ -115,19 +124,32 @@ impl CgroupFacts {
             (None, true) => CgroupMode::V1,
             (None, false) => CgroupMode::Unknown,
         };
-        let v2_controllers = v2_controllers.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-        Self { mode, v2, v2_controllers, v1 }
+        let v2_controllers = v2_controllers
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        Self {
+            mode,
+            v2,
+            v2_controllers,
+            v1,
+        }
     }
 }
 
 /// The first mount point of the v2 hierarchy.
 pub fn v2_root(mounts: &str) -> Option<PathBuf> {
-    self::mounts(mounts).find(|mount| mount.kind == "cgroup2").map(|mount| mount.path)
+    self::mounts(mounts)
+        .find(|mount| mount.kind == "cgroup2")
+        .map(|mount| mount.path)
 }
 
 /// The first mount point of tracefs.
 pub fn tracefs(mounts: &str) -> Option<PathBuf> {
-    self::mounts(mounts).find(|mount| mount.kind == "tracefs").map(|mount| mount.path)
+    self::mounts(mounts)
+        .find(|mount| mount.kind == "tracefs")
+        .map(|mount| mount.path)
 }
 
 struct Mount<'a> {
@@ -140,21 +162,41 @@ fn mounts(text: &str) -> impl Iterator<Item = Mount<'_>> {
     text.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);
         let (path, kind, options) = (words.next()?, words.next()?, words.next()?);
-        Some(Mount { path: unescape(path), kind, options })
+        Some(Mount {
+            path: unescape(path),
+            kind,
+            options,
+        })
     })
 }
 
 /// Blank, tab, newline and backslash are written as three octal digits (getmntent(3)).
 fn unescape(path: &str) -> PathBuf {
-    let plain = path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
+    let plain = path
+        .replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\012", "\n")
+        .replace("\\134", "\\");
     Path::new(&plain).to_owned()
 }
 
 /// Of a v1 mount's options, the ones that name a hierarchy.
 fn is_v1_controller(option: &str) -> bool {
     const CONTROLLERS: [&str; 14] = [
-        "blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "misc", "net_cls", "net_prio",
-        "perf_event", "pids", "rdma",
+        "blkio",
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "devices",
+        "freezer",
+        "hugetlb",
+        "memory",
+        "misc",
+        "net_cls",
+        "net_prio",
+        "perf_event",
+        "pids",
+        "rdma",
     ];
     CONTROLLERS.contains(&option) || option.starts_with("name=")
 }
@@ -173,7 +215,10 @@ pub enum Lockdown {
 impl Lockdown {
     /// Parses `none [integrity] confidentiality`.
     pub fn parse(text: &str) -> Option<Self> {
-        match text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'))? {
+        match text
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix('[')?.strip_suffix(']'))?
+        {
             "none" => Some(Self::None),
             "integrity" => Some(Self::Integrity),
             "confidentiality" => Some(Self::Confidentiality),
@@ -216,7 +261,9 @@ impl Capabilities {
 
     /// Parses the `CapEff` line of `/proc/self/status`.
     pub fn parse(status: &str) -> Option<Self> {
-        let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+        let hex = status
+            .lines()
+            .find_map(|line| line.strip_prefix("CapEff:"))?;
         u64::from_str_radix(hex.trim(), 16).ok().map(Self)
     }
 
@@ -257,35 +304,66 @@ mod tests {
     fn a_hybrid_host_names_both_trees() {
         let facts = CgroupFacts::parse(HYBRID, Some("\n"));
         assert_eq!(facts.mode, CgroupMode::Hybrid);
-        assert_eq!(facts.v2.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
+        assert_eq!(
+            facts.v2.as_deref(),
+            Some(Path::new("/sys/fs/cgroup/unified"))
+        );
         assert!(facts.v2_controllers.is_empty());
         assert_eq!(facts.v1["cpu"], Path::new("/sys/fs/cgroup/cpu acct"));
         assert_eq!(facts.v1["cpuacct"], facts.v1["cpu"]);
-        assert_eq!(facts.v1["name=systemd"], Path::new("/sys/fs/cgroup/systemd"));
+        assert_eq!(
+            facts.v1["name=systemd"],
+            Path::new("/sys/fs/cgroup/systemd")
+        );
         assert!(!facts.v1.contains_key("relatime"));
-        assert_eq!(tracefs(HYBRID).as_deref(), Some(Path::new("/sys/kernel/tracing")));
+        assert_eq!(
+            tracefs(HYBRID).as_deref(),
+            Some(Path::new("/sys/kernel/tracing"))
+        );
     }
 
     #[test]
     fn other_arrangements() {
-        let v2 = CgroupFacts::parse("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n", Some("cpu io memory pids\n"));
+        let v2 = CgroupFacts::parse(
+            "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n",
+            Some("cpu io memory pids\n"),
+        );
         assert_eq!((v2.mode, v2.v2_controllers.len()), (CgroupMode::V2, 4));
         // systemd's name-only hierarchy beside v2 takes no controller away.
         let named = "cgroup2 /c cgroup2 rw 0 0\ncgroup /s cgroup rw,name=systemd 0 0\n";
         assert_eq!(CgroupFacts::parse(named, None).mode, CgroupMode::V2);
-        assert_eq!(CgroupFacts::parse("cgroup /m cgroup rw,memory 0 0\n", None).mode, CgroupMode::V1);
+        assert_eq!(
+            CgroupFacts::parse("cgroup /m cgroup rw,memory 0 0\n", None).mode,
+            CgroupMode::V1
+        );
         assert_eq!(CgroupFacts::parse("", None), CgroupFacts::default());
-        assert_eq!(CgroupFacts::parse("broken\n\n", None), CgroupFacts::default());
+        assert_eq!(
+            CgroupFacts::parse("broken\n\n", None),
+            CgroupFacts::default()
+        );
     }
 
     #[test]
     fn words_and_numbers() {
-        assert_eq!(Lockdown::parse("none [integrity] confidentiality\n"), Some(Lockdown::Integrity));
-        assert_eq!(Lockdown::parse("[none] integrity confidentiality"), Some(Lockdown::None));
+        assert_eq!(
+            Lockdown::parse("none [integrity] confidentiality\n"),
+            Some(Lockdown::Integrity)
+        );
+        assert_eq!(
+            Lockdown::parse("[none] integrity confidentiality"),
+            Some(Lockdown::None)
+        );
         assert_eq!(Lockdown::parse("none integrity"), None);
-        assert_eq!(Capabilities::parse("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(Capabilities(0x1ff_ffff_ffff)));
+        assert_eq!(
+            Capabilities::parse("Name:\tx\nCapEff:\t000001ffffffffff\n"),
+            Some(Capabilities(0x1ff_ffff_ffff))
+        );
         assert_eq!(Capabilities::parse("CapEff:\tzz"), None);
-        assert!(!Capabilities::ALL.without(Capability::Bpf).allow(Capability::Bpf));
+        assert!(
+            !Capabilities::ALL
+                .without(Capability::Bpf)
+                .allow(Capability::Bpf)
+        );
         assert!(Capabilities(1 << 21).allow(Capability::Perfmon));
         assert!(!Capabilities(1 << 21).allow(Capability::NetAdmin));
         assert_eq!(possible_cpus("0-127\n"), Some(128));

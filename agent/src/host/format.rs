@@ -43,12 +43,20 @@ impl EventFormat {
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         let mut fields = Vec::new();
         for (index, line) in text.lines().enumerate() {
-            let Some(rest) = line.trim_start().strip_prefix("field:") else { continue };
-            let field =
-                field(rest).ok_or_else(|| FormatError::Field { line: index + 1, text: line.trim().to_owned() })?;
+            let Some(rest) = line.trim_start().strip_prefix("field:") else {
+                continue;
+            };
+            let field = field(rest).ok_or_else(|| FormatError::Field {
+                line: index + 1,
+                text: line.trim().to_owned(),
+            })?;
             fields.push(field);
         }
-        if fields.is_empty() { Err(FormatError::Empty) } else { Ok(Self { fields }) }
+        if fields.is_empty() {
+            Err(FormatError::Empty)
+        } else {
+            Ok(Self { fields })
+        }
     }
 
     /// The field of that name.
@@ -58,16 +66,20 @@ impl EventFormat {
 
     /// The offset of a plain field of that name and size.
     pub fn number(&self, name: &str, size: u32) -> Option<u32> {
-        self.field(name).filter(|field| !field.data_loc && field.size == size).map(|field| field.offset)
+        self.field(name)
+            .filter(|field| !field.data_loc && field.size == size)
+            .map(|field| field.offset)
     }
 
     /// The offset of a `__data_loc` word of that name.
     pub fn data_loc(&self, name: &str) -> Option<u32> {
-        self.field(name).filter(|field| field.data_loc && field.size == 4).map(|field| field.offset)
+        self.field(name)
+            .filter(|field| field.data_loc && field.size == 4)
+            .map(|field| field.offset)
     }
 }
 
-/// `unsigned short common_type;	offset:0;	size:2;	signed:0;`
+/// One line: `unsigned short common_type; offset:0; size:2; signed:0;`
 fn field(rest: &str) -> Option<Field> {
     let mut parts = rest.split(';').map(str::trim);
     let declaration = parts.next()?;
@@ -126,15 +138,24 @@ mod tests {
     #[test]
     fn broken_fields_are_named() {
         let error = EventFormat::parse("\tfield:int pid;\toffset:x;\tsize:4;\n").unwrap_err();
-        assert!(matches!(error, FormatError::Field { line: 1, .. }), "{error}");
-        assert!(matches!(EventFormat::parse("\tfield:int pid;\tsize:4;"), Err(FormatError::Field { .. })));
-        assert_eq!(EventFormat::parse("name: x\nID: 3\n"), Err(FormatError::Empty));
+        assert!(
+            matches!(error, FormatError::Field { line: 1, .. }),
+            "{error}"
+        );
+        assert!(matches!(
+            EventFormat::parse("\tfield:int pid;\tsize:4;"),
+            Err(FormatError::Field { .. })
+        ));
+        assert_eq!(
+            EventFormat::parse("name: x\nID: 3\n"),
+            Err(FormatError::Empty)
+        );
     }
 
     proptest! {
         #[test]
         fn no_text_panics(text in "(\tfield:[a-z_\\[\\]* ]{0,12};?\toffset:[0-9x]{0,12};\tsize:[0-9]{0,3};\n){0,4}\\PC{0,40}") {
-            let _ = EventFormat::parse(&text);
+            drop(EventFormat::parse(&text));
         }
     }
 }

@@ -1,4 +1,7 @@
-#![expect(clippy::disallowed_methods, reason = "shell: reads what the kernel says about itself")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads what the kernel says about itself"
+)]
 //! Gathers [`HostFacts`]. Each fact for itself: what cannot be read is `None`.
 //!
 //! Mounts nothing: where tracefs is not mounted, the tracepoints are unknown.
@@ -15,12 +18,17 @@ use super::{
 };
 
 /// The tracepoints whose layout the programs need.
-const TRACEPOINTS: [&str; 3] = ["cgroup/cgroup_mkdir", "cgroup/cgroup_rmdir", "oom/mark_victim"];
+const TRACEPOINTS: [&str; 3] = [
+    "cgroup/cgroup_mkdir",
+    "cgroup/cgroup_rmdir",
+    "oom/mark_victim",
+];
 
 /// Looks once at everything.
 pub fn facts() -> HostFacts {
     let mounts = text("/proc/self/mounts").unwrap_or_default();
-    let controllers = facts::v2_root(&mounts).and_then(|root| text(root.join("cgroup.controllers")));
+    let controllers =
+        facts::v2_root(&mounts).and_then(|root| text(root.join("cgroup.controllers")));
     let tracefs = tracefs(&mounts);
     HostFacts {
         kernel_release: line("/proc/sys/kernel/osrelease"),
@@ -32,10 +40,16 @@ pub fn facts() -> HostFacts {
             .filter_map(|name| Some(((*name).to_owned(), format(tracefs.as_deref()?, name)?)))
             .collect(),
         tracefs,
-        lockdown: text("/sys/kernel/security/lockdown").as_deref().and_then(Lockdown::parse),
+        lockdown: text("/sys/kernel/security/lockdown")
+            .as_deref()
+            .and_then(Lockdown::parse),
         jit_harden: line("/proc/sys/net/core/bpf_jit_harden").and_then(|value| value.parse().ok()),
-        capabilities: text("/proc/self/status").as_deref().and_then(Capabilities::parse),
-        possible_cpus: text("/sys/devices/system/cpu/possible").as_deref().and_then(facts::possible_cpus),
+        capabilities: text("/proc/self/status")
+            .as_deref()
+            .and_then(Capabilities::parse),
+        possible_cpus: text("/sys/devices/system/cpu/possible")
+            .as_deref()
+            .and_then(facts::possible_cpus),
     }
 }
 

@@ -4,8 +4,8 @@
 //! longer or shorter than it says is undecodable. Does not know what a record means.
 
 use plimsoll_abi::{
-    ABI_VERSION, CGROUP_PATH_BYTES, Cgroup, Connect, Header, KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR, KIND_CONNECT,
-    KIND_OOM, KIND_SEGMENT, Oom, SEGMENT_CAPTURE_BYTES, Segment,
+    ABI_VERSION, CGROUP_PATH_BYTES, Cgroup, Connect, Header, KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR,
+    KIND_CONNECT, KIND_OOM, KIND_SEGMENT, Oom, SEGMENT_CAPTURE_BYTES, Segment,
 };
 use zerocopy::FromBytes;
 
@@ -59,8 +59,11 @@ pub enum Reason {
 /// Decodes one ring record.
 pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Undecodable> {
     let header = Header::read_from_prefix(bytes).map(|(header, _)| header);
-    let refuse =
-        |reason| Undecodable { kind: header.as_ref().ok().map(|header| header.kind), len: bytes.len(), reason };
+    let refuse = |reason| Undecodable {
+        kind: header.as_ref().ok().map(|header| header.kind),
+        len: bytes.len(),
+        reason,
+    };
     let header = header.as_ref().map_err(|_| refuse(Reason::Short))?;
     if header.version != ABI_VERSION {
         return Err(refuse(Reason::Version(header.version)));
@@ -71,8 +74,12 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Undecodable> {
     match header.kind {
         KIND_CONNECT => fixed(bytes).map(Record::Connect),
         KIND_OOM => fixed(bytes).map(Record::Oom),
-        KIND_SEGMENT => tailed(bytes, |segment: &Segment| segment.captured_len, SEGMENT_CAPTURE_BYTES)
-            .map(|(segment, payload)| Record::Segment(segment, payload)),
+        KIND_SEGMENT => tailed(
+            bytes,
+            |segment: &Segment| segment.captured_len,
+            SEGMENT_CAPTURE_BYTES,
+        )
+        .map(|(segment, payload)| Record::Segment(segment, payload)),
         KIND_CGROUP_MKDIR => tailed(bytes, |cgroup: &Cgroup| cgroup.path_len, CGROUP_PATH_BYTES)
             .map(|(cgroup, path)| Record::CgroupMkdir(cgroup, path)),
         KIND_CGROUP_RMDIR => tailed(bytes, |cgroup: &Cgroup| cgroup.path_len, CGROUP_PATH_BYTES)
@@ -92,7 +99,11 @@ fn fixed<T: FromBytes>(bytes: &[u8]) -> Result<T, Reason> {
 }
 
 /// A record with a tail of the length that it says, at most `bound` bytes.
-fn tailed<T: FromBytes>(bytes: &[u8], says: impl Fn(&T) -> u32, bound: usize) -> Result<(T, &[u8]), Reason> {
+fn tailed<T: FromBytes>(
+    bytes: &[u8],
+    says: impl Fn(&T) -> u32,
+    bound: usize,
+) -> Result<(T, &[u8]), Reason> {
     let (record, tail) = T::read_from_prefix(bytes).map_err(|_| Reason::Short)?;
     let said = says(&record);
     if tail.len() > bound || usize::try_from(said) != Ok(tail.len()) {
@@ -110,13 +121,22 @@ mod tests {
     use super::*;
 
     fn header(kind: u16, len: usize) -> Header {
-        Header { version: ABI_VERSION, kind, len: u32::try_from(len).unwrap(), ..Header::default() }
+        Header {
+            version: ABI_VERSION,
+            kind,
+            len: u32::try_from(len).unwrap(),
+            ..Header::default()
+        }
     }
 
     fn segment(payload: &[u8]) -> Vec<u8> {
         let len = size_of::<Segment>() + payload.len();
         let captured_len = u32::try_from(payload.len()).unwrap();
-        let segment = Segment { header: header(KIND_SEGMENT, len), captured_len, ..Segment::default() };
+        let segment = Segment {
+            header: header(KIND_SEGMENT, len),
+            captured_len,
+            ..Segment::default()
+        };
         [segment.as_bytes(), payload].concat()
     }
 
@@ -125,35 +145,59 @@ mod tests {
         let bytes = segment(b"GET /");
         assert!(matches!(decode(&bytes), Ok(Record::Segment(_, b"GET /"))));
         let bytes = segment(&[7; SEGMENT_CAPTURE_BYTES]);
-        assert!(matches!(decode(&bytes), Ok(Record::Segment(_, tail)) if tail.len() == SEGMENT_CAPTURE_BYTES));
+        assert!(
+            matches!(decode(&bytes), Ok(Record::Segment(_, tail)) if tail.len() == SEGMENT_CAPTURE_BYTES)
+        );
     }
 
     #[test]
     fn lengths_are_exact() {
         let bytes = segment(b"GET /");
         let shorter = decode(&bytes[..bytes.len() - 1]).unwrap_err();
-        assert_eq!(shorter.reason, Reason::Length(u32::try_from(bytes.len()).unwrap()));
+        assert_eq!(
+            shorter.reason,
+            Reason::Length(u32::try_from(bytes.len()).unwrap())
+        );
         let mut longer = bytes.clone();
         longer.push(0);
-        assert!(matches!(decode(&longer).unwrap_err().reason, Reason::Length(_)));
+        assert!(matches!(
+            decode(&longer).unwrap_err().reason,
+            Reason::Length(_)
+        ));
         // The header agrees with the bytes, the record does not agree with its tail.
         longer[4] += 1;
         assert_eq!(decode(&longer).unwrap_err().reason, Reason::Tail(5));
         let oversized = segment(&[7; SEGMENT_CAPTURE_BYTES + 1]);
-        assert!(matches!(decode(&oversized).unwrap_err().reason, Reason::Tail(_)));
+        assert!(matches!(
+            decode(&oversized).unwrap_err().reason,
+            Reason::Tail(_)
+        ));
     }
 
     #[test]
     fn foreign_versions_and_kinds_are_named() {
-        let connect = Connect { header: header(KIND_CONNECT, size_of::<Connect>()), ..Connect::default() };
+        let connect = Connect {
+            header: header(KIND_CONNECT, size_of::<Connect>()),
+            ..Connect::default()
+        };
         assert_eq!(decode(connect.as_bytes()), Ok(Record::Connect(connect)));
         let mut other = connect;
         other.header.version = 9;
         let refused = decode(other.as_bytes()).unwrap_err();
-        assert_eq!((refused.kind, refused.reason), (Some(KIND_CONNECT), Reason::Version(9)));
+        assert_eq!(
+            (refused.kind, refused.reason),
+            (Some(KIND_CONNECT), Reason::Version(9))
+        );
         other.header = header(77, size_of::<Connect>());
         assert_eq!(decode(other.as_bytes()).unwrap_err().reason, Reason::Kind);
-        assert_eq!(decode(&[1, 0]), Err(Undecodable { kind: None, len: 2, reason: Reason::Short }));
+        assert_eq!(
+            decode(&[1, 0]),
+            Err(Undecodable {
+                kind: None,
+                len: 2,
+                reason: Reason::Short
+            })
+        );
         let mut with_tail = connect.as_bytes().to_vec();
         with_tail.push(0);
         with_tail[4] += 1;
@@ -163,7 +207,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..1500)) {
-            let _ = decode(&bytes);
+            drop(decode(&bytes));
         }
 
         /// Bytes that look like a record get deeper than random ones.

@@ -1,4 +1,7 @@
-#![expect(clippy::disallowed_methods, reason = "shell: loads kernel programs and reads their rings and maps")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: loads kernel programs and reads their rings and maps"
+)]
 //! Executes an [`AttachPlan`] and takes bytes out of the kernel.
 //!
 //! Each program loads and attaches for itself: one that fails is reported and the others run. What
@@ -54,7 +57,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { security_ring_bytes: 1 << 20, process_ring_bytes: 512 << 10, cgroups: 4096 }
+        Self {
+            security_ring_bytes: 1 << 20,
+            process_ring_bytes: 512 << 10,
+            cgroups: 4096,
+        }
     }
 }
 
@@ -154,14 +161,20 @@ impl Probe {
             .map_max_entries("SECURITY", options.security_ring_bytes)
             .map_max_entries("PROCESS", options.process_ring_bytes)
             .map_max_entries("CPU_USE", options.cgroups.max(1));
-        let mut programs = loader.load(OBJECT).map_err(|error| LoadError::Refused(Box::new(error)))?;
+        let mut programs = loader
+            .load(OBJECT)
+            .map_err(|error| LoadError::Refused(Box::new(error)))?;
         let probe = Self {
             security: ring(&mut programs, "SECURITY", options.security_ring_bytes)?,
             process: ring(&mut programs, "PROCESS", options.process_ring_bytes)?,
             counters: map(&mut programs, "COUNTERS")?,
             cpu_use: map(&mut programs, "CPU_USE")?,
             on_cpu: map(&mut programs, "ON_CPU")?,
-            reports: plan.programs.iter().map(|planned| attach(&mut programs, plan, planned)).collect(),
+            reports: plan
+                .programs
+                .iter()
+                .map(|planned| attach(&mut programs, plan, planned))
+                .collect(),
             programs,
         };
         Ok(probe)
@@ -197,7 +210,10 @@ impl Probe {
     pub fn counters(&self) -> Result<[Counters; KINDS], ReadError> {
         let mut sums = [Counters::default(); KINDS];
         for (kind, sum) in (0..).zip(&mut sums) {
-            let values = self.counters.get(&kind, 0).map_err(|source| ReadError { name: "COUNTERS", source })?;
+            let values = self.counters.get(&kind, 0).map_err(|source| ReadError {
+                name: "COUNTERS",
+                source,
+            })?;
             for Value(counters) in values.iter() {
                 sum.emitted += counters.emitted;
                 sum.lost += counters.lost;
@@ -211,13 +227,19 @@ impl Probe {
         match self.cpu_use.get(&cgroup_id, 0) {
             Ok(Value(cpu_use)) => Ok(Some(cpu_use)),
             Err(MapError::KeyNotFound) => Ok(None),
-            Err(source) => Err(ReadError { name: "CPU_USE", source }),
+            Err(source) => Err(ReadError {
+                name: "CPU_USE",
+                source,
+            }),
         }
     }
 
     /// What each possible CPU is doing; the index is the CPU.
     pub fn on_cpu(&self) -> Result<Vec<OnCpu>, ReadError> {
-        let values = self.on_cpu.get(&0, 0).map_err(|source| ReadError { name: "ON_CPU", source })?;
+        let values = self.on_cpu.get(&0, 0).map_err(|source| ReadError {
+            name: "ON_CPU",
+            source,
+        })?;
         Ok(values.iter().map(|Value(on_cpu)| *on_cpu).collect())
     }
 
@@ -227,7 +249,10 @@ impl Probe {
         entries
             .map(|entry| entry.map(|(cgroup_id, Value(cpu_use))| (cgroup_id, cpu_use)))
             .collect::<Result<_, _>>()
-            .map_err(|source| ReadError { name: "CPU_USE", source })
+            .map_err(|source| ReadError {
+                name: "CPU_USE",
+                source,
+            })
     }
 
     /// Both CPU maps as one: read again while a long stretch ends between the reads, a few times.
@@ -238,7 +263,12 @@ impl Probe {
             let on_cpu = self.on_cpu()?;
             let uses = self.cpu_uses()?;
             let settled = Snapshot::is_settled(now_ns, &on_cpu, &self.on_cpu()?);
-            snapshot = Snapshot { now_ns, on_cpu, uses, settled };
+            snapshot = Snapshot {
+                now_ns,
+                on_cpu,
+                uses,
+                settled,
+            };
             if snapshot.settled {
                 break;
             }
@@ -264,8 +294,15 @@ impl Probe {
         match self.cpu_use.remove(&cgroup_id) {
             Ok(()) => Ok(true),
             Err(MapError::KeyNotFound) => Ok(false),
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(ReadError { name: "CPU_USE", source }),
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(false)
+            }
+            Err(source) => Err(ReadError {
+                name: "CPU_USE",
+                source,
+            }),
         }
     }
 }
@@ -279,7 +316,10 @@ fn attach(programs: &mut Ebpf, plan: &AttachPlan, planned: &Planned) -> ProgramR
             Err(error) => Outcome::Failed(chain(&error)),
         },
     };
-    ProgramReport { name: planned.name, outcome }
+    ProgramReport {
+        name: planned.name,
+        outcome,
+    }
 }
 
 /// Why one program does not run.
@@ -299,8 +339,14 @@ enum AttachError {
     Refused(#[from] ProgramError),
 }
 
-fn try_attach(programs: &mut Ebpf, plan: &AttachPlan, name: ProgramName) -> Result<(), AttachError> {
-    let program = programs.program_mut(name.as_str()).ok_or(AttachError::Missing)?;
+fn try_attach(
+    programs: &mut Ebpf,
+    plan: &AttachPlan,
+    name: ProgramName,
+) -> Result<(), AttachError> {
+    let program = programs
+        .program_mut(name.as_str())
+        .ok_or(AttachError::Missing)?;
     match (program, name.hook()) {
         (Program::CgroupSockAddr(program), Hook::CgroupConnect) => {
             let root = open_root(plan)?;
@@ -310,8 +356,11 @@ fn try_attach(programs: &mut Ebpf, plan: &AttachPlan, name: ProgramName) -> Resu
         (Program::CgroupSkb(program), hook @ (Hook::CgroupEgress | Hook::CgroupIngress)) => {
             let root = open_root(plan)?;
             program.load()?;
-            let direction =
-                if hook == Hook::CgroupEgress { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
+            let direction = if hook == Hook::CgroupEgress {
+                CgroupSkbAttachType::Egress
+            } else {
+                CgroupSkbAttachType::Ingress
+            };
             program.attach(root, direction, LINK).map(drop)
         }
         (Program::TracePoint(program), Hook::Tracepoint(category, event)) => {
@@ -329,7 +378,10 @@ fn try_attach(programs: &mut Ebpf, plan: &AttachPlan, name: ProgramName) -> Resu
 
 fn open_root(plan: &AttachPlan) -> Result<File, AttachError> {
     let path = plan.cgroup_root.as_ref().ok_or(AttachError::NoRoot)?;
-    File::open(path).map_err(|source| AttachError::Root { path: path.clone(), source })
+    File::open(path).map_err(|source| AttachError::Root {
+        path: path.clone(),
+        source,
+    })
 }
 
 /// CLOCK_MONOTONIC, which is what `bpf_ktime_get_ns` gives.
@@ -352,19 +404,32 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     let skip = text.len().saturating_sub(REASON_BYTES);
-    let from = (skip..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let from = (skip..text.len())
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
     text.split_off(from)
 }
 
 fn ring(programs: &mut Ebpf, name: &'static str, capacity_bytes: u32) -> Result<Ring, LoadError> {
-    let fill = RingUse { capacity_bytes: u64::from(capacity_bytes), ..RingUse::default() };
-    Ok(Ring { ring: map(programs, name)?, fill })
+    let fill = RingUse {
+        capacity_bytes: u64::from(capacity_bytes),
+        ..RingUse::default()
+    };
+    Ok(Ring {
+        ring: map(programs, name)?,
+        fill,
+    })
 }
 
-fn map<M: TryFrom<Map, Error = MapError>>(programs: &mut Ebpf, name: &'static str) -> Result<M, LoadError> {
+fn map<M: TryFrom<Map, Error = MapError>>(
+    programs: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, LoadError> {
     let map = programs
         .take_map(name)
-        .ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
+        .ok_or_else(|| MapError::InvalidName {
+            name: name.to_owned(),
+        })
         .and_then(M::try_from);
     map.map_err(|source| LoadError::Map { name, source })
 }

@@ -50,7 +50,8 @@ impl Snapshot {
         let closed_ns = Self::open_period(now_ns) * PERIOD_NS;
         before.len() == after.len()
             && before.iter().zip(after).all(|(before, after)| {
-                let reaches = before.since_ns != 0 && before.tid != 0 && before.since_ns < closed_ns;
+                let reaches =
+                    before.since_ns != 0 && before.tid != 0 && before.since_ns < closed_ns;
                 !reaches || (before.since_ns, before.tid) == (after.since_ns, after.tid)
             })
     }
@@ -101,21 +102,37 @@ impl Ledger {
         let in_flight = self.in_flight(snapshot, end, cgroup_of, &mut gaps);
         let mut next = HashMap::with_capacity(snapshot.uses.len());
         let nothing = CpuUse::default();
-        let booked = snapshot.uses.iter().map(|(cgroup_id, booked)| (*cgroup_id, booked));
+        let booked = snapshot
+            .uses
+            .iter()
+            .map(|(cgroup_id, booked)| (*cgroup_id, booked));
         let only_in_flight = in_flight
             .keys()
             .filter(|cgroup_id| !snapshot.uses.iter().any(|(booked, _)| booked == *cgroup_id))
             .map(|cgroup_id| (*cgroup_id, &nothing));
         for (cgroup_id, booked) in booked.chain(only_in_flight) {
             let stretches = in_flight.get(&cgroup_id).map_or(&[][..], Vec::as_slice);
-            let Some(start) = self.next.get(&cgroup_id).copied().or_else(|| first_use(booked, stretches, oldest)) else {
+            let Some(start) = self
+                .next
+                .get(&cgroup_id)
+                .copied()
+                .or_else(|| first_use(booked, stretches, oldest))
+            else {
                 continue;
             };
             let from = start.max(oldest).min(end.max(start));
             gaps.missed_periods += from - start;
             for period in from..end {
-                let used_ns = in_slot(booked, period) + stretches.iter().map(|since| overlap(*since, period)).sum::<u64>();
-                each(Closed { cgroup_id, period, used_ns });
+                let used_ns = in_slot(booked, period)
+                    + stretches
+                        .iter()
+                        .map(|since| overlap(*since, period))
+                        .sum::<u64>();
+                each(Closed {
+                    cgroup_id,
+                    period,
+                    used_ns,
+                });
             }
             next.insert(cgroup_id, from.max(end));
         }
@@ -138,12 +155,21 @@ impl Ledger {
         gaps: &mut Gaps,
     ) -> HashMap<u64, Vec<u64>> {
         let mut stretches: HashMap<u64, Vec<u64>> = HashMap::new();
-        let running = snapshot.on_cpu.iter().filter(|on_cpu| on_cpu.tid != 0 && on_cpu.since_ns != 0);
+        let running = snapshot
+            .on_cpu
+            .iter()
+            .filter(|on_cpu| on_cpu.tid != 0 && on_cpu.since_ns != 0);
         for on_cpu in running.filter(|on_cpu| on_cpu.since_ns < end * PERIOD_NS) {
             match cgroup_of(on_cpu.tid) {
-                Some(cgroup_id) => stretches.entry(cgroup_id).or_default().push(on_cpu.since_ns),
+                Some(cgroup_id) => stretches
+                    .entry(cgroup_id)
+                    .or_default()
+                    .push(on_cpu.since_ns),
                 // Only what was not counted as unresolved by the closing before.
-                None => gaps.unresolved_ns += (end * PERIOD_NS) - on_cpu.since_ns.max(self.closed * PERIOD_NS),
+                None => {
+                    gaps.unresolved_ns +=
+                        (end * PERIOD_NS) - on_cpu.since_ns.max(self.closed * PERIOD_NS);
+                }
             }
         }
         stretches
@@ -156,19 +182,27 @@ fn first_use(booked: &CpuUse, stretches: &[u64], oldest: u64) -> Option<u64> {
     slots
         .filter(|(period, used_ns)| **period >= oldest && **used_ns > 0)
         .map(|(period, _)| *period)
-        .chain(stretches.iter().map(|since| (since / PERIOD_NS).max(oldest)))
+        .chain(
+            stretches
+                .iter()
+                .map(|since| (since / PERIOD_NS).max(oldest)),
+        )
         .min()
 }
 
 /// What the kernel has booked for a period.
 fn in_slot(booked: &CpuUse, period: u64) -> u64 {
     let mut slots = booked.period.iter().zip(&booked.used_ns);
-    slots.find(|(tag, _)| **tag == period).map_or(0, |(_, used_ns)| *used_ns)
+    slots
+        .find(|(tag, _)| **tag == period)
+        .map_or(0, |(_, used_ns)| *used_ns)
 }
 
 /// Nanoseconds of a whole closed period that lie behind `since_ns`.
 fn overlap(since_ns: u64, period: u64) -> u64 {
-    ((period + 1) * PERIOD_NS).saturating_sub(since_ns).min(PERIOD_NS)
+    ((period + 1) * PERIOD_NS)
+        .saturating_sub(since_ns)
+        .min(PERIOD_NS)
 }
 
 #[cfg(test)]
@@ -189,6 +223,10 @@ mod tests {
     }
 
     /// Threads 1 to 6 live in cgroups 101 to 103.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the shape that the ledger asks for"
+    )]
     fn cgroup_of(tid: u32) -> Option<u64> {
         Some(101 + u64::from(tid) % 3)
     }
@@ -196,7 +234,11 @@ mod tests {
     impl Machine {
         fn switch(&mut self, cpu: usize, tid: u32, now: u64) {
             let before = self.on_cpu[cpu];
-            self.on_cpu[cpu] = OnCpu { since_ns: now, tid, ..before };
+            self.on_cpu[cpu] = OnCpu {
+                since_ns: now,
+                tid,
+                ..before
+            };
             if before.since_ns == 0 || before.tid == 0 || now <= before.since_ns {
                 return;
             }
@@ -228,7 +270,12 @@ mod tests {
 
         fn snapshot(&self, now_ns: u64) -> Snapshot {
             let uses = self.uses.iter().map(|(id, used)| (*id, *used)).collect();
-            Snapshot { now_ns, on_cpu: self.on_cpu.clone(), uses, settled: true }
+            Snapshot {
+                now_ns,
+                on_cpu: self.on_cpu.clone(),
+                uses,
+                settled: true,
+            }
         }
 
         /// What was used until `now`, running stretches included.
@@ -244,7 +291,12 @@ mod tests {
 
     fn split(since: u64, now: u64) -> Vec<(u64, u64)> {
         (since / PERIOD_NS..=now / PERIOD_NS)
-            .map(|period| (period, now.min((period + 1) * PERIOD_NS) - since.max(period * PERIOD_NS)))
+            .map(|period| {
+                (
+                    period,
+                    now.min((period + 1) * PERIOD_NS) - since.max(period * PERIOD_NS),
+                )
+            })
             .collect()
     }
 
@@ -256,8 +308,11 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let gap = prop_oneof![1..200_000_u64, 1..PERIOD_NS * 2];
-        let switch =
-            (0..3_usize, 0..7_u32, gap).prop_map(|(cpu, tid, after_ns)| Step::Switch { cpu, tid, after_ns });
+        let switch = (0..3_usize, 0..7_u32, gap).prop_map(|(cpu, tid, after_ns)| Step::Switch {
+            cpu,
+            tid,
+            after_ns,
+        });
         let read = (1..PERIOD_NS * 12).prop_map(|after_ns| Step::Read { after_ns });
         prop::collection::vec(prop_oneof![6 => switch, 1 => read], 1..200)
     }
@@ -313,40 +368,68 @@ mod tests {
 
     #[test]
     fn a_late_reader_says_what_it_missed() {
-        let mut machine = Machine { on_cpu: vec![OnCpu::default()], ..Machine::default() };
+        let mut machine = Machine {
+            on_cpu: vec![OnCpu::default()],
+            ..Machine::default()
+        };
         let mut ledger = Ledger::default();
         machine.switch(0, 3, PERIOD_NS * 10);
         machine.switch(0, 0, PERIOD_NS * 11);
         let mut periods = Vec::new();
-        ledger.close(&machine.snapshot(PERIOD_NS * 13), cgroup_of, |closed| periods.push(closed.period));
+        ledger.close(&machine.snapshot(PERIOD_NS * 13), cgroup_of, |closed| {
+            periods.push(closed.period)
+        });
         assert_eq!(periods, [10, 11]);
-        let gaps = ledger.close(&machine.snapshot(PERIOD_NS * 113), cgroup_of, |closed| periods.push(closed.period));
+        let gaps = ledger.close(&machine.snapshot(PERIOD_NS * 113), cgroup_of, |closed| {
+            periods.push(closed.period)
+        });
         // 12 to 111 are closed, 83 to 111 are still known.
         assert_eq!(gaps.missed_periods, 71);
-        assert_eq!((periods.len(), periods[2], periods.last()), (2 + 29, 83, Some(&111)));
+        assert_eq!(
+            (periods.len(), periods[2], periods.last()),
+            (2 + 29, 83, Some(&111))
+        );
     }
 
     #[test]
     fn time_of_unknown_threads_is_counted_once() {
-        let mut machine = Machine { on_cpu: vec![OnCpu::default()], ..Machine::default() };
+        let mut machine = Machine {
+            on_cpu: vec![OnCpu::default()],
+            ..Machine::default()
+        };
         let mut ledger = Ledger::default();
         machine.switch(0, 3, PERIOD_NS * 10);
-        let first = ledger.close(&machine.snapshot(PERIOD_NS * 13), |_| None, |_| panic!("nobody to close for"));
+        let first = ledger.close(
+            &machine.snapshot(PERIOD_NS * 13),
+            |_| None,
+            |_| panic!("nobody to close for"),
+        );
         assert_eq!(first.unresolved_ns, PERIOD_NS * 2);
-        let second = ledger.close(&machine.snapshot(PERIOD_NS * 14), |_| None, |_| panic!("nobody to close for"));
+        let second = ledger.close(
+            &machine.snapshot(PERIOD_NS * 14),
+            |_| None,
+            |_| panic!("nobody to close for"),
+        );
         assert_eq!(second.unresolved_ns, PERIOD_NS);
     }
 
     #[test]
     fn only_long_stretches_unsettle() {
         let now = PERIOD_NS * 10 + 5;
-        let stretch = |since_ns| OnCpu { since_ns, tid: 7, ..OnCpu::default() };
+        let stretch = |since_ns| OnCpu {
+            since_ns,
+            tid: 7,
+            ..OnCpu::default()
+        };
         let long = [stretch(PERIOD_NS * 8)];
         let short = [stretch(PERIOD_NS * 9 + 1)];
         assert!(Snapshot::is_settled(now, &long, &long));
         assert!(!Snapshot::is_settled(now, &long, &short));
         assert!(Snapshot::is_settled(now, &short, &[stretch(now)]));
-        let idle = [OnCpu { tid: 0, ..stretch(PERIOD_NS) }];
+        let idle = [OnCpu {
+            tid: 0,
+            ..stretch(PERIOD_NS)
+        }];
         assert!(Snapshot::is_settled(now, &idle, &short));
     }
 }

@@ -1,4 +1,7 @@
-#![expect(unsafe_code, reason = "aya asks for an unsafe marker on the types that it copies out of maps")]
+#![expect(
+    unsafe_code,
+    reason = "aya asks for an unsafe marker on the types that it copies out of maps"
+)]
 //! The one place where the agent vouches for memory layouts towards aya.
 //!
 //! What it vouches for is proved elsewhere: the abi crate derives zerocopy's traits, which check at

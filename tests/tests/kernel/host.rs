@@ -14,21 +14,25 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A name that no other test or process uses.
-pub fn unique() -> String {
-    format!("plk{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+pub(crate) fn unique() -> String {
+    format!(
+        "plk{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// A cgroup of the v2 hierarchy.
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     /// Its directory.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Its id, which is the directory's inode.
-    pub id: u64,
+    pub(crate) id: u64,
 }
 
 impl Cgroup {
     /// Makes one below the root.
-    pub fn make(root: &Path) -> Self {
+    pub(crate) fn make(root: &Path) -> Self {
         let path = root.join(unique());
         fs::create_dir(&path).unwrap();
         let id = fs::metadata(&path).unwrap().ino();
@@ -50,31 +54,47 @@ impl Drop for Cgroup {
 
 /// Two network namespaces with a cable between them: a pod's, and one that owns the metadata
 /// addresses.
-pub struct Network {
+pub(crate) struct Network {
     /// The pod's namespace.
-    pub pod: String,
+    pub(crate) pod: String,
     /// The namespace of the metadata service.
-    pub imds: String,
+    pub(crate) imds: String,
 }
 
 impl Network {
-    pub fn make() -> Self {
+    pub(crate) fn make() -> Self {
         let name = unique();
-        let network = Self { pod: format!("{name}p"), imds: format!("{name}i") };
+        let network = Self {
+            pod: format!("{name}p"),
+            imds: format!("{name}i"),
+        };
         let (pod, imds) = (&network.pod, &network.imds);
         ip(&format!("netns add {pod}"));
         ip(&format!("netns add {imds}"));
-        ip(&format!("-n {pod} link add eth0 type veth peer name eth0 netns {imds}"));
-        for (namespace, v4, v6) in [(pod, "10.66.0.1", "fd66::1"), (imds, "10.66.0.2", "fd66::2")] {
+        ip(&format!(
+            "-n {pod} link add eth0 type veth peer name eth0 netns {imds}"
+        ));
+        for (namespace, v4, v6) in [
+            (pod, "10.66.0.1", "fd66::1"),
+            (imds, "10.66.0.2", "fd66::2"),
+        ] {
             ip(&format!("-n {namespace} link set lo up"));
             ip(&format!("-n {namespace} addr add {v4}/24 dev eth0"));
-            ip(&format!("-n {namespace} -6 addr add {v6}/64 dev eth0 nodad"));
+            ip(&format!(
+                "-n {namespace} -6 addr add {v6}/64 dev eth0 nodad"
+            ));
             ip(&format!("-n {namespace} link set eth0 up"));
         }
         ip(&format!("-n {imds} addr add 169.254.169.254/32 dev lo"));
-        ip(&format!("-n {imds} -6 addr add fd00:ec2::254/128 dev lo nodad"));
-        ip(&format!("-n {pod} route add 169.254.169.254/32 via 10.66.0.2"));
-        ip(&format!("-n {pod} -6 route add fd00:ec2::254/128 via fd66::2"));
+        ip(&format!(
+            "-n {imds} -6 addr add fd00:ec2::254/128 dev lo nodad"
+        ));
+        ip(&format!(
+            "-n {pod} route add 169.254.169.254/32 via 10.66.0.2"
+        ));
+        ip(&format!(
+            "-n {pod} -6 route add fd00:ec2::254/128 via fd66::2"
+        ));
         network
     }
 }
@@ -82,29 +102,47 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         for namespace in [&self.pod, &self.imds] {
-            let _ = Command::new("ip").args(["netns", "del", namespace]).status();
+            drop(
+                Command::new("ip")
+                    .args(["netns", "del", namespace])
+                    .status(),
+            );
         }
     }
 }
 
 fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("ip")
+        .args(arguments.split(' '))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "ip {arguments}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Moves the calling thread into a named network namespace. Panics if it is still in the machine's
 /// own: nothing is ever sent to a metadata address from there.
-pub fn enter(namespace: &str) {
+pub(crate) fn enter(namespace: &str) {
     let before = fs::read_link("/proc/thread-self/ns/net").unwrap();
     let file = fs::File::open(Path::new("/run/netns").join(namespace)).unwrap();
-    move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network)).unwrap();
+    move_into_link_name_space(
+        std::os::fd::AsFd::as_fd(&file),
+        Some(LinkNameSpaceType::Network),
+    )
+    .unwrap();
     let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
     assert_ne!(own, before, "still in the machine's own namespace");
-    assert_eq!(own, Path::new(&format!("net:[{}]", file.metadata().unwrap().ino())));
+    assert_eq!(
+        own,
+        Path::new(&format!("net:[{}]", file.metadata().unwrap().ino()))
+    );
 }
 
 /// Starts this binary again as a workload.
-pub fn workload(arguments: &[&str]) -> Child {
+pub(crate) fn workload(arguments: &[&str]) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(arguments)
         .stdin(Stdio::piped())
@@ -114,14 +152,14 @@ pub fn workload(arguments: &[&str]) -> Child {
 }
 
 /// A sysctl that gets its value back.
-pub struct Sysctl {
+pub(crate) struct Sysctl {
     path: PathBuf,
     before: String,
 }
 
 impl Sysctl {
     /// Sets it, if the kernel lets us.
-    pub fn set(name: &str, value: &str) -> std::io::Result<Self> {
+    pub(crate) fn set(name: &str, value: &str) -> std::io::Result<Self> {
         let path = Path::new("/proc/sys").join(name);
         let before = fs::read_to_string(&path)?;
         fs::write(&path, value)?;
@@ -131,6 +169,6 @@ impl Sysctl {
 
 impl Drop for Sysctl {
     fn drop(&mut self) {
-        let _ = fs::write(&self.path, self.before.trim());
+        drop(fs::write(&self.path, self.before.trim()));
     }
 }

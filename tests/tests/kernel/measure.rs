@@ -30,17 +30,41 @@ impl Cost {
 
 /// Packets that are not for us, and switches; or why it cannot be measured.
 pub(crate) fn hooks(probe: &Probe) -> Result<Vec<Cost>, String> {
-    let _stats = Sysctl::set("kernel/bpf_stats_enabled", "1").map_err(|error| format!("no BPF statistics: {error}"))?;
+    let _stats = Sysctl::set("kernel/bpf_stats_enabled", "1")
+        .map_err(|error| format!("no BPF statistics: {error}"))?;
     let network = Network::make();
-    let measured = [ProgramName::PacketEgress, ProgramName::PacketIngress, ProgramName::SchedSwitch];
-    let read = |name: ProgramName| probe.program_fd(name).map(statistics).ok_or(format!("{name} is not attached"));
-    let before = measured.iter().map(|name| read(*name)).collect::<Result<Vec<_>, _>>()?;
+    let measured = [
+        ProgramName::PacketEgress,
+        ProgramName::PacketIngress,
+        ProgramName::SchedSwitch,
+    ];
+    let read = |name: ProgramName| {
+        probe
+            .program_fd(name)
+            .map(statistics)
+            .ok_or(format!("{name} is not attached"))
+    };
+    let before = measured
+        .iter()
+        .map(|name| read(*name))
+        .collect::<Result<Vec<_>, _>>()?;
     let namespace = network.imds.clone();
-    std::thread::spawn(move || packets(&namespace)).join().unwrap();
+    std::thread::spawn(move || packets(&namespace))
+        .join()
+        .unwrap();
     switches();
-    let after = measured.iter().map(|name| read(*name)).collect::<Result<Vec<_>, _>>()?;
+    let after = measured
+        .iter()
+        .map(|name| read(*name))
+        .collect::<Result<Vec<_>, _>>()?;
     let costs = measured.into_iter().zip(before).zip(after);
-    Ok(costs.map(|((name, (t0, n0)), (t1, n1))| Cost { name, runs: n1 - n0, time_ns: t1 - t0 }).collect())
+    Ok(costs
+        .map(|((name, (t0, n0)), (t1, n1))| Cost {
+            name,
+            runs: n1 - n0,
+            time_ns: t1 - t0,
+        })
+        .collect())
 }
 
 /// Datagrams over the loopback device of a namespace.
@@ -77,6 +101,10 @@ fn switches() {
 /// Run time in nanoseconds and number of runs of a program.
 fn statistics(program: BorrowedFd<'_>) -> (u64, u64) {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).unwrap();
-    let number = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap();
+    let number = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+            .unwrap()
+    };
     (number("run_time_ns:"), number("run_cnt:"))
 }

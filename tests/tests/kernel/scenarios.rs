@@ -11,8 +11,8 @@ use std::{
 };
 
 use plimsoll_abi::{
-    CGROUP_PATH_BYTES, Connect, DIRECTION_EGRESS, DIRECTION_INGRESS, KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR,
-    KIND_CONNECT, KIND_SEGMENT, PERIOD_NS, Segment,
+    CGROUP_PATH_BYTES, Connect, DIRECTION_EGRESS, DIRECTION_INGRESS, KIND_CGROUP_MKDIR,
+    KIND_CGROUP_RMDIR, KIND_CONNECT, KIND_SEGMENT, PERIOD_NS, Segment,
 };
 use plimsoll_agent::{
     host::{self as facts, HostFacts, PlanOptions, btf::Btf},
@@ -29,8 +29,11 @@ use crate::{
     measure, workload,
 };
 
+/// Does the real thing; panics if what was seen is wrong.
+type Scenario = fn() -> Verdict;
+
 /// Every scenario by name.
-pub(crate) const ALL: [(&str, fn() -> Verdict); 9] = [
+pub(crate) const ALL: [(&str, Scenario); 9] = [
     ("btf_of_this_kernel", btf_of_this_kernel),
     ("all_programs_attach", all_programs_attach),
     ("all_programs_attach_hardened", all_programs_attach_hardened),
@@ -52,7 +55,9 @@ pub(crate) fn load(options: Options) -> Result<(Probe, HostFacts), Verdict> {
     let plan = facts::plan(&facts, PlanOptions::default());
     match Probe::load(&plan, options) {
         Ok(probe) => Ok((probe, facts)),
-        Err(LoadError::Absent(why)) => Err(Verdict::Skipped(format!("built without kernel programs: {why}"))),
+        Err(LoadError::Absent(why)) => Err(Verdict::Skipped(format!(
+            "built without kernel programs: {why}"
+        ))),
         Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
     }
 }
@@ -70,7 +75,15 @@ macro_rules! loaded {
 fn mount_tracefs() {
     let at = Path::new("/sys/kernel/tracing");
     if !at.join("events").is_dir() {
-        let _ = rustix::mount::mount("tracefs", at, "tracefs", rustix::mount::MountFlags::empty(), None);
+        // If it is refused, the scenarios say which tracepoint is missing.
+        rustix::mount::mount(
+            "tracefs",
+            at,
+            "tracefs",
+            rustix::mount::MountFlags::empty(),
+            None,
+        )
+        .ok();
     }
 }
 
@@ -81,24 +94,38 @@ fn btf_of_this_kernel() -> Verdict {
     };
     let btf = Btf::parse(&bytes).unwrap();
     assert!(btf.len() > 10_000, "{}", btf.len());
-    assert_eq!(btf.offset_of("list_head", "prev"), u32::try_from(size_of::<usize>()).ok());
+    assert_eq!(
+        btf.offset_of("list_head", "prev"),
+        u32::try_from(size_of::<usize>()).ok()
+    );
     let pid = btf.offset_of("task_struct", "pid").unwrap();
     // `pid` and `tgid` are neighbours since the beginning of time.
     assert_eq!(btf.offset_of("task_struct", "tgid"), Some(pid + 4));
     // In an anonymous group inside an anonymous union.
-    assert!(btf.offset_of("sk_buff", "protocol").unwrap() > btf.offset_of("sk_buff", "len").unwrap());
+    assert!(
+        btf.offset_of("sk_buff", "protocol").unwrap() > btf.offset_of("sk_buff", "len").unwrap()
+    );
     assert_eq!(btf.offset_of("task_struct", "no_such_member"), None);
     let reasons = btf.enum_values("skb_drop_reason");
     assert!(reasons.contains(&("SKB_NOT_DROPPED_YET", 0)), "{reasons:?}");
     assert!(btf.has_typedef("btf_trace_sched_switch"));
-    assert!(btf.parameters("btf_trace_sched_switch").is_some_and(|count| (4..=5).contains(&count)));
+    assert!(
+        btf.parameters("btf_trace_sched_switch")
+            .is_some_and(|count| (4..=5).contains(&count))
+    );
     Verdict::Passed
 }
 
 fn all_programs_attach() -> Verdict {
     let (probe, _) = loaded!(Options::default());
     for report in probe.reports() {
-        assert_eq!(report.outcome, Outcome::Attached, "{}: {}", report.name, report.outcome);
+        assert_eq!(
+            report.outcome,
+            Outcome::Attached,
+            "{}: {}",
+            report.name,
+            report.outcome
+        );
     }
     Verdict::Passed
 }
@@ -125,14 +152,28 @@ fn cgroups_come_and_go() -> Verdict {
     let mut seen = Vec::new();
     probe.drain_process(usize::MAX, |bytes| match decode(bytes).unwrap() {
         Record::CgroupMkdir(cgroup, path) if cgroup.header.cgroup_id == id => {
-            seen.push((KIND_CGROUP_MKDIR, cgroup.level, String::from_utf8(path.to_vec()).unwrap()));
+            seen.push((
+                KIND_CGROUP_MKDIR,
+                cgroup.level,
+                String::from_utf8(path.to_vec()).unwrap(),
+            ));
         }
         Record::CgroupRmdir(cgroup, path) if cgroup.header.cgroup_id == id => {
-            seen.push((KIND_CGROUP_RMDIR, cgroup.level, String::from_utf8(path.to_vec()).unwrap()));
+            seen.push((
+                KIND_CGROUP_RMDIR,
+                cgroup.level,
+                String::from_utf8(path.to_vec()).unwrap(),
+            ));
         }
         _ => {}
     });
-    assert_eq!(seen, [(KIND_CGROUP_MKDIR, 2, expected.clone()), (KIND_CGROUP_RMDIR, 2, expected)]);
+    assert_eq!(
+        seen,
+        [
+            (KIND_CGROUP_MKDIR, 2, expected.clone()),
+            (KIND_CGROUP_RMDIR, 2, expected)
+        ]
+    );
     Verdict::Passed
 }
 
@@ -170,41 +211,82 @@ fn imds(address: &'static str, ip_version: u8, family: u16) -> Verdict {
         }
         _ => {}
     });
-    let [connect] = connects[..] else { panic!("{connects:#?}") };
-    assert_eq!((connect.tgid, connect.tid, connect.uid, connect.gid), (tgid, tgid, 0, 0));
-    assert_eq!((connect.dport, connect.family, connect.protocol), (80, family, 6));
+    let [connect] = connects[..] else {
+        panic!("{connects:#?}")
+    };
+    assert_eq!(
+        (connect.tgid, connect.tid, connect.uid, connect.gid),
+        (tgid, tgid, 0, 0)
+    );
+    assert_eq!(
+        (connect.dport, connect.family, connect.protocol),
+        (80, family, 6)
+    );
     assert_eq!(connect.ancestors, [cgroup.id, 0, 0, 0, 0, 0]);
     assert!(connect.comm.starts_with(b"kernel-"), "{:?}", connect.comm);
 
     for (segment, _) in &segments {
-        assert_eq!((segment.ip_version, segment.protocol, segment.flags), (ip_version, 6, 0));
-        assert_eq!((segment.cookie, segment.ancestors), (connect.cookie, connect.ancestors));
+        assert_eq!(
+            (segment.ip_version, segment.protocol, segment.flags),
+            (ip_version, 6, 0)
+        );
+        assert_eq!(
+            (segment.cookie, segment.ancestors),
+            (connect.cookie, connect.ancestors)
+        );
         assert!(segment.hop_limit >= 63);
         let egress = segment.direction == DIRECTION_EGRESS;
         assert_eq!(if egress { segment.dport } else { segment.sport }, 80);
-        assert_eq!(if egress { segment.daddr } else { segment.saddr }, connect.daddr);
+        assert_eq!(
+            if egress { segment.daddr } else { segment.saddr },
+            connect.daddr
+        );
         // Nothing but what carries something.
-        assert!(segment.payload_len > 0 || segment.tcp_flags & 0b111 != 0, "{segment:?}");
+        assert!(
+            segment.payload_len > 0 || segment.tcp_flags & 0b111 != 0,
+            "{segment:?}"
+        );
     }
-    assert_eq!(stream(&segments, DIRECTION_EGRESS), workload::request(request_bytes));
+    assert_eq!(
+        stream(&segments, DIRECTION_EGRESS),
+        workload::request(request_bytes)
+    );
     assert_eq!(stream(&segments, DIRECTION_INGRESS), answer());
-    let syns = segments.iter().filter(|(segment, _)| segment.tcp_flags & 2 != 0).count();
+    let syns = segments
+        .iter()
+        .filter(|(segment, _)| segment.tcp_flags & 2 != 0)
+        .count();
     assert_eq!(syns, 2, "one SYN each way");
     Verdict::Passed
 }
 
 /// The bytes of one direction, put together by sequence number.
 fn stream(segments: &[(Segment, Vec<u8>)], direction: u8) -> Vec<u8> {
-    let mine = || segments.iter().filter(|(segment, _)| segment.direction == direction);
-    let syn = mine().find(|(segment, _)| segment.tcp_flags & 2 != 0).unwrap();
+    let mine = || {
+        segments
+            .iter()
+            .filter(|(segment, _)| segment.direction == direction)
+    };
+    let syn = mine()
+        .find(|(segment, _)| segment.tcp_flags & 2 != 0)
+        .unwrap();
     let mut bytes = BTreeMap::new();
     for (segment, payload) in mine() {
         assert_eq!(segment.payload_len, segment.captured_len);
         for (index, byte) in (0_u32..).zip(payload) {
-            bytes.insert(segment.seq.wrapping_add(index).wrapping_sub(syn.0.seq.wrapping_add(1)), *byte);
+            bytes.insert(
+                segment
+                    .seq
+                    .wrapping_add(index)
+                    .wrapping_sub(syn.0.seq.wrapping_add(1)),
+                *byte,
+            );
         }
     }
-    assert_eq!(bytes.keys().copied().collect::<Vec<_>>(), (0..u32::try_from(bytes.len()).unwrap()).collect::<Vec<_>>());
+    assert_eq!(
+        bytes.keys().copied().collect::<Vec<_>>(),
+        (0..u32::try_from(bytes.len()).unwrap()).collect::<Vec<_>>()
+    );
     bytes.into_values().collect()
 }
 
@@ -217,7 +299,9 @@ fn get(network: &Network, cgroup: &Cgroup, address: &'static str, bytes: usize) 
         let listener = TcpListener::bind(address).unwrap();
         ready.send(()).unwrap();
         let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
         let mut request = Vec::new();
         let mut buffer = [0; 4096];
         while !request.ends_with(b"\r\n\r\n") {
@@ -229,11 +313,20 @@ fn get(network: &Network, cgroup: &Cgroup, address: &'static str, bytes: usize) 
     });
     listening.recv().unwrap();
     let path = cgroup.path.display().to_string();
-    let child = host::workload(&["workload-get", &path, &network.pod, address, &bytes.to_string()]);
+    let child = host::workload(&[
+        "workload-get",
+        &path,
+        &network.pod,
+        address,
+        &bytes.to_string(),
+    ]);
     let tgid = child.id();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), answer().len().to_string());
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        answer().len().to_string()
+    );
     server.join().unwrap();
     tgid
 }
@@ -254,11 +347,19 @@ fn cpu_time_by_period() -> Verdict {
         for on_cpu in &snapshot.on_cpu {
             ids.insert(on_cpu.tid, cgroup_of(&root, on_cpu.tid));
         }
-        ledger.close(&snapshot, |tid| ids.get(&tid).copied().flatten(), |closed| {
-            if closed.cgroup_id == cgroup.id {
-                assert_eq!(used.insert(closed.period, closed.used_ns), None, "{closed:?} twice");
-            }
-        });
+        ledger.close(
+            &snapshot,
+            |tid| ids.get(&tid).copied().flatten(),
+            |closed| {
+                if closed.cgroup_id == cgroup.id {
+                    assert_eq!(
+                        used.insert(closed.period, closed.used_ns),
+                        None,
+                        "{closed:?} twice"
+                    );
+                }
+            },
+        );
     };
     let mut truth = String::new();
     let mut stdout = child.stdout.take().unwrap();
@@ -281,17 +382,31 @@ fn cpu_time_by_period() -> Verdict {
     read();
 
     let sum: u64 = used.values().sum();
-    println!("     scheduler {truth} ns, total_ns {}, in {} periods {sum} ns", total.total_ns, used.len());
+    println!(
+        "     scheduler {truth} ns, total_ns {}, in {} periods {sum} ns",
+        total.total_ns,
+        used.len()
+    );
     near(total.total_ns, truth, 3);
     near(sum, truth, 3);
     // One thread has one CPU; bursts and pauses are longer than two periods.
-    assert!(used.values().all(|used_ns| *used_ns <= PERIOD_NS + PERIOD_NS / 100), "{used:?}");
-    assert!(used.values().any(|used_ns| *used_ns < PERIOD_NS / 10), "no pause seen: {used:?}");
+    assert!(
+        used.values()
+            .all(|used_ns| *used_ns <= PERIOD_NS + PERIOD_NS / 100),
+        "{used:?}"
+    );
+    assert!(
+        used.values().any(|used_ns| *used_ns < PERIOD_NS / 10),
+        "no pause seen: {used:?}"
+    );
     Verdict::Passed
 }
 
 fn near(value: u64, truth: u64, percent: u64) {
-    assert!(value.abs_diff(truth) <= truth * percent / 100, "{value} is not within {percent} % of {truth}");
+    assert!(
+        value.abs_diff(truth) <= truth * percent / 100,
+        "{value} is not within {percent} % of {truth}"
+    );
 }
 
 /// The cgroup id of a thread by its path.
@@ -303,7 +418,11 @@ fn cgroup_of(root: &Path, tid: u32) -> Option<u64> {
 
 /// Rings of one page that nobody drains: emitted is received and lost, to the record.
 fn rings_count_what_they_lose() -> Verdict {
-    let small = Options { security_ring_bytes: 4096, process_ring_bytes: 4096, ..Options::default() };
+    let small = Options {
+        security_ring_bytes: 4096,
+        process_ring_bytes: 4096,
+        ..Options::default()
+    };
     let (mut probe, facts) = loaded!(small);
     let root = facts.cgroup.v2.unwrap();
     let cgroup = Cgroup::make(&root);
@@ -332,10 +451,17 @@ fn rings_count_what_they_lose() -> Verdict {
     }
     let counters = probe.counters().unwrap();
     println!("     {counters:?}");
-    let [security, process] = [[KIND_CONNECT, KIND_SEGMENT], [KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR]];
+    let [security, process] = [
+        [KIND_CONNECT, KIND_SEGMENT],
+        [KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR],
+    ];
     for kind in security.into_iter().chain(process) {
         let of_kind = counters[usize::from(kind)];
-        assert_eq!(of_kind.emitted, received.get(&kind).copied().unwrap_or(0) + of_kind.lost, "kind {kind}");
+        assert_eq!(
+            of_kind.emitted,
+            received.get(&kind).copied().unwrap_or(0) + of_kind.lost,
+            "kind {kind}"
+        );
     }
     assert!(counters[usize::from(KIND_SEGMENT)].lost > 0);
     assert!(counters[usize::from(KIND_CGROUP_MKDIR)].lost > 0);
@@ -351,9 +477,23 @@ fn cost_of_the_hooks() -> Verdict {
         Err(reason) => return Verdict::Skipped(reason),
     };
     for cost in &costs {
-        println!("     {}: {:.0} ns per run over {} runs", cost.name, cost.ns_per_run(), cost.runs);
-        assert!(cost.runs > 10_000, "{}: the workload did not reach the hook", cost.name);
-        assert!(cost.ns_per_run() < 2000.0, "{}: {:.0} ns", cost.name, cost.ns_per_run());
+        println!(
+            "     {}: {:.0} ns per run over {} runs",
+            cost.name,
+            cost.ns_per_run(),
+            cost.runs
+        );
+        assert!(
+            cost.runs > 10_000,
+            "{}: the workload did not reach the hook",
+            cost.name
+        );
+        assert!(
+            cost.ns_per_run() < 2000.0,
+            "{}: {:.0} ns",
+            cost.name,
+            cost.ns_per_run()
+        );
     }
     Verdict::Passed
 }

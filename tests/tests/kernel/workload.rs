@@ -11,12 +11,20 @@ use std::{
 use crate::host;
 
 pub(crate) fn run(arguments: &[String]) {
-    let [kind, cgroup, rest @ ..] = arguments else { panic!("a workload needs a cgroup") };
+    let [kind, cgroup, rest @ ..] = arguments else {
+        panic!("a workload needs a cgroup")
+    };
     fs::write(format!("{cgroup}/cgroup.procs"), "0").unwrap();
     match (kind.as_str(), rest) {
-        ("workload-get", [namespace, address, bytes]) => get(namespace, address, bytes.parse().unwrap()),
+        ("workload-get", [namespace, address, bytes]) => {
+            get(namespace, address, bytes.parse().unwrap());
+        }
         ("workload-burn", [busy_ms, idle_ms, times]) => {
-            burn(busy_ms.parse().unwrap(), idle_ms.parse().unwrap(), times.parse().unwrap());
+            burn(
+                busy_ms.parse().unwrap(),
+                idle_ms.parse().unwrap(),
+                times.parse().unwrap(),
+            );
         }
         _ => panic!("no such workload: {arguments:?}"),
     }
@@ -27,7 +35,11 @@ pub(crate) fn request(bytes: usize) -> Vec<u8> {
     let head = "GET /latest/meta-data/ HTTP/1.1\r\nHost: 169.254.169.254\r\nX-Padding: ";
     let mut request = head.as_bytes().to_vec();
     // Not all the same letter, so that a chunk in the wrong place is noticed.
-    request.extend((b'a'..=b'y').cycle().take(bytes.saturating_sub(head.len() + 4)));
+    request.extend(
+        (b'a'..=b'y')
+            .cycle()
+            .take(bytes.saturating_sub(head.len() + 4)),
+    );
     request.extend(b"\r\n\r\n");
     request
 }
@@ -37,7 +49,9 @@ fn get(namespace: &str, address: &str, bytes: usize) {
     host::enter(namespace);
     let address: SocketAddr = address.parse().unwrap();
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
     stream.write_all(&request(bytes)).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
@@ -57,7 +71,7 @@ fn burn(busy_ms: u64, idle_ms: u64, times: u32) {
     print!("{}", on_cpu_ns() - start);
     std::io::stdout().flush().unwrap();
     // Stays until it is read from, so that its cgroup can be looked at while it exists.
-    let _ = std::io::stdin().read(&mut [0]);
+    drop(std::io::stdin().read(&mut [0]));
 }
 
 /// First number of schedstat: time on a CPU in nanoseconds, from the scheduler itself.
