@@ -484,7 +484,7 @@ mod tests {
                 facts
                     .tracepoints
                     .insert(event.clone(), EventFormat::parse(&old).unwrap()),
-            )
+            );
         };
         check(
             change,

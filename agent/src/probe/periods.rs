@@ -377,11 +377,11 @@ mod tests {
         machine.switch(0, 0, PERIOD_NS * 11);
         let mut periods = Vec::new();
         ledger.close(&machine.snapshot(PERIOD_NS * 13), cgroup_of, |closed| {
-            periods.push(closed.period)
+            periods.push(closed.period);
         });
         assert_eq!(periods, [10, 11]);
         let gaps = ledger.close(&machine.snapshot(PERIOD_NS * 113), cgroup_of, |closed| {
-            periods.push(closed.period)
+            periods.push(closed.period);
         });
         // 12 to 111 are closed, 83 to 111 are still known.
         assert_eq!(gaps.missed_periods, 71);

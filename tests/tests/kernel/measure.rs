@@ -12,6 +12,7 @@ use std::{
 };
 
 use plimsoll_agent::probe::{Probe, ProgramName};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::host::{self, Network, Sysctl};
 
@@ -52,7 +53,7 @@ pub(crate) fn hooks(probe: &Probe) -> Result<Vec<Cost>, String> {
     std::thread::spawn(move || packets(&namespace))
         .join()
         .unwrap();
-    switches();
+    std::thread::spawn(|| switches(true)).join().unwrap();
     let after = measured
         .iter()
         .map(|name| read(*name))
@@ -80,8 +81,15 @@ fn packets(namespace: &str) {
     }
 }
 
-/// Two threads that wait for each other.
-fn switches() {
+/// Two threads that wait for each other; on one CPU, where only the hook's own work is measured, or
+/// wherever the scheduler puts them, where CPUs also pass the cgroup's cache lines to each other.
+fn switches(one_cpu: bool) {
+    if one_cpu {
+        let mut first = CpuSet::new();
+        first.set(0);
+        // Threads that are started from here inherit it.
+        sched_setaffinity(None, &first).unwrap();
+    }
     let (mut ours, mut theirs) = UnixStream::pair().unwrap();
     let echo = std::thread::spawn(move || {
         let mut byte = [0];
