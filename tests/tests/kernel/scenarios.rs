@@ -12,7 +12,7 @@ use std::{
 
 use plimsoll_abi::{
     CGROUP_PATH_BYTES, Connect, DIRECTION_EGRESS, DIRECTION_INGRESS, KIND_CGROUP_MKDIR,
-    KIND_CGROUP_RMDIR, KIND_CONNECT, KIND_SEGMENT, PERIOD_NS, Segment,
+    KIND_CGROUP_RMDIR, KIND_CONNECT, KIND_SEGMENT, OOM_UNKNOWN, PERIOD_NS, Segment,
 };
 use plimsoll_agent::{
     host::{self as facts, HostFacts, PlanOptions, btf::Btf},
@@ -33,13 +33,15 @@ use crate::{
 type Scenario = fn() -> Verdict;
 
 /// Every scenario by name.
-pub(crate) const ALL: [(&str, Scenario); 9] = [
+pub(crate) const ALL: [(&str, Scenario); 11] = [
     ("btf_of_this_kernel", btf_of_this_kernel),
     ("all_programs_attach", all_programs_attach),
     ("all_programs_attach_hardened", all_programs_attach_hardened),
     ("cgroups_come_and_go", cgroups_come_and_go),
     ("imds_over_ipv4", imds_over_ipv4),
     ("imds_over_ipv6", imds_over_ipv6),
+    ("imds_over_a_mapped_address", imds_over_a_mapped_address),
+    ("oom_kills_are_seen", oom_kills_are_seen),
     ("cpu_time_by_period", cpu_time_by_period),
     ("rings_count_what_they_lose", rings_count_what_they_lose),
     ("cost_of_the_hooks", cost_of_the_hooks),
@@ -178,11 +180,16 @@ fn cgroups_come_and_go() -> Verdict {
 }
 
 fn imds_over_ipv4() -> Verdict {
-    imds("169.254.169.254:80", 4, 2)
+    imds("169.254.169.254:80", "169.254.169.254:80", 4, 2)
 }
 
 fn imds_over_ipv6() -> Verdict {
-    imds("[fd00:ec2::254]:80", 6, 10)
+    imds("[fd00:ec2::254]:80", "[fd00:ec2::254]:80", 6, 10)
+}
+
+/// An IPv6 socket that speaks IPv4: only `connect6` sees it connect, and its packets are IPv4.
+fn imds_over_a_mapped_address() -> Verdict {
+    imds("[::ffff:169.254.169.254]:80", "169.254.169.254:80", 4, 10)
 }
 
 /// Bytes of the answer's body.
@@ -195,12 +202,12 @@ fn answer() -> Vec<u8> {
 }
 
 /// One connection from a pod: who connected, and every byte of both directions by sequence number.
-fn imds(address: &'static str, ip_version: u8, family: u16) -> Verdict {
+fn imds(address: &str, server: &'static str, ip_version: u8, family: u16) -> Verdict {
     let (mut probe, facts) = loaded!(Options::default());
     let cgroup = Cgroup::make(&facts.cgroup.v2.unwrap());
     let network = Network::make();
     let request_bytes = 6000;
-    let tgid = get(&network, &cgroup, address, request_bytes);
+    let tgid = get(&network, &cgroup, address, server, request_bytes);
 
     let mut connects: Vec<Connect> = Vec::new();
     let mut segments: Vec<(Segment, Vec<u8>)> = Vec::new();
@@ -225,6 +232,11 @@ fn imds(address: &'static str, ip_version: u8, family: u16) -> Verdict {
     assert_eq!(connect.ancestors, [cgroup.id, 0, 0, 0, 0, 0]);
     assert!(connect.comm.starts_with(b"kernel-"), "{:?}", connect.comm);
 
+    let mut peer = connect.daddr;
+    if family == 10 && ip_version == 4 {
+        peer = [0; 16];
+        peer[..4].copy_from_slice(&connect.daddr[12..]);
+    }
     for (segment, _) in &segments {
         assert_eq!(
             (segment.ip_version, segment.protocol, segment.flags),
@@ -237,10 +249,7 @@ fn imds(address: &'static str, ip_version: u8, family: u16) -> Verdict {
         assert!(segment.hop_limit >= 63);
         let egress = segment.direction == DIRECTION_EGRESS;
         assert_eq!(if egress { segment.dport } else { segment.sport }, 80);
-        assert_eq!(
-            if egress { segment.daddr } else { segment.saddr },
-            connect.daddr
-        );
+        assert_eq!(if egress { segment.daddr } else { segment.saddr }, peer);
         // Nothing but what carries something.
         assert!(
             segment.payload_len > 0 || segment.tcp_flags & 0b111 != 0,
@@ -291,12 +300,18 @@ fn stream(segments: &[(Segment, Vec<u8>)], direction: u8) -> Vec<u8> {
 }
 
 /// Serves one request in the metadata namespace to a workload in the pod's; its process id.
-fn get(network: &Network, cgroup: &Cgroup, address: &'static str, bytes: usize) -> u32 {
+fn get(
+    network: &Network,
+    cgroup: &Cgroup,
+    address: &str,
+    server: &'static str,
+    bytes: usize,
+) -> u32 {
     let namespace = network.imds.clone();
     let (ready, listening) = std::sync::mpsc::channel();
     let server = std::thread::spawn(move || {
         host::enter(&namespace);
-        let listener = TcpListener::bind(address).unwrap();
+        let listener = TcpListener::bind(server).unwrap();
         ready.send(()).unwrap();
         let (mut stream, _) = listener.accept().unwrap();
         stream
@@ -329,6 +344,68 @@ fn get(network: &Network, cgroup: &Cgroup, address: &'static str, bytes: usize) 
     );
     server.join().unwrap();
     tgid
+}
+
+/// A process that takes more than its cgroup may have.
+fn oom_kills_are_seen() -> Verdict {
+    let (mut probe, facts) = loaded!(Options::default());
+    let root = facts.cgroup.v2.unwrap();
+    let cgroup = Cgroup::make(&root);
+    // The limit is set where this host keeps its memory controller.
+    let (limited, limit) = match facts.cgroup.v1.get("memory") {
+        Some(root) => (Cgroup::make(root), "memory.limit_in_bytes"),
+        None if facts.cgroup.v2_controllers.contains("memory") => {
+            (Cgroup::make(&root), "memory.max")
+        }
+        None => return Verdict::Skipped("no memory controller".to_owned()),
+    };
+    if let Err(error) = fs::write(limited.path.join(limit), "16777216") {
+        return Verdict::Skipped(format!("cannot set {limit}: {error}"));
+    }
+    let path = |cgroup: &Cgroup| cgroup.path.display().to_string();
+    let child = host::workload(&["workload-eat", &path(&cgroup), &path(&limited)]);
+    let tgid = child.id();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&output.status),
+        Some(9)
+    );
+    let mut kills = Vec::new();
+    probe.drain_security(usize::MAX, |bytes| {
+        if let Record::Oom(oom) = decode(bytes).unwrap()
+            && oom.victim_tgid == tgid
+        {
+            kills.push(oom);
+        }
+    });
+    let [oom] = kills[..] else {
+        panic!("{kills:#?}")
+    };
+    assert_eq!(oom.trigger_tgid, tgid);
+    let in_v2 = if limit == "memory.max" {
+        limited.id
+    } else {
+        cgroup.id
+    };
+    assert_eq!(oom.header.cgroup_id, in_v2);
+    if facts.tracepoints["oom/mark_victim"]
+        .field("anon_rss")
+        .is_some()
+    {
+        // The limit, and what the process had before it joined.
+        assert!((15 << 10..=20 << 10).contains(&oom.anon_rss_kib), "{oom:?}");
+        assert!(
+            oom.total_vm_kib > oom.anon_rss_kib && oom.total_vm_kib != OOM_UNKNOWN,
+            "{oom:?}"
+        );
+        assert!(oom.comm.starts_with(b"kernel-"), "{oom:?}");
+    } else {
+        assert_eq!(
+            (oom.anon_rss_kib, oom.total_vm_kib, oom.comm),
+            (OOM_UNKNOWN, OOM_UNKNOWN, [0; 16])
+        );
+    }
+    Verdict::Passed
 }
 
 /// A burst of 250 ms, a pause of 150 ms, four times; compared with the scheduler's own account.
@@ -432,7 +509,13 @@ fn rings_count_what_they_lose() -> Verdict {
         fs::remove_dir(&path).unwrap();
     }
     let network = Network::make();
-    get(&network, &cgroup, "169.254.169.254:80", 8000);
+    get(
+        &network,
+        &cgroup,
+        "169.254.169.254:80",
+        "169.254.169.254:80",
+        8000,
+    );
     let mut received = BTreeMap::new();
     let mut count = |bytes: &[u8]| {
         let kind = match decode(bytes).unwrap() {

@@ -26,6 +26,7 @@ pub(crate) fn run(arguments: &[String]) {
                 times.parse().unwrap(),
             );
         }
+        ("workload-eat", [limited]) => eat(limited),
         _ => panic!("no such workload: {arguments:?}"),
     }
 }
@@ -56,6 +57,18 @@ fn get(namespace: &str, address: &str, bytes: usize) {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     print!("{}", answer.len());
+}
+
+/// Joins a cgroup with a memory limit and takes memory until it is killed, four times the limit of
+/// the scenario at most.
+fn eat(limited: &str) {
+    fs::write(format!("{limited}/cgroup.procs"), "0").unwrap();
+    let mut taken = Vec::new();
+    for value in 1..=64 {
+        // Not zero: zeros would be mapped, not taken.
+        taken.push(vec![value; 1 << 20]);
+    }
+    print!("{}", taken.len());
 }
 
 /// Uses a CPU, pauses, again; says how many nanoseconds the scheduler gave it since it joined.
