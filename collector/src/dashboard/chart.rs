@@ -100,7 +100,8 @@ fn columns(sketch: &Sketch, low: f64, high: f64) -> Vec<f64> {
     columns
 }
 
-/// Two distributions over a logarithmic axis of millicores: one second, and 100 ms.
+/// Two distributions over a logarithmic axis of millicores: one second, and 100 ms. Marks rise in
+/// value, so that each label stands above the lines to its right.
 pub(super) fn distribution(
     seconds: &Sketch,
     periods: &Sketch,
@@ -108,14 +109,15 @@ pub(super) fn distribution(
     title: &str,
 ) -> Markup {
     const NS: f64 = 1e6;
-    let (width, height, bottom) = (720.0, 220.0, 180.0);
+    let (width, height, bottom) = (1200.0, 220.0, 180.0);
     let highest = [seconds.max(), periods.max()]
         .into_iter()
         .flatten()
         .max()
         .unwrap_or(0) as f64;
     let marked = marks.iter().map(|mark| mark.value).max().unwrap_or(0) as f64 * NS;
-    let high = (highest.max(marked) * 1.15).max(10.0 * NS);
+    // Room at the right for the label of the rightmost mark.
+    let high = (highest * 1.15).max(marked * 2.5).max(10.0 * NS);
     // One millicore is the left edge, or two decades below the right one if that is lower.
     let low = NS.min(high / 100.0);
     let x = |ns: f64| (ns.max(low).ln() - low.ln()) / (high.ln() - low.ln()) * width;
@@ -151,10 +153,8 @@ pub(super) fn distribution(
             @for (index, mark) in marks.iter().enumerate() {
                 @let at = x(mark.value as f64 * NS);
                 @let y = 12.0 + 13.0 * index as f64;
-                @let end = at > width * 0.7;
                 path class={ "mark " (mark.class) } d={ "M" (format!("{at:.1}")) " " (y) "V" (bottom) } {}
-                text class={ "mark " (mark.class) @if end { " end" } }
-                    x=(format!("{:.1}", if end { at - 5.0 } else { at + 5.0 })) y=(y + 4.0) { (mark.label) }
+                text class={ "mark " (mark.class) } x=(format!("{:.1}", at + 5.0)) y=(y + 6.0) { (mark.label) }
             }
             text.tick.end x=(width) y="216" { "CPU in one second or 100 ms, logarithmic" }
         }

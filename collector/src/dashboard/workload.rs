@@ -8,6 +8,7 @@ use super::overview::{badges, role};
 use super::{Place, layout};
 use crate::history::usage::{Point, Stalls};
 use crate::history::{ContainerHistory, Usage};
+use crate::sizing::cpu::{REQUEST_QUANTILE, upper_quantile};
 use crate::sizing::memory::mib;
 use crate::sizing::{self, Quantiles, Recommendation, hours};
 
@@ -146,14 +147,16 @@ fn marks(advice: &Recommendation) -> Vec<Mark> {
             value,
         })
     };
-    [
+    let mut marks: Vec<Mark> = [
         mark("advised", "recommended", advice.cpu.request_millicores),
         mark("now", "request", advice.current.request_millicores),
         mark("limit", "limit", advice.current.limit_millicores),
     ]
     .into_iter()
     .flatten()
-    .collect()
+    .collect();
+    marks.sort_by_key(|mark| mark.value);
+    marks
 }
 
 fn distribution(advice: &Recommendation, usage: &Usage) -> Markup {
@@ -383,33 +386,31 @@ fn pods(container: &ContainerHistory) -> Markup {
         .pods
         .iter()
         .map(|pod| {
-            let means = Quantiles::of(&pod.series.usage.minute_means);
             let usage = &pod.series.usage;
+            // As the request takes it, so that the hottest pod's number is the request's.
+            let p95 = upper_quantile(&usage.minute_means, REQUEST_QUANTILE)
+                .map(|ns| ns.div_ceil(1_000_000));
             let memory = usage
                 .memory_working_set
                 .max_bytes
                 .or(usage.memory_sampled.max_bytes);
-            (means, Quantiles::of(&usage.per_second), memory, pod)
+            (p95, Quantiles::of(&usage.per_second), memory, pod)
         })
         .collect();
-    rows.sort_by(|a, b| {
-        b.0.p95_millicores
-            .cmp(&a.0.p95_millicores)
-            .then_with(|| a.3.pod.cmp(&b.3.pod))
-    });
+    rows.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.3.pod.cmp(&b.3.pod)));
     html! {
         div.scroll {
             table.facts.wide {
                 caption { "Pods, hottest first" @if rows.len() > PODS { " (" (PODS) " of " (rows.len()) ")" } }
                 thead { tr { th scope="col" { "Pod" } th scope="col" { "Node" } th scope="col" { "State" } th.num scope="col" { "Windows" } th.num scope="col" { "p95 of minute means" } th.num scope="col" { "p99 of seconds" } th.num scope="col" { "highest second" } th.num scope="col" { "memory peak" } } }
                 tbody {
-                    @for (means, seconds, memory, pod) in rows.iter().take(PODS) {
+                    @for (p95, seconds, memory, pod) in rows.iter().take(PODS) {
                         tr {
                             th scope="row" { (pod.pod) }
                             td { (pod.series.node) }
                             td { @if pod.running { "running" } @else { "ended" } }
                             td.num { (count(pod.series.usage.windows)) }
-                            td.num { (cpu_or(means.p95_millicores, "–")) }
+                            td.num { (cpu_or(*p95, "–")) }
                             td.num { (cpu_or(seconds.p99_millicores, "–")) }
                             td.num { (cpu_or(seconds.max_millicores, "–")) }
                             td.num { (bytes_or(*memory, "–")) }
