@@ -14,9 +14,9 @@ mod pages;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -46,6 +46,7 @@ pub struct ApiState {
     metrics: MetricsSource,
     ready: ReadySource,
     now: fn() -> u64,
+    any_host: bool,
     view: Mutex<Option<(u64, Arc<View>)>>,
 }
 
@@ -70,6 +71,7 @@ impl ApiState {
             metrics: Arc::new(String::new),
             ready: Arc::new(|| Ok(())),
             now: unix_ns,
+            any_host: false,
             view: Mutex::new(None),
         }
     }
@@ -99,6 +101,14 @@ impl ApiState {
     #[must_use]
     pub fn with_clock(mut self, now: fn() -> u64) -> Self {
         self.now = now;
+        self
+    }
+
+    /// Answers whatever host name a request carries. Without it only loopback names are answered: a
+    /// web page elsewhere that points its own name at 127.0.0.1 (DNS rebinding) must not read us.
+    #[must_use]
+    pub fn with_any_host(mut self) -> Self {
+        self.any_host = true;
         self
     }
 
@@ -168,6 +178,7 @@ pub fn router(state: Arc<ApiState>) -> Router {
             ApiError::not_found("there is nothing at this address; the dashboard is at /")
         })
         .method_not_allowed_fallback(|| async { ApiError::method() })
+        .layer(from_fn_with_state(Arc::clone(&state), addressed))
         .layer(map_response(secured))
         .with_state(state)
 }
@@ -186,6 +197,28 @@ async fn ready(State(state): State<Arc<ApiState>>) -> Response {
 async fn metrics(State(state): State<Arc<ApiState>>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], (state.metrics)()).into_response()
+}
+
+/// Refuses requests that were not meant for this address, see [`ApiState::with_any_host`].
+async fn addressed(State(state): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    // HTTP/1.0 probes have no Host; a browser always has one.
+    if state.any_host || host.is_none_or(is_loopback) {
+        return next.run(request).await;
+    }
+    ApiError::misdirected().into_response()
+}
+
+/// `localhost`, `127.0.0.1`, `[::1]`, with or without a port.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    ["localhost", "127.0.0.1", "[::1]"].contains(&name)
 }
 
 /// Headers of every answer: nothing but our own style sheet may load, nobody may frame us, nothing
@@ -217,4 +250,4 @@ async fn secured(mut response: Response) -> Response {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

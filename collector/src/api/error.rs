@@ -39,6 +39,15 @@ impl ApiError {
         }
     }
 
+    /// 421: the host name is not ours.
+    pub fn misdirected() -> Self {
+        let message = "this address answers to localhost, 127.0.0.1 and [::1] only".to_owned();
+        Self {
+            status: StatusCode::MISDIRECTED_REQUEST,
+            message,
+        }
+    }
+
     /// 500.
     pub fn internal(error: &dyn std::error::Error) -> Self {
         Self {
