@@ -71,11 +71,11 @@ async fn main() -> anyhow::Result<()> {
     let index = index();
     let history = History::open(&folder.join("history.redb"), Limits::default())?;
     history.apply(&windows(now), &index)?;
-    let stats = history.stats();
+    let size = history.stats();
     println!(
         "{} series, {} bytes each",
-        stats.series,
-        stats.bytes / stats.series.max(1)
+        size.series,
+        size.bytes / size.series.max(1)
     );
     let ring = AuditRing::default();
     events(&ring, &index, now);
@@ -124,7 +124,7 @@ fn index() -> Index {
                 .iter()
                 .filter(|s| (s.namespace, s.name) == (shape.namespace, shape.name))
                 .collect();
-            let _ = write!(
+            let _ignored: std::fmt::Result = write!(
                 text,
                 "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: {}\n  namespace: {}\n  uid: {}\n  labels: {{app: {}}}\n  ownerReferences: [{{apiVersion: apps/v1, kind: {}, name: {}, uid: x, controller: true}}]\nspec:\n  nodeName: {}\n  containers:\n",
                 pod_name(shape, replica),
@@ -136,7 +136,7 @@ fn index() -> Index {
                 node(replica),
             );
             for s in &siblings {
-                let _ = writeln!(
+                let _ignored: std::fmt::Result = writeln!(
                     text,
                     "  - name: {}\n    image: x\n    resources: {}",
                     s.container,
@@ -145,7 +145,7 @@ fn index() -> Index {
             }
             text.push_str("status:\n  containerStatuses:\n");
             for s in &siblings {
-                let _ = writeln!(
+                let _ignored: std::fmt::Result = writeln!(
                     text,
                     "  - {{name: {}, containerID: \"containerd://{}\", image: x, imageID: x, ready: true, restartCount: 0}}",
                     s.container,

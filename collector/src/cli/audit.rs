@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::table::{self, Column};
 use super::{
-    AccountingArgs, CliError, Client, Exit, Output, QueryArgs, TailArgs, Which, print_json,
+    AccountingArgs, CliError, Client, Exit, Output, QueryArgs, TailArgs, Which, client, print_json,
 };
 use crate::api::AccountingDocument;
 
@@ -85,7 +85,7 @@ pub(super) fn tail(args: &TailArgs, out: &mut dyn Write) -> Result<Exit, CliErro
         match args.output {
             Output::Json => print_json(&document, out)?,
             Output::Table => {
-                table::print(COLUMNS, &first.iter().map(row).collect::<Vec<_>>(), out)?
+                table::print(COLUMNS, &first.iter().map(row).collect::<Vec<_>>(), out)?;
             }
         }
         return Ok(Exit::Success);
@@ -106,7 +106,7 @@ fn follow(
     let mut known: BTreeSet<String> = first.iter().map(|event| text(event, "id")).collect();
     let mut since = first.last().map(|event| text(event, "time"));
     loop {
-        client.wait();
+        client::wait();
         let answer: Events =
             client.get(PATH, &parameters(&args.which, since.clone(), FOLLOW_LIMIT))?;
         let mut fresh = answer.events;
@@ -250,6 +250,20 @@ pub(super) fn accounting(args: &AccountingArgs, out: &mut dyn Write) -> Result<E
     })
 }
 
+const HEADS: [&str; 11] = [
+    "EMITTED",
+    "LOST",
+    "UNDECODABLE",
+    "FILTERED",
+    "SHED",
+    "EXPIRED",
+    "REJECTED",
+    "QUARANTINED",
+    "DELIVERED",
+    "IN FLIGHT",
+    "UNACCOUNTED",
+];
+
 /// Prints the document in one of its forms.
 pub(super) fn print_accounting(
     document: &AccountingDocument,
@@ -259,19 +273,6 @@ pub(super) fn print_accounting(
     if output == Output::Json {
         return print_json(document, out);
     }
-    const HEADS: [&str; 11] = [
-        "EMITTED",
-        "LOST",
-        "UNDECODABLE",
-        "FILTERED",
-        "SHED",
-        "EXPIRED",
-        "REJECTED",
-        "QUARANTINED",
-        "DELIVERED",
-        "IN FLIGHT",
-        "UNACCOUNTED",
-    ];
     let mut columns = vec![
         Column::Left("NODE"),
         Column::Left("STAGE"),

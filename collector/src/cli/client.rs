@@ -108,11 +108,11 @@ impl Client {
         }
         serde_json::from_str(&body).map_err(|source| ClientError::Document { url, source })
     }
+}
 
-    /// Waits before the next question of a `--follow`.
-    pub(super) fn wait(&self) {
-        std::thread::sleep(FOLLOW_EVERY);
-    }
+/// Waits before the next question of a `--follow`.
+pub(super) fn wait() {
+    std::thread::sleep(FOLLOW_EVERY);
 }
 
 fn message_of(body: &str) -> String {

@@ -1,5 +1,6 @@
 //! Aligned columns.
 
+use std::fmt::Write as _;
 use std::io::Write;
 
 /// Longest cell; the rest is cut with an ellipsis.
@@ -75,10 +76,11 @@ pub(super) fn print_row(
         if cell.chars().count() > MAX_CELL {
             cell = cell.chars().take(MAX_CELL - 1).chain(['…']).collect();
         }
-        line.push_str(&match column {
-            Column::Left(_) => format!("{cell:<width$}  "),
-            Column::Right(_) => format!("{cell:>width$}  "),
-        });
+        // Writing to a string cannot fail.
+        let _ignored: std::fmt::Result = match column {
+            Column::Left(_) => write!(line, "{cell:<width$}  "),
+            Column::Right(_) => write!(line, "{cell:>width$}  "),
+        };
     }
     writeln!(out, "{}", line.trim_end())
 }

@@ -184,12 +184,15 @@ fn decades(low: f64, high: f64) -> Vec<(f64, String)> {
     out
 }
 
+/// One line of a time series.
+pub(super) type Line<'a> = &'a dyn Fn(&Point) -> Option<u64>;
+
 /// What a time series shows of a window.
 pub(super) struct Lines<'a> {
     /// The filled line.
-    pub(super) area: &'a dyn Fn(&Point) -> Option<u64>,
+    pub(super) area: Line<'a>,
     /// The thin line above it.
-    pub(super) peak: Option<&'a dyn Fn(&Point) -> Option<u64>>,
+    pub(super) peak: Option<Line<'a>>,
     /// Horizontal marks.
     pub(super) marks: &'a [Mark],
     /// The highest value on the axis, in words.
@@ -241,7 +244,7 @@ pub(super) fn series(points: &[Point], lines: &Lines<'_>) -> Markup {
 /// A stepped path over the windows; closed down to `floor` if there is one.
 fn steps(
     points: &[Point],
-    value: &dyn Fn(&Point) -> Option<u64>,
+    value: Line<'_>,
     x: &dyn Fn(u64) -> f64,
     y: &dyn Fn(u64) -> f64,
     floor: Option<f64>,

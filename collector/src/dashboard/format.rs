@@ -17,25 +17,24 @@ pub(super) fn cpu(millicores: u64) -> String {
 
 /// Millicores, or a dash that says what it stands for.
 pub(super) fn cpu_or(millicores: Option<u64>, absent: &str) -> Markup {
-    match millicores {
-        Some(millicores) => html! { (cpu(millicores)) },
-        None => html! { span.absent { (absent) } },
-    }
+    known_or(millicores.map(cpu), absent)
 }
 
 /// Bytes, or a dash that says what it stands for.
 pub(super) fn bytes_or(bytes: Option<u64>, absent: &str) -> Markup {
-    match bytes {
-        Some(bytes) => html! { (mib(bytes)) },
-        None => html! { span.absent { (absent) } },
-    }
+    known_or(bytes.map(mib), absent)
+}
+
+/// A value, or what stands for its absence.
+pub(super) fn known_or(value: Option<String>, absent: &str) -> Markup {
+    html! { @if let Some(value) = value { (value) } @else { span.absent { (absent) } } }
 }
 
 /// A share of 1 as percent.
 pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     match percent {
-        p if p == 0.0 => "0 %".to_owned(),
+        0.0 => "0 %".to_owned(),
         p if p < 0.01 => "< 0.01 %".to_owned(),
         p if p < 10.0 => format!("{p:.2} %"),
         p => format!("{p:.0} %"),

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::chart::{self, Lines, Mark};
-use super::format::{bytes_or, count, cpu, cpu_or, encoded, percent, time_text};
+use super::format::{bytes_or, count, cpu, cpu_or, encoded, known_or, percent, time_text};
 use super::overview::{badges, role};
 use super::{Place, layout};
 use crate::history::usage::{Point, Stalls};
@@ -57,7 +57,7 @@ fn section(container: &ContainerHistory) -> Markup {
                 (recent_cpu(&advice, usage))
                 (recent_memory(&advice, usage))
             }
-            div.split {
+            div.split.stats {
                 (statistics(&advice))
                 (memory_kinds(&advice))
                 (waiting(&advice, usage))
@@ -217,21 +217,26 @@ fn recent_cpu(advice: &Recommendation, usage: &Usage) -> Markup {
 }
 
 fn recent_memory(advice: &Recommendation, usage: &Usage) -> Markup {
-    let kib = |bytes: u64| bytes / 1024;
+    let current = &advice.current;
     let mark = |class, name: &str, value: Option<u64>| {
         value.map(|value| Mark {
             class,
             label: format!("{name} {}", mib(value)),
-            value: kib(value),
+            value: value / 1024,
         })
     };
-    let marks: Vec<Mark> = [
-        mark("limit", "limit", advice.current.limit_bytes),
-        mark("now", "request", advice.current.request_bytes),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    // One line where both are the same.
+    let marks: Vec<Mark> = if current.limit_bytes == current.request_bytes {
+        mark("limit", "request and limit", current.limit_bytes)
+            .into_iter()
+            .collect()
+    } else {
+        let both = [
+            mark("limit", "limit", current.limit_bytes),
+            mark("now", "request", current.request_bytes),
+        ];
+        both.into_iter().flatten().collect()
+    };
     let newest = usage.recent.last().and_then(|point| point.memory_kib);
     let shown = |kib: u64| mib(kib.saturating_mul(1024));
     let lines = Lines {
@@ -313,10 +318,7 @@ fn memory_kinds(advice: &Recommendation) -> Markup {
 }
 
 fn waiting(advice: &Recommendation, usage: &Usage) -> Markup {
-    let share = |value: Option<f64>, absent: &'static str| match value {
-        Some(value) => html! { (percent(value)) },
-        None => html! { span.absent { (absent) } },
-    };
+    let share = |value: Option<f64>, absent: &str| known_or(value.map(percent), absent);
     let row = |name: &str, stalls: &Stalls| {
         let shares = stalls.shares();
         html! {
