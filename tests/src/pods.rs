@@ -126,6 +126,13 @@ impl Pod {
         )
     }
 
+    /// Whether its load talks to the metadata service or to Pod Identity.
+    pub fn asks_metadata(&self) -> bool {
+        self.workload_args
+            .first()
+            .is_some_and(|load| load.starts_with("imds") || load == "pod-identity")
+    }
+
     /// The container was replaced by a new one of the same pod.
     pub fn restart(&mut self, rng: &mut Rng) {
         let fresh = container_id(rng);

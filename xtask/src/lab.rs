@@ -140,16 +140,7 @@ fn qemu(kernel: &Path, initramfs: &Path, init: &[String]) -> Result<Child> {
     );
     let mut command = shell::command(
         "qemu-system-x86_64",
-        &[
-            "-accel",
-            "tcg",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "2048",
-        ],
+        &["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "2048"],
     );
     command
         .arg("-kernel")

@@ -33,7 +33,9 @@ fn main() -> Result<()> {
         Command::Lab { kernel, filter } => {
             let job = lab::Job {
                 kernel,
-                init: vec!["scenarios".to_owned(), filter.unwrap_or_default()],
+                init: std::iter::once("scenarios".to_owned())
+                    .chain(filter)
+                    .collect(),
                 extra: Duration::ZERO,
             };
             let verdict = lab::run(&job, &mut |line| eprintln!("{line}"))?;
