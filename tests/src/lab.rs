@@ -43,6 +43,8 @@ pub fn is_init() -> bool {
 
 /// Sets the machine up, runs `work`, says that it is done, and switches the machine off.
 pub fn run(work: impl FnOnce() -> Result<()>) {
+    // The firmware leaves the console in the middle of a line.
+    say("");
     let result = set_up().and_then(|()| work());
     if let Err(e) = result {
         say(&format!("scenario init: fail {e:#}"));

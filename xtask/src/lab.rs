@@ -8,6 +8,7 @@
 //! What runs inside, and whether it passed, is the runner's to say (`plimsoll-lab init`); this
 //! side demands that it says so, exactly once, before the time is up.
 
+pub(crate) mod command;
 mod cpio;
 mod image;
 mod verdict;
