@@ -95,6 +95,13 @@ fn modules() -> Result<Vec<String>> {
 fn load(name: &str) -> Result<()> {
     let path = Path::new("/modules").join(name);
     let file = fs::File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-    let flags = if name.ends_with(".xz") { COMPRESSED } else { 0 };
+    let flags = if Path::new(name)
+        .extension()
+        .is_some_and(|ending| ending == "xz")
+    {
+        COMPRESSED
+    } else {
+        0
+    };
     rustix::system::finit_module(&file, c"", flags).with_context(|| format!("loading {name}"))
 }

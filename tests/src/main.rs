@@ -1,4 +1,3 @@
-#![expect(clippy::disallowed_methods, reason = "shell: prints and ends")]
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -8,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use plimsoll_tests::enter::Enter;
 use plimsoll_tests::scenarios::{self, Facts};
@@ -72,14 +71,19 @@ fn run(command: Command, init: bool) -> Result<()> {
                 facts: Facts::gather(&programs),
                 programs,
             };
-            scenarios::run(&context, &filter, &|line| println!("{line}"))
+            let failed = scenarios::run(&context, &filter, &|line| println!("{line}"))?;
+            // In the lab the lines above are the verdict.
+            if failed > 0 && !init {
+                bail!("{failed} scenarios failed");
+            }
+            Ok(())
         }
         Command::Up(up) => {
             let seen = up.run(&Stop::on_signals()?, init, &|line| {
                 if init || up.output == Output::Table {
-                    println!("{line}")
+                    println!("{line}");
                 } else {
-                    eprintln!("{line}")
+                    eprintln!("{line}");
                 }
             })?;
             match (up.output, init) {

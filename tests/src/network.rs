@@ -75,16 +75,18 @@ impl Network {
                 "fd00:64:1::1",
             ),
         )?;
-        let mut own = String::new();
-        let mut routes = String::new();
         for [v4, v6] in [IMDS, POD_IDENTITY] {
-            own += &format!("addr add {v4}/32 dev lo\n-6 addr add {v6}/128 dev lo nodad\n");
-            routes += &format!(
-                "route add {v4}/32 via 100.64.0.2\n-6 route add {v6}/128 via fd00:64::2\n"
-            );
+            batch(
+                &imds,
+                &format!("addr add {v4}/32 dev lo\n-6 addr add {v6}/128 dev lo nodad\n"),
+            )?;
+            batch(
+                &node,
+                &format!(
+                    "route add {v4}/32 via 100.64.0.2\n-6 route add {v6}/128 via fd00:64::2\n"
+                ),
+            )?;
         }
-        batch(&imds, &own)?;
-        batch(&node, &routes)?;
         for name in [&node, &hop] {
             forward(name)?;
         }

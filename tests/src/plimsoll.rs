@@ -21,7 +21,7 @@ use serde_json::Value;
 use self::config::Settings;
 
 /// Until both say that they are ready. Software emulation loads kernel programs slowly.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Until a process that was asked to end has ended.
 const END_WITHIN: Duration = Duration::from_secs(15);
 /// One HTTP request.

@@ -1,7 +1,3 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: asks on the terminal and installs packages"
-)]
 //! What must be on the machine, and installing it with apt.
 
 use std::io::{BufRead, IsTerminal};

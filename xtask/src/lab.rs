@@ -30,9 +30,9 @@ pub(crate) const KERNELS: [(&str, &str); 2] = [
     ("6.12", "linux-image-6.12-cloud-amd64"),
 ];
 /// Boot without one line of output: QEMU or the kernel hangs.
-const SILENT_AT_MOST: Duration = Duration::from_secs(180);
+const SILENT_AT_MOST: Duration = Duration::from_mins(3);
 /// Whole run without `up --seconds`.
-const RUN_AT_MOST: Duration = Duration::from_secs(1_200);
+const RUN_AT_MOST: Duration = Duration::from_mins(20);
 
 /// What the machine is to do.
 #[derive(Clone, Debug)]

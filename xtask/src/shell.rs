@@ -91,7 +91,7 @@ fn show(command: &Command) -> String {
         command
             .get_args()
             .map(OsStr::to_string_lossy)
-            .map(|w| w.into_owned()),
+            .map(std::borrow::Cow::into_owned),
     );
     words.join(" ")
 }

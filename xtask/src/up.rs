@@ -1,7 +1,3 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: mounts tracefs and becomes the demonstration"
-)]
 //! `cargo xtask up`: installs what is missing, builds, and becomes `plimsoll-lab up`.
 
 use std::os::unix::process::CommandExt;

@@ -31,15 +31,13 @@ pub(super) fn overflow(context: &Context) -> Result<String> {
         all_ended(
             &mut act.stage,
             &["flood".to_owned()],
-            Duration::from_secs(120),
+            Duration::from_mins(2),
         )
     })();
     kill_process(agent, Signal::CONT).context("continuing the agent")?;
     flooded?;
     let lost_now = |events: &[Value]| ring_of(events).is_some_and(|ring| lost(ring) > 0);
-    let events = act
-        .plimsoll
-        .wait_events(Duration::from_secs(60), lost_now)?;
+    let events = act.plimsoll.wait_events(Duration::from_mins(1), lost_now)?;
     let ring = ring_of(&events).context("no heartbeat")?;
     let missing = read::unaccounted(ring);
     ensure!(missing == 0, "{missing} records unaccounted for: {ring:?}");

@@ -26,7 +26,7 @@ pub(super) fn five_hundred(context: &Context) -> Result<String> {
         .collect();
     let names: Vec<_> = pods.iter().map(|pod| pod.workload.clone()).collect();
     let mut act = context.play(pods, |_| ())?;
-    until(&mut act.stage, Duration::from_secs(240), |stage| {
+    until(&mut act.stage, Duration::from_mins(4), |stage| {
         names
             .iter()
             .all(|name| stage.ends_of(name).len() >= EACH)
@@ -49,7 +49,7 @@ pub(super) fn five_hundred(context: &Context) -> Result<String> {
     };
     let events = act
         .plimsoll
-        .wait_events(Duration::from_secs(60), all_reported)?;
+        .wait_events(Duration::from_mins(1), all_reported)?;
     let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
     for event in events
         .iter()

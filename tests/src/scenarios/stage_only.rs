@@ -66,7 +66,7 @@ pub(super) fn limits(context: &Context) -> Result<String> {
             .filter(|n| *n >= 10)
     })
     .context("throttling")?;
-    let kills = until(&mut stage, Duration::from_secs(60), |stage| {
+    let kills = until(&mut stage, Duration::from_mins(1), |stage| {
         stage.ends_of("leak").first().map(|end| end.oom_kills)
     })
     .context("the leak's end")?;

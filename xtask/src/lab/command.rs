@@ -50,7 +50,7 @@ pub(crate) fn scenarios(kernel: &str, filter: Option<&str>) -> Result<Verdict> {
         extra: Duration::ZERO,
     };
     let verdict = super::run(&job, &mut |line| {
-        shell::say(&format!("  [{kernel}] {line}"))
+        shell::say(&format!("  [{kernel}] {line}"));
     })?;
     if let Some(problem) = verdict.problem() {
         shell::say(&format!("  [{kernel}] {problem}"));
