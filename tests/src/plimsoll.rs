@@ -94,12 +94,28 @@ impl Plimsoll {
         Ok(serde_json::json!({"health": health, "metrics": read::metrics(&metrics)}))
     }
 
-    /// Audit events so far, oldest first.
+    /// Every audit event so far, from the file sink: the record of truth, without a bound.
     ///
     /// # Errors
-    /// As [`Plimsoll::api`].
+    /// A file cannot be read.
     pub fn events(&self) -> Result<Vec<Value>> {
-        Ok(read::events(&self.api(config::AUDIT)?))
+        let folder = self.settings.audit_folder();
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            return Ok(Vec::new());
+        };
+        let mut files: Vec<PathBuf> = entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .collect();
+        files.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+        files.sort();
+        let mut events = Vec::new();
+        for file in files {
+            let text = std::fs::read_to_string(&file)
+                .with_context(|| format!("reading {}", file.display()))?;
+            events.extend(read::lines(&text));
+        }
+        Ok(events)
     }
 
     /// Asks the audit events again until `enough` says so.

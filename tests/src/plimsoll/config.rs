@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::pods::NODE;
 
-/// Where audit events are read, oldest first, as many as there are.
-pub const AUDIT: &str = "/api/v1/audit?limit=100000&order=asc";
+/// Where the newest audit events are read, as many as the API gives at once.
+pub const AUDIT: &str = "/api/v1/audit?limit=5000";
 
 /// What differs from run to run.
 #[derive(Clone, Debug)]
@@ -65,6 +65,11 @@ impl Settings {
 
     pub(super) fn collector_url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.ports[0])
+    }
+
+    /// Where the collector writes audit files.
+    pub(super) fn audit_folder(&self) -> PathBuf {
+        self.dir.join("collector-state").join("audit")
     }
 
     pub(super) fn agent_url(&self, path: &str) -> String {

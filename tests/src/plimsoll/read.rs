@@ -17,19 +17,43 @@ pub fn events(document: &Value) -> Vec<Value> {
         .collect()
 }
 
+/// The lines of an audit file. A last line that is not whole yet is left for the next look.
+pub fn lines(text: &str) -> Vec<Value> {
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+/// The event within its record: beside the record's own fields, or below `event`.
+pub fn body(event: &Value) -> &Value {
+    event
+        .get("event")
+        .filter(|inner| inner.is_object())
+        .unwrap_or(event)
+}
+
+/// A name that the join has given, such as `pod`.
+pub fn name<'a>(event: &'a Value, key: &str) -> Option<&'a str> {
+    event
+        .get("names")
+        .or_else(|| event.get("joined"))?
+        .get(key)?
+        .as_str()
+}
+
 /// Whether an event is of this kind (`imds`, `oom_kill`, `container_end`, …).
 pub fn is_kind(event: &Value, kind: &str) -> bool {
-    event["event"]["event"] == kind
+    body(event)["event"] == kind
 }
 
 /// Container id of an event's identity.
 pub fn container_id(event: &Value) -> Option<&str> {
-    event["event"]["identity"]["subject"]["container_id"].as_str()
+    body(event)["identity"]["subject"]["container_id"].as_str()
 }
 
 /// Pod UID of an event's identity.
 pub fn pod_uid(event: &Value) -> Option<&str> {
-    event["event"]["identity"]["subject"]["pod_uid"].as_str()
+    body(event)["identity"]["subject"]["pod_uid"].as_str()
 }
 
 /// Stages of an `/api/v1/accounting` document or heartbeat, wherever they lie in it: every object
@@ -102,6 +126,14 @@ mod tests {
             assert_eq!(container_id(&events[0]), None);
         }
         assert!(events(&json!("no")).is_empty());
+        let flat = json!({"event": "imds", "identity": {"subject": {"pod_uid": "u"}}, "names": {"pod": "p"}});
+        assert!(is_kind(&flat, "imds"));
+        assert_eq!((pod_uid(&flat), name(&flat, "pod")), (Some("u"), Some("p")));
+    }
+
+    #[test]
+    fn half_a_line_is_left_for_later() {
+        assert_eq!(lines("{\"a\":1}\n{\"a\":2}\n{\"a\"").len(), 2);
     }
 
     #[test]

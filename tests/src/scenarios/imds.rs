@@ -120,7 +120,7 @@ fn truth_keys(act: &Act) -> Result<Vec<Key>> {
 }
 
 fn event_key(event: &Value) -> Key {
-    let request = &event["event"]["request"];
+    let request = &read::body(event)["request"];
     let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
     let uid = read::pod_uid(event).unwrap_or_default().to_owned();
     let status = request["status"].as_u64().unwrap_or_default();

@@ -57,7 +57,7 @@ fn ring_of(events: &[Value]) -> Option<&Map<String, Value>> {
         .rev()
         .filter(|event| read::is_kind(event, "heartbeat"));
     beats
-        .filter_map(|beat| beat["event"]["stages"].as_array())
+        .filter_map(|beat| read::body(beat)["stages"].as_array())
         .flatten()
         .filter(|stage| stage["stage"] == "security_ring")
         .filter_map(|stage| stage["fates"].as_object())

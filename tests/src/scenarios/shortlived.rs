@@ -58,7 +58,7 @@ pub(super) fn five_hundred(context: &Context) -> Result<String> {
         let Some(id) = read::container_id(event) else {
             continue;
         };
-        let used = event["event"]["cpu_used_ns"].as_u64();
+        let used = read::body(event)["cpu_used_ns"].as_u64();
         let used = used.with_context(|| format!("container {id} has no CPU time"))?;
         ensure!(
             seen.insert(id, used).is_none(),

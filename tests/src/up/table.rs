@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 
+use crate::plimsoll::config::AUDIT;
 use crate::plimsoll::{Plimsoll, read};
 
 /// Asks and renders.
 pub(super) fn render(plimsoll: &Plimsoll, since: Duration) -> Result<String> {
     let sizing = plimsoll.api("/api/v1/sizing")?;
-    let events = plimsoll.events()?;
+    let events = read::events(&plimsoll.api(AUDIT)?);
     let accounting = plimsoll.api("/api/v1/accounting")?;
     Ok(text(&sizing, &events, &accounting, since))
 }
@@ -50,7 +51,7 @@ fn text(sizing: &Value, events: &[Value], accounting: &Value, since: Duration) -
     }
     let mut accesses: BTreeMap<(String, String, String), u64> = BTreeMap::new();
     for event in events.iter().filter(|event| read::is_kind(event, "imds")) {
-        let request = &event["event"]["request"];
+        let request = &read::body(event)["request"];
         let what = format!(
             "{} {}",
             word(&request["imds_version"]),
@@ -94,8 +95,7 @@ fn line(out: &mut String, cells: &[&str]) {
 
 /// The joined name, or the UID while there is none.
 fn who(event: &Value) -> String {
-    let joined = &event["joined"];
-    match (joined["namespace"].as_str(), joined["pod"].as_str()) {
+    match (read::name(event, "namespace"), read::name(event, "pod")) {
         (Some(namespace), Some(pod)) => format!("{namespace}/{pod}"),
         _ => read::pod_uid(event).unwrap_or("host").to_owned(),
     }
