@@ -43,6 +43,8 @@ pub fn is_init() -> bool {
 
 /// Sets the machine up, runs `work`, says that it is done, and switches the machine off.
 pub fn run(work: impl FnOnce() -> Result<()>) {
+    // The firmware leaves the console in the middle of a line.
+    say("");
     let result = set_up().and_then(|()| work());
     if let Err(e) = result {
         say(&format!("scenario init: fail {e:#}"));
@@ -93,6 +95,13 @@ fn modules() -> Result<Vec<String>> {
 fn load(name: &str) -> Result<()> {
     let path = Path::new("/modules").join(name);
     let file = fs::File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-    let flags = if name.ends_with(".xz") { COMPRESSED } else { 0 };
+    let flags = if Path::new(name)
+        .extension()
+        .is_some_and(|ending| ending == "xz")
+    {
+        COMPRESSED
+    } else {
+        0
+    };
     rustix::system::finit_module(&file, c"", flags).with_context(|| format!("loading {name}"))
 }

@@ -15,7 +15,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
@@ -75,16 +75,18 @@ impl Network {
                 "fd00:64:1::1",
             ),
         )?;
-        let mut own = String::new();
-        let mut routes = String::new();
         for [v4, v6] in [IMDS, POD_IDENTITY] {
-            own += &format!("addr add {v4}/32 dev lo\n-6 addr add {v6}/128 dev lo nodad\n");
-            routes += &format!(
-                "route add {v4}/32 via 100.64.0.2\n-6 route add {v6}/128 via fd00:64::2\n"
-            );
+            batch(
+                &imds,
+                &format!("addr add {v4}/32 dev lo\n-6 addr add {v6}/128 dev lo nodad\n"),
+            )?;
+            batch(
+                &node,
+                &format!(
+                    "route add {v4}/32 via 100.64.0.2\n-6 route add {v6}/128 via fd00:64::2\n"
+                ),
+            )?;
         }
-        batch(&imds, &own)?;
-        batch(&node, &routes)?;
         for name in [&node, &hop] {
             forward(name)?;
         }
@@ -195,8 +197,25 @@ pub fn enter(path: &str) -> Result<()> {
     .with_context(|| format!("entering namespace {path}"))
 }
 
+/// Whether two addresses are of one pod: the numbers in them tell.
+pub fn same_pod(v4: Ipv4Addr, client: IpAddr) -> bool {
+    match client {
+        IpAddr::V4(client) => client == v4,
+        IpAddr::V6(client) => {
+            let [_, kind, n, _] = v4.octets();
+            let segments = client.segments();
+            // The third group is written as the number looks in decimal: pod 12 is fd00:65:12::2.
+            let third = u16::from_str_radix(&n.to_string(), 16).unwrap_or(0);
+            let second = u16::from_str_radix(&kind.to_string(), 16).unwrap_or(0);
+            segments[0] == 0xfd00 && segments[1] == second && segments[2] == third
+        }
+    }
+}
+
 fn add(name: &str) -> Result<()> {
     ip(&["netns", "add", name], None)?;
+    // Addresses are usable at once: a load that starts now must not wait for duplicate detection.
+    set(name, &["/proc/sys/net/ipv6/conf/default/accept_dad"], "0")?;
     batch(name, "link set lo up\n")
 }
 
@@ -215,14 +234,22 @@ fn end(v4: &str, gateway: &str, v6: &str, gateway6: &str) -> String {
     )
 }
 
-/// `/proc/sys/net` shows the namespace of the thread that opens it.
 fn forward(name: &str) -> Result<()> {
-    inside(name, || {
-        for path in [
+    set(
+        name,
+        &[
             "/proc/sys/net/ipv4/ip_forward",
             "/proc/sys/net/ipv6/conf/all/forwarding",
-        ] {
-            fs::write(path, "1").with_context(|| format!("writing {path}"))?;
+        ],
+        "1",
+    )
+}
+
+/// `/proc/sys/net` shows the namespace of the thread that opens it.
+fn set(name: &str, paths: &'static [&'static str], value: &'static str) -> Result<()> {
+    inside(name, move || {
+        for path in paths {
+            fs::write(path, value).with_context(|| format!("writing {path}"))?;
         }
         Ok(())
     })
@@ -286,5 +313,23 @@ mod tests {
         let [(_, v4), (_, v6)] = split_families("link set lo up\n-6 addr add x\naddr add y\n");
         assert_eq!(v4, "link set lo up\naddr add y\n");
         assert_eq!(v6, "addr add x\n");
+    }
+
+    #[test]
+    fn a_pod_is_known_by_either_address() {
+        let v4 = "100.65.12.2".parse().unwrap();
+        for (client, same) in [
+            ("100.65.12.2", true),
+            ("100.65.11.2", false),
+            ("fd00:65:12::2", true),
+            ("fd00:65:1::2", false),
+            ("fd00:64::1", false),
+        ] {
+            assert_eq!(same_pod(v4, client.parse().unwrap()), same, "{client}");
+        }
+        assert!(same_pod(
+            "100.64.0.1".parse().unwrap(),
+            "fd00:64::1".parse().unwrap()
+        ));
     }
 }

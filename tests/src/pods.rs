@@ -126,6 +126,13 @@ impl Pod {
         )
     }
 
+    /// Whether its load talks to the metadata service or to Pod Identity.
+    pub fn asks_metadata(&self) -> bool {
+        self.workload_args
+            .first()
+            .is_some_and(|load| load.starts_with("imds") || load == "pod-identity")
+    }
+
     /// The container was replaced by a new one of the same pod.
     pub fn restart(&mut self, rng: &mut Rng) {
         let fresh = container_id(rng);
@@ -204,7 +211,7 @@ pub fn sample(rng: &mut Rng) -> Vec<Pod> {
     leak.resources.memory_request_bytes = Some(32 * MIB);
     leak.resources.memory_limit_bytes = Some(40 * MIB);
     let mut short = pod(rng, "price-import", &["shortlived"]);
-    short.namespace = "batch".to_owned();
+    "batch".clone_into(&mut short.namespace);
     short.restart_after_ms = 3_000;
     let mut v1 = pod(rng, "legacy-report", &["imds-v1"]);
     v1.qos = Qos::BestEffort;

@@ -10,7 +10,7 @@
 
 mod stale;
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
@@ -65,6 +65,8 @@ pub struct End {
     pub cpu_usec: Option<u64>,
     /// `memory.events oom_kill`, where the file was there.
     pub oom_kills: Option<u64>,
+    /// Its process ended with status 0.
+    pub success: bool,
 }
 
 /// Containers of one pod whose end is remembered.
@@ -79,7 +81,7 @@ pub struct Stage {
     host_service: Option<Child>,
     imds: Option<ImdsServer>,
     // After the server: its sockets are inside.
-    _network: Option<Network>,
+    network: Option<Network>,
     record: stale::Record,
     rng: Rng,
     created: String,
@@ -108,33 +110,53 @@ impl Stage {
             }
         }
         let record = stale::Record::new(&options.run)?;
-        let (mut network, imds) = match build_network(&options) {
+        let (network, imds) = match build_network(&options) {
             Ok((network, imds)) => (Some(network), Some(imds)),
             Err(e) => {
                 missing.push(format!("metadata service and pod networks: {e:#}"));
                 (None, None)
             }
         };
-        let mut actors = Vec::new();
+        let mut stage = Self {
+            options,
+            cgroups,
+            actors: Vec::new(),
+            host_service: None,
+            imds,
+            network,
+            record,
+            rng: Rng::with_seed(seed),
+            created: now_rfc3339(),
+            inventory_due: None,
+            missing,
+        };
         for pod in pods {
-            let (netns, ip) = match &mut network {
-                Some(network) => {
-                    let (name, ip) = network.place(pod.place)?;
-                    (Some(name), ip)
-                }
-                None => (None, Ipv4Addr::LOCALHOST),
-            };
-            // Without its namespaces a load must not ask the machine's own network for credentials.
-            if netns.is_none()
-                && pod
-                    .workload_args
-                    .iter()
-                    .any(|a| a.starts_with("imds") || a == "pod-identity")
-            {
-                continue;
+            stage.admit(pod)?;
+        }
+        stage.write_inventory()?;
+        if stage.options.host_service {
+            stage.start_host_service()?;
+        }
+        stage.tick()?;
+        Ok(stage)
+    }
+
+    /// Gives a pod its place; it starts with the next tick.
+    ///
+    /// # Errors
+    /// It cannot be placed.
+    pub fn admit(&mut self, pod: Pod) -> Result<()> {
+        let (netns, ip) = match &mut self.network {
+            Some(network) => {
+                let (name, ip) = network.place(pod.place)?;
+                (Some(name), ip)
             }
+            None => (None, Ipv4Addr::LOCALHOST),
+        };
+        // Without its namespaces a load must not ask the machine's own network for credentials.
+        if netns.is_some() || !pod.asks_metadata() {
             let start_at = Instant::now();
-            actors.push(Actor {
+            self.actors.push(Actor {
                 pod,
                 netns,
                 ip,
@@ -143,26 +165,9 @@ impl Stage {
                 start_at,
                 ends: Vec::new(),
             });
+            self.inventory_due = Some(start_at);
         }
-        let mut stage = Self {
-            options,
-            cgroups,
-            actors,
-            host_service: None,
-            imds,
-            _network: network,
-            record,
-            rng: Rng::with_seed(seed),
-            created: now_rfc3339(),
-            inventory_due: None,
-            missing,
-        };
-        stage.write_inventory()?;
-        if stage.options.host_service {
-            stage.start_host_service()?;
-        }
-        stage.tick()?;
-        Ok(stage)
+        Ok(())
     }
 
     /// Starts what is due, buries what ended, rewrites the inventory if it changed.
@@ -187,18 +192,16 @@ impl Stage {
         let Some(child) = &mut actor.child else {
             return Ok(());
         };
-        if child
-            .try_wait()
-            .context("waiting for a workload")?
-            .is_none()
-        {
+        let Some(status) = child.try_wait().context("waiting for a workload")? else {
             return Ok(());
-        }
+        };
         actor.child = None;
         actor.start_at = Instant::now() + Duration::from_millis(actor.pod.restart_after_ms);
         if let Some(path) = actor.path.take() {
             if actor.ends.len() < ENDS_AT_MOST {
-                actor.ends.push(end_of(&actor.pod.container_id, &path));
+                actor
+                    .ends
+                    .push(end_of(&actor.pod.container_id, &path, status.success()));
             }
             self.cgroups.remove(&path)?;
         }
@@ -284,6 +287,14 @@ impl Stage {
         self.actors.iter().map(|actor| &actor.pod)
     }
 
+    /// UID of the pod that has this address.
+    pub fn uid_at(&self, client: IpAddr) -> Option<String> {
+        self.actors
+            .iter()
+            .find(|a| network::same_pod(a.ip, client))
+            .map(|a| a.pod.uid.clone())
+    }
+
     /// Cgroup folder of a workload's running container.
     pub fn cgroup_of(&self, workload: &str) -> Option<&Path> {
         self.actors
@@ -362,7 +373,7 @@ pub fn run_name() -> String {
     format!("{:06x}", fastrand::u32(..0x0100_0000))
 }
 
-fn end_of(container_id: &str, path: &Path) -> End {
+fn end_of(container_id: &str, path: &Path, success: bool) -> End {
     End {
         container_id: container_id.to_owned(),
         cpu_usec: cgroups::keyed(&path.join("cpu.stat"), "usage_usec")
@@ -371,6 +382,7 @@ fn end_of(container_id: &str, path: &Path) -> End {
         oom_kills: cgroups::keyed(&path.join("memory.events"), "oom_kill")
             .ok()
             .flatten(),
+        success,
     }
 }
 

@@ -1,11 +1,17 @@
 //! `cargo xtask`: what is done with Plimsoll's sources.
 
+#![forbid(unsafe_code)]
+
+mod bench;
+mod docs;
+mod install;
 mod lab;
 mod shell;
+mod test;
+mod up;
 
-use std::time::Duration;
+use std::process::ExitCode;
 
-use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
 /// What is done with Plimsoll's sources.
@@ -18,29 +24,31 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Everything on this machine: agent, collector, sample workloads, and what is seen.
+    Up(up::Up),
+    /// All tests.
+    Test(test::Test),
     /// Kernel-lab tests: Debian's kernels in QEMU.
-    Lab {
-        /// `6.1`, `6.12` or `all`.
-        #[arg(long, default_value = "all")]
-        kernel: String,
-        /// Only scenarios whose name contains this.
-        filter: Option<String>,
-    },
+    Lab(lab::command::Lab),
+    /// Benchmarks, written to target/bench.
+    Bench(bench::Bench),
+    /// Writes the generated documents.
+    Docs,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
-        Command::Lab { kernel, filter } => {
-            let job = lab::Job {
-                kernel,
-                init: vec!["scenarios".to_owned(), filter.unwrap_or_default()],
-                extra: Duration::ZERO,
-            };
-            let verdict = lab::run(&job, &mut |line| eprintln!("{line}"))?;
-            if !verdict.is_good() {
-                bail!("{verdict:?}");
-            }
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Up(up) => up.run(),
+        Command::Test(test) => test.run(),
+        Command::Lab(lab) => lab.run(),
+        Command::Bench(bench) => bench.run(),
+        Command::Docs => docs::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            shell::say(&format!("error: {e:#}"));
+            ExitCode::FAILURE
         }
     }
-    Ok(())
 }

@@ -5,8 +5,9 @@
 //! Running other programs, loudly and quietly.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -90,7 +91,41 @@ fn show(command: &Command) -> String {
         command
             .get_args()
             .map(OsStr::to_string_lossy)
-            .map(|w| w.into_owned()),
+            .map(std::borrow::Cow::into_owned),
     );
     words.join(" ")
+}
+
+/// Cargo's target folder.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
+/// Runs a command and hands each line of its standard output to `take` as it comes.
+pub(crate) fn follow(command: &mut Command, take: &mut dyn FnMut(&str)) -> Result<ExitStatus> {
+    let shown = show(command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {shown}"))?;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.with_context(|| format!("reading {shown}"))?;
+            take(&String::from_utf8_lossy(&line));
+        }
+    }
+    child.wait().with_context(|| format!("waiting for {shown}"))
+}
+
+/// A line for the person at the terminal.
+#[expect(clippy::print_stderr, reason = "this is the one place")]
+pub(crate) fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// A line of the result.
+#[expect(clippy::print_stdout, reason = "this is the one place")]
+pub(crate) fn print(line: &str) {
+    println!("{line}");
 }

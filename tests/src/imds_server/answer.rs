@@ -83,7 +83,8 @@ impl Answer {
             self.body.len()
         );
         if let Some(ttl) = self.token_ttl {
-            head += &format!("X-Aws-Ec2-Metadata-Token-Ttl-Seconds: {ttl}\r\n");
+            let ttl = ttl.to_string();
+            head.extend(["X-Aws-Ec2-Metadata-Token-Ttl-Seconds: ", &ttl, "\r\n"]);
         }
         head += if close {
             "Connection: close\r\n\r\n"

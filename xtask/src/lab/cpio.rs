@@ -115,10 +115,10 @@ mod tests {
             "folder, file and trailer"
         );
         let file = text.rfind("a/b").unwrap();
-        assert_eq!(&text[file - 110..file - 104], "070701");
+        assert_eq!(text.get(file - 110..file - 104), Some("070701"));
         assert_eq!(
-            &text[file - 110 + 6 + 6 * 8..file - 110 + 6 + 7 * 8],
-            "00000005"
+            text.get(file - 110 + 6 + 6 * 8..file - 110 + 6 + 7 * 8),
+            Some("00000005")
         );
         assert!(text.contains("hello"));
     }
