@@ -279,26 +279,25 @@ fn send(
     cgroup_id: u64,
 ) {
     record::count_emitted(KIND_SEGMENT);
-    let captured = record::opaque(u64::from(captured));
-    if captured > u64::from(CAPTURE) {
-        return record::count_lost(KIND_SEGMENT);
-    }
-    let len = size_of::<Segment>() + captured as usize;
-    segment.header = record::header(KIND_SEGMENT, len, cgroup_id);
+    let mut len = size_of::<Segment>();
     if captured > 0 {
+        // One less than it is, because the helper takes no length of 0 and the verifier of 6.1 does
+        // not learn from `captured != 0`, which is what the compiler makes of the line above.
+        let less = record::opaque(u64::from(captured - 1));
+        if less >= u64::from(CAPTURE) {
+            return record::count_lost(KIND_SEGMENT);
+        }
         // SAFETY: the scratch has room for a whole capture behind the segment.
         let result = unsafe {
-            bpf_skb_load_bytes(
-                ctx.as_ptr(),
-                at,
-                bytes.add(size_of::<Segment>()).cast(),
-                captured as u32,
-            )
+            let tail = bytes.add(size_of::<Segment>()).cast();
+            bpf_skb_load_bytes(ctx.as_ptr(), at, tail, less as u32 + 1)
         };
         if result < 0 {
             return record::count_lost(KIND_SEGMENT);
         }
+        len += less as usize + 1;
     }
+    segment.header = record::header(KIND_SEGMENT, len, cgroup_id);
     // SAFETY: `len` bytes were written.
     unsafe { record::output(&SECURITY, KIND_SEGMENT, bytes, len, 0) }
 }

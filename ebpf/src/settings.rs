@@ -8,10 +8,6 @@ use aya_ebpf::Global;
 /// The field does not exist in this kernel.
 pub const ABSENT: u32 = u32::MAX;
 
-/// `task_struct.pid`, from BTF.
-#[unsafe(no_mangle)]
-pub static TASK_PID: Global<u32> = Global::new(ABSENT);
-
 /// `cgroup_mkdir` and `cgroup_rmdir` have the same layout (one event class): id of the hierarchy.
 #[unsafe(no_mangle)]
 pub static CGROUP_ROOT: Global<u32> = Global::new(ABSENT);

@@ -1,11 +1,18 @@
 //! Raw tracepoint `sched_switch`: who used the CPU, per cgroup and 100 ms period.
 //!
 //! Prototype (include/trace/events/sched.h): `TP_PROTO(bool preempt, struct task_struct *prev,
-//! struct task_struct *next, unsigned int prev_state)`; `prev_state` is the last argument (absent
-//! before 5.18, and second in 5.18.0 only). Runs with the run queue locked and interrupts off,
-//! before the switch: "current" is still `prev`, so the current cgroup id is that of the task
-//! whose time is booked. Raw, not BTF: no trampoline is needed, and `next->pid` is read at an
-//! offset that the loader found in BTF.
+//! struct task_struct *next, unsigned int prev_state)`; `prev_state` is absent before 5.18. No
+//! argument is read: the hook runs before the switch, with the run queue locked and interrupts
+//! off, so "current" is still `prev`, the task whose time is booked. Raw, not BTF: no trampoline.
+//!
+//! # Who never yields
+//!
+//! A task that is not switched out is not booked. Before it reads, the agent therefore runs
+//! [`settle`] once on each CPU (`BPF_PROG_TEST_RUN` with `BPF_F_TEST_RUN_ON_CPU`, since 5.10): an
+//! interrupt, in which "current" is whatever that CPU is running, books what it has used so far.
+//! After that the map is complete up to then, and nobody has to look up which cgroup a thread
+//! belongs to (which an agent in a process namespace of its own could not). The hook cannot be
+//! interrupted by it.
 //!
 //! # Several CPUs, one slot
 //!
@@ -21,7 +28,7 @@
 
 use aya_ebpf::{
     helpers::{
-        bpf_probe_read_kernel,
+        bpf_get_current_pid_tgid,
         generated::{bpf_get_current_cgroup_id, bpf_ktime_get_ns},
     },
     macros::raw_tracepoint,
@@ -32,7 +39,6 @@ use plimsoll_abi::{CpuUse, PERIOD_NS, PERIOD_SLOTS};
 use crate::{
     atomic,
     maps::{CPU_USE, CPU_ZERO, ON_CPU},
-    settings::TASK_PID,
 };
 
 /// Periods before the current one that a stretch is booked into; see the note on slots.
@@ -42,35 +48,40 @@ const NOEXIST: u64 = 1;
 
 /// A CPU goes from one task to another.
 #[raw_tracepoint(tracepoint = "sched_switch")]
-pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
-    let next: *const u8 = ctx.arg(2);
-    // SAFETY: a read of kernel memory that cannot fault; offset and type are checked against BTF.
-    let Ok(next_tid) =
-        (unsafe { bpf_probe_read_kernel::<u32>(next.add(TASK_PID.load() as usize).cast()) })
-    else {
-        return 0;
-    };
+pub fn sched_switch(_ctx: RawTracePointContext) -> i32 {
+    account(1)
+}
+
+/// Never attached: the agent has it run on each CPU.
+#[raw_tracepoint(tracepoint = "sched_switch")]
+pub fn settle(_ctx: RawTracePointContext) -> i32 {
+    account(0)
+}
+
+/// Books what the current task has used since the last switch or settling on this CPU.
+#[inline(always)]
+fn account(switches: u64) -> i32 {
     let Some(on_cpu) = ON_CPU.get_ptr_mut(0) else {
         return 0;
     };
-    // SAFETY: this CPU's own element, interrupts off; the program does not nest. Written before the
-    // time is booked: a reader that finds `since_ns` unchanged knows that nothing was booked yet.
-    let (since, tid, now) = unsafe {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    // SAFETY: this CPU's own element. `sched_switch` runs with interrupts off, `settle` with
+    // preemption off at least: neither starts while the other is at work.
+    let (since, now) = unsafe {
         let now = bpf_ktime_get_ns();
         let since = (*on_cpu).since_ns;
-        let tid = (*on_cpu).tid;
-        (&raw mut (*on_cpu).tid).write_volatile(next_tid);
-        (&raw mut (*on_cpu).since_ns).write_volatile(now);
-        (since, tid, now)
+        (*on_cpu).since_ns = now;
+        (*on_cpu).tid = tid;
+        (since, now)
     };
-    // Nothing is known before the first switch; the idle task's time is nobody's.
+    // Nothing is known before the first time; the idle task's time is nobody's.
     if since == 0 || tid == 0 || now <= since {
         return 0;
     }
     // SAFETY: a helper without arguments.
     let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
     match entry(cgroup_id) {
-        Some(entry) => book(entry, since, now),
+        Some(entry) => book(entry, since, now, switches),
         // SAFETY: as above.
         None => unsafe {
             (*on_cpu).unbooked += 1;
@@ -94,11 +105,11 @@ fn entry(cgroup_id: u64) -> Option<*mut CpuUse> {
 
 /// Adds the stretch from `since` to `now` to the total and to each period that it touches.
 #[inline(always)]
-fn book(entry: *mut CpuUse, since: u64, now: u64) {
+fn book(entry: *mut CpuUse, since: u64, now: u64, switches: u64) {
     // SAFETY: a map value, valid while the program runs.
     unsafe {
         atomic::add(&raw mut (*entry).total_ns, now - since);
-        atomic::add(&raw mut (*entry).switches, 1);
+        atomic::add(&raw mut (*entry).switches, switches);
     }
     let last = now / PERIOD_NS;
     // Nearly always: one period, one division.

@@ -8,10 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    btf::{Btf, Member},
-    format::EventFormat,
-};
+use super::{btf::Btf, format::EventFormat};
 
 /// What the agent knows about the host when it decides what to attach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,26 +36,17 @@ pub struct HostFacts {
 }
 
 /// What was asked of BTF.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelTypes {
-    /// Bytes from the start of `task_struct` to `pid`, if it is 4 bytes wide.
-    pub task_pid: Option<u32>,
-    /// The kernel has the raw tracepoint `sched_switch` with `next` as its third argument.
+    /// The kernel has the raw tracepoint `sched_switch`.
     pub sched_switch: bool,
 }
 
 impl KernelTypes {
     /// Asks BTF.
     pub fn of(btf: &Btf<'_>) -> Self {
-        let pid = btf
-            .member("task_struct", "pid")
-            .filter(|pid| btf.size_of(pid.type_id) == Some(4));
         Self {
-            task_pid: pid.and_then(Member::offset_bytes),
-            // Behind the data pointer come preempt, prev, next and, since 5.18, prev_state.
-            sched_switch: btf
-                .parameters("btf_trace_sched_switch")
-                .is_some_and(|count| count >= 4),
+            sched_switch: btf.has_typedef("btf_trace_sched_switch"),
         }
     }
 }

@@ -104,19 +104,11 @@ pub enum SkipReason {
         /// Name of the field.
         field: &'static str,
     },
-    /// The kernel has no BTF.
-    #[error("the kernel has no BTF (/sys/kernel/btf/vmlinux)")]
-    NoBtf,
-    /// BTF does not know a type or member, or it has another shape.
-    #[error("the kernel's BTF has no {0} of the expected shape")]
-    NoType(&'static str),
 }
 
 /// The read-only globals of the programs: see `ebpf/src/settings.rs`. [`ABSENT`] where unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `task_struct.pid`.
-    pub task_pid: u32,
     /// Fields of `cgroup_mkdir` and `cgroup_rmdir`.
     pub cgroup_root: u32,
     /// Likewise.
@@ -145,7 +137,6 @@ pub const ABSENT: u32 = u32::MAX;
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            task_pid: ABSENT,
             cgroup_root: ABSENT,
             cgroup_level: ABSENT,
             cgroup_id: ABSENT,
@@ -162,9 +153,8 @@ impl Default for Settings {
 
 impl Settings {
     /// Names and values of the globals, as the object has them.
-    pub fn globals(&self) -> [(&'static str, &u32); 11] {
+    pub fn globals(&self) -> [(&'static str, &u32); 10] {
         [
-            ("TASK_PID", &self.task_pid),
             ("CGROUP_ROOT", &self.cgroup_root),
             ("CGROUP_LEVEL", &self.cgroup_level),
             ("CGROUP_ID", &self.cgroup_id),
@@ -204,7 +194,7 @@ fn obstacle(facts: &HostFacts, options: PlanOptions, name: ProgramName) -> Optio
         | ProgramName::PacketIngress => options.imds,
         ProgramName::CgroupMkdir | ProgramName::CgroupRmdir => options.cgroups,
         ProgramName::MarkVictim => options.oom,
-        ProgramName::SchedSwitch => options.cpu,
+        ProgramName::SchedSwitch | ProgramName::Settle => options.cpu,
     };
     if !wanted {
         return Some(SkipReason::Disabled);
@@ -223,13 +213,9 @@ fn obstacle(facts: &HostFacts, options: PlanOptions, name: ProgramName) -> Optio
         }
         ProgramName::MarkVictim => tracing_obstacle(facts)
             .or_else(|| event(facts, "oom/mark_victim", &[("pid", Shape::Number(4))])),
-        ProgramName::SchedSwitch => tracing_obstacle(facts).or_else(|| match &facts.types {
-            None => Some(SkipReason::NoBtf),
-            Some(types) if types.task_pid.is_none() => Some(SkipReason::NoType("task_struct.pid")),
-            Some(types) if !types.sched_switch => {
-                Some(SkipReason::NoType("btf_trace_sched_switch"))
-            }
-            Some(_) => None,
+        ProgramName::SchedSwitch | ProgramName::Settle => tracing_obstacle(facts).or_else(|| {
+            let lacking = facts.types.is_some_and(|types| !types.sched_switch);
+            lacking.then(|| SkipReason::NoTracepoint("sched_switch".to_owned()))
         }),
     }
 }
@@ -286,14 +272,7 @@ fn event(facts: &HostFacts, name: &str, fields: &[(&'static str, Shape)]) -> Opt
 }
 
 fn settings(facts: &HostFacts) -> Settings {
-    let mut settings = Settings {
-        task_pid: facts
-            .types
-            .as_ref()
-            .and_then(|types| types.task_pid)
-            .unwrap_or(ABSENT),
-        ..Settings::default()
-    };
+    let mut settings = Settings::default();
     // mkdir and rmdir are of one event class and share a layout.
     let cgroup = ["cgroup/cgroup_mkdir", "cgroup/cgroup_rmdir"]
         .iter()
@@ -326,7 +305,7 @@ mod tests {
     };
     use ProgramName::{
         CgroupMkdir, CgroupRmdir, Connect4, Connect6, MarkVictim, PacketEgress, PacketIngress,
-        SchedSwitch,
+        SchedSwitch, Settle,
     };
 
     const CGROUP: &str = "field:int root; offset:8; size:4;\nfield:int level; offset:12; size:4;\n\
@@ -334,7 +313,7 @@ mod tests {
     const VICTIM: &str = "field:int pid; offset:8; size:4;\nfield:__data_loc char[] comm; offset:12; size:4;\n\
         field:unsigned long anon_rss; offset:24; size:8;";
     const IMDS: [ProgramName; 4] = [Connect4, Connect6, PacketEgress, PacketIngress];
-    const TRACING: [ProgramName; 4] = [CgroupMkdir, CgroupRmdir, MarkVictim, SchedSwitch];
+    const TRACING: [ProgramName; 5] = [CgroupMkdir, CgroupRmdir, MarkVictim, SchedSwitch, Settle];
 
     /// A host that offers everything.
     fn capable() -> HostFacts {
@@ -349,10 +328,7 @@ mod tests {
                 v2: Some(PathBuf::from("/c")),
                 ..CgroupFacts::default()
             },
-            types: Some(KernelTypes {
-                task_pid: Some(1234),
-                sched_switch: true,
-            }),
+            types: Some(KernelTypes { sched_switch: true }),
             tracefs: Some(PathBuf::from("/t")),
             tracepoints: tracepoints
                 .into_iter()
@@ -387,7 +363,6 @@ mod tests {
         let plan = plan(&capable(), PlanOptions::default());
         assert_eq!(plan.programs.len(), ProgramName::ALL.len());
         let expected = Settings {
-            task_pid: 1234,
             cgroup_root: 8,
             cgroup_level: 12,
             cgroup_id: 16,
@@ -408,26 +383,13 @@ mod tests {
             &SkipReason::NoCgroup2,
         );
         check(
-            |facts| facts.types = None,
-            &[SchedSwitch],
-            &SkipReason::NoBtf,
-        );
-        let types = |task_pid, sched_switch| {
-            Some(KernelTypes {
-                task_pid,
-                sched_switch,
-            })
-        };
-        check(
-            |facts| facts.types = types(None, true),
-            &[SchedSwitch],
-            &SkipReason::NoType("task_struct.pid"),
-        );
-        let reason = SkipReason::NoType("btf_trace_sched_switch");
-        check(
-            |facts| facts.types = types(Some(1), false),
-            &[SchedSwitch],
-            &reason,
+            |facts| {
+                facts.types = Some(KernelTypes {
+                    sched_switch: false,
+                });
+            },
+            &[SchedSwitch, Settle],
+            &SkipReason::NoTracepoint("sched_switch".to_owned()),
         );
         check(
             |facts| facts.tracefs = None,
@@ -520,6 +482,7 @@ mod tests {
             facts.lockdown = None;
             facts.jit_harden = None;
             facts.possible_cpus = None;
+            facts.types = None;
         };
         check(unknown, &[], &SkipReason::Disabled);
     }
@@ -529,7 +492,7 @@ mod tests {
         let all = PlanOptions::default();
         for (options, off) in [
             (PlanOptions { imds: false, ..all }, &IMDS[..]),
-            (PlanOptions { cpu: false, ..all }, &[SchedSwitch]),
+            (PlanOptions { cpu: false, ..all }, &[SchedSwitch, Settle]),
             (
                 PlanOptions {
                     cgroups: false,

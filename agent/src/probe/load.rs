@@ -17,7 +17,10 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError},
+    programs::{
+        CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, RawTracePointRunOptions,
+        TestRun as _,
+    },
 };
 use plimsoll_abi::{Counters, CpuUse, KINDS, OnCpu};
 
@@ -35,9 +38,6 @@ const ABSENT: &str = env!("PLIMSOLL_EBPF_ABSENT");
 
 /// Entries of a map that one reading takes at most: reading can start over when entries vanish.
 const MAX_ENTRIES_READ: usize = 65_536;
-/// Readings of both CPU maps until they fit together. One suffices unless a stretch of more than a
-/// period ends in the hundred microseconds between them.
-const SNAPSHOT_TRIES: usize = 4;
 /// How cgroup programs are attached: by a link, which always lets others be attached as well and
 /// takes no flags; aya calls no flags "single".
 const LINK: CgroupAttachMode = CgroupAttachMode::Single;
@@ -83,6 +83,9 @@ pub enum LoadError {
         #[source]
         source: MapError,
     },
+    /// A map cannot be read.
+    #[error("the kernel programs cannot be read")]
+    Read(#[source] ReadError),
 }
 
 /// Why a map could not be read.
@@ -139,6 +142,8 @@ pub struct Probe {
     counters: PerCpuArray<MapData, Value<Counters>>,
     cpu_use: HashMap<MapData, u64, Value<CpuUse>>,
     on_cpu: PerCpuArray<MapData, Value<OnCpu>>,
+    /// CPUs that can be online.
+    cpus: u32,
     reports: Vec<ProgramReport>,
     /// Owns the links: what is dropped is detached.
     programs: Ebpf,
@@ -164,12 +169,13 @@ impl Probe {
         let mut programs = loader
             .load(OBJECT)
             .map_err(|error| LoadError::Refused(Box::new(error)))?;
-        let probe = Self {
+        let mut probe = Self {
             security: ring(&mut programs, "SECURITY", options.security_ring_bytes)?,
             process: ring(&mut programs, "PROCESS", options.process_ring_bytes)?,
             counters: map(&mut programs, "COUNTERS")?,
             cpu_use: map(&mut programs, "CPU_USE")?,
             on_cpu: map(&mut programs, "ON_CPU")?,
+            cpus: 0,
             reports: plan
                 .programs
                 .iter()
@@ -177,6 +183,8 @@ impl Probe {
                 .collect(),
             programs,
         };
+        let cpus = probe.on_cpu().map_err(LoadError::Read)?.len();
+        probe.cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
         Ok(probe)
     }
 
@@ -234,7 +242,7 @@ impl Probe {
         }
     }
 
-    /// What each possible CPU is doing; the index is the CPU.
+    /// Up to when each possible CPU's time is booked; the index is the CPU.
     pub fn on_cpu(&self) -> Result<Vec<OnCpu>, ReadError> {
         let values = self.on_cpu.get(&0, 0).map_err(|source| ReadError {
             name: "ON_CPU",
@@ -255,25 +263,39 @@ impl Probe {
             })
     }
 
-    /// Both CPU maps as one: read again while a long stretch ends between the reads, a few times.
+    /// Has every CPU book what it is running, then reads CPU time of every cgroup. An interrupt per
+    /// CPU; call it about once a second, and more often than every 3 s (see [`Ledger`]).
+    ///
+    /// [`Ledger`]: super::periods::Ledger
     pub fn snapshot(&self) -> Result<Snapshot, ReadError> {
-        let mut snapshot = Snapshot::default();
-        for _ in 0..SNAPSHOT_TRIES {
-            let now_ns = monotonic_ns();
-            let on_cpu = self.on_cpu()?;
-            let uses = self.cpu_uses()?;
-            let settled = Snapshot::is_settled(now_ns, &on_cpu, &self.on_cpu()?);
-            snapshot = Snapshot {
-                now_ns,
-                on_cpu,
-                uses,
-                settled,
-            };
-            if snapshot.settled {
-                break;
+        let now_ns = monotonic_ns();
+        let settled = self.settle();
+        let uses = self.cpu_uses()?;
+        Ok(Snapshot {
+            now_ns,
+            uses,
+            settled,
+        })
+    }
+
+    /// True if all CPUs that are online did it.
+    fn settle(&self) -> bool {
+        let program = self.programs.program(ProgramName::Settle.as_str());
+        let Some(Program::RawTracePoint(settle)) = program else {
+            return false;
+        };
+        (0..self.cpus).all(|cpu| {
+            let mut options = RawTracePointRunOptions::new();
+            options.cpu = Some(cpu);
+            match settle.test_run(options) {
+                Ok(_) => true,
+                // A CPU that is offline runs nothing.
+                Err(ProgramError::SyscallError(error)) => {
+                    error.io_error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
+                }
+                Err(_) => false,
             }
-        }
-        Ok(snapshot)
+        })
     }
 
     /// A loaded program's descriptor: its `/proc/self/fdinfo` entry has its run time and count while
@@ -371,6 +393,7 @@ fn try_attach(
             program.load()?;
             program.attach(event).map(drop)
         }
+        (Program::RawTracePoint(program), Hook::OnDemand) => program.load(),
         _ => return Err(AttachError::Missing),
     }
     .map_err(AttachError::from)

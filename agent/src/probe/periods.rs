@@ -1,59 +1,38 @@
 //! From what the kernel booked to closed 100 ms periods, each exactly once.
 //!
 //! ```text
-//!             since                 now
-//!   CPU 0  ────┬──── still running ──┤      in flight: not booked yet, added here
-//!   slots  ▇▇▇▇│▇▇ booked            │
-//!   period   p │ p+1 │ p+2 │ p+3 │ p+4      p+4 is open, p+3 is the grace, p+2 closes
+//!                     read
+//!   slots ▇▇▇▇│▇▇▇ │▁▁▁▁│▇▇ │
+//!           p   p+1  p+2  p+3        p+3 is open, the others close
 //! ```
 //!
-//! A task that never yields is booked only when it is switched out. What it used of a period is
-//! therefore added when the period closes; when the kernel books it later, that period has been
-//! handed out and is not looked at again. Pure: the caller reads the maps, says which cgroup a
-//! thread belongs to and has the clock.
+//! A snapshot is taken after every CPU has booked what it was running, so that a period that was
+//! over before is complete, and nothing more will be booked into it. Pure: the caller reads the map
+//! and has the clock.
 
 use std::collections::HashMap;
 
-use plimsoll_abi::{CpuUse, OnCpu, PERIOD_NS, PERIOD_SLOTS};
+use plimsoll_abi::{CpuUse, PERIOD_NS, PERIOD_SLOTS};
 
-/// Periods between now and the last one that closes. With one whole period of grace, only
-/// stretches longer than that can be ambiguous in a [`Snapshot`], and those are rare.
-const GRACE_PERIODS: u64 = 1;
 /// Periods before the current one that the kernel still has (`PAST_PERIODS` of the hook).
 const KEPT_PERIODS: u64 = PERIOD_SLOTS as u64 - 2;
 
-/// Both maps, read as one.
+/// What is booked, of all cgroups.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// CLOCK_MONOTONIC before the first read, nanoseconds.
+    /// CLOCK_MONOTONIC before anything was settled or read, nanoseconds: complete up to here.
     pub now_ns: u64,
-    /// What each CPU was doing, read before `uses`.
-    pub on_cpu: Vec<OnCpu>,
     /// What is booked, by cgroup id.
     pub uses: Vec<(u64, CpuUse)>,
-    /// False if a long stretch ended between the reads even on the last try: it may be in both
-    /// maps or in neither, and its periods can be wrong by it.
+    /// False if a CPU could not be made to book what it is running: periods can lack the time of
+    /// tasks that do not yield.
     pub settled: bool,
 }
 
 impl Snapshot {
-    /// The first period that is not closed at `now_ns`.
-    pub fn open_period(now_ns: u64) -> u64 {
-        (now_ns / PERIOD_NS).saturating_sub(GRACE_PERIODS)
-    }
-
-    /// Whether `before` belongs to what was booked when `uses` was read, `after` being read behind
-    /// it. The hook writes what runs now first and books after that: a CPU that shows the same
-    /// stretch twice had not begun to book it. One that does not matters only if its stretch
-    /// reaches into a closed period.
-    pub fn is_settled(now_ns: u64, before: &[OnCpu], after: &[OnCpu]) -> bool {
-        let closed_ns = Self::open_period(now_ns) * PERIOD_NS;
-        before.len() == after.len()
-            && before.iter().zip(after).all(|(before, after)| {
-                let reaches =
-                    before.since_ns != 0 && before.tid != 0 && before.since_ns < closed_ns;
-                !reaches || (before.since_ns, before.tid) == (after.since_ns, after.tid)
-            })
+    /// The period that has not ended yet.
+    pub fn open_period(&self) -> u64 {
+        self.now_ns / PERIOD_NS
     }
 }
 
@@ -73,120 +52,51 @@ pub struct Closed {
 pub struct Gaps {
     /// Periods, summed over cgroups, that the kernel no longer had: the reader came too late.
     pub missed_periods: u64,
-    /// Nanoseconds in closed periods of threads whose cgroup the caller could not name.
-    pub unresolved_ns: u64,
 }
 
-/// What has been handed out so far, per cgroup. No more of them than the kernel's map and CPUs hold.
+/// What has been handed out so far, per cgroup; as many of them as the kernel's map holds.
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// The first period that was not handed out yet.
     next: HashMap<u64, u64>,
-    /// Where the closing before ended: what nobody could have seen before it.
-    closed: u64,
 }
 
 impl Ledger {
     /// Hands every period that closed since the last call to `each`, in order per cgroup, idle ones
-    /// included. A cgroup starts with the first period that it used. `cgroup_of` names the cgroup
-    /// of a thread; it is asked only for threads that run through a closed period.
-    pub fn close(
-        &mut self,
-        snapshot: &Snapshot,
-        cgroup_of: impl Fn(u32) -> Option<u64>,
-        mut each: impl FnMut(Closed),
-    ) -> Gaps {
+    /// included. A cgroup starts with the first period that it used.
+    pub fn close(&mut self, snapshot: &Snapshot, mut each: impl FnMut(Closed)) -> Gaps {
         let mut gaps = Gaps::default();
-        let end = Snapshot::open_period(snapshot.now_ns);
-        let oldest = (snapshot.now_ns / PERIOD_NS).saturating_sub(KEPT_PERIODS);
-        let in_flight = self.in_flight(snapshot, end, cgroup_of, &mut gaps);
+        let end = snapshot.open_period();
+        let oldest = end.saturating_sub(KEPT_PERIODS);
         let mut next = HashMap::with_capacity(snapshot.uses.len());
-        let nothing = CpuUse::default();
-        let booked = snapshot
-            .uses
-            .iter()
-            .map(|(cgroup_id, booked)| (*cgroup_id, booked));
-        let only_in_flight = in_flight
-            .keys()
-            .filter(|cgroup_id| !snapshot.uses.iter().any(|(booked, _)| booked == *cgroup_id))
-            .map(|cgroup_id| (*cgroup_id, &nothing));
-        for (cgroup_id, booked) in booked.chain(only_in_flight) {
-            let stretches = in_flight.get(&cgroup_id).map_or(&[][..], Vec::as_slice);
-            let Some(start) = self
-                .next
-                .get(&cgroup_id)
-                .copied()
-                .or_else(|| first_use(booked, stretches, oldest))
-            else {
+        for (cgroup_id, booked) in &snapshot.uses {
+            let known = self.next.get(cgroup_id).copied();
+            let Some(start) = known.or_else(|| first_use(booked, oldest)) else {
                 continue;
             };
-            let from = start.max(oldest).min(end.max(start));
+            let from = start.max(oldest);
             gaps.missed_periods += from - start;
             for period in from..end {
-                let used_ns = in_slot(booked, period)
-                    + stretches
-                        .iter()
-                        .map(|since| overlap(*since, period))
-                        .sum::<u64>();
+                let used_ns = in_slot(booked, period);
                 each(Closed {
-                    cgroup_id,
+                    cgroup_id: *cgroup_id,
                     period,
                     used_ns,
                 });
             }
-            next.insert(cgroup_id, from.max(end));
+            next.insert(*cgroup_id, from.max(end));
         }
         self.next = next;
-        self.closed = self.closed.max(end);
         gaps
-    }
-
-    /// Forgets a cgroup that is gone.
-    pub fn forget(&mut self, cgroup_id: u64) {
-        self.next.remove(&cgroup_id);
-    }
-
-    /// Starts of the running stretches that reach into a closed period, by cgroup.
-    fn in_flight(
-        &self,
-        snapshot: &Snapshot,
-        end: u64,
-        cgroup_of: impl Fn(u32) -> Option<u64>,
-        gaps: &mut Gaps,
-    ) -> HashMap<u64, Vec<u64>> {
-        let mut stretches: HashMap<u64, Vec<u64>> = HashMap::new();
-        let running = snapshot
-            .on_cpu
-            .iter()
-            .filter(|on_cpu| on_cpu.tid != 0 && on_cpu.since_ns != 0);
-        for on_cpu in running.filter(|on_cpu| on_cpu.since_ns < end * PERIOD_NS) {
-            match cgroup_of(on_cpu.tid) {
-                Some(cgroup_id) => stretches
-                    .entry(cgroup_id)
-                    .or_default()
-                    .push(on_cpu.since_ns),
-                // Only what was not counted as unresolved by the closing before.
-                None => {
-                    gaps.unresolved_ns +=
-                        (end * PERIOD_NS) - on_cpu.since_ns.max(self.closed * PERIOD_NS);
-                }
-            }
-        }
-        stretches
     }
 }
 
 /// The first period in which a cgroup used anything, as far as can be seen.
-fn first_use(booked: &CpuUse, stretches: &[u64], oldest: u64) -> Option<u64> {
+fn first_use(booked: &CpuUse, oldest: u64) -> Option<u64> {
     let slots = booked.period.iter().zip(&booked.used_ns);
     slots
         .filter(|(period, used_ns)| **period >= oldest && **used_ns > 0)
         .map(|(period, _)| *period)
-        .chain(
-            stretches
-                .iter()
-                .map(|since| (since / PERIOD_NS).max(oldest)),
-        )
         .min()
 }
 
@@ -198,18 +108,13 @@ fn in_slot(booked: &CpuUse, period: u64) -> u64 {
         .map_or(0, |(_, used_ns)| *used_ns)
 }
 
-/// Nanoseconds of a whole closed period that lie behind `since_ns`.
-fn overlap(since_ns: u64, period: u64) -> u64 {
-    ((period + 1) * PERIOD_NS)
-        .saturating_sub(since_ns)
-        .min(PERIOD_NS)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
+
+    use plimsoll_abi::OnCpu;
 
     use super::*;
 
@@ -222,27 +127,31 @@ mod tests {
         truth: BTreeMap<(u64, u64), u64>,
     }
 
-    /// Threads 1 to 6 live in cgroups 101 to 103.
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "the shape that the ledger asks for"
-    )]
-    fn cgroup_of(tid: u32) -> Option<u64> {
-        Some(101 + u64::from(tid) % 3)
+    /// Threads 1 to 6 live in cgroups 101 to 103; 0 is the idle task.
+    fn cgroup_of(tid: u32) -> u64 {
+        101 + u64::from(tid) % 3
     }
 
     impl Machine {
         fn switch(&mut self, cpu: usize, tid: u32, now: u64) {
+            self.account(cpu, now);
+            self.on_cpu[cpu].tid = tid;
+        }
+
+        /// Every CPU books what it is running.
+        fn settle(&mut self, now: u64) {
+            for cpu in 0..self.on_cpu.len() {
+                self.account(cpu, now);
+            }
+        }
+
+        fn account(&mut self, cpu: usize, now: u64) {
             let before = self.on_cpu[cpu];
-            self.on_cpu[cpu] = OnCpu {
-                since_ns: now,
-                tid,
-                ..before
-            };
+            self.on_cpu[cpu].since_ns = now;
             if before.since_ns == 0 || before.tid == 0 || now <= before.since_ns {
                 return;
             }
-            let cgroup_id = cgroup_of(before.tid).unwrap();
+            let cgroup_id = cgroup_of(before.tid);
             let entry = self.uses.entry(cgroup_id).or_default();
             entry.total_ns += now - before.since_ns;
             entry.switches += 1;
@@ -259,33 +168,20 @@ mod tests {
                     entry.used_ns[index] += used;
                 }
             }
-            self.record(cgroup_id, before.since_ns, now);
-        }
-
-        fn record(&mut self, cgroup_id: u64, since: u64, now: u64) {
-            for (period, used) in split(since, now) {
+            for (period, used) in split(before.since_ns, now) {
                 *self.truth.entry((cgroup_id, period)).or_default() += used;
             }
         }
 
-        fn snapshot(&self, now_ns: u64) -> Snapshot {
+        /// As the agent reads: each CPU settles a little later than the clock was read.
+        fn snapshot(&mut self, now_ns: u64) -> Snapshot {
+            self.settle(now_ns + 20_000);
             let uses = self.uses.iter().map(|(id, used)| (*id, *used)).collect();
             Snapshot {
                 now_ns,
-                on_cpu: self.on_cpu.clone(),
                 uses,
                 settled: true,
             }
-        }
-
-        /// What was used until `now`, running stretches included.
-        fn truth(mut self, now: u64) -> BTreeMap<(u64, u64), u64> {
-            for on_cpu in self.on_cpu.clone() {
-                if on_cpu.tid != 0 && on_cpu.since_ns != 0 {
-                    self.record(cgroup_of(on_cpu.tid).unwrap(), on_cpu.since_ns, now);
-                }
-            }
-            self.truth
         }
     }
 
@@ -327,8 +223,8 @@ mod tests {
             let mut seen: BTreeMap<(u64, u64), u64> = BTreeMap::new();
             let mut now = boot;
             let mut last_read = boot;
-            let mut read = |machine: &Machine, now| {
-                let gaps = ledger.close(&machine.snapshot(now), cgroup_of, |closed| {
+            let mut read = |machine: &mut Machine, now| {
+                let gaps = ledger.close(&machine.snapshot(now), |closed| {
                     let again = seen.insert((closed.cgroup_id, closed.period), closed.used_ns);
                     assert_eq!(again, None, "{closed:?} twice");
                 });
@@ -342,19 +238,22 @@ mod tests {
                     }
                     Step::Read { after_ns } => {
                         now += after_ns;
-                        read(&machine, now);
+                        read(&mut machine, now);
+            now += 20_000;
                         last_read = now;
                     }
                 }
                 // A reader that comes every 2 s misses nothing.
                 if now - last_read > PERIOD_NS * 15 {
-                    read(&machine, now);
+                    read(&mut machine, now);
+            now += 20_000;
                     last_read = now;
                 }
             }
-            read(&machine, now);
-            let end = Snapshot::open_period(now);
-            let truth = machine.truth(now);
+            read(&mut machine, now);
+            now += 20_000;
+            let end = (now - 20_000) / PERIOD_NS;
+            let truth = machine.truth;
             for (key, used) in &truth {
                 if key.1 < end {
                     prop_assert_eq!(seen.get(key), Some(used), "cgroup and period {:?}", key);
@@ -373,63 +272,34 @@ mod tests {
             ..Machine::default()
         };
         let mut ledger = Ledger::default();
+        let mut periods = Vec::new();
         machine.switch(0, 3, PERIOD_NS * 10);
         machine.switch(0, 0, PERIOD_NS * 11);
-        let mut periods = Vec::new();
-        ledger.close(&machine.snapshot(PERIOD_NS * 13), cgroup_of, |closed| {
-            periods.push(closed.period);
-        });
-        assert_eq!(periods, [10, 11]);
-        let gaps = ledger.close(&machine.snapshot(PERIOD_NS * 113), cgroup_of, |closed| {
-            periods.push(closed.period);
-        });
-        // 12 to 111 are closed, 83 to 111 are still known.
-        assert_eq!(gaps.missed_periods, 71);
-        assert_eq!(
-            (periods.len(), periods[2], periods.last()),
-            (2 + 29, 83, Some(&111))
-        );
+        let mut close = |machine: &mut Machine, now| {
+            ledger.close(&machine.snapshot(now), |closed| periods.push(closed.period))
+        };
+        assert_eq!(close(&mut machine, PERIOD_NS * 13), Gaps::default());
+        // 13 to 112 closed since; 83 to 112 are still known.
+        assert_eq!(close(&mut machine, PERIOD_NS * 113).missed_periods, 70);
+        let expected: Vec<u64> = (10..13).chain(83..113).collect();
+        assert_eq!(periods, expected);
     }
 
     #[test]
-    fn time_of_unknown_threads_is_counted_once() {
+    fn a_task_that_never_yields_has_its_time_in_each_period() {
         let mut machine = Machine {
             on_cpu: vec![OnCpu::default()],
             ..Machine::default()
         };
         let mut ledger = Ledger::default();
-        machine.switch(0, 3, PERIOD_NS * 10);
-        let first = ledger.close(
-            &machine.snapshot(PERIOD_NS * 13),
-            |_| None,
-            |_| panic!("nobody to close for"),
-        );
-        assert_eq!(first.unresolved_ns, PERIOD_NS * 2);
-        let second = ledger.close(
-            &machine.snapshot(PERIOD_NS * 14),
-            |_| None,
-            |_| panic!("nobody to close for"),
-        );
-        assert_eq!(second.unresolved_ns, PERIOD_NS);
-    }
-
-    #[test]
-    fn only_long_stretches_unsettle() {
-        let now = PERIOD_NS * 10 + 5;
-        let stretch = |since_ns| OnCpu {
-            since_ns,
-            tid: 7,
-            ..OnCpu::default()
-        };
-        let long = [stretch(PERIOD_NS * 8)];
-        let short = [stretch(PERIOD_NS * 9 + 1)];
-        assert!(Snapshot::is_settled(now, &long, &long));
-        assert!(!Snapshot::is_settled(now, &long, &short));
-        assert!(Snapshot::is_settled(now, &short, &[stretch(now)]));
-        let idle = [OnCpu {
-            tid: 0,
-            ..stretch(PERIOD_NS)
-        }];
-        assert!(Snapshot::is_settled(now, &idle, &short));
+        let mut used = Vec::new();
+        machine.switch(0, 3, PERIOD_NS * 10 + 1);
+        for read in 1..=5 {
+            let snapshot = machine.snapshot(PERIOD_NS * (10 + read * 10));
+            ledger.close(&snapshot, |closed| used.push(closed.used_ns));
+        }
+        assert_eq!(used.len(), 50);
+        assert_eq!(used[0], PERIOD_NS - 1);
+        assert!(used[1..].iter().all(|used_ns| *used_ns == PERIOD_NS));
     }
 }

@@ -23,8 +23,10 @@ pub enum ProgramName {
     CgroupRmdir,
     /// The OOM killer chose a victim.
     MarkVictim,
-    /// CPU time per cgroup.
+    /// CPU time per cgroup, at each switch.
     SchedSwitch,
+    /// CPU time of what is running, when the agent asks.
+    Settle,
 }
 
 /// Where a program is attached.
@@ -40,11 +42,13 @@ pub enum Hook {
     Tracepoint(&'static str, &'static str),
     /// A raw tracepoint.
     RawTracepoint(&'static str),
+    /// Not attached: run on each CPU before the CPU maps are read.
+    OnDemand,
 }
 
 impl ProgramName {
     /// All of them, in the order in which they are attached: what names containers first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::CgroupMkdir,
         Self::CgroupRmdir,
         Self::Connect4,
@@ -53,6 +57,7 @@ impl ProgramName {
         Self::PacketIngress,
         Self::MarkVictim,
         Self::SchedSwitch,
+        Self::Settle,
     ];
 
     /// The function's name in the object.
@@ -66,6 +71,7 @@ impl ProgramName {
             Self::CgroupRmdir => "cgroup_rmdir",
             Self::MarkVictim => "mark_victim",
             Self::SchedSwitch => "sched_switch",
+            Self::Settle => "settle",
         }
     }
 
@@ -79,6 +85,7 @@ impl ProgramName {
             Self::CgroupRmdir => Hook::Tracepoint("cgroup", "cgroup_rmdir"),
             Self::MarkVictim => Hook::Tracepoint("oom", "mark_victim"),
             Self::SchedSwitch => Hook::RawTracepoint("sched_switch"),
+            Self::Settle => Hook::OnDemand,
         }
     }
 }
@@ -101,7 +108,7 @@ pub struct ProgramReport {
 /// What became of one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It runs.
+    /// It runs, or is ready to.
     Attached,
     /// The plan left it out.
     Skipped(SkipReason),

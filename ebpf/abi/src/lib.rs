@@ -263,7 +263,8 @@ pub struct Counters {
     )
 )]
 pub struct CpuUse {
-    /// Nanoseconds on any CPU since the cgroup was first seen; what runs now is not in it yet.
+    /// Nanoseconds on any CPU since the cgroup was first seen, up to the last switch or settling of
+    /// each CPU.
     pub total_ns: u64,
     /// How many times a task of the cgroup was switched out.
     pub switches: u64,
@@ -284,8 +285,7 @@ impl Default for CpuUse {
     }
 }
 
-/// What one CPU is doing, so that a task that never yields can be added at read time. Element of a
-/// per-CPU array.
+/// Up to when one CPU's time is booked. Element of a per-CPU array.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
@@ -298,9 +298,9 @@ impl Default for CpuUse {
     )
 )]
 pub struct OnCpu {
-    /// `bpf_ktime_get_ns()` of the last switch on this CPU; 0 before the first.
+    /// `bpf_ktime_get_ns()` of the last switch or settling on this CPU; 0 before the first.
     pub since_ns: u64,
-    /// Thread that was switched in, initial namespace; 0 is the idle task.
+    /// Thread whose time was booked then, initial namespace; 0 is the idle task.
     pub tid: u32,
     /// Zero.
     pub pad: u32,

@@ -1,12 +1,12 @@
 //! The scenarios.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs,
     io::{Read as _, Write as _},
     net::TcpListener,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -420,23 +420,16 @@ fn cpu_time_by_period() -> Verdict {
     let mut read = || {
         let snapshot = probe.snapshot().unwrap();
         assert!(snapshot.settled);
-        let mut ids = HashMap::new();
-        for on_cpu in &snapshot.on_cpu {
-            ids.insert(on_cpu.tid, cgroup_of(&root, on_cpu.tid));
-        }
-        ledger.close(
-            &snapshot,
-            |tid| ids.get(&tid).copied().flatten(),
-            |closed| {
-                if closed.cgroup_id == cgroup.id {
-                    assert_eq!(
-                        used.insert(closed.period, closed.used_ns),
-                        None,
-                        "{closed:?} twice"
-                    );
-                }
-            },
-        );
+        let gaps = ledger.close(&snapshot, |closed| {
+            if closed.cgroup_id == cgroup.id {
+                assert_eq!(
+                    used.insert(closed.period, closed.used_ns),
+                    None,
+                    "{closed:?} twice"
+                );
+            }
+        });
+        assert_eq!(gaps.missed_periods, 0);
     };
     let mut truth = String::new();
     let mut stdout = child.stdout.take().unwrap();
@@ -484,13 +477,6 @@ fn near(value: u64, truth: u64, percent: u64) {
         value.abs_diff(truth) <= truth * percent / 100,
         "{value} is not within {percent} % of {truth}"
     );
-}
-
-/// The cgroup id of a thread by its path.
-fn cgroup_of(root: &Path, tid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{tid}/cgroup")).ok()?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    Some(fs::metadata(PathBuf::from(root).join(path)).ok()?.ino())
 }
 
 /// Rings of one page that nobody drains: emitted is received and lost, to the record.
