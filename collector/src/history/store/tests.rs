@@ -79,6 +79,26 @@ fn what_was_applied_is_there_after_reopening() {
     assert!(history.stats().bytes > 0);
 }
 
+/// What a kill leaves behind is the file as it is, without the closing of the store.
+#[test]
+fn a_store_that_was_never_closed_has_every_batch_it_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(&dir, 100);
+    for seq in 1..=20 {
+        history
+            .apply(
+                &[entry(2 * seq - 1, "a", seq), entry(2 * seq, "b", seq)],
+                &Index::default(),
+            )
+            .unwrap();
+        let left = dir.path().join(format!("killed-{seq}.redb"));
+        std::fs::copy(dir.path().join("state/history.redb"), &left).unwrap();
+        let found = History::open(&left, Limits::default()).unwrap();
+        assert_eq!(found.cursor(), history.cursor());
+        assert_eq!(found.snapshot(), history.snapshot());
+    }
+}
+
 #[test]
 fn a_late_name_repairs_the_past_and_a_deleted_pod_keeps_its_name() {
     let dir = tempfile::tempdir().unwrap();
