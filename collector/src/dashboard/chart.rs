@@ -93,8 +93,11 @@ fn columns(sketch: &Sketch, low: f64, high: f64) -> Vec<f64> {
         // A bucket wider than a column is spread over the columns it covers.
         for (index, column) in columns.iter_mut().enumerate() {
             let overlap = (to.min(index as f64 + 1.0) - from.max(index as f64)).max(0.0);
+            // What lies beyond an edge is drawn in the column at that edge.
+            let first = index == 0 && to <= 0.0;
             let last = index + 1 == COLUMNS && from >= COLUMNS as f64;
-            *column += bucket.count as f64 / total * if last { 1.0 } else { overlap / width };
+            let part = if first || last { 1.0 } else { overlap / width };
+            *column += bucket.count as f64 / total * part;
         }
     }
     columns
@@ -118,8 +121,7 @@ pub(super) fn distribution(
     let marked = marks.iter().map(|mark| mark.value).max().unwrap_or(0) as f64 * NS;
     // Room at the right for the label of the rightmost mark.
     let high = (highest * 1.15).max(marked * 2.5).max(10.0 * NS);
-    // One millicore is the left edge, or two decades below the right one if that is lower.
-    let low = NS.min(high / 100.0);
+    let low = left_edge(seconds, periods, marks, high);
     let x = |ns: f64| (ns.max(low).ln() - low.ln()) / (high.ln() - low.ln()) * width;
     let (coarse, fine) = (columns(seconds, low, high), columns(periods, low, high));
     let top = coarse
@@ -159,6 +161,22 @@ pub(super) fn distribution(
             text.tick.end x=(width) y="216" { "CPU in one second or 100 ms, logarithmic" }
         }
     }
+}
+
+/// Where the axis begins: below the first hundredth of the values and below every mark, at least
+/// two decades left of the right edge, never below a tenth of a millicore.
+fn left_edge(seconds: &Sketch, periods: &Sketch, marks: &[Mark], high: f64) -> f64 {
+    let rare = |sketch: &Sketch| sketch.quantile(0.01).filter(|ns| *ns > 0);
+    let marked = marks
+        .iter()
+        .map(|mark| mark.value.saturating_mul(1_000_000))
+        .min();
+    let lowest = [rare(seconds), rare(periods), marked]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(0) as f64;
+    (lowest / 2.0).clamp(1e5, (high / 100.0).max(1e5))
 }
 
 /// Powers of ten (of a millicore) on the axis.

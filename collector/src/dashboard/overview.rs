@@ -428,7 +428,7 @@ fn unnamed(report: &Report) -> Markup {
     }
     html! {
         details {
-            summary { (count(report.unnamed.len() as u64)) " containers without a name in the inventory" }
+            summary { (count(report.unnamed.len() as u64)) @if report.unnamed.len() == 1 { " container" } @else { " containers" } " without a name in the inventory" }
             div.scroll {
                 table.rows {
                     thead { tr { th scope="col" { "Pod UID" } th scope="col" { "Container id" } th scope="col" { "Node" } th.num scope="col" { "Windows" } th.num scope="col" { "CPU p99" } th.num scope="col" { "Memory peak" } } }
@@ -456,7 +456,7 @@ fn hosts(fleet: &Fleet) -> Markup {
     }
     html! {
         details {
-            summary { (count(fleet.hosts.len() as u64)) " host services and cgroups outside pods" }
+            summary { (count(fleet.hosts.len() as u64)) @if fleet.hosts.len() == 1 { " host service or cgroup outside pods" } @else { " host services and cgroups outside pods" } }
             div.scroll {
                 table.rows {
                     thead { tr { th scope="col" { "Unit" } th scope="col" { "Node" } th.num scope="col" { "CPU p50" } th.num scope="col" { "CPU max" } th.num scope="col" { "Memory peak" } } }
