@@ -145,7 +145,7 @@ pub(super) fn distribution(
     html! {
         svg.distribution viewBox={ "0 0 " (width) " " (height) } role="img" {
             title { (title) }
-            @for (ns, text) in decades(low, high) {
+            @for (ns, text) in ticks(low, high) {
                 path.grid d={ "M" (format!("{:.1}", x(ns))) " 40V" (bottom) } {}
                 text.tick x=(format!("{:.1}", x(ns).clamp(14.0, width - 24.0))) y="198" { (text) }
             }
@@ -179,25 +179,28 @@ fn left_edge(seconds: &Sketch, periods: &Sketch, marks: &[Mark], high: f64) -> f
     (lowest / 2.0).clamp(1e5, (high / 100.0).max(1e5))
 }
 
-/// Powers of ten (of a millicore) on the axis.
-fn decades(low: f64, high: f64) -> Vec<(f64, String)> {
+/// Round numbers on the axis: powers of ten, and 2 and 5 between them where there is room.
+fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
+    let steps: &[f64] = if high / low < 2e3 {
+        &[1.0, 2.0, 5.0]
+    } else {
+        &[1.0]
+    };
     let mut out = Vec::new();
-    let mut ns: f64 = 1e3;
-    while ns <= high && out.len() < 12 {
-        if ns >= low {
-            let millicores = ns / 1e6;
-            let text = match millicores {
-                m if m < 1.0 => format!("{m} m"),
-                m if m < 1000.0 => format!("{m:.0} m"),
-                m => format!(
-                    "{:.0} core{}",
-                    m / 1000.0,
-                    if m < 1500.0 { "" } else { "s" }
-                ),
+    // From a tenth of a millicore up; a machine with 10⁹ cores is not drawn.
+    for exponent in 5..=18 {
+        for step in steps {
+            let ns = step * 10_f64.powi(exponent);
+            if ns < low || ns > high * 0.97 {
+                continue;
+            }
+            let text = match ns / 1e6 {
+                m if m < 1000.0 => format!("{m} m"),
+                1000.0 => "1 core".to_owned(),
+                m => format!("{} cores", m / 1000.0),
             };
             out.push((ns, text));
         }
-        ns *= 10.0;
     }
     out
 }

@@ -431,11 +431,16 @@ fn unnamed(report: &Report) -> Markup {
             summary { (count(report.unnamed.len() as u64)) @if report.unnamed.len() == 1 { " container" } @else { " containers" } " without a name in the inventory" }
             div.scroll {
                 table.rows {
-                    thead { tr { th scope="col" { "Pod UID" } th scope="col" { "Container id" } th scope="col" { "Node" } th.num scope="col" { "Windows" } th.num scope="col" { "CPU p99" } th.num scope="col" { "Memory peak" } } }
+                    thead { tr { th scope="col" { "Pod" } th scope="col" { "Container id" } th scope="col" { "Node" } th.num scope="col" { "Windows" } th.num scope="col" { "CPU p99" } th.num scope="col" { "Memory peak" } } }
                     tbody {
                         @for found in report.unnamed.iter().take(HOSTS) {
                             tr {
-                                td.mono { (found.pod_uid.as_deref().unwrap_or("unknown")) }
+                                td {
+                                    @match (&found.namespace, &found.pod) {
+                                        (Some(namespace), Some(pod)) => { (namespace) "/" (pod) }
+                                        _ => { span.mono { (found.pod_uid.as_deref().unwrap_or("unknown")) } }
+                                    }
+                                }
                                 td.mono { (found.container_id.as_deref().unwrap_or("unknown").chars().take(12).collect::<String>()) }
                                 td { (found.node) }
                                 td.num { (count(found.windows)) }
