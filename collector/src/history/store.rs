@@ -46,8 +46,8 @@ impl Default for Limits {
 /// What went wrong with the store.
 #[derive(Debug, Error)]
 pub enum HistoryError {
-    /// The folder for the file.
-    #[error("making the folder of {path}")]
+    /// The folder for the file, or the file's place in it.
+    #[error("making room for {path}")]
     Folder {
         /// The store's file.
         path: PathBuf,
@@ -79,6 +79,20 @@ pub enum HistoryError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+impl HistoryError {
+    /// The file itself is not a store, or no longer one.
+    fn is_unreadable(&self) -> bool {
+        let (Self::Open { source, .. } | Self::Read(source)) = self else {
+            return false;
+        };
+        match source.as_ref() {
+            redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => true,
+            redb::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+            _ => false,
+        }
+    }
 }
 
 fn read_error(error: impl Into<redb::Error>) -> HistoryError {
@@ -158,6 +172,27 @@ impl History {
             writer: Mutex::new(()),
             state: RwLock::new(state),
         })
+    }
+
+    /// As [`History::open`]; a file that is no readable store is renamed to `….unreadable` (one is
+    /// kept) and a new one begun, with the reason. A store that another process holds, or a disk that
+    /// fails, stays an error: there is nothing wrong with the file.
+    pub fn open_or_set_aside(
+        path: &Path,
+        limits: Limits,
+    ) -> Result<(Self, Option<HistoryError>), HistoryError> {
+        let refused = match Self::open(path, limits) {
+            Ok(history) => return Ok((history, None)),
+            Err(refused) if refused.is_unreadable() => refused,
+            Err(refused) => return Err(refused),
+        };
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".unreadable");
+        std::fs::rename(path, aside).map_err(|source| HistoryError::Folder {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok((Self::open(path, limits)?, Some(refused)))
     }
 
     /// Journal sequence of the last window that is in: feed on from the next one.

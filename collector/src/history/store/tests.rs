@@ -173,4 +173,21 @@ fn a_foreign_file_is_refused_with_its_name() {
     std::fs::write(&path, b"not a database").unwrap();
     let error = History::open(&path, Limits::default()).err().unwrap();
     assert!(error.to_string().contains("history.redb"), "{error}");
+
+    let (history, why) = History::open_or_set_aside(&path, Limits::default()).unwrap();
+    assert!(why.is_some());
+    assert_eq!(
+        std::fs::read(dir.path().join("history.redb.unreadable")).unwrap(),
+        b"not a database"
+    );
+    history
+        .apply(&[entry(1, "a", 0)], &Index::default())
+        .unwrap();
+
+    // A store in use is not a broken one.
+    assert!(History::open_or_set_aside(&path, Limits::default()).is_err());
+    drop(history);
+    let (history, why) = History::open_or_set_aside(&path, Limits::default()).unwrap();
+    assert!(why.is_none());
+    assert_eq!(history.cursor(), 1);
 }
