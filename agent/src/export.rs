@@ -1,1 +1,290 @@
-//! Not built yet.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: speaks to the collector, reads token and authority files, waits"
+)]
+//! The way to the collector: OTLP over gRPC, one task for each class, each with its own cursor.
+//!
+//! A record leaves the spool only when the collector has said that it is on its disk. What to do
+//! about a failure is decided in [`retry`], what a request looks like in [`request`]; here it is
+//! only done.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+use plimsoll_journal::{FileStorage, JournalError};
+use plimsoll_wire::Class;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Status};
+
+use crate::config;
+use crate::spool::{Outgoing, Spool};
+
+pub mod request;
+pub mod retry;
+
+use retry::{Backoff, Verdict};
+
+/// Payload bytes of one request; the collector takes 8 MiB.
+const BATCH_BYTES: usize = 2 << 20;
+/// An idle task looks at the spool this often even if nobody woke it.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// The spool as the main loop and the export tasks share it.
+pub type SharedSpool = Arc<Mutex<Spool<FileStorage>>>;
+
+/// The export cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The address is none.
+    #[error("export.endpoint {endpoint:?} is not usable")]
+    Endpoint {
+        /// As configured.
+        endpoint: String,
+        /// Why.
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// Plain text to another machine.
+    #[error(
+        "export.endpoint {0:?} is plain text to another machine; use https, or set export.insecure"
+    )]
+    Insecure(String),
+    /// A file that the configuration names.
+    #[error("read {path} ({setting})")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The setting that names it.
+        setting: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The token holds bytes that no header may.
+    #[error("{0} (export.token_file) holds no bearer token")]
+    Token(PathBuf),
+    /// The spool's disk.
+    #[error("read the spool")]
+    Spool(#[source] JournalError),
+}
+
+/// Everything that a task needs; one is cloned for each class.
+#[derive(Clone, Debug)]
+pub struct Exporter {
+    channel: Channel,
+    config: Arc<config::Export>,
+    node: String,
+    spool: SharedSpool,
+    /// Told by the main loop when something was committed.
+    committed: Arc<Notify>,
+}
+
+impl Exporter {
+    /// Prepares the connection; it is made when it is first needed, so that a collector that is away
+    /// does not keep the agent from starting.
+    pub fn new(
+        config: &config::Export,
+        node: &str,
+        spool: SharedSpool,
+        committed: Arc<Notify>,
+    ) -> Result<Self, ExportError> {
+        Ok(Self {
+            channel: endpoint(config)?.connect_lazy(),
+            config: Arc::new(config.clone()),
+            node: node.to_owned(),
+            spool,
+            committed,
+        })
+    }
+
+    /// Sends one class until `stop`, then what is left until `abort`.
+    pub async fn run(
+        self,
+        class: Class,
+        stop: CancellationToken,
+        abort: CancellationToken,
+    ) -> Result<(), ExportError> {
+        let mut token = None;
+        let mut backoff = Backoff::default();
+        let mut max_records = self.config.batch_records;
+        loop {
+            let epoch = self.spool().epoch(class).to_owned();
+            let batch = self
+                .spool()
+                .next_batch(class, max_records, BATCH_BYTES)
+                .map_err(ExportError::Spool)?;
+            let Some(last_seq) = batch.last_seq() else {
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+                tokio::select! {
+                    () = self.committed.notified() => {}
+                    () = tokio::time::sleep(IDLE) => {}
+                    () = stop.cancelled() => {}
+                }
+                continue;
+            };
+            let answer = tokio::select! {
+                answer = self.send(class, &epoch, &batch, &mut token) => answer,
+                () = abort.cancelled() => return Ok(()),
+            };
+            let verdict = match answer {
+                Ok(rejected) => {
+                    self.acknowledge(class, last_seq, rejected)?;
+                    backoff = Backoff::default();
+                    max_records = self.config.batch_records;
+                    continue;
+                }
+                Err(status) => {
+                    let verdict = retry::verdict(status.code(), batch.records.len());
+                    tracing::warn!(class = class.as_str(), %status, ?verdict, records = batch.records.len(), "collector did not take a batch");
+                    verdict
+                }
+            };
+            match verdict {
+                Verdict::Halve => {
+                    max_records = (batch.records.len() / 2).max(1);
+                    continue;
+                }
+                Verdict::Reject => {
+                    self.acknowledge(class, last_seq, batch.records.len() as u64)?;
+                    continue;
+                }
+                Verdict::NewToken => token = None,
+                Verdict::Later => {}
+            }
+            let pause = backoff.next(fastrand::f64());
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = abort.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    fn spool(&self) -> MutexGuard<'_, Spool<FileStorage>> {
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn acknowledge(&self, class: Class, seq: u64, rejected: u64) -> Result<(), ExportError> {
+        if let Err(error) = self.spool().acknowledge(class, seq, rejected) {
+            // The cursor stands in memory; the collector recognises what is sent again after a crash.
+            tracing::warn!(class = class.as_str(), %error, "could not write down what was delivered");
+        }
+        Ok(())
+    }
+
+    /// One request; how many records the collector refused for good.
+    async fn send(
+        &self,
+        class: Class,
+        epoch: &str,
+        batch: &Outgoing,
+        token: &mut Option<MetadataValue<Ascii>>,
+    ) -> Result<u64, Status> {
+        if token.is_none()
+            && let Some(path) = &self.config.token_file
+        {
+            *token =
+                Some(read_token(path).map_err(|error| Status::unauthenticated(error.to_string()))?);
+        }
+        let timeout = Duration::from_millis(self.config.timeout_ms);
+        match class {
+            Class::Security => {
+                let message = request::logs(&self.node, epoch, batch);
+                let mut client = LogsServiceClient::new(self.channel.clone());
+                let answer = client
+                    .export(dressed(message, token.as_ref(), timeout))
+                    .await?
+                    .into_inner();
+                Ok(refused(answer.partial_success.map(|part| {
+                    (part.rejected_log_records, part.error_message)
+                })))
+            }
+            Class::Usage => {
+                let message = request::metrics(&self.node, epoch, batch);
+                let mut client = MetricsServiceClient::new(self.channel.clone());
+                let answer = client
+                    .export(dressed(message, token.as_ref(), timeout))
+                    .await?
+                    .into_inner();
+                Ok(refused(answer.partial_success.map(|part| {
+                    (part.rejected_data_points, part.error_message)
+                })))
+            }
+        }
+    }
+}
+
+/// What a partial success says; OTLP counts may be 0 with a message that is only a warning.
+fn refused(partial: Option<(i64, String)>) -> u64 {
+    let Some((count, message)) = partial else {
+        return 0;
+    };
+    if !message.is_empty() {
+        tracing::warn!(rejected = count, %message, "the collector did not take all of a batch");
+    }
+    u64::try_from(count).unwrap_or(0)
+}
+
+fn dressed<T>(message: T, token: Option<&MetadataValue<Ascii>>, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    if let Some(token) = token {
+        request
+            .metadata_mut()
+            .insert("authorization", token.clone());
+    }
+    request
+}
+
+fn read_token(path: &Path) -> Result<MetadataValue<Ascii>, ExportError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ExportError::Read {
+        path: path.to_owned(),
+        setting: "export.token_file",
+        source,
+    })?;
+    let mut value: MetadataValue<Ascii> = format!("Bearer {}", text.trim())
+        .parse()
+        .map_err(|_| ExportError::Token(path.to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn endpoint(config: &config::Export) -> Result<Endpoint, ExportError> {
+    let failed = |source| ExportError::Endpoint {
+        endpoint: config.endpoint.clone(),
+        source,
+    };
+    let endpoint = Endpoint::from_shared(config.endpoint.clone())
+        .map_err(failed)?
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10));
+    if endpoint.uri().scheme_str() != Some("https") {
+        let local = endpoint.uri().host().is_some_and(request::is_loopback);
+        return if local || config.insecure {
+            Ok(endpoint)
+        } else {
+            Err(ExportError::Insecure(config.endpoint.clone()))
+        };
+    }
+    let mut tls = ClientTlsConfig::new();
+    if let Some(path) = &config.ca_file {
+        let pem = std::fs::read(path).map_err(|source| ExportError::Read {
+            path: path.clone(),
+            setting: "export.ca_file",
+            source,
+        })?;
+        tls = tls.ca_certificate(Certificate::from_pem(pem));
+    }
+    if let Some(name) = &config.server_name {
+        tls = tls.domain_name(name.clone());
+    }
+    endpoint.tls_config(tls).map_err(failed)
+}

@@ -1,0 +1,88 @@
+//! What to do about a failed request. Pure: chance is an argument.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+/// First bound of a pause.
+const FIRST: Duration = Duration::from_millis(200);
+/// Last bound of a pause.
+const LAST: Duration = Duration::from_secs(30);
+
+/// What follows from a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The collector is away or busy: the same again, after a pause.
+    Later,
+    /// The token was refused: read it again, and the same after a pause. Nothing is given up for
+    /// want of rights; the spool's bound decides how long.
+    NewToken,
+    /// Something in the batch is refused for good: find it, with half of the batch.
+    Halve,
+    /// This single record is refused for good.
+    Reject,
+}
+
+/// The class of a gRPC status for a batch of that many records. Which codes a client may send again
+/// is OTLP's table ("OTLP/gRPC response", retryable codes); the others are about the content only
+/// where they say so.
+pub fn verdict(code: Code, records: usize) -> Verdict {
+    match code {
+        Code::Unauthenticated | Code::PermissionDenied => Verdict::NewToken,
+        // Too large, or malformed: a smaller batch gets the good records through.
+        Code::InvalidArgument | Code::OutOfRange if records > 1 => Verdict::Halve,
+        Code::InvalidArgument | Code::OutOfRange => Verdict::Reject,
+        _ => Verdict::Later,
+    }
+}
+
+/// Exponential back-off with full jitter: a pause is any time up to a bound that doubles, so that a
+/// fleet that lost its collector does not come back in step.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The next pause; `chance` lies in 0 to 1.
+    pub fn next(&mut self, chance: f64) -> Duration {
+        let bound = FIRST.saturating_mul(1 << self.failures.min(16)).min(LAST);
+        self.failures = self.failures.saturating_add(1);
+        bound.mul_f64(chance.clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_are_spread() {
+        let mut backoff = Backoff::default();
+        let bounds: Vec<u128> = (0..10).map(|_| backoff.next(1.0).as_millis()).collect();
+        assert_eq!(
+            bounds,
+            [
+                200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000
+            ]
+        );
+        assert_eq!(Backoff::default().next(0.0), Duration::ZERO);
+        assert_eq!(Backoff::default().next(0.5), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn only_the_content_is_ever_given_up() {
+        for code in (0..=16).map(Code::from_i32) {
+            let one = verdict(code, 1);
+            assert_eq!(
+                one == Verdict::Reject,
+                matches!(code, Code::InvalidArgument | Code::OutOfRange),
+                "{code:?}"
+            );
+            assert_ne!(verdict(code, 2), Verdict::Reject, "{code:?}");
+        }
+        assert_eq!(verdict(Code::Unauthenticated, 5), Verdict::NewToken);
+        assert_eq!(verdict(Code::ResourceExhausted, 5), Verdict::Later);
+        assert_eq!(verdict(Code::InvalidArgument, 5), Verdict::Halve);
+    }
+}
