@@ -10,6 +10,7 @@ mod clock;
 mod document;
 mod error;
 mod pages;
+mod tail;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +25,7 @@ pub use accounting::{AccountingDocument, StageRow};
 pub use audit::{AuditQuery, AuditRecord, AuditRing, NodeStatus};
 pub use clock::unix_ns;
 pub use error::ApiError;
+pub use tail::load_tail;
 
 use crate::history::{Fleet, History};
 use crate::sizing::{self, Report};

@@ -15,6 +15,7 @@
 //!                                             bound reached: fold ──┴─► Fleet: workload → container → pods
 //! ```
 
+mod batch;
 pub mod fleet;
 pub mod series;
 pub mod store;

@@ -42,13 +42,18 @@ pub struct Report {
     pub as_of: String,
     /// One for each container of each workload.
     pub recommendations: Vec<Recommendation>,
-    /// Containers that run but have no name in the inventory.
+    /// Containers without a name: of pods that the inventory does not know (yet), or lives that a
+    /// known pod's status does not list.
     pub unnamed: Vec<Unnamed>,
 }
 
 /// A container without a name: shown, so that nothing that runs is invisible.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unnamed {
+    /// Namespace, where the pod is known.
+    pub namespace: Option<String>,
+    /// Pod, where it is known.
+    pub pod: Option<String>,
     /// Pod UID.
     pub pod_uid: Option<String>,
     /// Container id.
@@ -161,6 +166,8 @@ pub fn report(fleet: &Fleet, now_unix_ns: u64) -> Report {
             .unnamed
             .iter()
             .map(|series| Unnamed {
+                namespace: series.names.as_ref().map(|names| names.namespace.clone()),
+                pod: series.names.as_ref().map(|names| names.pod.clone()),
                 pod_uid: series.identity.pod_uid().map(str::to_owned),
                 container_id: series.identity.container_id().map(str::to_owned),
                 node: series.node.clone(),

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use plimsoll_wire::event::Heartbeat;
+use plimsoll_wire::event::{Heartbeat, StageFates};
 use plimsoll_wire::{AuditEvent, Class, Identity, RecordId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::accounting::StageRow;
 use crate::sizing::rfc3339;
 
 /// `schema` of a list of events.
@@ -244,6 +245,22 @@ impl AuditRing {
         let more = found.len() > limit;
         found.truncate(limit);
         Ok((found, more))
+    }
+
+    /// The stages that nodes report in their heartbeats, as accounting rows.
+    pub fn stage_rows(&self) -> Vec<StageRow> {
+        let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let of_node = |status: &NodeStatus| -> Vec<StageRow> {
+            let row = |stage: &StageFates| StageRow {
+                node: Some(status.node.clone()),
+                stage: stage.stage.clone(),
+                class: stage.class.clone(),
+                destination: None,
+                fates: stage.fates,
+            };
+            status.heartbeat.stages.iter().map(row).collect()
+        };
+        rings.nodes.values().flat_map(of_node).collect()
     }
 
     /// Every node's last heartbeat.

@@ -1,5 +1,13 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "test: serves the API on a loopback port of its own"
+)]
+
+use std::sync::Arc;
+
 use super::*;
-use crate::api::{AccountingDocument, StageRow};
+use crate::api::{AccountingDocument, ApiState, AuditRing, StageRow, router};
+use crate::history::{History, Limits};
 use plimsoll_wire::fate::Fates;
 
 /// Exit code, standard output, standard error.
@@ -50,6 +58,76 @@ fn an_unreachable_collector_is_exit_2_and_named() {
     let (exit, out, err) = call(&["sizing", "report", "--server", "http://127.0.0.1:1"]);
     assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
     assert!(err.contains("http://127.0.0.1:1/api/v1/sizing"), "{err}");
+}
+
+/// Calls against a collector that has two events and one unbalanced stage.
+fn call_served(args: &[&str]) -> (Exit, String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = AuditRing::default();
+    ring.push(crate::api::tests::access(1, 1_000_000_000, "CRED", "shop"));
+    ring.push(crate::api::tests::access(2, 2_000_000_000, "TOKEN", "data"));
+    let fates = Fates {
+        emitted: 3,
+        delivered: 2,
+        ..Fates::default()
+    };
+    let rows = vec![StageRow {
+        node: None,
+        stage: "sink".to_owned(),
+        class: "security".to_owned(),
+        destination: None,
+        fates,
+    }];
+    let history = History::open(&dir.path().join("h.redb"), Limits::default()).unwrap();
+    let state = ApiState::new(Arc::new(history), Arc::new(ring))
+        .with_clock(|| 10_000_000_000)
+        .with_accounting(Arc::new(move || rows.clone()));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let serving =
+        runtime.spawn(async move { axum::serve(listener, router(Arc::new(state))).await });
+    let answer = call(&[args, &["--server", &server]].concat());
+    serving.abort();
+    answer
+}
+
+#[test]
+fn events_and_verdicts_of_a_collector() {
+    let (exit, out, err) = call_served(&["audit", "query", "--class", "CRED"]);
+    assert_eq!((exit, err.as_str()), (Exit::Success, ""));
+    assert!(
+        out.contains("shop/pod/app") && !out.contains("data/pod/app"),
+        "{out}"
+    );
+
+    let (_, out, _) = call_served(&["audit", "tail", "-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(document["events"][0]["request"]["class"], "CRED");
+    assert_eq!(document["events"][1]["request"]["class"], "TOKEN");
+
+    let (exit, out, _) = call_served(&["audit", "accounting"]);
+    assert_eq!(exit, Exit::Found);
+    assert!(out.contains("1 records unaccounted for"), "{out}");
+
+    let (exit, out, _) = call_served(&["sizing", "report"]);
+    assert_eq!(
+        (exit, out.as_str()),
+        (
+            Exit::Success,
+            "No container matches, or none has a name in the inventory yet.\n"
+        )
+    );
+
+    let (exit, out, err) = call_served(&["audit", "query", "--since", "noon"]);
+    assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
+    assert!(err.contains("`noon` is neither"), "{err}");
 }
 
 #[test]

@@ -93,8 +93,11 @@ fn columns(sketch: &Sketch, low: f64, high: f64) -> Vec<f64> {
         // A bucket wider than a column is spread over the columns it covers.
         for (index, column) in columns.iter_mut().enumerate() {
             let overlap = (to.min(index as f64 + 1.0) - from.max(index as f64)).max(0.0);
+            // What lies beyond an edge is drawn in the column at that edge.
+            let first = index == 0 && to <= 0.0;
             let last = index + 1 == COLUMNS && from >= COLUMNS as f64;
-            *column += bucket.count as f64 / total * if last { 1.0 } else { overlap / width };
+            let part = if first || last { 1.0 } else { overlap / width };
+            *column += bucket.count as f64 / total * part;
         }
     }
     columns
@@ -118,8 +121,7 @@ pub(super) fn distribution(
     let marked = marks.iter().map(|mark| mark.value).max().unwrap_or(0) as f64 * NS;
     // Room at the right for the label of the rightmost mark.
     let high = (highest * 1.15).max(marked * 2.5).max(10.0 * NS);
-    // One millicore is the left edge, or two decades below the right one if that is lower.
-    let low = NS.min(high / 100.0);
+    let low = left_edge(seconds, periods, marks, high);
     let x = |ns: f64| (ns.max(low).ln() - low.ln()) / (high.ln() - low.ln()) * width;
     let (coarse, fine) = (columns(seconds, low, high), columns(periods, low, high));
     let top = coarse
@@ -143,7 +145,7 @@ pub(super) fn distribution(
     html! {
         svg.distribution viewBox={ "0 0 " (width) " " (height) } role="img" {
             title { (title) }
-            @for (ns, text) in decades(low, high) {
+            @for (ns, text) in ticks(low, high) {
                 path.grid d={ "M" (format!("{:.1}", x(ns))) " 40V" (bottom) } {}
                 text.tick x=(format!("{:.1}", x(ns).clamp(14.0, width - 24.0))) y="198" { (text) }
             }
@@ -161,25 +163,44 @@ pub(super) fn distribution(
     }
 }
 
-/// Powers of ten (of a millicore) on the axis.
-fn decades(low: f64, high: f64) -> Vec<(f64, String)> {
+/// Where the axis begins: below the first hundredth of the values and below every mark, at least
+/// two decades left of the right edge, never below a tenth of a millicore.
+fn left_edge(seconds: &Sketch, periods: &Sketch, marks: &[Mark], high: f64) -> f64 {
+    let rare = |sketch: &Sketch| sketch.quantile(0.01).filter(|ns| *ns > 0);
+    let marked = marks
+        .iter()
+        .map(|mark| mark.value.saturating_mul(1_000_000))
+        .min();
+    let lowest = [rare(seconds), rare(periods), marked]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(0) as f64;
+    (lowest / 2.0).clamp(1e5, (high / 100.0).max(1e5))
+}
+
+/// Round numbers on the axis: powers of ten, and 2 and 5 between them where there is room.
+fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
+    let steps: &[f64] = if high / low < 2e3 {
+        &[1.0, 2.0, 5.0]
+    } else {
+        &[1.0]
+    };
     let mut out = Vec::new();
-    let mut ns: f64 = 1e3;
-    while ns <= high && out.len() < 12 {
-        if ns >= low {
-            let millicores = ns / 1e6;
-            let text = match millicores {
-                m if m < 1.0 => format!("{m} m"),
-                m if m < 1000.0 => format!("{m:.0} m"),
-                m => format!(
-                    "{:.0} core{}",
-                    m / 1000.0,
-                    if m < 1500.0 { "" } else { "s" }
-                ),
+    // From a tenth of a millicore up; a machine with 10⁹ cores is not drawn.
+    for exponent in 5..=18 {
+        for step in steps {
+            let ns = step * 10_f64.powi(exponent);
+            if ns < low || ns > high * 0.97 {
+                continue;
+            }
+            let text = match ns / 1e6 {
+                m if m < 1000.0 => format!("{m} m"),
+                1000.0 => "1 core".to_owned(),
+                m => format!("{} cores", m / 1000.0),
             };
             out.push((ns, text));
         }
-        ns *= 10.0;
     }
     out
 }

@@ -428,14 +428,19 @@ fn unnamed(report: &Report) -> Markup {
     }
     html! {
         details {
-            summary { (count(report.unnamed.len() as u64)) " containers without a name in the inventory" }
+            summary { (count(report.unnamed.len() as u64)) @if report.unnamed.len() == 1 { " container" } @else { " containers" } " without a name in the inventory" }
             div.scroll {
                 table.rows {
-                    thead { tr { th scope="col" { "Pod UID" } th scope="col" { "Container id" } th scope="col" { "Node" } th.num scope="col" { "Windows" } th.num scope="col" { "CPU p99" } th.num scope="col" { "Memory peak" } } }
+                    thead { tr { th scope="col" { "Pod" } th scope="col" { "Container id" } th scope="col" { "Node" } th.num scope="col" { "Windows" } th.num scope="col" { "CPU p99" } th.num scope="col" { "Memory peak" } } }
                     tbody {
                         @for found in report.unnamed.iter().take(HOSTS) {
                             tr {
-                                td.mono { (found.pod_uid.as_deref().unwrap_or("unknown")) }
+                                td {
+                                    @match (&found.namespace, &found.pod) {
+                                        (Some(namespace), Some(pod)) => { (namespace) "/" (pod) }
+                                        _ => { span.mono { (found.pod_uid.as_deref().unwrap_or("unknown")) } }
+                                    }
+                                }
                                 td.mono { (found.container_id.as_deref().unwrap_or("unknown").chars().take(12).collect::<String>()) }
                                 td { (found.node) }
                                 td.num { (count(found.windows)) }
@@ -456,7 +461,7 @@ fn hosts(fleet: &Fleet) -> Markup {
     }
     html! {
         details {
-            summary { (count(fleet.hosts.len() as u64)) " host services and cgroups outside pods" }
+            summary { (count(fleet.hosts.len() as u64)) @if fleet.hosts.len() == 1 { " host service or cgroup outside pods" } @else { " host services and cgroups outside pods" } }
             div.scroll {
                 table.rows {
                     thead { tr { th scope="col" { "Unit" } th scope="col" { "Node" } th.num scope="col" { "CPU p50" } th.num scope="col" { "CPU max" } th.num scope="col" { "Memory peak" } } }

@@ -15,6 +15,11 @@ use crate::inventory::{Resources, Role, Workload};
 /// A container counts as running if its newest window is at most this old, seconds.
 pub const RUNNING_WITHIN_S: u64 = 300;
 
+/// Most CPU time of a pause sandbox over its life: it starts, and waits for signals.
+const SANDBOX_CPU_NS: u64 = 100_000_000;
+/// Most memory of a pause sandbox.
+const SANDBOX_MEMORY_BYTES: u64 = 4 << 20;
+
 /// One container of one pod (or of the earlier pods, folded).
 #[derive(Clone, Debug)]
 pub struct PodUsage {
@@ -81,7 +86,8 @@ pub struct Fleet {
     pub hosts: Vec<HostHistory>,
     /// Containers whose name may still come, or that belong to no inventory.
     pub unnamed: Vec<Arc<Series>>,
-    /// Pods themselves and pause sandboxes: part of a pod, of no container.
+    /// Pods themselves, and cgroups of a known pod that are none of its containers and did too little
+    /// to be anything but its pause sandbox.
     pub sandboxes: usize,
 }
 
@@ -117,7 +123,9 @@ impl Fleet {
                     });
                 }
                 (Subject::Pod { .. }, _) => fleet.sandboxes += 1,
-                (Subject::Container { .. }, Some(_)) if !series.name_pending => {
+                (Subject::Container { .. }, Some(_))
+                    if !series.name_pending && is_idle(&series.usage) =>
+                {
                     fleet.sandboxes += 1;
                 }
                 (Subject::Container { .. }, _) => fleet.unnamed.push(series),
@@ -151,6 +159,17 @@ impl Fleet {
                 && c.workload.name == name
         })
     }
+}
+
+/// As idle as a pause sandbox. A container that works shows, with or without a name: it may be an
+/// earlier life that the pod's status no longer lists.
+fn is_idle(usage: &Usage) -> bool {
+    let memory = usage
+        .memory_sampled
+        .max_bytes
+        .or(usage.memory_anon.max_bytes)
+        .unwrap_or(0);
+    usage.cpu_used_ns.unwrap_or(0) <= SANDBOX_CPU_NS && memory <= SANDBOX_MEMORY_BYTES
 }
 
 fn group_one(
@@ -198,4 +217,79 @@ fn group_one(
         pods,
         total,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::series::tests::window;
+    use crate::join::Names;
+
+    const NOW: u64 = 600_000_000_000;
+
+    /// A series of one minute that ended at `end` minutes, of container `container` of pod `pod`.
+    fn series(
+        id: &str,
+        pod: Option<&str>,
+        container: Option<&str>,
+        end: u64,
+        millicores: u64,
+    ) -> (String, Arc<Series>) {
+        let window = window(id, end - 1, millicores, 1 << 20);
+        let mut series = Series::new("n", &window.identity);
+        series.add("n", &window);
+        series.name_pending = pod.is_none();
+        series.names = pod.map(|pod| Names {
+            namespace: "shop".to_owned(),
+            pod: pod.to_owned(),
+            container: container.map(str::to_owned),
+            node: None,
+            workload: Workload {
+                kind: "Deployment".to_owned(),
+                name: "api".to_owned(),
+            },
+            labels: BTreeMap::new(),
+            requests: Resources {
+                cpu_millicores: Some(end),
+                memory_bytes: None,
+            },
+            limits: Resources::default(),
+            role: Role::Main,
+        });
+        (id.to_owned(), Arc::new(series))
+    }
+
+    #[test]
+    fn pods_stay_apart_and_the_newest_says_what_is_set() {
+        let snapshot = vec![
+            series("a", Some("api-1"), Some("app"), 3, 10),
+            series("b", Some("api-2"), Some("app"), 9, 20),
+        ];
+        let fleet = Fleet::group(snapshot, NOW);
+        let [app] = fleet.containers.as_slice() else {
+            panic!("{:?}", fleet.containers)
+        };
+        assert_eq!(app.requests.cpu_millicores, Some(9));
+        assert_eq!(app.total.windows, 2);
+        assert_eq!(
+            app.pods.iter().map(|pod| pod.running).collect::<Vec<_>>(),
+            [false, true]
+        );
+        assert_eq!(app.replicas(), 1);
+        assert_eq!(fleet.workload("shop", "deployment", "api").count(), 1);
+    }
+
+    #[test]
+    fn what_works_without_a_name_is_shown_and_a_sandbox_is_not() {
+        let snapshot = vec![
+            series("nameless", None, None, 9, 10),
+            series("earlier-life", Some("api-1"), None, 9, 10),
+            series("pause", Some("api-1"), None, 9, 1),
+        ];
+        let fleet = Fleet::group(snapshot, NOW);
+        assert_eq!(
+            (fleet.unnamed.len(), fleet.sandboxes, fleet.containers.len()),
+            (2, 1, 0)
+        );
+    }
 }

@@ -11,14 +11,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use thiserror::Error;
 
+use super::batch::{Batch, Changes, Stored};
 use super::series::{Entry, Series, key_of};
 use crate::inventory::Index;
-use crate::join::join;
 
 const SERIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("series.v1");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta.v1");
@@ -46,8 +46,8 @@ impl Default for Limits {
 /// What went wrong with the store.
 #[derive(Debug, Error)]
 pub enum HistoryError {
-    /// The folder for the file.
-    #[error("making the folder of {path}")]
+    /// The folder for the file, or the file's place in it.
+    #[error("making room for {path}")]
     Folder {
         /// The store's file.
         path: PathBuf,
@@ -79,6 +79,20 @@ pub enum HistoryError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+impl HistoryError {
+    /// The file itself is not a store, or no longer one.
+    fn is_unreadable(&self) -> bool {
+        let (Self::Open { source, .. } | Self::Read(source)) = self else {
+            return false;
+        };
+        match source.as_ref() {
+            redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => true,
+            redb::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+            _ => false,
+        }
+    }
 }
 
 fn read_error(error: impl Into<redb::Error>) -> HistoryError {
@@ -115,12 +129,6 @@ pub struct HistoryStats {
     pub expired: u64,
     /// Series that could not be decoded when the store was opened.
     pub undecodable: u64,
-}
-
-#[derive(Clone)]
-struct Stored {
-    series: Arc<Series>,
-    bytes: u64,
 }
 
 #[derive(Default)]
@@ -166,37 +174,57 @@ impl History {
         })
     }
 
+    /// As [`History::open`]; a file that is no readable store is renamed to `….unreadable` (one is
+    /// kept) and a new one begun, with the reason. A store that another process holds, or a disk that
+    /// fails, stays an error: there is nothing wrong with the file.
+    pub fn open_or_set_aside(
+        path: &Path,
+        limits: Limits,
+    ) -> Result<(Self, Option<HistoryError>), HistoryError> {
+        let refused = match Self::open(path, limits) {
+            Ok(history) => return Ok((history, None)),
+            Err(refused) if refused.is_unreadable() => refused,
+            Err(refused) => return Err(refused),
+        };
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".unreadable");
+        std::fs::rename(path, aside).map_err(|source| HistoryError::Folder {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok((Self::open(path, limits)?, Some(refused)))
+    }
+
     /// Journal sequence of the last window that is in: feed on from the next one.
     pub fn cursor(&self) -> u64 {
-        self.state
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .cursor
+        self.durable().cursor
     }
 
     /// Takes a batch in, durably, exactly once. Sequences rise within and over batches.
     pub fn apply(&self, entries: &[Entry], index: &Index) -> Result<Applied, HistoryError> {
         let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = self.begin();
         let mut applied = Applied::default();
-        let before = batch.cursor;
+        let state = self.durable();
+        let mut batch = Batch::new(&state.series, state.expired);
+        let mut cursor = state.cursor;
         for entry in entries {
-            if entry.seq <= before {
+            if entry.seq <= state.cursor {
                 applied.repeated += 1;
                 continue;
             }
             applied.applied += 1;
-            batch.cursor = batch.cursor.max(entry.seq);
+            cursor = cursor.max(entry.seq);
             let key = key_of(&entry.node, &entry.window.identity);
             let series = batch.entry(&key, || Series::new(&entry.node, &entry.window.identity));
             series.add(&entry.node, &entry.window);
         }
-        let changed: Vec<String> = batch.changed.keys().cloned().collect();
-        for key in changed {
+        for key in batch.changed_keys() {
             batch.rename(&key, index);
         }
         batch.shrink(self.limits.max_series, &mut applied);
-        self.commit(batch)?;
+        let changes = batch.changes(cursor);
+        drop(state);
+        self.commit(changes)?;
         Ok(applied)
     }
 
@@ -204,20 +232,23 @@ impl History {
     /// Returns how many series changed.
     pub fn rejoin(&self, index: &Index) -> Result<usize, HistoryError> {
         let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = self.begin();
-        for key in batch.base.keys().cloned().collect::<Vec<_>>() {
-            batch.rename(&key, index);
+        let state = self.durable();
+        let mut batch = Batch::new(&state.series, state.expired);
+        for key in state.series.keys() {
+            batch.rename(key, index);
         }
-        let renamed = batch.changed.len();
+        let changes = batch.changes(state.cursor);
+        drop(state);
+        let renamed = changes.series.len();
         if renamed > 0 {
-            self.commit(batch)?;
+            self.commit(changes)?;
         }
         Ok(renamed)
     }
 
     /// Every series with its key.
     pub fn snapshot(&self) -> Vec<(String, Arc<Series>)> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.durable();
         state
             .series
             .iter()
@@ -227,7 +258,7 @@ impl History {
 
     /// The store's size.
     pub fn stats(&self) -> HistoryStats {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.durable();
         HistoryStats {
             series: state.series.len() as u64,
             bytes: state.series.values().map(|stored| stored.bytes).sum(),
@@ -237,25 +268,14 @@ impl History {
         }
     }
 
-    fn begin(&self) -> Batch {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let base = state
-            .series
-            .iter()
-            .map(|(key, stored)| (key.clone(), Arc::clone(&stored.series)))
-            .collect();
-        Batch {
-            base,
-            changed: BTreeMap::new(),
-            cursor: state.cursor,
-            expired: state.expired,
-        }
+    fn durable(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes with an fsync, then shows the result to readers.
-    fn commit(&self, batch: Batch) -> Result<(), HistoryError> {
-        let mut encoded = Vec::with_capacity(batch.changed.len());
-        for (key, series) in batch.changed {
+    fn commit(&self, changes: Changes) -> Result<(), HistoryError> {
+        let mut encoded = Vec::with_capacity(changes.series.len());
+        for (key, series) in changes.series {
             let bytes = match &series {
                 Some(series) => {
                     Some(
@@ -281,8 +301,8 @@ impl History {
                 };
             }
             let mut meta = transaction.open_table(META).map_err(write_error)?;
-            meta.insert(CURSOR, batch.cursor).map_err(write_error)?;
-            meta.insert(EXPIRED, batch.expired).map_err(write_error)?;
+            meta.insert(CURSOR, changes.cursor).map_err(write_error)?;
+            meta.insert(EXPIRED, changes.expired).map_err(write_error)?;
         }
         transaction.commit().map_err(write_error)?;
 
@@ -303,8 +323,8 @@ impl History {
                 }
             }
         }
-        state.cursor = batch.cursor;
-        state.expired = batch.expired;
+        state.cursor = changes.cursor;
+        state.expired = changes.expired;
         Ok(())
     }
 }
@@ -343,114 +363,6 @@ fn read_all(db: &Database) -> Result<State, HistoryError> {
     state.cursor = number(CURSOR)?;
     state.expired = number(EXPIRED)?;
     Ok(state)
-}
-
-/// Changes on top of what is durable. `None` is removed.
-struct Batch {
-    base: BTreeMap<String, Arc<Series>>,
-    changed: BTreeMap<String, Option<Series>>,
-    cursor: u64,
-    expired: u64,
-}
-
-impl Batch {
-    fn get(&self, key: &str) -> Option<&Series> {
-        match self.changed.get(key) {
-            Some(changed) => changed.as_ref(),
-            None => self.base.get(key).map(AsRef::as_ref),
-        }
-    }
-
-    fn entry(&mut self, key: &str, new: impl FnOnce() -> Series) -> &mut Series {
-        let current = self.base.get(key);
-        let slot = self
-            .changed
-            .entry(key.to_owned())
-            .or_insert_with(|| current.map(|series| (**series).clone()));
-        slot.get_or_insert_with(new)
-    }
-
-    /// Joins a container's own series again; what the inventory has forgotten stays as it was.
-    fn rename(&mut self, key: &str, index: &Index) {
-        let Some(series) = self.get(key).filter(|series| series.folded == 0) else {
-            return;
-        };
-        let joined = join(&series.identity, index);
-        let forgotten = joined.names.is_none() && series.names.is_some();
-        let lost_name = series.names.as_ref().is_some_and(|known| {
-            known.container.is_some()
-                && joined
-                    .names
-                    .as_ref()
-                    .is_some_and(|now| now.container.is_none())
-        });
-        if forgotten
-            || lost_name
-            || (joined.names == series.names && joined.pending == series.name_pending)
-        {
-            return;
-        }
-        let identity = series.identity.clone();
-        let node = series.node.clone();
-        let series = self.entry(key, || Series::new(&node, &identity));
-        series.names = joined.names;
-        series.name_pending = joined.pending;
-    }
-
-    /// Brings the number of series back under its bound, a tenth below it, so that the next batch
-    /// need not do it again.
-    fn shrink(&mut self, max_series: usize, applied: &mut Applied) {
-        let added = self
-            .changed
-            .keys()
-            .filter(|key| !self.base.contains_key(*key))
-            .count();
-        let mut count = self.base.len() + added;
-        if count <= max_series {
-            return;
-        }
-        let target = max_series - max_series / 10;
-        // Named and ended first, then by age: what is folded keeps its numbers, what expires does not.
-        let mut order: Vec<(bool, bool, u64, String)> = self
-            .base
-            .keys()
-            .chain(
-                self.changed
-                    .keys()
-                    .filter(|key| !self.base.contains_key(*key)),
-            )
-            .filter_map(|key| {
-                let series = self.get(key).filter(|series| series.folded == 0)?;
-                let last = series.usage.last_unix_ns.unwrap_or(0);
-                Some((
-                    series.fold_key().is_none(),
-                    !series.ended,
-                    last,
-                    key.clone(),
-                ))
-            })
-            .collect();
-        order.sort();
-        for (_, _, _, key) in order {
-            if count <= target {
-                return;
-            }
-            let Some(series) = self.get(&key).cloned() else {
-                continue;
-            };
-            self.changed.insert(key, None);
-            count -= 1;
-            if let Some(fold_key) = series.fold_key() {
-                count += usize::from(self.get(&fold_key).is_none());
-                self.entry(&fold_key, || Series::new(&series.node, &series.identity))
-                    .fold(&series);
-                applied.folded += 1;
-            } else {
-                self.expired += 1;
-                applied.expired += 1;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

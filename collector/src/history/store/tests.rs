@@ -79,6 +79,26 @@ fn what_was_applied_is_there_after_reopening() {
     assert!(history.stats().bytes > 0);
 }
 
+/// What a kill leaves behind is the file as it is, without the closing of the store.
+#[test]
+fn a_store_that_was_never_closed_has_every_batch_it_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(&dir, 100);
+    for seq in 1..=20 {
+        history
+            .apply(
+                &[entry(2 * seq - 1, "a", seq), entry(2 * seq, "b", seq)],
+                &Index::default(),
+            )
+            .unwrap();
+        let left = dir.path().join(format!("killed-{seq}.redb"));
+        std::fs::copy(dir.path().join("state/history.redb"), &left).unwrap();
+        let found = History::open(&left, Limits::default()).unwrap();
+        assert_eq!(found.cursor(), history.cursor());
+        assert_eq!(found.snapshot(), history.snapshot());
+    }
+}
+
 #[test]
 fn a_late_name_repairs_the_past_and_a_deleted_pod_keeps_its_name() {
     let dir = tempfile::tempdir().unwrap();
@@ -153,4 +173,21 @@ fn a_foreign_file_is_refused_with_its_name() {
     std::fs::write(&path, b"not a database").unwrap();
     let error = History::open(&path, Limits::default()).err().unwrap();
     assert!(error.to_string().contains("history.redb"), "{error}");
+
+    let (history, why) = History::open_or_set_aside(&path, Limits::default()).unwrap();
+    assert!(why.is_some());
+    assert_eq!(
+        std::fs::read(dir.path().join("history.redb.unreadable")).unwrap(),
+        b"not a database"
+    );
+    history
+        .apply(&[entry(1, "a", 0)], &Index::default())
+        .unwrap();
+
+    // A store in use is not a broken one.
+    assert!(History::open_or_set_aside(&path, Limits::default()).is_err());
+    drop(history);
+    let (history, why) = History::open_or_set_aside(&path, Limits::default()).unwrap();
+    assert!(why.is_none());
+    assert_eq!(history.cursor(), 1);
 }
