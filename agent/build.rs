@@ -2,7 +2,6 @@
     clippy::disallowed_methods,
     reason = "shell: the build script compiles the kernel programs"
 )]
-#![expect(clippy::print_stdout, reason = "cargo is spoken to on stdout")]
 //! Puts the object with the kernel programs into the agent.
 //!
 //! * `PLIMSOLL_EBPF_OBJECT` names one that is already built.
@@ -16,7 +15,6 @@ use std::{
 };
 
 #[path = "../ebpf/toolchain.rs"]
-#[expect(dead_code, reason = "xtask uses the rest")]
 mod toolchain;
 
 fn main() -> Result<(), String> {

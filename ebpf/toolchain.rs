@@ -17,14 +17,14 @@ const TARGET: &str = "bpfel-unknown-none";
 
 /// A way to compile the kernel programs.
 #[derive(Debug, Clone)]
-pub struct Toolchain {
+pub(crate) struct Toolchain {
     compiler: Compiler,
     linker: PathBuf,
 }
 
 /// Which compiler.
 #[derive(Debug, Clone)]
-pub enum Compiler {
+pub(crate) enum Compiler {
     /// A compiler that has a compiled `core` for BPF beside it.
     Prebuilt(PathBuf),
     /// rustup's nightly with `rust-src`, called through this rustup.
@@ -33,7 +33,7 @@ pub enum Compiler {
 
 /// What is missing, one line each.
 #[derive(Debug, Clone)]
-pub struct Missing(pub Vec<String>);
+pub(crate) struct Missing(pub(crate) Vec<String>);
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,7 +43,7 @@ impl fmt::Display for Missing {
 
 impl Toolchain {
     /// Looks for a compiler and for `bpf-linker`: under `tools/bin`, then along `PATH`.
-    pub fn find(tools: &Path) -> Result<Self, Missing> {
+    pub(crate) fn find(tools: &Path) -> Result<Self, Missing> {
         let linker = on_path("bpf-linker", Some(&tools.join("bin")));
         let compiler = compiler();
         match (compiler, linker) {
@@ -67,7 +67,12 @@ impl Toolchain {
 
     /// Compiles the programs in `source` for machines of architecture `arch` (as
     /// `CARGO_CFG_TARGET_ARCH` spells it) and returns the path of the object below `target_dir`.
-    pub fn build(&self, source: &Path, target_dir: &Path, arch: &str) -> Result<PathBuf, String> {
+    pub(crate) fn build(
+        &self,
+        source: &Path,
+        target_dir: &Path,
+        arch: &str,
+    ) -> Result<PathBuf, String> {
         let mut command = self.command();
         // The outer cargo speaks to its build scripts through these; the inner one would obey.
         for (name, _) in env::vars_os() {
@@ -163,7 +168,7 @@ fn has_core(sysroot: &Path) -> bool {
 }
 
 /// The first executable of that name in `first`, then along `PATH`.
-pub fn on_path(name: &str, first: Option<&Path>) -> Option<PathBuf> {
+pub(crate) fn on_path(name: &str, first: Option<&Path>) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     first
         .map(Path::to_owned)

@@ -11,6 +11,7 @@
 //! A sample's groups say where they came from, and any source can stand in for another; a window
 //! only ever sees samples. It knows neither the cluster nor how windows are sent.
 
+pub mod clock;
 pub mod delta;
 pub mod sample;
 pub mod sampler;

@@ -12,8 +12,10 @@ pub mod index;
 pub mod parse;
 pub mod quantity;
 pub mod reload;
+pub mod selector;
 
 pub use index::{ContainerName, ContainerRef, Index, NodeFacts, Resources, Role, Workload};
 pub use parse::{Object, Parsed, Problem};
 pub use quantity::QuantityError;
 pub use reload::{IndexReader, Inventory, Reloaded};
+pub use selector::{Selector, SelectorError};

@@ -266,4 +266,4 @@ pub fn rfc3339(unix_ns: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

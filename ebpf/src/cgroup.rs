@@ -51,7 +51,9 @@ fn emit(ctx: &TracePointContext, kind: u16) {
     let bytes: *mut u8 = unsafe { (&raw mut (*scratch).bytes).cast() };
     match read(ctx, kind, bytes) {
         // SAFETY: `len` bytes were written.
-        Some(len) => unsafe { record::output(&PROCESS, kind, bytes, len, u64::from(BPF_RB_NO_WAKEUP)) },
+        Some(len) => unsafe {
+            record::output(&PROCESS, kind, bytes, len, u64::from(BPF_RB_NO_WAKEUP))
+        },
         None => record::count_lost(kind),
     }
     record::release(scratch);
@@ -85,7 +87,11 @@ fn read(ctx: &TracePointContext, kind: u16, bytes: *mut u8) -> Option<usize> {
     }
     let path_len = copied as usize - 1;
     let len = size_of::<Cgroup>() + path_len;
-    let cgroup = Cgroup { header: record::header(kind, len, id), level, path_len: path_len as u32 };
+    let cgroup = Cgroup {
+        header: record::header(kind, len, id),
+        level,
+        path_len: path_len as u32,
+    };
     // SAFETY: the scratch is aligned to 8 and longer than a `Cgroup`.
     unsafe { bytes.cast::<Cgroup>().write(cgroup) };
     Some(len)

@@ -12,7 +12,9 @@ use aya_ebpf::{
     bindings::bpf_sock_addr,
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-        generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_socket_cookie},
+        generated::{
+            bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_socket_cookie,
+        },
     },
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
@@ -59,7 +61,12 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
 fn emit(ctx: &SockAddrContext, family: u16, address: [u32; 4]) {
     record::count_emitted(KIND_CONNECT);
     // SAFETY: helpers without pointers, and one that takes the context it was given.
-    let (cgroup_id, cookie) = unsafe { (bpf_get_current_cgroup_id(), bpf_get_socket_cookie(ctx.as_ptr())) };
+    let (cgroup_id, cookie) = unsafe {
+        (
+            bpf_get_current_cgroup_id(),
+            bpf_get_socket_cookie(ctx.as_ptr()),
+        )
+    };
     let ids = bpf_get_current_pid_tgid();
     let owner = bpf_get_current_uid_gid();
     let mut ancestors = [0; ANCESTORS];
@@ -93,5 +100,13 @@ fn emit(ctx: &SockAddrContext, family: u16, address: [u32; 4]) {
         comm: bpf_get_current_comm().unwrap_or_default(),
     };
     // SAFETY: `connect` is on the stack and as long as its type, which has no padding.
-    unsafe { record::output(&SECURITY, KIND_CONNECT, (&raw const connect).cast(), size_of::<Connect>(), 0) }
+    unsafe {
+        record::output(
+            &SECURITY,
+            KIND_CONNECT,
+            (&raw const connect).cast(),
+            size_of::<Connect>(),
+            0,
+        )
+    }
 }

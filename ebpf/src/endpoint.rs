@@ -26,7 +26,9 @@ pub fn is_v4(address: u32) -> bool {
 #[inline(always)]
 pub fn is_v6(address: [u32; 4]) -> bool {
     if address[0] == EC2_V6[0] {
-        return address[1] == EC2_V6[1] && address[2] == 0 && (address[3] == IMDS_V6 || address[3] == POD_IDENTITY_V6);
+        return address[1] == EC2_V6[1]
+            && address[2] == 0
+            && (address[3] == IMDS_V6 || address[3] == POD_IDENTITY_V6);
     }
     address[0] == 0 && address[1] == 0 && address[2] == MAPPED && is_v4(address[3])
 }

@@ -19,7 +19,9 @@ use plimsoll_abi::{KIND_OOM, OOM_UNKNOWN, Oom};
 use crate::{
     maps::SECURITY,
     record,
-    settings::{ABSENT, OOM_ANON_RSS, OOM_COMM, OOM_FILE_RSS, OOM_PID, OOM_SHMEM_RSS, OOM_TOTAL_VM},
+    settings::{
+        ABSENT, OOM_ANON_RSS, OOM_COMM, OOM_FILE_RSS, OOM_PID, OOM_SHMEM_RSS, OOM_TOTAL_VM,
+    },
 };
 
 /// The OOM killer chose a victim.
@@ -44,7 +46,15 @@ pub fn mark_victim(ctx: TracePointContext) -> u32 {
         comm: comm(&ctx),
     };
     // SAFETY: `oom` is on the stack and as long as its type, which has no padding.
-    unsafe { record::output(&SECURITY, KIND_OOM, (&raw const oom).cast(), size_of::<Oom>(), 0) }
+    unsafe {
+        record::output(
+            &SECURITY,
+            KIND_OOM,
+            (&raw const oom).cast(),
+            size_of::<Oom>(),
+            0,
+        )
+    }
     0
 }
 

@@ -19,8 +19,8 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use plimsoll_abi::{
-    DIRECTION_EGRESS, DIRECTION_INGRESS, KIND_SEGMENT, SEGMENT_CAPTURE_BYTES, SEGMENT_FRAGMENT, SEGMENT_NO_TRANSPORT,
-    Segment,
+    DIRECTION_EGRESS, DIRECTION_INGRESS, KIND_SEGMENT, SEGMENT_CAPTURE_BYTES, SEGMENT_FRAGMENT,
+    SEGMENT_NO_TRANSPORT, Segment,
 };
 
 use crate::{endpoint, maps::SECURITY, record};
@@ -113,7 +113,11 @@ fn describe(ctx: &SkBuffContext, segment: &mut Segment) -> Option<u32> {
     let len = ctx.len();
     // SAFETY: the kernel passes a valid context.
     let v4 = unsafe { (*ctx.skb.skb).protocol } == PROTOCOL_IPV4;
-    let shape = if v4 { ipv4(ctx, segment) } else { ipv6(ctx, segment) };
+    let shape = if v4 {
+        ipv4(ctx, segment)
+    } else {
+        ipv6(ctx, segment)
+    };
     segment.ip_version = if v4 { 4 } else { 6 };
     segment.protocol = shape.protocol;
     segment.hop_limit = shape.hop_limit;
@@ -141,13 +145,21 @@ fn ipv4(ctx: &SkBuffContext, segment: &mut Segment) -> Shape {
     segment.daddr[..4].copy_from_slice(&head[16..20]);
     let fragment = u16::from_be_bytes([head[6], head[7]]);
     // More fragments, or not the first one.
-    let flags = if fragment & 0x3fff != 0 { SEGMENT_FRAGMENT } else { 0 };
+    let flags = if fragment & 0x3fff != 0 {
+        SEGMENT_FRAGMENT
+    } else {
+        0
+    };
     let first = fragment & 0x1fff == 0;
     Shape {
         at: u32::from(head[0] & 0x0f) * 4,
         protocol: head[9],
         hop_limit: head[8],
-        flags: if first { flags } else { flags | SEGMENT_NO_TRANSPORT },
+        flags: if first {
+            flags
+        } else {
+            flags | SEGMENT_NO_TRANSPORT
+        },
         transport: first,
     }
 }
@@ -157,7 +169,13 @@ fn ipv6(ctx: &SkBuffContext, segment: &mut Segment) -> Shape {
     let head = ctx.load::<[u8; 40]>(0).unwrap_or([0; 40]);
     segment.saddr.copy_from_slice(&head[8..24]);
     segment.daddr.copy_from_slice(&head[24..40]);
-    let mut shape = Shape { at: 40, protocol: head[6], hop_limit: head[7], flags: 0, transport: true };
+    let mut shape = Shape {
+        at: 40,
+        protocol: head[6],
+        hop_limit: head[7],
+        flags: 0,
+        transport: true,
+    };
     for _ in 0..EXTENSION_HEADERS {
         // Hop-by-hop, routing, fragment, authentication, destination options (RFC 8200, RFC 4302).
         if !matches!(shape.protocol, 0 | 43 | 44 | 51 | 60) {
@@ -230,7 +248,11 @@ fn output(ctx: &SkBuffContext, segment: &mut Segment, bytes: *mut u8, payload_at
     for chunk in 0..CHUNKS {
         let last = rest <= CAPTURE || chunk == CHUNKS - 1;
         let captured = if rest > CAPTURE { CAPTURE } else { rest };
-        segment.tcp_flags = if last { tcp_flags } else { tcp_flags & !(FIN | RST | PSH) };
+        segment.tcp_flags = if last {
+            tcp_flags
+        } else {
+            tcp_flags & !(FIN | RST | PSH)
+        };
         segment.payload_len = if last { rest } else { captured };
         segment.captured_len = captured;
         send(ctx, segment, bytes, at, captured, cgroup_id);
@@ -248,13 +270,31 @@ fn output(ctx: &SkBuffContext, segment: &mut Segment, bytes: *mut u8, payload_at
 
 /// Emits one piece.
 #[inline(always)]
-fn send(ctx: &SkBuffContext, segment: &mut Segment, bytes: *mut u8, at: u32, captured: u32, cgroup_id: u64) {
+fn send(
+    ctx: &SkBuffContext,
+    segment: &mut Segment,
+    bytes: *mut u8,
+    at: u32,
+    captured: u32,
+    cgroup_id: u64,
+) {
     record::count_emitted(KIND_SEGMENT);
+    let captured = record::opaque(u64::from(captured));
+    if captured > u64::from(CAPTURE) {
+        return record::count_lost(KIND_SEGMENT);
+    }
     let len = size_of::<Segment>() + captured as usize;
     segment.header = record::header(KIND_SEGMENT, len, cgroup_id);
     if captured > 0 {
         // SAFETY: the scratch has room for a whole capture behind the segment.
-        let result = unsafe { bpf_skb_load_bytes(ctx.as_ptr(), at, bytes.add(size_of::<Segment>()).cast(), captured) };
+        let result = unsafe {
+            bpf_skb_load_bytes(
+                ctx.as_ptr(),
+                at,
+                bytes.add(size_of::<Segment>()).cast(),
+                captured as u32,
+            )
+        };
         if result < 0 {
             return record::count_lost(KIND_SEGMENT);
         }

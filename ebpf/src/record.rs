@@ -12,7 +12,9 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_ringbuf_output},
     maps::RingBuf,
 };
-use plimsoll_abi::{ABI_VERSION, CGROUP_PATH_BYTES, Cgroup, Header, SEGMENT_CAPTURE_BYTES, Segment};
+use plimsoll_abi::{
+    ABI_VERSION, CGROUP_PATH_BYTES, Cgroup, Header, SEGMENT_CAPTURE_BYTES, Segment,
+};
 
 use crate::{
     atomic,
@@ -20,9 +22,17 @@ use crate::{
 };
 
 /// Longest tail: a captured payload, or a path with its NUL, rounded up to whole words.
-const TAIL_BYTES: usize = if SEGMENT_CAPTURE_BYTES > CGROUP_PATH_BYTES { SEGMENT_CAPTURE_BYTES } else { CGROUP_PATH_BYTES } + 8;
+const TAIL_BYTES: usize = if SEGMENT_CAPTURE_BYTES > CGROUP_PATH_BYTES {
+    SEGMENT_CAPTURE_BYTES
+} else {
+    CGROUP_PATH_BYTES
+} + 8;
 /// The fixed part of the record with the longest one.
-const FIXED_BYTES: usize = if size_of::<Segment>() > size_of::<Cgroup>() { size_of::<Segment>() } else { size_of::<Cgroup>() };
+const FIXED_BYTES: usize = if size_of::<Segment>() > size_of::<Cgroup>() {
+    size_of::<Segment>()
+} else {
+    size_of::<Cgroup>()
+};
 
 /// Memory for one record under construction.
 #[repr(C, align(8))]
@@ -54,12 +64,32 @@ pub fn release(scratch: *mut Scratch) {
     unsafe { (&raw mut (*scratch).busy).write_volatile(0) }
 }
 
+/// The same value, of which the compiler knows nothing more: a bound that is checked after this is
+/// checked in the program as it is loaded, where the verifier can see it.
+#[inline(always)]
+pub fn opaque(mut value: u64) -> u64 {
+    // SAFETY: moves a register to itself. (No instruction at all would give two line infos at one
+    // place, which the kernel refuses.)
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags))
+    }
+    value
+}
+
 /// A header with everything but the cgroup's meaning filled in.
 #[inline(always)]
 pub fn header(kind: u16, len: usize, cgroup_id: u64) -> Header {
     // SAFETY: helpers without arguments.
     let (cpu, ktime_ns) = unsafe { (bpf_get_smp_processor_id(), bpf_ktime_get_ns()) };
-    Header { version: ABI_VERSION, kind, len: len as u32, cpu, pad: 0, ktime_ns, cgroup_id }
+    Header {
+        version: ABI_VERSION,
+        kind,
+        len: len as u32,
+        cpu,
+        pad: 0,
+        ktime_ns,
+        cgroup_id,
+    }
 }
 
 /// Counts a record that a hook wants to emit. Before the ring is asked: whatever happens after,
@@ -91,10 +121,14 @@ pub unsafe fn output(ring: &'static RingBuf, kind: u16, record: *const u8, len: 
     // SAFETY: the caller's promise; the first argument is the address of a map, as the loader's
     // relocation expects.
     let result = unsafe {
-        bpf_ringbuf_output(core::ptr::from_ref(ring).cast_mut().cast(), record.cast_mut().cast(), len as u64, flags)
+        bpf_ringbuf_output(
+            core::ptr::from_ref(ring).cast_mut().cast(),
+            record.cast_mut().cast(),
+            len as u64,
+            flags,
+        )
     };
     if result < 0 {
         count_lost(kind);
     }
 }
-

@@ -45,7 +45,9 @@ const NOEXIST: u64 = 1;
 pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
     let next: *const u8 = ctx.arg(2);
     // SAFETY: a read of kernel memory that cannot fault; offset and type are checked against BTF.
-    let Ok(next_tid) = (unsafe { bpf_probe_read_kernel::<u32>(next.add(TASK_PID.load() as usize).cast()) }) else {
+    let Ok(next_tid) =
+        (unsafe { bpf_probe_read_kernel::<u32>(next.add(TASK_PID.load() as usize).cast()) })
+    else {
         return 0;
     };
     let Some(on_cpu) = ON_CPU.get_ptr_mut(0) else {
@@ -99,6 +101,10 @@ fn book(entry: *mut CpuUse, since: u64, now: u64) {
         atomic::add(&raw mut (*entry).switches, 1);
     }
     let last = now / PERIOD_NS;
+    // Nearly always: one period, one division.
+    if since >= last * PERIOD_NS {
+        return add(entry, last, now - since);
+    }
     let mut period = since / PERIOD_NS;
     let mut start = since;
     if last - period > PAST_PERIODS {

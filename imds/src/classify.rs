@@ -25,29 +25,50 @@ pub struct PathClass<'a> {
 pub fn classify(endpoint: Endpoint, path: &str) -> PathClass<'_> {
     match endpoint {
         Endpoint::Imds => imds(path),
-        Endpoint::PodIdentity => exact(path, if path == "/v1/credentials" { Class::Cred } else { Class::Unknown }),
+        Endpoint::PodIdentity => exact(
+            path,
+            if path == "/v1/credentials" {
+                Class::Cred
+            } else {
+                Class::Unknown
+            },
+        ),
         Endpoint::Ecs => ecs(path),
     }
 }
 
 fn exact(path: &str, class: Class) -> PathClass<'_> {
-    let known_bytes = if class == Class::Unknown { 0 } else { path.len() };
-    PathClass { class, role: None, known_bytes, dated_token_path: false }
+    let known_bytes = if class == Class::Unknown {
+        0
+    } else {
+        path.len()
+    };
+    PathClass {
+        class,
+        role: None,
+        known_bytes,
+        dated_token_path: false,
+    }
 }
 
 /// `/v2/credentials/<id>`: the id is what authenticates, so it is not among the known bytes.
 fn ecs(path: &str) -> PathClass<'_> {
     const CREDENTIALS: &str = "/v2/credentials/";
     match path.strip_prefix(CREDENTIALS) {
-        Some(id) if !id.is_empty() && !id.contains('/') => {
-            PathClass { class: Class::Cred, role: None, known_bytes: CREDENTIALS.len(), dated_token_path: false }
-        }
+        Some(id) if !id.is_empty() && !id.contains('/') => PathClass {
+            class: Class::Cred,
+            role: None,
+            known_bytes: CREDENTIALS.len(),
+            dated_token_path: false,
+        },
         _ => exact(path, Class::Unknown),
     }
 }
 
 fn imds(path: &str) -> PathClass<'_> {
-    let Some(relative) = path.strip_prefix('/') else { return exact(path, Class::Unknown) };
+    let Some(relative) = path.strip_prefix('/') else {
+        return exact(path, Class::Unknown);
+    };
     let (version, rest) = relative.split_once('/').unwrap_or((relative, ""));
     if version.is_empty() {
         return exact(path, Class::RootEnum);
@@ -55,7 +76,9 @@ fn imds(path: &str) -> PathClass<'_> {
     if !is_version(version) {
         return exact(path, Class::Unknown);
     }
-    let (rest, slash) = rest.strip_suffix('/').map_or((rest, 0), |stripped| (stripped, 1));
+    let (rest, slash) = rest
+        .strip_suffix('/')
+        .map_or((rest, 0), |stripped| (stripped, 1));
     let (class, role, free_bytes) = below_version(rest);
     let dated_token_path = class == Class::Token && version != "latest";
     let tail = path.len() - 1 - version.len() - usize::from(relative.len() > version.len());
@@ -65,7 +88,12 @@ fn imds(path: &str) -> PathClass<'_> {
         (_, free) => (free + slash).min(tail),
     };
     let known_bytes = path.len() - free_bytes;
-    PathClass { class, role, known_bytes, dated_token_path }
+    PathClass {
+        class,
+        role,
+        known_bytes,
+        dated_token_path,
+    }
 }
 
 /// `latest`, `1.0`, or a date: new dates come with new instance types, so any date counts.
@@ -111,9 +139,9 @@ fn meta_data(rest: &str) -> (Class, Option<&str>, usize) {
         _ if !tail.is_empty() => Class::Unknown,
         "local-ipv4" | "public-ipv4" | "ipv6" | "mac" | "security-groups" => Class::Network,
         "instance-life-cycle" | "instance-action" => Class::Lifecycle,
-        "ami-id" | "ami-launch-index" | "ami-manifest-path" | "ancestor-ami-ids" | "hostname" | "instance-id"
-        | "instance-type" | "kernel-id" | "local-hostname" | "product-codes" | "profile" | "public-hostname"
-        | "ramdisk-id" | "reservation-id" => Class::Topology,
+        "ami-id" | "ami-launch-index" | "ami-manifest-path" | "ancestor-ami-ids" | "hostname"
+        | "instance-id" | "instance-type" | "kernel-id" | "local-hostname" | "product-codes"
+        | "profile" | "public-hostname" | "ramdisk-id" | "reservation-id" => Class::Topology,
         _ => Class::Unknown,
     };
     (class, None, tail.len())
@@ -125,7 +153,9 @@ fn iam(tail: &str) -> (Class, Option<&str>, usize) {
         Some(role) => role
             .strip_prefix('/')
             .filter(|role| !role.is_empty() && !role.contains('/'))
-            .map_or((Class::Unknown, None, 0), |role| (Class::Cred, Some(role), role.len())),
+            .map_or((Class::Unknown, None, 0), |role| {
+                (Class::Cred, Some(role), role.len())
+            }),
         None => (Class::Unknown, None, 0),
     };
     match tail {
@@ -152,13 +182,18 @@ fn identity_credentials(tail: &str) -> (Class, Option<&str>, usize) {
 /// Other spellings of the same address (decimal, hexadecimal, octal) are not: no honest client
 /// uses them.
 pub fn is_own_host(endpoint: Endpoint, host: &[u8]) -> bool {
-    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
     let (name, port) = split_port(host);
     if port.is_some_and(|port| port.parse::<u16>().is_err()) {
         return false;
     }
     let name = name.strip_suffix('.').unwrap_or(name);
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
     if let Ok(ip) = bare.parse::<IpAddr>() {
         return Endpoint::of(ip) == Some(endpoint);
     }
@@ -187,8 +222,8 @@ mod tests {
     #[test]
     fn imds_paths() {
         use Class::{
-            Cred, CredList, IdentityProof, Keys, Lifecycle, Network, RootEnum, SecretCfg, Tags, Token, Topology,
-            Unknown,
+            Cred, CredList, IdentityProof, Keys, Lifecycle, Network, RootEnum, SecretCfg, Tags,
+            Token, Topology, Unknown,
         };
         for (below, class, role) in [
             ("", RootEnum, None),
@@ -202,22 +237,46 @@ mod tests {
             ("/meta-data/iam/security-credentials/r/", Cred, Some("r")),
             ("/meta-data/iam/security-credentials/r/x", Unknown, None),
             ("/meta-data/iam/security-credentialsx", Unknown, None),
-            ("/meta-data/iam/security-credentials-extended/", CredList, None),
-            ("/meta-data/iam/security-credentials-extended/r", Cred, Some("r")),
+            (
+                "/meta-data/iam/security-credentials-extended/",
+                CredList,
+                None,
+            ),
+            (
+                "/meta-data/iam/security-credentials-extended/r",
+                Cred,
+                Some("r"),
+            ),
             ("/meta-data/iam/info", CredList, None),
             ("/meta-data/identity-credentials/ec2/info", CredList, None),
-            ("/meta-data/identity-credentials/ec2/security-credentials/", CredList, None),
-            ("/meta-data/identity-credentials/ec2/security-credentials/ec2-instance", Cred, Some("ec2-instance")),
+            (
+                "/meta-data/identity-credentials/ec2/security-credentials/",
+                CredList,
+                None,
+            ),
+            (
+                "/meta-data/identity-credentials/ec2/security-credentials/ec2-instance",
+                Cred,
+                Some("ec2-instance"),
+            ),
             ("/api/token", Token, None),
             ("/user-data", SecretCfg, None),
             ("/user-data/", SecretCfg, None),
-            ("/meta-data/managed-ssh-keys/active-keys/me", SecretCfg, None),
+            (
+                "/meta-data/managed-ssh-keys/active-keys/me",
+                SecretCfg,
+                None,
+            ),
             ("/dynamic/instance-identity/document", IdentityProof, None),
             ("/dynamic/instance-identity/rsa2048", IdentityProof, None),
             ("/dynamic/instance-identityx", Unknown, None),
             ("/meta-data/public-keys/0/openssh-key", Keys, None),
             ("/meta-data/tags/instance/Name", Tags, None),
-            ("/meta-data/network/interfaces/macs/02:00:00:00:00:01/vpc-id", Network, None),
+            (
+                "/meta-data/network/interfaces/macs/02:00:00:00:00:01/vpc-id",
+                Network,
+                None,
+            ),
             ("/meta-data/local-ipv4", Network, None),
             ("/meta-data/mac", Network, None),
             ("/meta-data/instance-id", Topology, None),
@@ -225,7 +284,11 @@ mod tests {
             ("/meta-data/hostname", Topology, None),
             ("/meta-data/spot/instance-action", Lifecycle, None),
             ("/meta-data/events/maintenance/scheduled", Lifecycle, None),
-            ("/meta-data/autoscaling/target-lifecycle-state", Lifecycle, None),
+            (
+                "/meta-data/autoscaling/target-lifecycle-state",
+                Lifecycle,
+                None,
+            ),
             ("/meta-data/instance-life-cycle", Lifecycle, None),
             ("/meta-data/nonsense", Unknown, None),
             ("/nonsense", Unknown, None),
@@ -235,10 +298,21 @@ mod tests {
                 let got = classify(Endpoint::Imds, &path);
                 assert_eq!((got.class, got.role), (class, role), "{path}");
                 assert!(got.known_bytes <= path.len(), "{path}");
-                assert_eq!(got.dated_token_path, class == Token && version != "latest", "{path}");
+                assert_eq!(
+                    got.dated_token_path,
+                    class == Token && version != "latest",
+                    "{path}"
+                );
             }
         }
-        for path in ["*", "", "/meta-data/", "/latestx/user-data", "/2021-3-23/user-data", "/1.1/user-data"] {
+        for path in [
+            "*",
+            "",
+            "/meta-data/",
+            "/latestx/user-data",
+            "/2021-3-23/user-data",
+            "/1.1/user-data",
+        ] {
             assert_eq!(classify(Endpoint::Imds, path).class, Unknown, "{path}");
         }
         assert_eq!(classify(Endpoint::Imds, "/").class, RootEnum);
@@ -255,19 +329,34 @@ mod tests {
         check("/latest/secret", "/latest/");
         check("/secret", "");
         check("/latest/meta-data/secret", "/latest/");
-        check("/latest/meta-data/iam/security-credentials/r", "/latest/meta-data/iam/security-credentials/");
+        check(
+            "/latest/meta-data/iam/security-credentials/r",
+            "/latest/meta-data/iam/security-credentials/",
+        );
     }
 
     #[test]
     fn other_endpoints() {
         let class = |endpoint, path| classify(endpoint, path).class;
         assert_eq!(class(Endpoint::PodIdentity, "/v1/credentials"), Class::Cred);
-        assert_eq!(class(Endpoint::PodIdentity, "/v1/credentials/"), Class::Unknown);
-        assert_eq!(class(Endpoint::PodIdentity, "/latest/user-data"), Class::Unknown);
-        assert_eq!(class(Endpoint::Ecs, "/v2/credentials/9b1deb4d"), Class::Cred);
+        assert_eq!(
+            class(Endpoint::PodIdentity, "/v1/credentials/"),
+            Class::Unknown
+        );
+        assert_eq!(
+            class(Endpoint::PodIdentity, "/latest/user-data"),
+            Class::Unknown
+        );
+        assert_eq!(
+            class(Endpoint::Ecs, "/v2/credentials/9b1deb4d"),
+            Class::Cred
+        );
         assert_eq!(class(Endpoint::Ecs, "/v2/credentials/"), Class::Unknown);
         assert_eq!(class(Endpoint::Ecs, "/v2/credentials/a/b"), Class::Unknown);
-        assert_eq!(classify(Endpoint::Ecs, "/v2/credentials/9b1d").known_bytes, 16);
+        assert_eq!(
+            classify(Endpoint::Ecs, "/v2/credentials/9b1d").known_bytes,
+            16
+        );
     }
 
     #[test]

@@ -17,7 +17,10 @@ use std::collections::VecDeque;
 use crate::http::{Cut, Framer, Framing, NotHttp, Sink};
 use crate::request::Place;
 use crate::stream::{HELD_SEGMENTS, Piece, Stream, Verdict, WINDOW_BYTES};
-use crate::{Class, Direction, Evidence, Flags, ImdsEvent, Limits, Opaque, Outcome, Redactor, Segment, request, response};
+use crate::{
+    Class, Direction, Evidence, Flags, ImdsEvent, Limits, Opaque, Outcome, Redactor, Segment,
+    request, response,
+};
 
 /// Requests that wait on one connection at most.
 pub(crate) const PIPELINE_REQUESTS: usize = 64;
@@ -140,10 +143,18 @@ impl Connection {
 
     /// Finished events and counts since the last call.
     pub(crate) fn take(&mut self) -> (Vec<ImdsEvent>, Tally) {
-        (std::mem::take(&mut self.exchange.ready), std::mem::take(&mut self.exchange.tally))
+        (
+            std::mem::take(&mut self.exchange.ready),
+            std::mem::take(&mut self.exchange.tally),
+        )
     }
 
-    pub(crate) fn push(&mut self, segment: &Segment<'_>, limits: &Limits, redactor: &Redactor) -> Verdict {
+    pub(crate) fn push(
+        &mut self,
+        segment: &Segment<'_>,
+        limits: &Limits,
+        redactor: &Redactor,
+    ) -> Verdict {
         self.last_ns = self.last_ns.max(segment.time_ns);
         self.place.time_ns = segment.time_ns;
         if segment.fragment && segment.direction == Direction::Request {
@@ -194,15 +205,31 @@ impl Connection {
     }
 
     fn push_up(&mut self, segment: &Segment<'_>, seq: u32, redactor: &Redactor) -> Verdict {
-        let Self { up, up_framer, exchange, place, .. } = self;
+        let Self {
+            up,
+            up_framer,
+            exchange,
+            place,
+            ..
+        } = self;
         if !up_framer.is_in_head() {
             exchange.started_ns = segment.time_ns;
         }
-        let mut sink = Up { exchange, place, redactor };
+        let mut sink = Up {
+            exchange,
+            place,
+            redactor,
+        };
         let now_ns = segment.time_ns;
-        let verdict = up.push(seq, segment.payload, segment.payload_len, now_ns, &mut |piece| {
-            feed(up_framer, piece, &mut sink);
-        });
+        let verdict = up.push(
+            seq,
+            segment.payload,
+            segment.payload_len,
+            now_ns,
+            &mut |piece| {
+                feed(up_framer, piece, &mut sink);
+            },
+        );
         if verdict.conflict {
             exchange.tally.conflicts += 1;
             if up_framer.is_in_head() {
@@ -215,36 +242,80 @@ impl Connection {
     }
 
     fn push_down(&mut self, segment: &Segment<'_>, seq: u32, redactor: &Redactor) -> Verdict {
-        let Self { up_framer, down, down_framer, exchange, place, .. } = self;
+        let Self {
+            up_framer,
+            down,
+            down_framer,
+            exchange,
+            place,
+            ..
+        } = self;
         if segment.payload_len > 0 {
-            if exchange.waiting.is_empty() && down_framer.is_between() && down.next_seq() == Some(seq) {
+            if exchange.waiting.is_empty()
+                && down_framer.is_between()
+                && down.next_seq() == Some(seq)
+            {
                 // An answer to a head of which we have not seen the end.
-                up_framer.cut_head(&mut Up { exchange, place, redactor });
+                up_framer.cut_head(&mut Up {
+                    exchange,
+                    place,
+                    redactor,
+                });
             }
             exchange.response_bytes_seen = true;
         }
         let confirm = (segment.hop_limit == Some(1)).then_some(seq);
-        let mut sink = Down { exchange, now_ns: segment.time_ns, confirm, redactor };
-        down.push(seq, segment.payload, segment.payload_len, segment.time_ns, &mut |piece| {
-            feed(down_framer, piece, &mut sink);
-        })
+        let mut sink = Down {
+            exchange,
+            now_ns: segment.time_ns,
+            confirm,
+            redactor,
+        };
+        down.push(
+            seq,
+            segment.payload,
+            segment.payload_len,
+            segment.time_ns,
+            &mut |piece| {
+                feed(down_framer, piece, &mut sink);
+            },
+        )
     }
 
     /// `direction` is that of the segment that carries the acknowledgement.
     fn acknowledge(&mut self, direction: Direction, ack: u32, redactor: &Redactor) {
         let now_ns = self.place.time_ns;
-        let Self { up, up_framer, down, down_framer, exchange, place, .. } = self;
+        let Self {
+            up,
+            up_framer,
+            down,
+            down_framer,
+            exchange,
+            place,
+            ..
+        } = self;
         let skipped = match direction {
             Direction::Request => {
                 let arrived = |seq: u32| (1..WINDOW_BYTES).contains(&ack.wrapping_sub(seq));
                 if let Some((pending, _)) = exchange.unconfirmed.take_if(|(_, seq)| arrived(*seq)) {
                     exchange.ready.push(pending.event);
                 }
-                let mut sink = Down { exchange, now_ns, confirm: None, redactor };
-                down.acknowledged(ack, now_ns, &mut |piece| feed(down_framer, piece, &mut sink))
+                let mut sink = Down {
+                    exchange,
+                    now_ns,
+                    confirm: None,
+                    redactor,
+                };
+                down.acknowledged(ack, now_ns, &mut |piece| {
+                    feed(down_framer, piece, &mut sink)
+                })
             }
             Direction::Response => {
-                let mut sink = Up { exchange, place, redactor };
+                let mut sink = Up {
+                    exchange,
+                    place,
+                    redactor,
+                };
                 up.acknowledged(ack, now_ns, &mut |piece| feed(up_framer, piece, &mut sink))
             }
         };
@@ -253,10 +324,27 @@ impl Connection {
 
     fn skip_gaps(&mut self, redactor: &Redactor) {
         let now_ns = self.place.time_ns;
-        let Self { up, up_framer, down, down_framer, exchange, place, .. } = self;
-        let mut sink = Up { exchange, place, redactor };
+        let Self {
+            up,
+            up_framer,
+            down,
+            down_framer,
+            exchange,
+            place,
+            ..
+        } = self;
+        let mut sink = Up {
+            exchange,
+            place,
+            redactor,
+        };
         let up_skipped = up.skip_gap(now_ns, &mut |piece| feed(up_framer, piece, &mut sink));
-        let mut sink = Down { exchange, now_ns, confirm: None, redactor };
+        let mut sink = Down {
+            exchange,
+            now_ns,
+            confirm: None,
+            redactor,
+        };
         let down_skipped = down.skip_gap(now_ns, &mut |piece| feed(down_framer, piece, &mut sink));
         exchange.tally.gaps += u64::from(up_skipped) + u64::from(down_skipped);
     }
@@ -270,7 +358,9 @@ impl Connection {
                 + self.up_framer.held_bytes()
                 + self.down_framer.held_bytes();
             let crowded = self.up.is_crowded() || self.down.is_crowded();
-            if (held <= limits.connection_bytes && !crowded) || (self.up.held_bytes() + self.down.held_bytes() == 0) {
+            if (held <= limits.connection_bytes && !crowded)
+                || (self.up.held_bytes() + self.down.held_bytes() == 0)
+            {
                 break;
             }
             self.skip_gaps(redactor);
@@ -278,14 +368,23 @@ impl Connection {
     }
 
     /// Time passes: gaps, timeouts.
-    pub(crate) fn advance(&mut self, now_ns: u64, limits: &Limits, answered_ns: Option<u64>, redactor: &Redactor) {
-        let late = |since: Option<u64>| since.is_some_and(|since| now_ns.saturating_sub(since) >= GAP_PATIENCE_NS);
+    pub(crate) fn advance(
+        &mut self,
+        now_ns: u64,
+        limits: &Limits,
+        answered_ns: Option<u64>,
+        redactor: &Redactor,
+    ) {
+        let late = |since: Option<u64>| {
+            since.is_some_and(|since| now_ns.saturating_sub(since) >= GAP_PATIENCE_NS)
+        };
         if late(self.up.waiting_since_ns()) || late(self.down.waiting_since_ns()) {
             self.place.time_ns = self.place.time_ns.max(now_ns);
             self.skip_gaps(redactor);
             self.end_directions(redactor);
         }
-        let overdue = |pending: &Pending| now_ns.saturating_sub(pending.sent_ns) >= limits.response_ns;
+        let overdue =
+            |pending: &Pending| now_ns.saturating_sub(pending.sent_ns) >= limits.response_ns;
         while self.exchange.waiting.front().is_some_and(overdue) {
             if let Some(pending) = self.exchange.waiting.pop_front() {
                 self.exchange.abandoned = self.exchange.abandoned.saturating_add(1);
@@ -295,23 +394,47 @@ impl Connection {
         if let Some(pending) = self.exchange.answering.take_if(|pending| overdue(pending)) {
             self.exchange.finish(pending, redactor);
         }
-        if let Some((pending, _)) = self.exchange.unconfirmed.take_if(|(pending, _)| overdue(pending)) {
-            self.exchange.blocked(pending.event, Evidence::ResponseHopLimit);
+        if let Some((pending, _)) = self
+            .exchange
+            .unconfirmed
+            .take_if(|(pending, _)| overdue(pending))
+        {
+            self.exchange
+                .blocked(pending.event, Evidence::ResponseHopLimit);
         }
     }
 
     /// Ends a direction whose last byte has come.
     fn end_directions(&mut self, redactor: &Redactor) {
         let now_ns = self.place.time_ns;
-        let Self { up, up_framer, up_end, down, down_framer, down_end, exchange, place, .. } = self;
+        let Self {
+            up,
+            up_framer,
+            up_end,
+            down,
+            down_framer,
+            down_end,
+            exchange,
+            place,
+            ..
+        } = self;
         if up_end.is_some() && *up_end == up.next_seq() {
             *up_end = None;
-            up_framer.close(&mut Up { exchange, place, redactor });
+            up_framer.close(&mut Up {
+                exchange,
+                place,
+                redactor,
+            });
         }
         if down_end.is_some() && *down_end == down.next_seq() {
             *down_end = None;
             self.closed = true;
-            down_framer.close(&mut Down { exchange, now_ns, confirm: None, redactor });
+            down_framer.close(&mut Down {
+                exchange,
+                now_ns,
+                confirm: None,
+                redactor,
+            });
         }
     }
 
@@ -325,23 +448,42 @@ impl Connection {
             self.skip_gaps(redactor);
         }
         let now_ns = self.last_ns;
-        let Self { up_framer, down_framer, exchange, place, .. } = self;
-        up_framer.close(&mut Up { exchange, place, redactor });
-        down_framer.close(&mut Down { exchange, now_ns, confirm: None, redactor });
+        let Self {
+            up_framer,
+            down_framer,
+            exchange,
+            place,
+            ..
+        } = self;
+        up_framer.close(&mut Up {
+            exchange,
+            place,
+            redactor,
+        });
+        down_framer.close(&mut Down {
+            exchange,
+            now_ns,
+            confirm: None,
+            redactor,
+        });
         self.closed = true;
-        let left_ns = self.client_left_ns.or((ending == Ending::Client).then_some(now_ns));
+        let left_ns = self
+            .client_left_ns
+            .or((ending == Ending::Client).then_some(now_ns));
         while let Some(mut pending) = self.exchange.waiting.pop_front() {
             if ending == Ending::Evicted {
                 pending.event.reason.get_or_insert(Cow::Borrowed("evicted"));
             }
-            let waited = left_ns.is_some_and(|left| left.saturating_sub(pending.sent_ns) >= SILENCE_NS);
+            let waited =
+                left_ns.is_some_and(|left| left.saturating_sub(pending.sent_ns) >= SILENCE_NS);
             self.silent(pending, waited, answered_ns);
         }
         if let Some(pending) = self.exchange.answering.take() {
             self.exchange.finish(pending, redactor);
         }
         if let Some((pending, _)) = self.exchange.unconfirmed.take() {
-            self.exchange.blocked(pending.event, Evidence::ResponseHopLimit);
+            self.exchange
+                .blocked(pending.event, Evidence::ResponseHopLimit);
         }
     }
 
@@ -352,7 +494,11 @@ impl Connection {
         let suspicious = token_put && self.handshake && !self.exchange.response_bytes_seen;
         let backed = answered_ns.is_some_and(|answered| answered >= pending.sent_ns);
         if suspicious && (waited || backed) {
-            let evidence = if backed { Evidence::OtherRequestAnswered } else { Evidence::Silence };
+            let evidence = if backed {
+                Evidence::OtherRequestAnswered
+            } else {
+                Evidence::Silence
+            };
             self.exchange.blocked(event, evidence);
             return;
         }
@@ -363,7 +509,10 @@ impl Connection {
 
 fn feed(framer: &mut Framer, piece: Piece<'_>, sink: &mut impl Heard) {
     match piece {
-        Piece::Bytes { bytes, starts_segment } => framer.bytes(bytes, starts_segment, sink),
+        Piece::Bytes {
+            bytes,
+            starts_segment,
+        } => framer.bytes(bytes, starts_segment, sink),
         Piece::Hole { len, cut } => {
             // Before the hole: the head that it cuts takes the remark with it.
             if !cut {
@@ -384,7 +533,10 @@ impl Exchange {
         if self.waiting.len() >= PIPELINE_REQUESTS
             && let Some(mut oldest) = self.waiting.pop_front()
         {
-            oldest.event.reason.get_or_insert(Cow::Borrowed("pipeline_limit"));
+            oldest
+                .event
+                .reason
+                .get_or_insert(Cow::Borrowed("pipeline_limit"));
             self.abandoned = self.abandoned.saturating_add(1);
             self.ready.push(oldest.event);
         }
@@ -431,7 +583,12 @@ impl Up<'_> {
         event.time_ns = self.exchange.started_ns;
         self.exchange.tally.requests += 1;
         self.exchange.response_bytes_seen = false;
-        self.exchange.wait(Pending { event, is_head, sent_ns: self.place.time_ns, body: Vec::new() });
+        self.exchange.wait(Pending {
+            event,
+            is_head,
+            sent_ns: self.place.time_ns,
+            body: Vec::new(),
+        });
     }
 }
 
@@ -488,9 +645,16 @@ impl Down<'_> {
 
 impl Sink for Down<'_> {
     fn head(&mut self, bytes: &[u8], cut: Cut) -> Framing {
-        let to_head = self.exchange.waiting.front().is_some_and(|pending| pending.is_head);
+        let to_head = self
+            .exchange
+            .waiting
+            .front()
+            .is_some_and(|pending| pending.is_head);
         let answer = response::read(bytes, cut, to_head);
-        if answer.status.is_some_and(|status| status < 200 && status != 101) {
+        if answer
+            .status
+            .is_some_and(|status| status < 200 && status != 101)
+        {
             return answer.framing;
         }
         if self.exchange.abandoned > 0 {
@@ -509,8 +673,13 @@ impl Sink for Down<'_> {
         event.token_ttl_seconds = answer.token_ttl_seconds;
         event.latency_ns = self.now_ns.checked_sub(pending.sent_ns);
         self.exchange.tally.answered |= self.confirm.is_none();
-        let wanted = answer.status.is_some_and(|status| response::wants_body(pending.event.class, status));
-        let has_body = !matches!(answer.framing, Framing::Length(0) | Framing::Lost | Framing::Opaque);
+        let wanted = answer
+            .status
+            .is_some_and(|status| response::wants_body(pending.event.class, status));
+        let has_body = !matches!(
+            answer.framing,
+            Framing::Length(0) | Framing::Lost | Framing::Opaque
+        );
         if wanted && has_body {
             self.exchange.answering = Some(pending);
         } else {
@@ -522,13 +691,20 @@ impl Sink for Down<'_> {
     fn body(&mut self, bytes: &[u8]) {
         if let Some(pending) = &mut self.exchange.answering {
             let room = response::BODY_BYTES.saturating_sub(pending.body.len());
-            pending.body.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            pending
+                .body
+                .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         }
     }
 
     fn body_hole(&mut self) {
         // Half a token has another hash than the token.
-        if let Some(pending) = self.exchange.answering.as_mut().filter(|p| p.event.class == Class::Token) {
+        if let Some(pending) = self
+            .exchange
+            .answering
+            .as_mut()
+            .filter(|p| p.event.class == Class::Token)
+        {
             pending.body = Vec::new();
         }
     }

@@ -191,9 +191,15 @@ impl Decoder {
 
     fn take(&mut self, segment: &Segment<'_>, out: &mut impl FnMut(ImdsEvent)) -> Taken {
         let (client, server) = segment.ends();
-        let Some(endpoint) = Endpoint::of(server.ip()) else { return Taken::NotEndpoint };
+        let Some(endpoint) = Endpoint::of(server.ip()) else {
+            return Taken::NotEndpoint;
+        };
         let key = segment.key;
-        if self.connections.get(&key).is_some_and(|known| known.is_reopened_by(segment)) {
+        if self
+            .connections
+            .get(&key)
+            .is_some_and(|known| known.is_reopened_by(segment))
+        {
             self.close(key, Ending::Other, out);
         }
         let bare = segment.payload_len == 0 && segment.payload.is_empty();
@@ -204,10 +210,18 @@ impl Decoder {
                 return Taken::NoPayload;
             }
             self.make_room(out);
-            let place = Place { key, client, server, endpoint, time_ns: segment.time_ns };
+            let place = Place {
+                key,
+                client,
+                server,
+                endpoint,
+                time_ns: segment.time_ns,
+            };
             self.connections.insert(key, Connection::new(place));
         }
-        let Some(connection) = self.connections.get_mut(&key) else { return Taken::Outside };
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return Taken::Outside;
+        };
         if connection.touched != self.touches || connection.touched == 0 {
             self.order.remove(&connection.touched);
             self.touches += 1;
@@ -218,7 +232,15 @@ impl Decoder {
         if segment.rst {
             let client = segment.direction == Direction::Request;
             let answered_ns = self.answered_ns.get(&connection.client()).copied();
-            connection.close(if client { Ending::Client } else { Ending::Other }, answered_ns, &self.redactor);
+            connection.close(
+                if client {
+                    Ending::Client
+                } else {
+                    Ending::Other
+                },
+                answered_ns,
+                &self.redactor,
+            );
         }
         self.collect(key, out);
         match verdict {
@@ -232,9 +254,15 @@ impl Decoder {
 
     fn make_room(&mut self, out: &mut impl FnMut(ImdsEvent)) {
         while self.connections.len() >= self.limits.connections.max(1) {
-            let Some((_, oldest)) = self.order.first_key_value() else { break };
+            let Some((_, oldest)) = self.order.first_key_value() else {
+                break;
+            };
             let oldest = *oldest;
-            self.stats.evicted += u64::from(self.connections.get(&oldest).is_some_and(Connection::is_waiting));
+            self.stats.evicted += u64::from(
+                self.connections
+                    .get(&oldest)
+                    .is_some_and(Connection::is_waiting),
+            );
             self.close(oldest, Ending::Evicted, out);
         }
     }
@@ -256,7 +284,9 @@ impl Decoder {
 
     /// Hands out what a connection has finished and adds up its counts.
     fn collect(&mut self, key: ConnKey, out: &mut impl FnMut(ImdsEvent)) {
-        let Some(connection) = self.connections.get_mut(&key) else { return };
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return;
+        };
         let (ready, tally) = connection.take();
         if tally.answered {
             let room = self.answered_ns.len() < ANSWERED_ADDRESSES;

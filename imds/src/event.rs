@@ -20,7 +20,10 @@ pub struct Addr {
 
 impl From<SocketAddr> for Addr {
     fn from(end: SocketAddr) -> Self {
-        Self { ip: end.ip(), port: end.port() }
+        Self {
+            ip: end.ip(),
+            port: end.port(),
+        }
     }
 }
 

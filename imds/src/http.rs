@@ -7,4 +7,7 @@ mod framer;
 mod head;
 
 pub use framer::{Cut, Framer, Framing, HEAD_BYTES, NotHttp, Sink};
-pub use head::{Head, Header, Oddities, RequestLine, StatusLine, parse_request_line, parse_status_line, walk_headers};
+pub use head::{
+    Head, Header, Oddities, RequestLine, StatusLine, parse_request_line, parse_status_line,
+    walk_headers,
+};

@@ -52,15 +52,22 @@ impl Redactor {
     /// A redactor with that key.
     pub fn new(key: &Key) -> Self {
         // HMAC takes keys of any length, so this is always Some.
-        Self { mac: Hmac::new_from_slice(&key.0).ok() }
+        Self {
+            mac: Hmac::new_from_slice(&key.0).ok(),
+        }
     }
 
     /// First 64 bits of HMAC-SHA-256 (RFC 2104), 16 hex digits.
     pub fn hash(&self, secret: &[u8]) -> String {
-        let Some(mut mac) = self.mac.clone() else { return String::from("unhashed") };
+        let Some(mut mac) = self.mac.clone() else {
+            return String::from("unhashed");
+        };
         mac.update(secret);
         let digest = mac.finalize().into_bytes();
-        let first = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let first = digest
+            .iter()
+            .take(8)
+            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
         format!("{first:016x}")
     }
 
@@ -90,7 +97,11 @@ impl Redactor {
         }
         text.truncate(limit);
         // A secret with blanks in it spans words.
-        if secrets.shares_window(text.as_bytes()) { self.blank(seen) } else { text }
+        if secrets.shares_window(text.as_bytes()) {
+            self.blank(seen)
+        } else {
+            text
+        }
     }
 
     /// Claims of a JWT, unverified. `None` if it is not a JWT with claims that we can read.
@@ -106,7 +117,8 @@ impl Redactor {
         let payload = decode_base64url(payload)?;
         let claims: Claims = serde_json::from_slice(&payload).ok()?;
         let kubernetes = claims.kubernetes?;
-        let named = |named: Option<Named>| named.map_or((None, None), |named| (named.name, named.uid));
+        let named =
+            |named: Option<Named>| named.map_or((None, None), |named| (named.name, named.uid));
         let (pod_name, pod_uid) = named(kubernetes.pod);
         let (service_account, _) = named(kubernetes.serviceaccount);
         Some(PodIdentity {
@@ -154,13 +166,20 @@ impl<'a> Secrets<'a> {
         }
         text.windows(WINDOW).any(|window| {
             let (word, bit) = Self::place(window);
-            self.filter.get(word).is_some_and(|bits| bits >> bit & 1 == 1)
-                && self.known.iter().any(|secret| secret.windows(WINDOW).any(|other| other == window))
+            self.filter
+                .get(word)
+                .is_some_and(|bits| bits >> bit & 1 == 1)
+                && self
+                    .known
+                    .iter()
+                    .any(|secret| secret.windows(WINDOW).any(|other| other == window))
         })
     }
 
     fn place(window: &[u8]) -> (usize, u32) {
-        let value = window.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let value = window
+            .iter()
+            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
         let mixed = value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
         ((mixed >> 6) as usize, (mixed & 63) as u32)
     }
@@ -168,6 +187,8 @@ impl<'a> Secrets<'a> {
 
 /// Longest word without the marks of a random string.
 const PLAIN_WORD_BYTES: usize = 20;
+/// No word of a user agent or path has so many base64url characters in a row.
+const LONG_RUN_BYTES: usize = 32;
 
 /// Whether a word reads like key material. Random base64 or hex changes between lower case, upper
 /// case and digits at nearly every second place, names hardly ever do; a JWT and padded base64
@@ -191,7 +212,15 @@ pub fn looks_secret(word: &[u8]) -> bool {
         dense |= recent.count_ones() >= 7;
         previous = kind;
     }
-    dense || (word.len() >= PLAIN_WORD_BYTES && changes as usize * 4 >= word.len())
+    let long_run = || {
+        let mut runs =
+            word.split(|byte| kind(*byte) == 0 && !matches!(byte, b'-' | b'_' | b'+' | b'='));
+        let mixed = |run: &[u8]| (1..=3).all(|wanted| run.iter().any(|byte| kind(*byte) == wanted));
+        let hex =
+            |run: &[u8]| run.iter().filter(|byte| byte.is_ascii_hexdigit()).count() == run.len();
+        runs.any(|run| run.len() >= LONG_RUN_BYTES && (mixed(run) || hex(run)))
+    };
+    dense || long_run() || (word.len() >= PLAIN_WORD_BYTES && changes as usize * 4 >= word.len())
 }
 
 /// Whether a role name is really key material. Generated role names
@@ -201,7 +230,10 @@ pub fn role_looks_secret(role: &[u8]) -> bool {
         return true;
     }
     let changes = role.windows(2).filter(|pair| {
-        let (a, b) = (pair.first().map_or(0, |b| kind(*b)), pair.last().map_or(0, |b| kind(*b)));
+        let (a, b) = (
+            pair.first().map_or(0, |b| kind(*b)),
+            pair.last().map_or(0, |b| kind(*b)),
+        );
         a != b && a != 0 && b != 0
     });
     role.len() >= PLAIN_WORD_BYTES && changes.count() * 20 >= role.len() * 9
@@ -217,17 +249,28 @@ const fn kind(byte: u8) -> u8 {
 }
 
 const fn is_break(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'(' | b')' | b';' | b',' | b'"' | b'\'' | b'<' | b'>')
+    matches!(
+        byte,
+        b' ' | b'\t' | b'(' | b')' | b';' | b',' | b'"' | b'\'' | b'<' | b'>'
+    )
 }
 
 fn push_printable(text: &mut String, bytes: &[u8]) {
-    text.extend(bytes.iter().map(|byte| if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '?' }));
+    text.extend(bytes.iter().map(|byte| {
+        if byte.is_ascii_graphic() || *byte == b' ' {
+            char::from(*byte)
+        } else {
+            '?'
+        }
+    }));
 }
 
 /// Kubernetes names and UIDs: RFC 1123 subdomains.
 fn is_object_name(name: &str) -> bool {
     (1..=253).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+        && name.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
+        })
 }
 
 #[derive(Deserialize)]
@@ -289,7 +332,10 @@ mod tests {
         // padded to 32 bytes gives the same digest: b0344c61d8db3853…
         let mut key = [0; 32];
         key[..20].fill(0x0b);
-        assert_eq!(Redactor::new(&Key(key)).hash(b"Hi There"), "b0344c61d8db3853");
+        assert_eq!(
+            Redactor::new(&Key(key)).hash(b"Hi There"),
+            "b0344c61d8db3853"
+        );
     }
 
     #[test]
@@ -310,7 +356,11 @@ mod tests {
         ] {
             assert!(!looks_secret(word.as_bytes()), "{word}");
         }
-        for role in ["node-role", "eksctl-prod-nodegroup-ng-NodeInstanceRole-1ABCDEFGHIJKL", "AmazonEKSNodeRole"] {
+        for role in [
+            "node-role",
+            "eksctl-prod-nodegroup-ng-NodeInstanceRole-1ABCDEFGHIJKL",
+            "AmazonEKSNodeRole",
+        ] {
             assert!(!role_looks_secret(role.as_bytes()), "{role}");
         }
     }
@@ -327,16 +377,29 @@ mod tests {
         }
         let mut secrets = Secrets::default();
         secrets.add(b"aaaaaaaabbbb");
-        assert_eq!(redactor().text(b"curl/8 xaaaaaaaabx", &secrets, 256).len(), "curl/8 ".len() + 18);
-        assert_eq!(redactor().text(b"curl/8 \x01\xff", &secrets, 256), "curl/8 ??");
-        assert_eq!(redactor().text(&[b'a'; 300], &Secrets::default(), 256).len(), 256);
+        assert_eq!(
+            redactor().text(b"curl/8 xaaaaaaaabx", &secrets, 256).len(),
+            "curl/8 ".len() + 18
+        );
+        assert_eq!(
+            redactor().text(b"curl/8 \x01\xff", &secrets, 256),
+            "curl/8 ??"
+        );
+        assert_eq!(
+            redactor()
+                .text(&[b'a'; 300], &Secrets::default(), 256)
+                .len(),
+            256
+        );
     }
 
     #[test]
     fn claims_of_a_jwt() {
         // {"kubernetes.io":{"namespace":"shop","pod":{"name":"web-0","uid":"u-1"},"serviceaccount":{"name":"web"}}}
         let payload = "eyJrdWJlcm5ldGVzLmlvIjp7Im5hbWVzcGFjZSI6InNob3AiLCJwb2QiOnsibmFtZSI6IndlYi0wIiwidWlkIjoidS0xIn0sInNlcnZpY2VhY2NvdW50Ijp7Im5hbWUiOiJ3ZWIifX19";
-        let claims = redactor().claims(format!("eyJhbGciOiJub25lIn0.{payload}.c2ln").as_bytes()).unwrap();
+        let claims = redactor()
+            .claims(format!("eyJhbGciOiJub25lIn0.{payload}.c2ln").as_bytes())
+            .unwrap();
         assert_eq!(claims.namespace.as_deref(), Some("shop"));
         assert_eq!(claims.pod_name.as_deref(), Some("web-0"));
         assert_eq!(claims.pod_uid.as_deref(), Some("u-1"));

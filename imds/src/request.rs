@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use crate::classify::{classify, is_own_host};
 use crate::http::{Cut, Framing, Head, Header, RequestLine, parse_request_line, walk_headers};
-use crate::redact::{HOST_BYTES, PATH_BYTES, Secrets, USER_AGENT_BYTES, looks_secret, role_looks_secret};
+use crate::redact::{
+    HOST_BYTES, PATH_BYTES, Secrets, USER_AGENT_BYTES, looks_secret, role_looks_secret,
+};
 use crate::target::{self, Target};
 use crate::{Class, ConnKey, Endpoint, Flags, ImdsEvent, Opaque, Outcome, Redactor, Version};
 
@@ -69,7 +71,11 @@ impl Place {
     }
 
     fn version(&self, version: Version) -> Version {
-        if self.endpoint == Endpoint::Imds { version } else { Version::None }
+        if self.endpoint == Endpoint::Imds {
+            version
+        } else {
+            Version::None
+        }
     }
 }
 
@@ -90,41 +96,74 @@ pub(crate) fn read(bytes: &[u8], cut: Cut, place: &Place, redactor: &Redactor) -
     let cut_off = cut != Cut::Whole && line.is_none_or(|line| line.version.is_some());
     event.flags.add_if(cut_off, Flags::HEADER_TRUNCATED);
     let Some(line) = line else {
-        return unreadable(event, head.first_line.unwrap_or(bytes), head.first_line.is_some());
+        return unreadable(
+            event,
+            head.first_line.unwrap_or(bytes),
+            head.first_line.is_some(),
+        );
     };
     match line.version {
         Some(version) if version.starts_with(b"HTTP/2") && line.method == b"PRI" => {
             event.opaque = Some(Opaque::H2);
-            return Request { event, framing: Framing::Opaque, is_head: false };
+            return Request {
+                event,
+                framing: Framing::Opaque,
+                is_head: false,
+            };
         }
         Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor]) if minor.is_ascii_digit() => {}
         Some(_) => {
             event.reason = Some(Cow::Borrowed("bad_http_version"));
-            return Request { event, framing: Framing::Lost, is_head: false };
+            return Request {
+                event,
+                framing: Framing::Lost,
+                is_head: false,
+            };
         }
         None => event.flags.add(Flags::HTTP09),
     }
     let mut seen = Seen::default();
     let odd = walk_headers(head.lines, |header| seen.take(&header));
-    event.flags.add_if(odd.lf_only || head.first_lf_only, Flags::LF_ONLY);
-    event.flags.add_if(odd.malformed || odd.folded, Flags::MALFORMED_HEADER);
+    event
+        .flags
+        .add_if(odd.lf_only || head.first_lf_only, Flags::LF_ONLY);
+    event
+        .flags
+        .add_if(odd.malformed || odd.folded, Flags::MALFORMED_HEADER);
     // A line that some server might still read as the token header.
-    seen.doubtful_token |= (odd.malformed || odd.folded) && seen.tokens == 0 && names_token(head.lines);
+    seen.doubtful_token |=
+        (odd.malformed || odd.folded) && seen.tokens == 0 && names_token(head.lines);
     seen.cut = cut_off;
     let framing = seen.framing(cut, &mut event.flags);
     fill(&mut event, place, redactor, &line, &seen);
-    Request { event, framing, is_head: line.method == b"HEAD" }
+    Request {
+        event,
+        framing,
+        is_head: line.method == b"HEAD",
+    }
 }
 
 fn unreadable(mut event: ImdsEvent, start: &[u8], has_line: bool) -> Request {
     let text = |byte: &u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t' | b'\r');
     let start = start.get(..SNIFF_BYTES).unwrap_or(start);
     if start.iter().all(text) {
-        event.reason = Some(Cow::Borrowed(if has_line { "bad_request_line" } else { "no_request_line" }));
-        return Request { event, framing: Framing::Lost, is_head: false };
+        event.reason = Some(Cow::Borrowed(if has_line {
+            "bad_request_line"
+        } else {
+            "no_request_line"
+        }));
+        return Request {
+            event,
+            framing: Framing::Lost,
+            is_head: false,
+        };
     }
     event.opaque = Some(Opaque::Binary);
-    Request { event, framing: Framing::Opaque, is_head: false }
+    Request {
+        event,
+        framing: Framing::Opaque,
+        is_head: false,
+    }
 }
 
 /// The headers that matter.
@@ -159,7 +198,9 @@ impl Lengths {
             let digits = !header.value.is_empty() && header.value.iter().all(u8::is_ascii_digit);
             let text = std::str::from_utf8(header.value).ok().filter(|_| digits);
             match text.and_then(|text| text.parse().ok()) {
-                Some(length) if self.length.is_none_or(|known| known == length) => self.length = Some(length),
+                Some(length) if self.length.is_none_or(|known| known == length) => {
+                    self.length = Some(length)
+                }
                 _ => self.conflict = true,
             }
         } else if header.is("transfer-encoding") {
@@ -206,7 +247,8 @@ impl<'a> Seen<'a> {
     }
 
     fn framing(&self, cut: Cut, flags: &mut Flags) -> Framing {
-        let conflict = self.lengths.conflict || (self.lengths.chunked && self.lengths.length.is_some());
+        let conflict =
+            self.lengths.conflict || (self.lengths.chunked && self.lengths.length.is_some());
         flags.add_if(conflict, Flags::LENGTH_CONFLICT);
         match (cut, self.lengths.chunked, self.lengths.length) {
             (Cut::Missing, ..) => Framing::Lost,
@@ -227,7 +269,13 @@ impl<'a> Seen<'a> {
     }
 }
 
-fn fill(event: &mut ImdsEvent, place: &Place, redactor: &Redactor, line: &RequestLine<'_>, seen: &Seen<'_>) {
+fn fill(
+    event: &mut ImdsEvent,
+    place: &Place,
+    redactor: &Redactor,
+    line: &RequestLine<'_>,
+    seen: &Seen<'_>,
+) {
     let target = target::parse(line.target);
     let path = classify(place.endpoint, &target.path);
     event.flags.add(target.flags);
@@ -235,17 +283,26 @@ fn fill(event: &mut ImdsEvent, place: &Place, redactor: &Redactor, line: &Reques
     event.imds_version = place.version(seen.version());
     let method = known_method(line.method);
     event.method = Some(method.to_owned());
-    event.flags.add_if(path.dated_token_path, Flags::WRONG_VERSION_PATH);
-    event.flags.add_if(is_odd_method(place.endpoint, method, path.class), Flags::METHOD_ANOMALY);
+    event
+        .flags
+        .add_if(path.dated_token_path, Flags::WRONG_VERSION_PATH);
+    event.flags.add_if(
+        is_odd_method(place.endpoint, method, path.class),
+        Flags::METHOD_ANOMALY,
+    );
     event.flags.add_if(seen.proxied, Flags::PROXIED);
     event.flags.add_if(seen.tokens > 1, Flags::DUPLICATE_TOKEN);
     token(event, place, redactor, seen);
     if place.endpoint == Endpoint::Imds && path.class == Class::Token && method == "PUT" {
         event.ttl_seconds = seen.ttl.and_then(parse_ttl);
-        event.flags.add_if(event.ttl_seconds.is_none() || seen.ttls > 1, Flags::BAD_TTL);
+        event
+            .flags
+            .add_if(event.ttl_seconds.is_none() || seen.ttls > 1, Flags::BAD_TTL);
     }
     host(event, place, redactor, &target, seen);
-    event.user_agent = seen.user_agent.map(|text| redactor.text(text, &seen.secrets, USER_AGENT_BYTES));
+    event.user_agent = seen
+        .user_agent
+        .map(|text| redactor.text(text, &seen.secrets, USER_AGENT_BYTES));
     let shown = show_path(&target.path, &path, redactor, &seen.secrets);
     if path.role.is_some() && shown.is_whole {
         event.role = path.role.map(str::to_owned);
@@ -260,29 +317,64 @@ fn token(event: &mut ImdsEvent, place: &Place, redactor: &Redactor, seen: &Seen<
     match place.endpoint {
         Endpoint::Imds => {
             let plausible = |token: &[u8]| {
-                (TOKEN_MIN_BYTES..=TOKEN_MAX_BYTES).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic)
+                (TOKEN_MIN_BYTES..=TOKEN_MAX_BYTES).contains(&token.len())
+                    && token.iter().all(u8::is_ascii_graphic)
             };
-            let malformed = seen.doubtful_token || seen.token.is_some_and(|token| !plausible(token));
+            let malformed =
+                seen.doubtful_token || seen.token.is_some_and(|token| !plausible(token));
             event.flags.add_if(malformed, Flags::MALFORMED_TOKEN);
-            event.token_hash = seen.token.filter(|token| !token.is_empty()).map(|token| redactor.hash(token));
+            event.token_hash = seen
+                .token
+                .filter(|token| !token.is_empty())
+                .map(|token| redactor.hash(token));
         }
         // The agent takes the whole value for the JWT: with a `Bearer ` prefix it answers 400.
         Endpoint::PodIdentity => {
-            let prefixed = seen.authorization.and_then(|value| value.strip_prefix(b"Bearer "));
-            event.pod_identity = prefixed.or(seen.authorization).and_then(|jwt| redactor.claims(jwt));
+            let prefixed = seen
+                .authorization
+                .and_then(|value| value.strip_prefix(b"Bearer "));
+            event.pod_identity = prefixed
+                .or(seen.authorization)
+                .and_then(|jwt| redactor.claims(jwt));
             let refused = prefixed.is_some() || event.pod_identity.is_none();
-            event.flags.add_if(seen.authorization.is_some() && refused, Flags::MALFORMED_TOKEN);
+            event.flags.add_if(
+                seen.authorization.is_some() && refused,
+                Flags::MALFORMED_TOKEN,
+            );
             event.token_hash = seen.authorization.map(|jwt| redactor.hash(jwt));
         }
         Endpoint::Ecs => event.token_hash = seen.authorization.map(|token| redactor.hash(token)),
     }
 }
 
-fn host(event: &mut ImdsEvent, place: &Place, redactor: &Redactor, target: &Target<'_>, seen: &Seen<'_>) {
-    let named = target.authority.into_iter().chain(seen.host).chain(seen.foreign_hosts.iter().copied());
-    if let Some(foreign) = named.into_iter().find(|host| !is_own_host(place.endpoint, host)) {
+fn host(
+    event: &mut ImdsEvent,
+    place: &Place,
+    redactor: &Redactor,
+    target: &Target<'_>,
+    seen: &Seen<'_>,
+) {
+    let named = target
+        .authority
+        .into_iter()
+        .chain(seen.host)
+        .chain(seen.foreign_hosts.iter().copied());
+    if let Some(foreign) = named
+        .into_iter()
+        .find(|host| !is_own_host(place.endpoint, host))
+    {
         event.flags.add(Flags::BAD_HOST);
-        event.host = Some(redactor.text(foreign, &seen.secrets, HOST_BYTES));
+        // An `@` behind the authority: user information that held a slash.
+        let odd = target.authority.is_some() && target.raw_path.contains(&b'@');
+        let name = |byte: &u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_:[]".contains(byte)
+        };
+        let is_name = !odd && foreign.iter().all(name);
+        event.host = Some(if is_name {
+            redactor.text(foreign, &seen.secrets, HOST_BYTES)
+        } else {
+            redactor.blank(foreign)
+        });
     }
 }
 
@@ -290,13 +382,20 @@ fn parse_ttl(value: &[u8]) -> Option<u32> {
     if value.is_empty() || value.len() > 5 || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let seconds = value.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    let seconds = value
+        .iter()
+        .fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
     (1..=TTL_MAX_SECONDS).contains(&seconds).then_some(seconds)
 }
 
 fn known_method(method: &[u8]) -> &'static str {
-    const METHODS: [&str; 9] = ["GET", "PUT", "HEAD", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
-    METHODS.into_iter().find(|known| known.as_bytes() == method).unwrap_or("OTHER")
+    const METHODS: [&str; 9] = [
+        "GET", "PUT", "HEAD", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT",
+    ];
+    METHODS
+        .into_iter()
+        .find(|known| known.as_bytes() == method)
+        .unwrap_or("OTHER")
 }
 
 /// IMDS serves GET and HEAD, and PUT on the token path alone; the others serve GET.
@@ -310,7 +409,9 @@ fn is_odd_method(endpoint: Endpoint, method: &str, class: Class) -> bool {
 
 /// Whether the token header's name stands anywhere in the lines.
 fn names_token(lines: &[u8]) -> bool {
-    lines.windows(TOKEN.len()).any(|window| window.eq_ignore_ascii_case(TOKEN.as_bytes()))
+    lines
+        .windows(TOKEN.len())
+        .any(|window| window.eq_ignore_ascii_case(TOKEN.as_bytes()))
 }
 
 struct Shown {
@@ -327,32 +428,56 @@ fn show_path(
     redactor: &Redactor,
     secrets: &Secrets<'_>,
 ) -> Shown {
-    let (known, free) = path.split_at_checked(class.known_bytes).unwrap_or(("", path));
+    let (known, free) = path
+        .split_at_checked(class.known_bytes)
+        .unwrap_or(("", path));
     let bytes = free.as_bytes();
-    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/-._:=".contains(byte);
+    let plain =
+        |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/-._:=".contains(byte);
     let fits = match class.class {
         Class::Cred if class.role.is_none() => free.is_empty(),
-        Class::Cred => bytes.len() <= 65 && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-/".contains(b)) && !role_looks_secret(bytes),
+        Class::Cred => {
+            bytes.len() <= 65
+                && bytes
+                    .iter()
+                    .all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-/".contains(b))
+                && !role_looks_secret(bytes)
+        }
         Class::Tags | Class::Keys => bytes.len() <= 128 && !looks_secret(bytes),
         _ => bytes.len() < 8 || (bytes.iter().all(plain) && !looks_secret(bytes)),
     };
     let is_whole = fits && path.len() <= PATH_BYTES && !secrets.shares_window(path.as_bytes());
     if is_whole {
-        return Shown { text: path.to_owned(), is_whole };
+        return Shown {
+            text: path.to_owned(),
+            is_whole,
+        };
     }
     let known = if known.is_empty() { "/" } else { known };
-    Shown { text: format!("{known}{}", redactor.blank(bytes)), is_whole }
+    Shown {
+        text: format!("{known}{}", redactor.blank(bytes)),
+        is_whole,
+    }
 }
 
 /// The target as sent. A query means nothing to any of the services, so it is only told apart.
-fn show_raw(target: &Target<'_>, path_is_whole: bool, redactor: &Redactor, secrets: &Secrets<'_>) -> String {
+fn show_raw(
+    target: &Target<'_>,
+    path_is_whole: bool,
+    redactor: &Redactor,
+    secrets: &Secrets<'_>,
+) -> String {
     let raw = target.raw_path;
     let harmless = path_is_whole
         && raw.len() <= PATH_BYTES
         && raw.iter().all(u8::is_ascii_graphic)
         && !secrets.shares_window(raw)
         && !raw_looks_secret(raw, target);
-    let mut text = if harmless { String::from_utf8_lossy(raw).into_owned() } else { redactor.blank(raw) };
+    let mut text = if harmless {
+        String::from_utf8_lossy(raw).into_owned()
+    } else {
+        redactor.blank(raw)
+    };
     if let Some(query) = target.query {
         text.push('?');
         text.push_str(&redactor.blank(query));
@@ -360,7 +485,16 @@ fn show_raw(target: &Target<'_>, path_is_whole: bool, redactor: &Redactor, secre
     text
 }
 
-/// A path that is sent as it is was judged already; one that was rewritten may have hidden words.
+/// A path that is sent as it is was judged already. One that was rewritten may have hidden words:
+/// each must be in the path shown, or be made of lower-case letters and the like.
 fn raw_looks_secret(raw: &[u8], target: &Target<'_>) -> bool {
-    raw != target.path.as_bytes() && looks_secret(raw)
+    let plain = |byte: &u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._:=%\\".contains(byte)
+    };
+    let shown = |word: &[u8]| target.path.split('/').any(|known| known.as_bytes() == word);
+    raw != target.path.as_bytes()
+        && (looks_secret(raw)
+            || raw
+                .split(|byte| *byte == b'/')
+                .any(|word| !word.iter().all(plain) && !shown(word)))
 }

@@ -23,14 +23,21 @@ pub(crate) struct Answer {
 pub(crate) fn read(bytes: &[u8], cut: Cut, to_head: bool) -> Answer {
     let head = Head::split(bytes);
     let Some(line) = head.first_line.and_then(parse_status_line) else {
-        return Answer { status: None, length: None, token_ttl_seconds: None, framing: Framing::Lost };
+        return Answer {
+            status: None,
+            length: None,
+            token_ttl_seconds: None,
+            framing: Framing::Lost,
+        };
     };
     let mut lengths = Lengths::default();
     let mut token_ttl_seconds = None;
     walk_headers(head.lines, |header| match header.name.len() {
         14 | 17 => lengths.take(&header),
         36 if header.is(TTL) => {
-            token_ttl_seconds = std::str::from_utf8(header.value).ok().and_then(|text| text.parse().ok());
+            token_ttl_seconds = std::str::from_utf8(header.value)
+                .ok()
+                .and_then(|text| text.parse().ok());
         }
         _ => {}
     });
@@ -44,7 +51,12 @@ pub(crate) fn read(bytes: &[u8], cut: Cut, to_head: bool) -> Answer {
         _ if lengths.conflict => Framing::Lost,
         _ => lengths.length.map_or(Framing::UntilClose, Framing::Length),
     };
-    Answer { status: Some(line.status), length: lengths.length, token_ttl_seconds, framing }
+    Answer {
+        status: Some(line.status),
+        length: lengths.length,
+        token_ttl_seconds,
+        framing,
+    }
 }
 
 /// What a status means.
@@ -67,7 +79,9 @@ pub(crate) const fn wants_body(class: Class, status: u16) -> bool {
 pub(crate) fn access_key_id(body: &[u8]) -> Option<String> {
     let value = string_value(body, "\"AccessKeyId\"")?;
     let is_id = (16..=32).contains(&value.len())
-        && value.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
     is_id.then(|| value.to_owned())
 }
 
@@ -75,16 +89,24 @@ pub(crate) fn access_key_id(body: &[u8]) -> Option<String> {
 pub(crate) fn expiration(body: &[u8]) -> Option<String> {
     let value = string_value(body, "\"Expiration\"")?;
     let is_time = (20..=32).contains(&value.len())
-        && value.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'T' | b'Z' | b':' | b'.' | b'-' | b'+'));
+        && value.bytes().all(|byte| {
+            byte.is_ascii_digit() || matches!(byte, b'T' | b'Z' | b':' | b'.' | b'-' | b'+')
+        });
     is_time.then(|| value.to_owned())
 }
 
 fn string_value<'a>(body: &'a [u8], name: &str) -> Option<&'a str> {
-    let at = body.windows(name.len()).position(|window| window == name.as_bytes())?;
+    let at = body
+        .windows(name.len())
+        .position(|window| window == name.as_bytes())?;
     let rest = body.get(at + name.len()..)?.trim_ascii_start();
-    let rest = rest.strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let rest = rest
+        .strip_prefix(b":")?
+        .trim_ascii_start()
+        .strip_prefix(b"\"")?;
     let end = rest.iter().position(|byte| *byte == b'"')?;
-    rest.get(..end).and_then(|value| std::str::from_utf8(value).ok())
+    rest.get(..end)
+        .and_then(|value| std::str::from_utf8(value).ok())
 }
 
 #[cfg(test)]
@@ -101,22 +123,52 @@ mod tests {
             let id = access_key_id(&body[..cut]);
             assert!(id.is_none_or(|id| id == "ASIAIOSFODNN7EXAMPLE"), "{cut}");
         }
-        assert_eq!(access_key_id(br#"{"AccessKeyId":"wJalrXUtnFEMI/K7MDENG"}"#), None);
-        assert_eq!(expiration(br#"{"Expiration":"wJalrXUtnFEMIK7MDENGxx"}"#), None);
+        assert_eq!(
+            access_key_id(br#"{"AccessKeyId":"wJalrXUtnFEMI/K7MDENG"}"#),
+            None
+        );
+        assert_eq!(
+            expiration(br#"{"Expiration":"wJalrXUtnFEMIK7MDENGxx"}"#),
+            None
+        );
     }
 
     #[test]
     fn framing_follows_the_rfc() {
         let check = |head: &str, to_head, expected| {
-            assert_eq!(read(head.as_bytes(), Cut::Whole, to_head).framing, expected, "{head}");
+            assert_eq!(
+                read(head.as_bytes(), Cut::Whole, to_head).framing,
+                expected,
+                "{head}"
+            );
         };
-        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", false, Framing::Length(3));
-        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", true, Framing::Length(0));
-        check("HTTP/1.1 304 x\r\nContent-Length: 3\r\n\r\n", false, Framing::Length(0));
-        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n", false, Framing::Chunked);
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n",
+            false,
+            Framing::Length(3),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n",
+            true,
+            Framing::Length(0),
+        );
+        check(
+            "HTTP/1.1 304 x\r\nContent-Length: 3\r\n\r\n",
+            false,
+            Framing::Length(0),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n",
+            false,
+            Framing::Chunked,
+        );
         check("HTTP/1.0 200 OK\r\n\r\n", false, Framing::UntilClose);
         check("HTTP/1.1 101 x\r\n\r\n", false, Framing::Opaque);
-        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", false, Framing::Lost);
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+            false,
+            Framing::Lost,
+        );
         check("nonsense\r\n\r\n", false, Framing::Lost);
     }
 }

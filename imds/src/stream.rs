@@ -29,7 +29,7 @@ pub const WINDOW_BYTES: u32 = 1 << 20;
 /// Delivered bytes that are kept to compare retransmissions with.
 pub const RECENT_BYTES: usize = 1024;
 /// Segments out of order that one direction holds at most.
-pub const HELD_SEGMENTS: usize = 128;
+pub const HELD_SEGMENTS: usize = 512;
 
 #[derive(Debug)]
 struct Held {
@@ -150,12 +150,17 @@ impl Stream {
     /// Gives up on missing bytes: hands on a hole and what lies behind it, up to the next hole.
     /// Returns whether there was one.
     pub fn skip_gap(&mut self, now_ns: u64, out: &mut impl FnMut(Piece<'_>)) -> bool {
-        let (Some(next), Some(first)) = (self.next, self.held.first()) else { return false };
+        let (Some(next), Some(first)) = (self.next, self.held.first()) else {
+            return false;
+        };
         let missing = first.seq.wrapping_sub(next);
         if missing == 0 || missing >= WINDOW_BYTES {
             return false;
         }
-        out(Piece::Hole { len: missing, cut: false });
+        out(Piece::Hole {
+            len: missing,
+            cut: false,
+        });
         self.recent.clear();
         self.next = Some(first.seq);
         self.drain(now_ns, out);
@@ -168,7 +173,9 @@ impl Stream {
         let mut skipped = false;
         // Each turn takes at least one held segment.
         for _ in 0..=HELD_SEGMENTS {
-            let (Some(next), Some(first)) = (self.next, self.held.first()) else { break };
+            let (Some(next), Some(first)) = (self.next, self.held.first()) else {
+                break;
+            };
             let known = ack.wrapping_sub(next);
             let missing = first.seq.wrapping_sub(next);
             if known > WINDOW_BYTES || missing > known || !self.skip_gap(now_ns, out) {
@@ -179,16 +186,28 @@ impl Stream {
         skipped
     }
 
-    fn deliver(&mut self, bytes: &[u8], wire_len: u32, starts_segment: bool, out: &mut impl FnMut(Piece<'_>)) {
+    fn deliver(
+        &mut self,
+        bytes: &[u8],
+        wire_len: u32,
+        starts_segment: bool,
+        out: &mut impl FnMut(Piece<'_>),
+    ) {
         self.next = self.next.map(|next| next.wrapping_add(wire_len));
         if !bytes.is_empty() {
             self.remember(bytes);
-            out(Piece::Bytes { bytes, starts_segment });
+            out(Piece::Bytes {
+                bytes,
+                starts_segment,
+            });
         }
         let missing = wire_len.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         if missing > 0 {
             self.recent.clear();
-            out(Piece::Hole { len: missing, cut: true });
+            out(Piece::Hole {
+                len: missing,
+                cut: true,
+            });
         }
     }
 
@@ -214,11 +233,21 @@ impl Stream {
         }
         for (from, to) in free {
             let known = bytes.len();
-            let part = bytes.get(((from - start) as usize).min(known)..((to - start) as usize).min(known));
+            let part =
+                bytes.get(((from - start) as usize).min(known)..((to - start) as usize).min(known));
             let part = part.unwrap_or_default().to_vec();
-            let at = self.held.partition_point(|held| held.seq.wrapping_sub(next) < from);
+            let at = self
+                .held
+                .partition_point(|held| held.seq.wrapping_sub(next) < from);
             self.held_bytes += part.len();
-            self.held.insert(at, Held { seq: next.wrapping_add(from), bytes: part, wire_len: to - from });
+            self.held.insert(
+                at,
+                Held {
+                    seq: next.wrapping_add(from),
+                    bytes: part,
+                    wire_len: to - from,
+                },
+            );
         }
     }
 
@@ -260,7 +289,8 @@ impl Stream {
         }
         if let Some(tail) = bytes.len().checked_sub(RECENT_BYTES) {
             self.recent.clear();
-            self.recent.extend_from_slice(bytes.get(tail..).unwrap_or_default());
+            self.recent
+                .extend_from_slice(bytes.get(tail..).unwrap_or_default());
             return;
         }
         let surplus = (self.recent.len() + bytes.len()).saturating_sub(RECENT_BYTES);
@@ -308,7 +338,9 @@ mod tests {
         let mut text = String::new();
         for (offset, bytes, wire_len) in segments {
             let seq = isn.wrapping_add(*offset);
-            stream.push(seq, bytes.as_bytes(), *wire_len, 0, &mut |piece| collect(&mut text, piece));
+            stream.push(seq, bytes.as_bytes(), *wire_len, 0, &mut |piece| {
+                collect(&mut text, piece)
+            });
         }
         assert_eq!(text, expected);
         stream

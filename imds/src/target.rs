@@ -40,8 +40,18 @@ pub fn parse(target: &[u8]) -> Target<'_> {
     } else {
         Cow::Owned(normalise(raw_path, &mut flags))
     };
-    let path = if path.is_empty() { Cow::Borrowed("/") } else { path };
-    Target { authority, raw_path, path, query, flags }
+    let path = if path.is_empty() {
+        Cow::Borrowed("/")
+    } else {
+        path
+    };
+    Target {
+        authority,
+        raw_path,
+        path,
+        query,
+        flags,
+    }
 }
 
 /// `http://host:80/path` into `host:80` and `/path`.
@@ -50,10 +60,18 @@ fn split_absolute(target: &[u8]) -> (Option<&[u8]>, &[u8]) {
         let (head, rest) = target.split_at_checked(name.len())?;
         head.eq_ignore_ascii_case(name.as_bytes()).then_some(rest)
     };
-    let Some(rest) = scheme("http://").or_else(|| scheme("https://")) else { return (None, target) };
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let Some(rest) = scheme("http://").or_else(|| scheme("https://")) else {
+        return (None, target);
+    };
+    let end = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
+        .unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    let host = authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
+    let host = authority
+        .rsplit(|byte| *byte == b'@')
+        .next()
+        .unwrap_or_default();
     (Some(host), path)
 }
 
@@ -75,17 +93,32 @@ fn is_plain(path: &[u8]) -> bool {
 fn normalise(raw: &[u8], flags: &mut Flags) -> String {
     let mut bytes = raw.to_vec();
     for round in 0..DECODE_ROUNDS {
-        let Some((decoded, hidden)) = percent_decode(&bytes) else { break };
+        let Some((decoded, hidden)) = percent_decode(&bytes) else {
+            break;
+        };
         flags.add_if(hidden || round > 0, Flags::OBFUSCATED);
         bytes = decoded;
     }
     if bytes.contains(&b'\\') {
         flags.add(Flags::OBFUSCATED);
-        bytes.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
+        bytes
+            .iter_mut()
+            .filter(|byte| **byte == b'\\')
+            .for_each(|byte| *byte = b'/');
     }
-    let text: String =
-        bytes.iter().map(|byte| if matches!(byte, b' '..=b'~') { char::from(*byte) } else { '?' }).collect();
-    let Some(relative) = text.strip_prefix('/') else { return text };
+    let text: String = bytes
+        .iter()
+        .map(|byte| {
+            if matches!(byte, b' '..=b'~') {
+                char::from(*byte)
+            } else {
+                '?'
+            }
+        })
+        .collect();
+    let Some(relative) = text.strip_prefix('/') else {
+        return text;
+    };
     let mut segments: Vec<&str> = Vec::new();
     let mut parts = relative.split('/').peekable();
     while let Some(part) = parts.next() {
@@ -132,7 +165,10 @@ fn percent_decode(bytes: &[u8]) -> Option<(Vec<u8>, bool)> {
         if let Some(byte) = code {
             any = true;
             hidden |= byte.is_ascii_alphanumeric()
-                || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/' | b'\\' | b'%' | 0..=0x1f | 0x7f);
+                || matches!(
+                    byte,
+                    b'-' | b'.' | b'_' | b'~' | b'/' | b'\\' | b'%' | 0..=0x1f | 0x7f
+                );
             decoded.push(byte);
             rest = tail.get(2..).unwrap_or_default();
         } else {
@@ -144,7 +180,9 @@ fn percent_decode(bytes: &[u8]) -> Option<(Vec<u8>, bool)> {
 }
 
 fn hex(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -165,17 +203,29 @@ mod tests {
         check("/", "/", &[]);
         check("/latest?x=/../", "/latest", &[]);
         check("/latest#/../", "/latest", &[]);
-        check("//latest/./a/../a/iam/%73ecurity", "/latest/a/iam/security", &["obfuscated", "traversal"]);
+        check(
+            "//latest/./a/../a/iam/%73ecurity",
+            "/latest/a/iam/security",
+            &["obfuscated", "traversal"],
+        );
         check("/latest//user-data", "/latest/user-data", &["obfuscated"]);
         check("/latest/user-data/.", "/latest/user-data/", &["obfuscated"]);
         check("/latest/x/..", "/latest/", &["obfuscated", "traversal"]);
         check("/../../latest", "/latest", &["obfuscated", "traversal"]);
-        check("/latest/%2e%2e/latest", "/latest", &["obfuscated", "traversal"]);
+        check(
+            "/latest/%2e%2e/latest",
+            "/latest",
+            &["obfuscated", "traversal"],
+        );
         check("/latest/%252e%252e/a", "/a", &["obfuscated", "traversal"]);
         check("/latest/user%2ddata", "/latest/user-data", &["obfuscated"]);
         check("/latest%2fuser-data", "/latest/user-data", &["obfuscated"]);
         check("/latest\\user-data", "/latest/user-data", &["obfuscated"]);
-        check("/latest/meta-data/tags/instance/My%20Tag", "/latest/meta-data/tags/instance/My Tag", &[]);
+        check(
+            "/latest/meta-data/tags/instance/My%20Tag",
+            "/latest/meta-data/tags/instance/My Tag",
+            &[],
+        );
         check("/a%zz%", "/a%zz%", &[]);
         check("/a%00", "/a?", &["obfuscated"]);
         check("/.well", "/.well", &[]);
@@ -184,9 +234,16 @@ mod tests {
 
     #[test]
     fn absolute_form() {
-        check("http://169.254.169.254/latest/user-data", "/latest/user-data", &["absolute_form"]);
+        check(
+            "http://169.254.169.254/latest/user-data",
+            "/latest/user-data",
+            &["absolute_form"],
+        );
         check("HTTP://u:p@h:80", "/", &["absolute_form"]);
-        assert_eq!(parse(b"HTTP://u:p@h:80?q").authority, Some(b"h:80".as_slice()));
+        assert_eq!(
+            parse(b"HTTP://u:p@h:80?q").authority,
+            Some(b"h:80".as_slice())
+        );
         assert_eq!(parse(b"http://h?q").query, Some(b"q".as_slice()));
     }
 

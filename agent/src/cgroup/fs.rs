@@ -10,7 +10,7 @@
 //!
 //! It knows names of files and folders, and not what they mean.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
@@ -24,7 +24,7 @@ use rustix::process::{Resource, Rlimit};
 #[derive(Debug, thiserror::Error)]
 pub enum FsError {
     /// The cgroup was removed: the ordinary end of a container.
-    #[error("the cgroup is gone")]
+    #[error("the cgroup or process is gone")]
     Gone,
     /// Anything else.
     #[error("cannot {action} {name}")]
@@ -41,8 +41,8 @@ pub enum FsError {
 
 impl FsError {
     fn new(action: &'static str, name: &str, err: Errno) -> Self {
-        // ENODEV: the open file of a removed cgroup (kernfs).
-        if err == Errno::NODEV {
+        // ENODEV: the open file of a removed cgroup (kernfs). ESRCH: of a process that ended.
+        if matches!(err, Errno::NODEV | Errno::SRCH) {
             Self::Gone
         } else {
             Self::Io {
@@ -270,17 +270,6 @@ pub fn descriptor_budget() -> usize {
         Err(_) => limit.current.unwrap_or(wanted),
     };
     usize::try_from(current.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(0)
-}
-
-/// Opens any file for reading, for the sampler's procfs fallback.
-pub(crate) fn open_folder(path: &Path) -> Result<Folder, FsError> {
-    File::open(path)
-        .map(|file| Folder(file.into()))
-        .map_err(|source| FsError::Io {
-            action: "open",
-            name: path.display().to_string(),
-            source,
-        })
 }
 
 #[cfg(test)]

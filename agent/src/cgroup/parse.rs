@@ -8,10 +8,12 @@
 //! It knows neither paths nor descriptors, nor which hierarchy a file belongs to beyond its format.
 
 mod lines;
+mod procfs;
 mod v1;
 mod v2;
 
 pub use lines::ParseError;
+pub use procfs::{Resident, cgroup_procs, status_resident};
 pub use v1::{blkio, cpu_stat_v1, cpuacct_usage, memory_limit_v1, memory_stat_v1, oom_control};
 pub use v2::{cpu_stat, io_stat, memory_events, memory_max, memory_stat, pids, pressure, single};
 

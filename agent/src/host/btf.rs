@@ -140,7 +140,7 @@ impl<'a> Btf<'a> {
         let ty = self.resolve(type_id)?;
         match ty.kind {
             KIND_INT | KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_FLOAT | KIND_ENUM64 => {
-                Some(ty.size_or_type)
+                Some(ty.operand)
             }
             KIND_PTR => u32::try_from(size_of::<usize>()).ok(),
             _ => None,
@@ -157,9 +157,9 @@ impl<'a> Btf<'a> {
     pub fn parameters(&self, typedef: &str) -> Option<u32> {
         let typedef = self.named(typedef).find(|ty| ty.kind == KIND_TYPEDEF)?;
         let pointer = self
-            .resolve(typedef.size_or_type)
+            .resolve(typedef.operand)
             .filter(|ty| ty.kind == KIND_PTR)?;
-        let function = self.resolve(pointer.size_or_type)?;
+        let function = self.resolve(pointer.operand)?;
         (function.kind == KIND_FUNC_PROTO).then_some(function.vlen)
     }
 
@@ -208,7 +208,7 @@ impl<'a> Btf<'a> {
         for _ in 0..DEPTH {
             match ty.kind {
                 KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG => {
-                    ty = self.by_id(ty.size_or_type)?;
+                    ty = self.by_id(ty.operand)?;
                 }
                 _ => return Some(ty),
             }
@@ -267,7 +267,8 @@ struct Type {
     kind: u32,
     vlen: u32,
     flag: bool,
-    size_or_type: u32,
+    /// Size in bytes, or the number of another type: as the kind says.
+    operand: u32,
     /// Where what follows the fixed part starts.
     rest: usize,
 }
@@ -279,7 +280,7 @@ fn type_at(types: &[u8], at: usize) -> Option<Type> {
         kind: (info >> 24) & 0x1f,
         vlen: info & 0xffff,
         flag: info >> 31 == 1,
-        size_or_type: u32_at(types, at + 8)?,
+        operand: u32_at(types, at + 8)?,
         rest: at + 12,
     })
 }
@@ -329,4 +330,232 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
         .get(at..)?
         .first_chunk()
         .map(|word| u32::from_ne_bytes(*word))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Writes BTF, one type after another.
+    #[derive(Default)]
+    struct Writer {
+        types: Vec<u8>,
+        strings: Vec<u8>,
+        count: u32,
+    }
+
+    impl Writer {
+        fn string(&mut self, text: &str) -> u32 {
+            if self.strings.is_empty() {
+                self.strings.push(0);
+            }
+            if text.is_empty() {
+                return 0;
+            }
+            let at = u32::try_from(self.strings.len()).unwrap();
+            self.strings.extend_from_slice(text.as_bytes());
+            self.strings.push(0);
+            at
+        }
+
+        /// Adds a type with the words behind it; its number.
+        fn add(
+            &mut self,
+            name: &str,
+            kind: u32,
+            flag: bool,
+            vlen: u32,
+            operand: u32,
+            words: &[u32],
+        ) -> u32 {
+            let name = self.string(name);
+            let info = vlen | kind << 24 | u32::from(flag) << 31;
+            for word in [name, info, operand].iter().chain(words) {
+                self.types.extend_from_slice(&word.to_ne_bytes());
+            }
+            self.count += 1;
+            self.count
+        }
+
+        /// Adds a struct or union of members (name, type, offset word).
+        fn add_struct(
+            &mut self,
+            name: &str,
+            kind: u32,
+            flag: bool,
+            members: &[(&str, u32, u32)],
+        ) -> u32 {
+            let words: Vec<u32> = members
+                .iter()
+                .flat_map(|(name, ty, offset)| [self.string(name), *ty, *offset])
+                .collect();
+            self.add(
+                name,
+                kind,
+                flag,
+                u32::try_from(members.len()).unwrap(),
+                64,
+                &words,
+            )
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
+            let mut bytes = 0xeb9f_u16.to_ne_bytes().to_vec();
+            bytes.extend([1, 0]);
+            for word in [
+                24,
+                0,
+                len(&self.types),
+                len(&self.types),
+                len(&self.strings),
+            ] {
+                bytes.extend_from_slice(&word.to_ne_bytes());
+            }
+            bytes.extend_from_slice(&self.types);
+            bytes.extend_from_slice(&self.strings);
+            bytes
+        }
+    }
+
+    /// A kernel of one struct, with everything that real ones have.
+    fn kernel() -> Vec<u8> {
+        let mut w = Writer::default();
+        let int = w.add("int", KIND_INT, false, 0, 4, &[32]);
+        let pid_t = w.add("pid_t", KIND_TYPEDEF, false, 0, int, &[]);
+        let volatile = w.add("", KIND_VOLATILE, false, 0, pid_t, &[]);
+        let inner = w.add_struct(
+            "",
+            KIND_STRUCT,
+            false,
+            &[("deep", int, 0), ("deeper", int, 32)],
+        );
+        let either = w.add_struct("", KIND_UNION, false, &[("other", int, 0), ("", inner, 0)]);
+        let wrapped = w.add("", KIND_CONST, false, 0, either, &[]);
+        w.add_struct("task", KIND_FWD, false, &[]);
+        w.add_struct(
+            "task",
+            KIND_STRUCT,
+            false,
+            &[("first", int, 0), ("pid", volatile, 64), ("", wrapped, 128)],
+        );
+        w.add_struct(
+            "bits",
+            KIND_STRUCT,
+            true,
+            &[("flag", int, 3 << 24 | 5), ("plain", int, 32)],
+        );
+        let words = [w.string("NEGATIVE"), u32::MAX, w.string("ONE"), 1];
+        w.add("small", KIND_ENUM, true, 2, 4, &words);
+        let words = [w.string("BIG"), 1, 2];
+        w.add("large", KIND_ENUM64, false, 1, 8, &words);
+        w.add("array", KIND_ARRAY, false, 0, 0, &[int, int, 3]);
+        let function = w.add(
+            "",
+            KIND_FUNC_PROTO,
+            false,
+            4,
+            0,
+            &[0, int, 0, int, 0, int, 0, int],
+        );
+        let pointer = w.add("", KIND_PTR, false, 0, function, &[]);
+        w.add("btf_trace_x", KIND_TYPEDEF, false, 0, pointer, &[]);
+        w.add("section", KIND_DATASEC, false, 1, 4, &[int, 0, 4]);
+        w.bytes()
+    }
+
+    #[test]
+    fn members_by_name() {
+        let bytes = kernel();
+        let btf = Btf::parse(&bytes).unwrap();
+        assert_eq!(btf.len(), 16);
+        assert_eq!(btf.offset_of("task", "first"), Some(0));
+        assert_eq!(btf.offset_of("task", "pid"), Some(8));
+        assert_eq!(
+            btf.size_of(btf.member("task", "pid").unwrap().type_id),
+            Some(4)
+        );
+        // Through a qualifier, a union and a struct without names.
+        assert_eq!(btf.offset_of("task", "other"), Some(16));
+        assert_eq!(btf.offset_of("task", "deeper"), Some(20));
+        assert_eq!(btf.offset_of("task", "nothing"), None);
+        assert_eq!(btf.offset_of("nobody", "pid"), None);
+        assert_eq!(btf.offset_of("", "deep"), None);
+    }
+
+    #[test]
+    fn bit_fields_have_no_byte_offset() {
+        let bytes = kernel();
+        let btf = Btf::parse(&bytes).unwrap();
+        let flag = btf.member("bits", "flag").unwrap();
+        assert_eq!(
+            (flag.offset_bits, flag.bit_field, flag.offset_bytes()),
+            (5, Some(3), None)
+        );
+        assert_eq!(btf.offset_of("bits", "plain"), Some(4));
+    }
+
+    #[test]
+    fn enums_typedefs_and_prototypes() {
+        let bytes = kernel();
+        let btf = Btf::parse(&bytes).unwrap();
+        assert_eq!(btf.enum_values("small"), [("NEGATIVE", -1), ("ONE", 1)]);
+        assert_eq!(btf.enum_values("large"), [("BIG", 1 | 2 << 32)]);
+        assert_eq!(btf.enum_values("task"), []);
+        assert!(btf.has_typedef("pid_t") && !btf.has_typedef("task"));
+        assert_eq!(btf.parameters("btf_trace_x"), Some(4));
+        assert_eq!(btf.parameters("pid_t"), None);
+    }
+
+    #[test]
+    fn broken_bytes_are_refused() {
+        let bytes = kernel();
+        assert_eq!(Btf::parse(&[]).unwrap_err(), BtfError::Truncated("header"));
+        let mut foreign = bytes.clone();
+        foreign.swap(0, 1);
+        assert!(matches!(Btf::parse(&foreign), Err(BtfError::Magic { .. })));
+        assert_eq!(
+            Btf::parse(&bytes[..bytes.len() - 1]).unwrap_err(),
+            BtfError::Truncated("strings")
+        );
+        let mut unknown = bytes;
+        unknown[24 + 7] = 0x1f;
+        assert_eq!(
+            Btf::parse(&unknown).unwrap_err(),
+            BtfError::Kind { id: 1, kind: 0x1f }
+        );
+    }
+
+    proptest! {
+        /// A kernel with some bytes changed, cut anywhere: an answer or an error, never a panic,
+        /// and never without end (types that contain themselves).
+        #[test]
+        fn no_bytes_panic(changes in prop::collection::vec((2..600_usize, any::<u8>()), 0..6), cut in 0..700_usize) {
+            let mut bytes = kernel();
+            for (at, value) in changes {
+                let at = at % bytes.len();
+                bytes[at] = value;
+            }
+            bytes.truncate(cut.max(1));
+            if let Ok(btf) = Btf::parse(&bytes) {
+                let far = btf.offset_of("task", "deeper").map(|offset| offset < 1 << 29);
+                prop_assert_ne!(far, Some(false), "more bits than a word has");
+                drop(btf.enum_values("small"));
+                drop((0..20).map(|id| btf.size_of(id)).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn a_type_that_contains_itself_ends() {
+        let mut w = Writer::default();
+        w.add_struct("loop", KIND_STRUCT, false, &[("", 1, 0)]);
+        w.add("circle", KIND_TYPEDEF, false, 0, 2, &[]);
+        let bytes = w.bytes();
+        let btf = Btf::parse(&bytes).unwrap();
+        assert_eq!(btf.offset_of("loop", "x"), None);
+        assert_eq!(btf.size_of(2), None);
+    }
 }

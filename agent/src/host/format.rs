@@ -79,7 +79,7 @@ impl EventFormat {
     }
 }
 
-/// `unsigned short common_type;	offset:0;	size:2;	signed:0;`
+/// One line: `unsigned short common_type; offset:0; size:2; signed:0;`
 fn field(rest: &str) -> Option<Field> {
     let mut parts = rest.split(';').map(str::trim);
     let declaration = parts.next()?;
@@ -155,7 +155,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "(\tfield:[a-z_\\[\\]* ]{0,12};?\toffset:[0-9x]{0,12};\tsize:[0-9]{0,3};\n){0,4}\\PC{0,40}") {
-            let _ = EventFormat::parse(&text);
+            drop(EventFormat::parse(&text));
         }
     }
 }

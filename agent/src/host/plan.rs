@@ -10,6 +10,10 @@ use crate::probe::program::ProgramName;
 
 /// What the operator wants switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four subjects, each on or off"
+)]
 pub struct PlanOptions {
     /// Connections to metadata endpoints and their packets.
     pub imds: bool,
@@ -309,4 +313,240 @@ fn settings(facts: &HostFacts) -> Settings {
         settings.oom_shmem_rss = event.number("shmem_rss", 8).unwrap_or(ABSENT);
     }
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::host::{
+        facts::{Capabilities, CgroupFacts, CgroupMode, KernelTypes},
+        format::EventFormat,
+    };
+    use ProgramName::{
+        CgroupMkdir, CgroupRmdir, Connect4, Connect6, MarkVictim, PacketEgress, PacketIngress,
+        SchedSwitch,
+    };
+
+    const CGROUP: &str = "field:int root; offset:8; size:4;\nfield:int level; offset:12; size:4;\n\
+        field:u64 id; offset:16; size:8;\nfield:__data_loc char[] path; offset:24; size:4;";
+    const VICTIM: &str = "field:int pid; offset:8; size:4;\nfield:__data_loc char[] comm; offset:12; size:4;\n\
+        field:unsigned long anon_rss; offset:24; size:8;";
+    const IMDS: [ProgramName; 4] = [Connect4, Connect6, PacketEgress, PacketIngress];
+    const TRACING: [ProgramName; 4] = [CgroupMkdir, CgroupRmdir, MarkVictim, SchedSwitch];
+
+    /// A host that offers everything.
+    fn capable() -> HostFacts {
+        let tracepoints = [
+            ("cgroup/cgroup_mkdir", CGROUP),
+            ("cgroup/cgroup_rmdir", CGROUP),
+            ("oom/mark_victim", VICTIM),
+        ];
+        HostFacts {
+            cgroup: CgroupFacts {
+                mode: CgroupMode::V2,
+                v2: Some(PathBuf::from("/c")),
+                ..CgroupFacts::default()
+            },
+            types: Some(KernelTypes {
+                task_pid: Some(1234),
+                sched_switch: true,
+            }),
+            tracefs: Some(PathBuf::from("/t")),
+            tracepoints: tracepoints
+                .into_iter()
+                .map(|(name, text)| (name.to_owned(), EventFormat::parse(text).unwrap()))
+                .collect(),
+            lockdown: Some(Lockdown::Integrity),
+            jit_harden: Some(2),
+            capabilities: Some(Capabilities::ALL),
+            possible_cpus: Some(2),
+            ..HostFacts::default()
+        }
+    }
+
+    /// Exactly these programs are skipped for exactly this reason; the others are attached.
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut HostFacts), skipped: &[ProgramName], reason: &SkipReason) {
+        let mut facts = capable();
+        change(&mut facts);
+        for planned in plan(&facts, PlanOptions::default()).programs {
+            let expected = if skipped.contains(&planned.name) {
+                Action::Skip(reason.clone())
+            } else {
+                Action::Attach
+            };
+            assert_eq!(planned.action, expected, "{}", planned.name);
+        }
+    }
+
+    #[test]
+    fn everything_where_everything_is() {
+        check(|_| {}, &[], &SkipReason::Disabled);
+        let plan = plan(&capable(), PlanOptions::default());
+        assert_eq!(plan.programs.len(), ProgramName::ALL.len());
+        let expected = Settings {
+            task_pid: 1234,
+            cgroup_root: 8,
+            cgroup_level: 12,
+            cgroup_id: 16,
+            cgroup_path: 24,
+            oom_pid: 8,
+            oom_comm: 12,
+            oom_anon_rss: 24,
+            ..Settings::default()
+        };
+        assert_eq!(plan.settings, expected);
+    }
+
+    #[test]
+    fn one_fact_less_is_one_effect() {
+        check(
+            |facts| facts.cgroup.v2 = None,
+            &IMDS,
+            &SkipReason::NoCgroup2,
+        );
+        check(
+            |facts| facts.types = None,
+            &[SchedSwitch],
+            &SkipReason::NoBtf,
+        );
+        let types = |task_pid, sched_switch| {
+            Some(KernelTypes {
+                task_pid,
+                sched_switch,
+            })
+        };
+        check(
+            |facts| facts.types = types(None, true),
+            &[SchedSwitch],
+            &SkipReason::NoType("task_struct.pid"),
+        );
+        let reason = SkipReason::NoType("btf_trace_sched_switch");
+        check(
+            |facts| facts.types = types(Some(1), false),
+            &[SchedSwitch],
+            &reason,
+        );
+        check(
+            |facts| facts.tracefs = None,
+            &[CgroupMkdir, CgroupRmdir, MarkVictim],
+            &SkipReason::NoTracefs,
+        );
+        for (program, name) in [
+            (CgroupMkdir, "cgroup/cgroup_mkdir"),
+            (CgroupRmdir, "cgroup/cgroup_rmdir"),
+            (MarkVictim, "oom/mark_victim"),
+        ] {
+            let remove = |facts: &mut HostFacts| drop(facts.tracepoints.remove(name));
+            check(
+                remove,
+                &[program],
+                &SkipReason::NoTracepoint(name.to_owned()),
+            );
+        }
+        check(
+            |facts| facts.lockdown = Some(Lockdown::Confidentiality),
+            &TRACING,
+            &SkipReason::Lockdown,
+        );
+        let without = |capability| {
+            move |facts: &mut HostFacts| {
+                facts.capabilities = Some(Capabilities::ALL.without(capability));
+            }
+        };
+        let missing = SkipReason::NoCapability;
+        check(
+            without(Capability::Bpf),
+            &ProgramName::ALL,
+            &missing(Capability::Bpf),
+        );
+        check(
+            without(Capability::NetAdmin),
+            &IMDS,
+            &missing(Capability::NetAdmin),
+        );
+        check(
+            without(Capability::Perfmon),
+            &TRACING,
+            &missing(Capability::Perfmon),
+        );
+    }
+
+    #[test]
+    fn a_field_of_another_shape_is_no_field() {
+        // Before 5.10 the id was an int.
+        let old = CGROUP.replace("u64 id; offset:16; size:8", "int id; offset:16; size:4");
+        let event = "cgroup/cgroup_mkdir".to_owned();
+        let change = |facts: &mut HostFacts| {
+            drop(
+                facts
+                    .tracepoints
+                    .insert(event.clone(), EventFormat::parse(&old).unwrap()),
+            );
+        };
+        check(
+            change,
+            &[CgroupMkdir],
+            &SkipReason::NoField {
+                event: event.clone(),
+                field: "id",
+            },
+        );
+    }
+
+    #[test]
+    fn an_old_mark_victim_has_a_pid_and_nothing_else() {
+        let mut facts = capable();
+        let old = EventFormat::parse("field:int pid; offset:8; size:4;").unwrap();
+        facts.tracepoints.insert("oom/mark_victim".to_owned(), old);
+        let plan = plan(&facts, PlanOptions::default());
+        assert_eq!(plan.action(MarkVictim), Some(&Action::Attach));
+        assert_eq!(
+            (
+                plan.settings.oom_pid,
+                plan.settings.oom_comm,
+                plan.settings.oom_anon_rss
+            ),
+            (8, ABSENT, ABSENT)
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_tried() {
+        let unknown = |facts: &mut HostFacts| {
+            facts.capabilities = None;
+            facts.lockdown = None;
+            facts.jit_harden = None;
+            facts.possible_cpus = None;
+        };
+        check(unknown, &[], &SkipReason::Disabled);
+    }
+
+    #[test]
+    fn the_operator_switches_off_by_subject() {
+        let all = PlanOptions::default();
+        for (options, off) in [
+            (PlanOptions { imds: false, ..all }, &IMDS[..]),
+            (PlanOptions { cpu: false, ..all }, &[SchedSwitch]),
+            (
+                PlanOptions {
+                    cgroups: false,
+                    ..all
+                },
+                &[CgroupMkdir, CgroupRmdir],
+            ),
+            (PlanOptions { oom: false, ..all }, &[MarkVictim]),
+        ] {
+            for planned in plan(&capable(), options).programs {
+                let expected = if off.contains(&planned.name) {
+                    Action::Skip(SkipReason::Disabled)
+                } else {
+                    Action::Attach
+                };
+                assert_eq!(planned.action, expected, "{}", planned.name);
+            }
+        }
+    }
 }

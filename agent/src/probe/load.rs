@@ -22,6 +22,7 @@ use aya::{
 use plimsoll_abi::{Counters, CpuUse, KINDS, OnCpu};
 
 use super::{
+    periods::Snapshot,
     pod::Value,
     program::{Hook, Outcome, ProgramName, ProgramReport},
 };
@@ -31,6 +32,17 @@ use crate::host::plan::{Action, AttachPlan, Planned};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/plimsoll.bpf.o"));
 /// Why it is empty.
 const ABSENT: &str = env!("PLIMSOLL_EBPF_ABSENT");
+
+/// Entries of a map that one reading takes at most: reading can start over when entries vanish.
+const MAX_ENTRIES_READ: usize = 65_536;
+/// Readings of both CPU maps until they fit together. One suffices unless a stretch of more than a
+/// period ends in the hundred microseconds between them.
+const SNAPSHOT_TRIES: usize = 4;
+/// How cgroup programs are attached: by a link, which always lets others be attached as well and
+/// takes no flags; aya calls no flags "single".
+const LINK: CgroupAttachMode = CgroupAttachMode::Single;
+/// Bytes of a verifier's log that are kept, from its end, where the reason is.
+const REASON_BYTES: usize = 600;
 
 /// Sizes of what the kernel keeps for the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,9 +153,7 @@ impl Probe {
         let mut loader = EbpfLoader::new();
         // Nothing in the object is relocated against the kernel's types: parsing them would cost
         // 25 MiB for nothing.
-        loader
-            .btf(None)
-            .verifier_log_level(VerifierLogLevel::DISABLE);
+        loader.btf(None).verifier_log_level(VerifierLogLevel::DEBUG);
         for (name, value) in plan.settings.globals() {
             loader.override_global(name, value, true);
         }
@@ -233,6 +243,52 @@ impl Probe {
         Ok(values.iter().map(|Value(on_cpu)| *on_cpu).collect())
     }
 
+    /// CPU time of every cgroup, in no order. Two system calls per cgroup.
+    pub fn cpu_uses(&self) -> Result<Vec<(u64, CpuUse)>, ReadError> {
+        let entries = self.cpu_use.iter().take(MAX_ENTRIES_READ);
+        entries
+            .map(|entry| entry.map(|(cgroup_id, Value(cpu_use))| (cgroup_id, cpu_use)))
+            .collect::<Result<_, _>>()
+            .map_err(|source| ReadError {
+                name: "CPU_USE",
+                source,
+            })
+    }
+
+    /// Both CPU maps as one: read again while a long stretch ends between the reads, a few times.
+    pub fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        let mut snapshot = Snapshot::default();
+        for _ in 0..SNAPSHOT_TRIES {
+            let now_ns = monotonic_ns();
+            let on_cpu = self.on_cpu()?;
+            let uses = self.cpu_uses()?;
+            let settled = Snapshot::is_settled(now_ns, &on_cpu, &self.on_cpu()?);
+            snapshot = Snapshot {
+                now_ns,
+                on_cpu,
+                uses,
+                settled,
+            };
+            if snapshot.settled {
+                break;
+            }
+        }
+        Ok(snapshot)
+    }
+
+    /// A loaded program's descriptor: its `/proc/self/fdinfo` entry has its run time and count while
+    /// `kernel.bpf_stats_enabled` is set.
+    pub fn program_fd(&self, name: ProgramName) -> Option<BorrowedFd<'_>> {
+        let fd = match self.programs.program(name.as_str())? {
+            Program::CgroupSockAddr(program) => program.fd(),
+            Program::CgroupSkb(program) => program.fd(),
+            Program::TracePoint(program) => program.fd(),
+            Program::RawTracePoint(program) => program.fd(),
+            _ => return None,
+        };
+        fd.ok().map(AsFd::as_fd)
+    }
+
     /// Removes a cgroup that is gone, after its last read. Tells if there was an entry.
     pub fn forget_cgroup(&mut self, cgroup_id: u64) -> Result<bool, ReadError> {
         match self.cpu_use.remove(&cgroup_id) {
@@ -295,9 +351,7 @@ fn try_attach(
         (Program::CgroupSockAddr(program), Hook::CgroupConnect) => {
             let root = open_root(plan)?;
             program.load()?;
-            program
-                .attach(root, CgroupAttachMode::AllowMultiple)
-                .map(drop)
+            program.attach(root, LINK).map(drop)
         }
         (Program::CgroupSkb(program), hook @ (Hook::CgroupEgress | Hook::CgroupIngress)) => {
             let root = open_root(plan)?;
@@ -307,9 +361,7 @@ fn try_attach(
             } else {
                 CgroupSkbAttachType::Ingress
             };
-            program
-                .attach(root, direction, CgroupAttachMode::AllowMultiple)
-                .map(drop)
+            program.attach(root, direction, LINK).map(drop)
         }
         (Program::TracePoint(program), Hook::Tracepoint(category, event)) => {
             program.load()?;
@@ -332,7 +384,13 @@ fn open_root(plan: &AttachPlan) -> Result<File, AttachError> {
     })
 }
 
-/// An error and its causes in one line.
+/// CLOCK_MONOTONIC, which is what `bpf_ktime_get_ns` gives.
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// An error and its causes, the end of it if it is long.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -345,7 +403,11 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    text
+    let skip = text.len().saturating_sub(REASON_BYTES);
+    let from = (skip..text.len())
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
+    text.split_off(from)
 }
 
 fn ring(programs: &mut Ebpf, name: &'static str, capacity_bytes: u32) -> Result<Ring, LoadError> {

@@ -45,7 +45,7 @@ impl SelfMeter {
             .ok()
             .and_then(|len| buffer.get(..len));
         SelfUse {
-            cpu_ns: super::sampler::nanoseconds(cpu),
+            cpu_ns: super::clock::nanoseconds(cpu),
             rss_bytes: text
                 .and_then(|text| resident_bytes(text, rustix::param::page_size() as u64)),
         }

@@ -91,8 +91,8 @@ impl Fleet {
         let mut fleet = Self::default();
         let mut groups: BTreeMap<(String, Workload, String), Vec<Arc<Series>>> = BTreeMap::new();
         for (_, series) in snapshot {
-            let named = series.names.as_ref().map(|n| (n, n.container.as_ref()));
-            match (&series.identity.subject, named) {
+            let joined = series.names.as_ref().map(|n| (n, n.container.as_ref()));
+            match (&series.identity.subject, joined) {
                 (_, Some((names, Some(container)))) => {
                     let key = (
                         names.namespace.clone(),
@@ -118,7 +118,7 @@ impl Fleet {
                 }
                 (Subject::Pod { .. }, _) => fleet.sandboxes += 1,
                 (Subject::Container { .. }, Some(_)) if !series.name_pending => {
-                    fleet.sandboxes += 1
+                    fleet.sandboxes += 1;
                 }
                 (Subject::Container { .. }, _) => fleet.unnamed.push(series),
             }

@@ -470,7 +470,9 @@ mod tests {
             let cut = cut.min(windows.len());
             let sum = |windows: &[UsageWindow]| {
                 let mut usage = Usage::default();
-                windows.iter().for_each(|w| usage.add(w));
+                for window in windows {
+                    usage.add(window);
+                }
                 usage
             };
             let (all, left, right) = (sum(&windows), sum(&windows[..cut]), sum(&windows[cut..]));

@@ -5,7 +5,7 @@
 //! only a name to put into messages.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -276,11 +276,12 @@ impl From<&str> for Step {
 fn shown(path: &[Step]) -> String {
     let mut out = String::new();
     for step in path {
-        match step {
-            Step::Index(index) => out.push_str(&format!("[{index}]")),
-            Step::Key(key) if out.is_empty() => out.push_str(key),
-            Step::Key(key) => out.push_str(&format!(".{key}")),
-        }
+        // Writing to a string cannot fail.
+        let _ignored: fmt::Result = match step {
+            Step::Index(index) => write!(out, "[{index}]"),
+            Step::Key(key) if out.is_empty() => write!(out, "{key}"),
+            Step::Key(key) => write!(out, ".{key}"),
+        };
     }
     out
 }

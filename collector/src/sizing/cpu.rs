@@ -156,9 +156,10 @@ pub(super) fn advise(pods: &[(&str, &Usage)], total: &Usage) -> (CpuAdvice, Vec<
 }
 
 fn request_sentence(observed: u64, pod: &str, usage: &Usage, pods: &[(&str, &Usage)]) -> String {
-    let (sketch, phase) = match usage.minute_means.is_empty() {
-        true => (&usage.startup_minute_means, ", all of its start-up"),
-        false => (&usage.minute_means, ""),
+    let (sketch, phase) = if usage.minute_means.is_empty() {
+        (&usage.startup_minute_means, ", all of its start-up")
+    } else {
+        (&usage.minute_means, "")
     };
     let whose = match pods.len() {
         1 => pod.to_owned(),

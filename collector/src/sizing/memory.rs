@@ -122,13 +122,11 @@ fn need(usage: &Usage) -> Option<Need> {
         .memory_lifetime_max_bytes
         .zip(usage.memory_sampled.max_bytes)
         .map_or(0, |(lifetime, sampled)| lifetime.saturating_sub(sampled));
-    let mut words = format!("The peak of {kind} was {}", mib(base));
-    if unseen >= MIB {
-        words.push_str(&format!(
-            ", and the kernel saw {} more between samples",
-            mib(unseen)
-        ));
-    }
+    let beyond = match unseen {
+        0..MIB => String::new(),
+        _ => format!(", and the kernel saw {} more between samples", mib(unseen)),
+    };
+    let words = format!("The peak of {kind} was {}{beyond}", mib(base));
     Some(Need {
         bytes: base.saturating_add(unseen),
         words,
@@ -147,7 +145,7 @@ fn sized(peak: u64, total: &Usage, current_limit: Option<u64>, words: &mut Vec<S
                 format!("{kills} times")
             };
             words.push(format!(
-                "It was OOM-killed {times}, so the base is at least the limit then, {}.",
+                "It was OOM-killed {times}, so the base is the larger of that peak and the limit then: {}.",
                 mib(base)
             ));
             (base, OOM_MARGIN_PERCENT)

@@ -166,13 +166,19 @@ fn a_day_settles_it() {
     assert_eq!(level(24 * 60), Level::Settled);
 }
 
-#[test]
-fn the_document_keeps_its_shape() {
+/// A report of two pods, one of them hot.
+pub(crate) fn sample_report() -> Report {
     let mut fleet = Fleet::default();
+    let hot = steady("api-2", 30, 640, 300 << 20);
     fleet
         .containers
-        .push(history(vec![steady("api-1", 30, 120, 100 << 20)]));
-    let document = report(&fleet, 1_767_571_200_000_000_000);
+        .push(history(vec![steady("api-1", 30, 120, 100 << 20), hot]));
+    report(&fleet, 1_767_571_200_000_000_000)
+}
+
+#[test]
+fn the_document_keeps_its_shape() {
+    let document = sample_report();
     let text = serde_json::to_string_pretty(&document).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), document);
     insta::assert_snapshot!(text);

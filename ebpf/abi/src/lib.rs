@@ -11,6 +11,7 @@
 //!
 //! This crate knows nothing of aya, of allocation or of what a record means.
 #![no_std]
+#![forbid(unsafe_code)]
 
 /// Version of every layout below; the loader passes it to nobody, the object and the agent are
 /// built together, and a record with another version is `undecodable`.

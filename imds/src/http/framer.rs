@@ -65,18 +65,34 @@ pub trait Sink {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Head,
-    SkipHead { seen: usize, last: [u8; 2] },
+    SkipHead {
+        seen: usize,
+        last: [u8; 2],
+    },
     Body(u64),
-    ChunkSize { size: u64, digits: u8, length: usize, in_digits: bool },
+    ChunkSize {
+        size: u64,
+        digits: u8,
+        length: usize,
+        in_digits: bool,
+    },
     ChunkData(u64),
     ChunkEnd,
-    Trailer { line: usize, seen: usize },
+    Trailer {
+        line: usize,
+        seen: usize,
+    },
     UntilClose,
     Lost,
     Opaque,
 }
 
-const CHUNK_SIZE: State = State::ChunkSize { size: 0, digits: 0, length: 0, in_digits: true };
+const CHUNK_SIZE: State = State::ChunkSize {
+    size: 0,
+    digits: 0,
+    length: 0,
+    in_digits: true,
+};
 
 /// State of one direction.
 #[derive(Debug)]
@@ -87,7 +103,10 @@ pub struct Framer {
 
 impl Default for Framer {
     fn default() -> Self {
-        Self { state: State::Head, head: Vec::new() }
+        Self {
+            state: State::Head,
+            head: Vec::new(),
+        }
     }
 }
 
@@ -109,7 +128,10 @@ impl Framer {
 
     /// A framer that begins somewhere within a direction and must find a message first.
     pub const fn lost() -> Self {
-        Self { state: State::Lost, head: Vec::new() }
+        Self {
+            state: State::Lost,
+            head: Vec::new(),
+        }
     }
 
     /// Takes bytes in order.
@@ -148,14 +170,21 @@ impl Framer {
                     self.state = State::Body(left - len);
                 } else {
                     sink.end();
-                    self.state = if len == left { State::Head } else { State::Lost };
+                    self.state = if len == left {
+                        State::Head
+                    } else {
+                        State::Lost
+                    };
                 }
             }
             State::ChunkData(left) if len < left => {
                 sink.body_hole();
                 self.state = State::ChunkData(left - len);
             }
-            State::ChunkSize { .. } | State::ChunkData(_) | State::ChunkEnd | State::Trailer { .. } => {
+            State::ChunkSize { .. }
+            | State::ChunkData(_)
+            | State::ChunkEnd
+            | State::Trailer { .. } => {
                 sink.body_hole();
                 sink.end();
                 self.state = State::Lost;
@@ -200,7 +229,10 @@ impl Framer {
         let mut bytes = bytes;
         if self.head.is_empty() {
             // RFC 9112 section 2.2: empty lines before a request line are to be ignored.
-            let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            let blank = bytes
+                .iter()
+                .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+                .count();
             bytes = bytes.get(blank..).unwrap_or_default();
             match bytes.first() {
                 None => return &[],
@@ -269,7 +301,13 @@ impl Framer {
         };
     }
 
-    fn skip_head<'a>(&mut self, bytes: &'a [u8], seen: usize, last: [u8; 2], sink: &mut impl Sink) -> &'a [u8] {
+    fn skip_head<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        seen: usize,
+        last: [u8; 2],
+        sink: &mut impl Sink,
+    ) -> &'a [u8] {
         let [mut before, mut previous] = last;
         for (at, byte) in bytes.iter().enumerate() {
             if *byte == b'\n' && (previous == b'\n' || (previous == b'\r' && before == b'\n')) {
@@ -284,7 +322,10 @@ impl Framer {
             sink.end();
             State::Lost
         } else {
-            State::SkipHead { seen, last: [before, previous] }
+            State::SkipHead {
+                seen,
+                last: [before, previous],
+            }
         };
         &[]
     }
@@ -309,14 +350,23 @@ impl Framer {
             let (body, rest) = bytes.split_at(take);
             sink.body(body);
             let left = left - take as u64;
-            self.state = if left == 0 { State::ChunkEnd } else { State::ChunkData(left) };
+            self.state = if left == 0 {
+                State::ChunkEnd
+            } else {
+                State::ChunkData(left)
+            };
             return rest;
         }
-        let Some((byte, rest)) = bytes.split_first() else { return &[] };
+        let Some((byte, rest)) = bytes.split_first() else {
+            return &[];
+        };
         self.state = match self.state {
-            State::ChunkSize { size, digits, length, in_digits } => {
-                chunk_size(*byte, size, digits, length, in_digits)
-            }
+            State::ChunkSize {
+                size,
+                digits,
+                length,
+                in_digits,
+            } => chunk_size(*byte, size, digits, length, in_digits),
             State::ChunkEnd => match byte {
                 b'\r' => State::ChunkEnd,
                 b'\n' => CHUNK_SIZE,
@@ -324,10 +374,19 @@ impl Framer {
             },
             State::Trailer { line, seen } => match byte {
                 b'\n' if line == 0 => State::Head,
-                b'\n' => State::Trailer { line: 0, seen: seen + 1 },
-                b'\r' => State::Trailer { line, seen: seen + 1 },
+                b'\n' => State::Trailer {
+                    line: 0,
+                    seen: seen + 1,
+                },
+                b'\r' => State::Trailer {
+                    line,
+                    seen: seen + 1,
+                },
                 _ if seen >= HEAD_BYTES => State::Lost,
-                _ => State::Trailer { line: line + 1, seen: seen + 1 },
+                _ => State::Trailer {
+                    line: line + 1,
+                    seen: seen + 1,
+                },
             },
             other => other,
         };
@@ -364,7 +423,12 @@ fn chunk_size(byte: u8, size: u64, digits: u8, length: usize, in_digits: bool) -
             length: length + 1,
             in_digits,
         },
-        None => State::ChunkSize { size, digits, length: length + 1, in_digits: false },
+        None => State::ChunkSize {
+            size,
+            digits,
+            length: length + 1,
+            in_digits: false,
+        },
     }
 }
 
@@ -385,9 +449,19 @@ fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
 /// Whether a segment begins like a request or a response.
 fn looks_like_start(bytes: &[u8]) -> bool {
     const STARTS: [&[u8]; 9] = [
-        b"GET ", b"PUT ", b"HEAD ", b"POST ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"TRACE ", b"HTTP/1.",
+        b"GET ",
+        b"PUT ",
+        b"HEAD ",
+        b"POST ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"PATCH ",
+        b"TRACE ",
+        b"HTTP/1.",
     ];
-    STARTS.iter().any(|start| bytes.starts_with(start) || start.starts_with(bytes))
+    STARTS
+        .iter()
+        .any(|start| bytes.starts_with(start) || start.starts_with(bytes))
 }
 
 #[cfg(test)]
@@ -412,7 +486,8 @@ mod tests {
             }
         }
         fn body(&mut self, bytes: &[u8]) {
-            self.0.push(format!("body {}", String::from_utf8_lossy(bytes)));
+            self.0
+                .push(format!("body {}", String::from_utf8_lossy(bytes)));
         }
         fn body_hole(&mut self) {
             self.0.push("hole".into());
@@ -467,18 +542,46 @@ mod tests {
 
     #[test]
     fn chunks() {
-        let log = run(&["GET / HTTP/1.1\r\nTE: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nT: 1\r\n\r\nGET /n HTTP/1.1\r\n\r\n"]);
-        assert_eq!(log[1..], ["body abc", "end", "GET /n HTTP/1.1 Whole 19", "end"]);
-        let log = run(&["GET / HTTP/1.1\r\nTE: chunked\r\n\r\nzz\r\n", "GET /n HTTP/1.1\r\n\r\n"]);
+        let log = run(&[
+            "GET / HTTP/1.1\r\nTE: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nT: 1\r\n\r\nGET /n HTTP/1.1\r\n\r\n",
+        ]);
+        assert_eq!(
+            log[1..],
+            ["body abc", "end", "GET /n HTTP/1.1 Whole 19", "end"]
+        );
+        let log = run(&[
+            "GET / HTTP/1.1\r\nTE: chunked\r\n\r\nzz\r\n",
+            "GET /n HTTP/1.1\r\n\r\n",
+        ]);
         assert_eq!(log[1..], ["hole", "end", "GET /n HTTP/1.1 Whole 19", "end"]);
     }
 
     #[test]
     fn holes() {
-        let log = run(&["GET /a HTTP/1.1\r\nHo", "_", "st: x\r\n\r\n", "GET /b HTTP/1.1\r\n\r\n"]);
-        assert_eq!(log, ["GET /a HTTP/1.1 Missing 19", "end", "GET /b HTTP/1.1 Whole 19", "end"]);
-        let log = run(&["GET /a HTTP/1.1\r\nLength: 3\r\n\r\n", "_", "xyGET /b HTTP/1.1\r\n\r\n"]);
-        assert_eq!(log[1..], ["hole", "body xy", "end", "GET /b HTTP/1.1 Whole 19", "end"]);
+        let log = run(&[
+            "GET /a HTTP/1.1\r\nHo",
+            "_",
+            "st: x\r\n\r\n",
+            "GET /b HTTP/1.1\r\n\r\n",
+        ]);
+        assert_eq!(
+            log,
+            [
+                "GET /a HTTP/1.1 Missing 19",
+                "end",
+                "GET /b HTTP/1.1 Whole 19",
+                "end"
+            ]
+        );
+        let log = run(&[
+            "GET /a HTTP/1.1\r\nLength: 3\r\n\r\n",
+            "_",
+            "xyGET /b HTTP/1.1\r\n\r\n",
+        ]);
+        assert_eq!(
+            log[1..],
+            ["hole", "body xy", "end", "GET /b HTTP/1.1 Whole 19", "end"]
+        );
     }
 
     #[test]
@@ -494,7 +597,11 @@ mod tests {
                 let (a, b) = text.split_at(split);
                 let log = run(&[a, b, "GET /b HTTP/1.1\r\n\r\n"]);
                 let first = format!("GET /a HTTP/1.1 {cut} {seen}");
-                assert_eq!(log, [first.as_str(), "end", "GET /b HTTP/1.1 Whole 19", "end"], "{extra} {split}");
+                assert_eq!(
+                    log,
+                    [first.as_str(), "end", "GET /b HTTP/1.1 Whole 19", "end"],
+                    "{extra} {split}"
+                );
             }
         }
     }

@@ -76,12 +76,20 @@ impl<'a> Head<'a> {
     /// Splits a head, complete or cut.
     pub fn split(bytes: &'a [u8]) -> Self {
         let Some(end) = newline(bytes) else {
-            return Self { first_line: None, lines: &[], first_lf_only: false };
+            return Self {
+                first_line: None,
+                lines: &[],
+                first_lf_only: false,
+            };
         };
         let (line, rest) = bytes.split_at(end);
         let lines = rest.get(1..).unwrap_or_default();
         let (first_line, first_lf_only) = strip_cr(line);
-        Self { first_line: Some(first_line), lines, first_lf_only }
+        Self {
+            first_line: Some(first_line),
+            lines,
+            first_lf_only,
+        }
     }
 }
 
@@ -93,14 +101,24 @@ pub fn parse_request_line(line: &[u8]) -> Option<RequestLine<'_>> {
         return None;
     }
     let rest = trim(rest);
-    let last = rest.iter().rposition(|byte| is_blank(*byte)).map_or(0, |at| at + 1);
+    let last = rest
+        .iter()
+        .rposition(|byte| is_blank(*byte))
+        .map_or(0, |at| at + 1);
     let (before, version) = rest.split_at(last);
-    let (target, version) =
-        if version.starts_with(b"HTTP/") { (trim(before), Some(version)) } else { (rest, None) };
+    let (target, version) = if version.starts_with(b"HTTP/") {
+        (trim(before), Some(version))
+    } else {
+        (rest, None)
+    };
     if target.is_empty() || target.iter().any(|byte| *byte < 0x20 && *byte != b'\t') {
         return None;
     }
-    Some(RequestLine { method, target, version })
+    Some(RequestLine {
+        method,
+        target,
+        version,
+    })
 }
 
 /// Reads a status line; `None` if it is not one of HTTP/1.x.
@@ -113,10 +131,13 @@ pub fn parse_status_line(line: &[u8]) -> Option<StatusLine> {
     }
     let rest = trim(rest);
     let (digits, after) = rest.split_at_checked(3)?;
-    if !digits.iter().all(u8::is_ascii_digit) || after.first().is_some_and(|byte| !is_blank(*byte)) {
+    if !digits.iter().all(u8::is_ascii_digit) || after.first().is_some_and(|byte| !is_blank(*byte))
+    {
         return None;
     }
-    let status = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    let status = digits
+        .iter()
+        .fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
     (status >= 100).then_some(StatusLine { status })
 }
 
@@ -149,7 +170,11 @@ pub fn walk_headers<'a>(lines: &'a [u8], mut each: impl FnMut(Header<'a>)) -> Od
             continue;
         }
         odd.malformed |= blank_name;
-        each(Header { name, value: trim(value.get(1..).unwrap_or_default()), blank_name });
+        each(Header {
+            name,
+            value: trim(value.get(1..).unwrap_or_default()),
+            blank_name,
+        });
     }
     odd
 }
@@ -160,7 +185,8 @@ pub(super) fn newline(bytes: &[u8]) -> Option<usize> {
 }
 
 fn strip_cr(line: &[u8]) -> (&[u8], bool) {
-    line.strip_suffix(b"\r").map_or((line, true), |stripped| (stripped, false))
+    line.strip_suffix(b"\r")
+        .map_or((line, true), |stripped| (stripped, false))
 }
 
 const fn is_blank(byte: u8) -> bool {
@@ -172,14 +198,33 @@ pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         )
 }
 
 fn trim(bytes: &[u8]) -> &[u8] {
-    let start = bytes.iter().position(|byte| !is_blank(*byte)).unwrap_or(bytes.len());
+    let start = bytes
+        .iter()
+        .position(|byte| !is_blank(*byte))
+        .unwrap_or(bytes.len());
     let bytes = bytes.get(start..).unwrap_or_default();
-    let end = bytes.iter().rposition(|byte| !is_blank(*byte)).map_or(0, |at| at + 1);
+    let end = bytes
+        .iter()
+        .rposition(|byte| !is_blank(*byte))
+        .map_or(0, |at| at + 1);
     bytes.get(..end).unwrap_or_default()
 }
 
@@ -192,11 +237,15 @@ mod tests {
         let check = |line: &str, expected: Option<(&str, &str, Option<&str>)>| {
             let parsed = parse_request_line(line.as_bytes());
             let parsed = parsed.map(|l| (l.method, l.target, l.version));
-            let expected = expected.map(|(m, t, v)| (m.as_bytes(), t.as_bytes(), v.map(str::as_bytes)));
+            let expected =
+                expected.map(|(m, t, v)| (m.as_bytes(), t.as_bytes(), v.map(str::as_bytes)));
             assert_eq!(parsed, expected, "{line}");
         };
         check("GET / HTTP/1.1", Some(("GET", "/", Some("HTTP/1.1"))));
-        check("GET   /a b  HTTP/1.0", Some(("GET", "/a b", Some("HTTP/1.0"))));
+        check(
+            "GET   /a b  HTTP/1.0",
+            Some(("GET", "/a b", Some("HTTP/1.0"))),
+        );
         check("GET /latest", Some(("GET", "/latest", None)));
         check("GET /?x: HTTP/1.1", Some(("GET", "/?x:", Some("HTTP/1.1"))));
         check("GET HTTP/1.1", None);
@@ -210,7 +259,11 @@ mod tests {
     #[test]
     fn status_lines() {
         let check = |line: &str, expected: Option<u16>| {
-            assert_eq!(parse_status_line(line.as_bytes()).map(|l| l.status), expected, "{line}");
+            assert_eq!(
+                parse_status_line(line.as_bytes()).map(|l| l.status),
+                expected,
+                "{line}"
+            );
         };
         check("HTTP/1.1 200 OK", Some(200));
         check("HTTP/1.0 404", Some(404));
@@ -224,14 +277,30 @@ mod tests {
 
     #[test]
     fn header_lines() {
-        let text = b"Host: a\r\nX:\t b \t\r\nbad line\r\n folded\r\nName : v\r\nLf: 1\n\r\nAfter: 1\r\n";
+        let text =
+            b"Host: a\r\nX:\t b \t\r\nbad line\r\n folded\r\nName : v\r\nLf: 1\n\r\nAfter: 1\r\n";
         let mut seen = Vec::new();
         let odd = walk_headers(text, |h| {
-            seen.push((String::from_utf8_lossy(h.name), String::from_utf8_lossy(h.value), h.blank_name));
+            seen.push((
+                String::from_utf8_lossy(h.name),
+                String::from_utf8_lossy(h.value),
+                h.blank_name,
+            ));
         });
-        let expected =
-            [("Host", "a", false), ("X", "b", false), ("Name", "v", true), ("Lf", "1", false)];
+        let expected = [
+            ("Host", "a", false),
+            ("X", "b", false),
+            ("Name", "v", true),
+            ("Lf", "1", false),
+        ];
         assert_eq!(seen, expected.map(|(n, v, b)| (n.into(), v.into(), b)));
-        assert_eq!(odd, Oddities { lf_only: true, malformed: true, folded: true });
+        assert_eq!(
+            odd,
+            Oddities {
+                lf_only: true,
+                malformed: true,
+                folded: true
+            }
+        );
     }
 }

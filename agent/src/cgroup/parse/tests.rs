@@ -138,6 +138,31 @@ fn io() {
     );
 }
 
+#[test]
+fn processes() {
+    let status = b"Name:\tnginx\nVmRSS:\t    9000 kB\nRssAnon:\t    1024 kB\nRssFile:\t    7000 kB\nRssShmem:\t       8 kB\nVmData:\t 1 kB\n";
+    check(
+        status_resident(status),
+        "Resident { anon_bytes: 1048576, file_bytes: 7168000, shmem_bytes: 8192 }",
+    );
+    check(
+        status_resident(b"Name:\tkthreadd\nThreads:\t1\n"),
+        "Resident { anon_bytes: 0, file_bytes: 0, shmem_bytes: 0 }",
+    );
+    check(
+        status_resident(b"RssAnon:\t kB\n"),
+        "error: status line 1: RssAnon is not a number below 2^64",
+    );
+    let mut pids = Vec::new();
+    check(cgroup_procs(b"12\n34\n", &mut pids), "true");
+    check(cgroup_procs(b"0\n", &mut pids), "false");
+    check(
+        cgroup_procs(b"x\n", &mut pids),
+        "error: cgroup.procs line 1: pid is not a number below 2^64",
+    );
+    assert_eq!(pids, [12, 34]);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(noise in prop::collection::vec(any::<u8>(), 0..200), cut in 0..1000_usize, at in 0..1000_usize) {
@@ -150,7 +175,7 @@ proptest! {
                 cpu_stat(bytes).err(), memory_stat(bytes).err(), memory_events(bytes).err(), memory_max(bytes).err(),
                 io_stat(bytes).err(), pids(bytes).err(), pressure("cpu.pressure", bytes).err(), cpuacct_usage(bytes).err(),
                 cpu_stat_v1(bytes).err(), memory_stat_v1(bytes).err(), oom_control(bytes).err(), memory_limit_v1(bytes).err(),
-                blkio(bytes).err(),
+                blkio(bytes).err(), status_resident(bytes).err(), cgroup_procs(bytes, &mut Vec::new()).err(),
             ];
             for err in results.into_iter().flatten() {
                 prop_assert!(err.line >= 1 && err.line <= bytes.len());
