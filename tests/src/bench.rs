@@ -96,6 +96,7 @@ impl Crowd {
                     cgroup: Some(scope.clone()),
                     netns: None,
                     command,
+                    program: None,
                 };
                 crowd.children.push(enter.spawn()?);
             }
