@@ -24,7 +24,10 @@ pub struct Enter {
     /// Name of the network namespace.
     #[arg(long)]
     pub netns: Option<String>,
-    /// Arguments of this program to become.
+    /// Program to become; this one if absent.
+    #[arg(long)]
+    pub program: Option<PathBuf>,
+    /// Arguments of the program.
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
 }
@@ -45,17 +48,34 @@ impl Enter {
         if let Some(netns) = &self.netns {
             crate::network::enter(&format!("/run/netns/{netns}"))?;
         }
-        Err(Command::new("/proc/self/exe").args(&self.command).exec())
-            .context("becoming the workload")
+        let program = self
+            .program
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+        Err(Command::new(program).args(&self.command).exec()).context("becoming the workload")
     }
 
-    /// Starts a process of this program that does all this.
+    /// Starts a process that does all this, without output.
     ///
     /// # Errors
     /// The program cannot be started.
     pub fn spawn(&self) -> Result<Child> {
-        let mut command = Command::new("/proc/self/exe");
+        self.command()?
+            .stdout(Stdio::null())
+            .spawn()
+            .context("starting a workload")
+    }
+
+    /// The command that does all this.
+    ///
+    /// # Errors
+    /// `plimsoll-lab` is not found.
+    pub fn command(&self) -> Result<Command> {
+        let mut command = Command::new(own_program()?);
         command.arg("enter");
+        if let Some(program) = &self.program {
+            command.arg("--program").arg(program);
+        }
         if let Some(cgroup) = &self.cgroup {
             command.arg("--cgroup").arg(cgroup);
         }
@@ -66,10 +86,28 @@ impl Enter {
             .arg("--")
             .args(&self.command)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
             // A group of its own: Ctrl-C at the terminal is the stage's to handle.
-            .process_group(0)
-            .spawn()
-            .context("starting a workload")
+            .process_group(0);
+        Ok(command)
     }
 }
+
+/// This program, or, when a test program uses the stage, the one that cargo built beside it.
+fn own_program() -> Result<PathBuf> {
+    let here = std::env::current_exe().context("looking for this program")?;
+    if here.file_name().is_some_and(|name| name == NAME) {
+        return Ok(PathBuf::from("/proc/self/exe"));
+    }
+    // target/debug/deps/some_test-0123 → target/debug/plimsoll-lab
+    let beside = here
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(NAME));
+    beside
+        .into_iter()
+        .find(|path| path.is_file())
+        .with_context(|| format!("{NAME} is not built"))
+}
+
+const NAME: &str = "plimsoll-lab";

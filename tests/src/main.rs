@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use plimsoll_tests::bench::AgentCost;
 use plimsoll_tests::enter::Enter;
 use plimsoll_tests::scenarios::{self, Facts};
 use plimsoll_tests::stop::Stop;
@@ -39,6 +40,8 @@ enum Command {
     },
     /// The stage with agent and collector, and what they see.
     Up(Up),
+    /// What the agent costs, beside the naive way to read the same files.
+    Bench(AgentCost),
     /// Does the real thing and compares what is reported with the truth.
     Scenarios {
         /// Folder of the programs; beside this one if absent.
@@ -63,6 +66,7 @@ fn run(command: Command, init: bool) -> Result<()> {
         Command::Workload(workload) => workload.run(),
         Command::Enter(enter) => enter.run(),
         Command::Stage { dir } => stage::run_alone(dir),
+        Command::Bench(cost) => cost.run(init, &|line| println!("{line}")),
         Command::Scenarios { programs, filter } => {
             let here = std::env::current_exe().context("looking for this program's folder")?;
             let programs =

@@ -10,15 +10,15 @@ pub mod config;
 pub mod read;
 
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use self::config::Settings;
+use crate::enter::Enter;
 
 /// Until both say that they are ready. Software emulation loads kernel programs slowly.
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -185,15 +185,18 @@ impl Process {
         let out =
             std::fs::File::create(&log).with_context(|| format!("making {}", log.display()))?;
         let err = out.try_clone().context("duplicating a log")?;
-        let child = Command::new(&program)
-            .arg("--config")
-            .arg(file)
+        // Through `enter`: it ends with us, however we end.
+        let enter = Enter {
+            cgroup: None,
+            netns: None,
+            program: Some(program.clone()),
+            command: vec!["--config".to_owned(), file.display().to_string()],
+        };
+        let child = enter
+            .command()?
             .env("NODE_NAME", crate::pods::NODE)
-            .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
-            // Ctrl-C is ours: we end them in order.
-            .process_group(0)
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
         Ok(Self {

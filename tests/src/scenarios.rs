@@ -9,6 +9,7 @@ mod boot;
 mod facts;
 mod imds;
 mod load;
+mod programs;
 mod ring;
 mod shortlived;
 mod stage_only;
@@ -29,8 +30,13 @@ use crate::stage::{self, Stage};
 type Play = fn(&Context) -> Result<String>;
 
 /// Every scenario, with what it cannot do without.
-const ALL: [(&str, &[Need], Play); 11] = [
+const ALL: [(&str, &[Need], Play); 12] = [
     ("boot-facts", &[Need::Lab], boot::facts),
+    (
+        "kernel-programs",
+        &[Need::Lab, Need::Bpf],
+        programs::own_tests,
+    ),
     ("stage-pods", &[Need::Root], stage_only::pods),
     (
         "stage-limits",

@@ -233,6 +233,7 @@ impl Stage {
             cgroup: Some(path.clone()),
             netns: actor.netns.clone(),
             command,
+            program: None,
         };
         actor.child = Some(enter.spawn()?);
         actor.path = Some(path);
@@ -247,6 +248,7 @@ impl Stage {
             cgroup: Some(path),
             netns: None,
             command,
+            program: None,
         };
         self.host_service = Some(enter.spawn()?);
         Ok(())

@@ -41,8 +41,10 @@ pub enum Workload {
         #[arg(long)]
         millis: u64,
     },
-    /// Sleeps, as a service of the host would.
+    /// Uses a little CPU, as a service of the host would.
     HostService,
+    /// Does nothing.
+    Idle,
     /// Fetches the node's credentials without a token.
     ImdsV1(imds::Pace),
     /// Fetches the node's credentials with a token.
@@ -77,6 +79,9 @@ impl Workload {
             }
             Self::Spin { millis } => spin(Duration::from_millis(millis)),
             Self::HostService => steady(30),
+            Self::Idle => loop {
+                std::thread::sleep(Duration::from_mins(1));
+            },
             Self::ImdsV1(pace) => return pace.each(imds::fetch_v1),
             Self::ImdsV2(pace) => return pace.each(imds::fetch_v2),
             Self::ImdsHoplimit(pace) => return pace.each(imds::fetch_v2_or_v1),

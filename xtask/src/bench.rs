@@ -1,24 +1,78 @@
+#![expect(clippy::disallowed_methods, reason = "shell: writes target/bench")]
 //! `cargo xtask bench`: runs the benchmarks and gathers their figures in `target/bench`.
+//!
+//! `agent` runs in the kernel lab, where cgroup v2 has its controllers; the rest are the
+//! workspace's own bench targets.
 
-use anyhow::Result;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::shell;
+use crate::{install, lab, shell};
 
 /// Benchmarks.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// Only benchmarks whose name contains this.
+    /// `agent`, or a part of the name of a bench target; all if absent.
     name: Option<String>,
+    /// Install what is missing without asking.
+    #[arg(long)]
+    yes: bool,
+    /// Kernel of the lab.
+    #[arg(long, default_value = "6.12", value_parser = ["6.1", "6.12"])]
+    kernel: String,
 }
 
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
+        let folder = shell::target().join("bench");
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        if self.name.as_deref().is_none_or(|name| name == "agent") {
+            install::ensure(&install::LAB, self.yes)?;
+            self.agent()?;
+        }
+        if self.name.as_deref() == Some("agent") {
+            return Ok(());
+        }
         let mut cargo = shell::cargo(&["bench", "--locked", "--workspace", "--benches"]);
-        cargo.env("PLIMSOLL_BENCH_DIR", shell::target().join("bench"));
+        cargo.env("PLIMSOLL_BENCH_DIR", &folder);
         if let Some(name) = self.name {
             cargo.args(["--", &name]);
         }
         shell::run(&mut cargo)
+    }
+
+    fn agent(&self) -> Result<()> {
+        let job = lab::Job {
+            kernel: self.kernel.clone(),
+            init: vec!["bench".to_owned()],
+            extra: Duration::from_mins(10),
+        };
+        let mut results = Vec::new();
+        let verdict = lab::run(&job, &mut |line| {
+            shell::say(line);
+            if let Some(json) = line.strip_prefix("bench agent ") {
+                results.extend(serde_json::from_str::<serde_json::Value>(json));
+            }
+        })?;
+        if !verdict.is_good() || results.is_empty() {
+            bail!("the lab gave no figures: {verdict:?}");
+        }
+        for result in &results {
+            shell::print(&format!(
+                "{} containers: agent {:.2} % of a core, naive reads {:.2} %, ratio {:.2}",
+                result["containers"],
+                result["agent_cpu_percent"].as_f64().unwrap_or(f64::NAN),
+                result["naive_cpu_percent"].as_f64().unwrap_or(f64::NAN),
+                result["agent_to_naive"].as_f64().unwrap_or(f64::NAN),
+            ));
+        }
+        let path = shell::target()
+            .join("bench")
+            .join(format!("agent-{}.json", self.kernel));
+        let text = serde_json::to_string_pretty(&results).context("writing the figures")?;
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// A command that runs in the workspace's root.
-pub(crate) fn command(program: &str, args: &[&str]) -> Command {
+pub(crate) fn command(program: impl AsRef<OsStr>, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
     command

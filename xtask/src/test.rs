@@ -106,6 +106,8 @@ fn cargo_tests(sum: &mut Sum, cargo: &mut Command) -> Result<()> {
             sum.add(result);
         } else if let Some(name) = count::failed_test(line) {
             sum.name_failure(name);
+        } else if let Some(reason) = line.strip_prefix("SKIP ") {
+            sum.name_skip(reason);
         }
     })?;
     if broken {

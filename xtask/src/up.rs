@@ -58,10 +58,8 @@ impl Up {
                 "Not root: no kernel programs and no sample workloads; what is left is shown.",
             );
         }
-        let mut command = shell::command("env", &[]);
-        command
-            .arg(programs.join("plimsoll-lab"))
-            .args(self.words());
+        let mut command = shell::command(programs.join("plimsoll-lab"), &[]);
+        command.args(self.words());
         if let Some(dir) = &self.dir {
             command.arg("--dir").arg(dir);
         }

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -104,40 +105,65 @@ fn only_entry(folder: &Path, prefix: &str) -> Result<PathBuf> {
         .with_context(|| format!("{} holds no {prefix}…", folder.display()))
 }
 
-/// Builds our programs so that they run without any library.
-pub(crate) fn binaries() -> Result<Vec<PathBuf>> {
-    let target_dir = folder().join("static");
-    let mut cargo = shell::cargo(&["build", "--locked", "--release", "--target", TARGET]);
+/// Builds our programs so that they run without any library: name in the machine, file here.
+pub(crate) fn binaries() -> Result<Vec<(String, PathBuf)>> {
+    let mut build = fixed("build", &["--bins"]);
     for package in ["plimsoll-tests", "plimsoll-agent", "plimsoll-collector"] {
-        cargo.args(["--package", package]);
+        build.args(["--package", package]);
     }
+    shell::run(&mut build)?;
+    let release = target_dir().join(TARGET).join("release");
+    let mut binaries: Vec<(String, PathBuf)> = OURS
+        .iter()
+        .map(|name| ((*name).to_owned(), release.join(name)))
+        .collect();
+    let mut tests = fixed("test", &["--no-run", "--message-format=json"]);
+    tests.args(["--package", "plimsoll-tests", "--test", "kernel"]);
+    let messages = shell::read(&mut tests)?;
+    let executable = messages.lines().filter_map(executable).next_back();
+    binaries.push((
+        "kernel-tests".to_owned(),
+        executable.context("cargo names no test program")?,
+    ));
+    Ok(binaries)
+}
+
+fn target_dir() -> PathBuf {
+    folder().join("static")
+}
+
+/// A cargo command whose programs are linked against nothing at run time.
+fn fixed(what: &str, args: &[&str]) -> Command {
+    let mut cargo = shell::cargo(&[what, "--locked", "--release", "--target", TARGET]);
     cargo
-        .arg("--bins")
+        .args(args)
         .arg("--target-dir")
-        .arg(&target_dir)
+        .arg(target_dir())
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         // Build time is worth more here than the last percent of speed.
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
-    shell::run(&mut cargo)?;
-    Ok(OURS
-        .iter()
-        .map(|name| target_dir.join(TARGET).join("release").join(name))
-        .collect())
+    cargo
+}
+
+/// The program that a message of cargo announces (`compiler-artifact`).
+fn executable(message: &str) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    (message["target"]["name"] == "kernel")
+        .then(|| message["executable"].as_str().map(PathBuf::from))?
 }
 
 /// Packs the first root file system.
-pub(crate) fn initramfs(kernel: &Kernel, binaries: &[PathBuf]) -> Result<PathBuf> {
+pub(crate) fn initramfs(kernel: &Kernel, binaries: &[(String, PathBuf)]) -> Result<PathBuf> {
     let mut archive = Archive::default();
     for name in ["dev", "proc", "sys", "tmp", "run", "etc", "var", "root"] {
         archive.folder(name);
     }
     // Init's output goes here before anything is mounted.
     archive.device("dev/console", 5, 1);
-    for binary in binaries {
-        let name = binary.file_name().unwrap_or_default().to_string_lossy();
+    for (name, binary) in binaries {
         archive.file(&format!("bin/{name}"), &read(binary)?);
     }
     archive.link("init", "bin/plimsoll-lab");

@@ -11,24 +11,31 @@ pub(super) struct Counts {
     ignored: u64,
 }
 
-/// Reads `test result: ok. 5 passed; 0 failed; 0 ignored; …`.
+/// Reads `test result: ok. 5 passed; 0 failed; 0 ignored; …`, and what a test program with a main
+/// of its own says: `kernel: 5 passed, 0 skipped, 0 failed`.
 pub(super) fn test_result(line: &str) -> Option<Counts> {
-    let rest = line.trim().strip_prefix("test result: ")?;
-    let (_, numbers) = rest.split_once(". ")?;
+    let line = line.trim();
+    let (numbers, separator) = match line.strip_prefix("test result: ") {
+        Some(rest) => (rest.split_once(". ")?.1, "; "),
+        None => (line.strip_prefix("kernel: ")?, ", "),
+    };
     let mut counts = Counts::default();
-    for part in numbers.split("; ") {
+    for part in numbers.split(separator) {
         match part.split_once(' ') {
             Some((n, "passed")) => counts.passed = n.parse().ok()?,
             Some((n, "failed")) => counts.failed = n.parse().ok()?,
-            Some((n, "ignored")) => counts.ignored = n.parse().ok()?,
+            Some((n, "ignored" | "skipped")) => counts.ignored = n.parse().ok()?,
             _ => {}
         }
     }
     Some(counts)
 }
 
-/// The name in `test a::b ... FAILED`.
+/// The name in `test a::b ... FAILED` or `FAIL b`.
 pub(super) fn failed_test(line: &str) -> Option<&str> {
+    if let Some(name) = line.strip_prefix("FAIL ") {
+        return Some(name);
+    }
     line.trim()
         .strip_prefix("test ")?
         .strip_suffix(" ... FAILED")
@@ -66,6 +73,11 @@ impl Sum {
     /// A failure that [`Sum::add`] counts.
     pub(super) fn name_failure(&mut self, name: &str) {
         self.failures.push(name.to_owned());
+    }
+
+    /// A skip that [`Sum::add`] counts.
+    pub(super) fn name_skip(&mut self, reason: &str) {
+        self.skips.push(reason.to_owned());
     }
 
     pub(super) fn add_verdict(&mut self, place: &str, verdict: Verdict) {
@@ -118,6 +130,15 @@ mod tests {
                 failed: 1,
                 ignored: 2
             })
+        );
+        let own = Counts {
+            passed: 7,
+            failed: 0,
+            ignored: 1,
+        };
+        assert_eq!(
+            test_result("kernel: 7 passed, 1 skipped, 0 failed"),
+            Some(own)
         );
         assert_eq!(test_result("test a ... ok"), None);
         assert_eq!(failed_test("test a::b ... FAILED"), Some("a::b"));
