@@ -311,7 +311,9 @@ impl Probe {
         fd.ok().map(AsFd::as_fd)
     }
 
-    /// Removes a cgroup that is gone, after its last read. Tells if there was an entry.
+    /// Removes a cgroup that is gone, after its last read. Tells if there was an entry. The last task
+    /// of a cgroup can be switched out for the last time after the directory is gone, which makes a
+    /// new entry: forget ids that stay in the snapshot without being known as well.
     pub fn forget_cgroup(&mut self, cgroup_id: u64) -> Result<bool, ReadError> {
         match self.cpu_use.remove(&cgroup_id) {
             Ok(()) => Ok(true),
