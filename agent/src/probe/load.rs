@@ -26,7 +26,7 @@ use plimsoll_abi::{Counters, CpuUse, KINDS, OnCpu};
 
 use super::{
     periods::Snapshot,
-    pod::Value,
+    pod::{Value, give_back_freed_memory},
     program::{Hook, Outcome, ProgramName, ProgramReport},
 };
 use crate::host::plan::{Action, AttachPlan, Planned};
@@ -156,8 +156,7 @@ impl Probe {
             return Err(LoadError::Absent(ABSENT));
         }
         let mut loader = EbpfLoader::new();
-        // Nothing in the object is relocated against the kernel's types: parsing them would cost
-        // 25 MiB for nothing.
+        // Nothing in the object is relocated against the kernel's types, which aya has just parsed.
         loader.btf(None).verifier_log_level(VerifierLogLevel::DEBUG);
         for (name, value) in plan.settings.globals() {
             loader.override_global(name, value, true);
@@ -184,6 +183,7 @@ impl Probe {
             programs,
         };
         let cpus = probe.on_cpu().map_err(LoadError::Read)?.len();
+        give_back_freed_memory();
         probe.cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
         Ok(probe)
     }
@@ -311,7 +311,9 @@ impl Probe {
         fd.ok().map(AsFd::as_fd)
     }
 
-    /// Removes a cgroup that is gone, after its last read. Tells if there was an entry.
+    /// Removes a cgroup that is gone, after its last read. Tells if there was an entry. The last task
+    /// of a cgroup can be switched out for the last time after the directory is gone, which makes a
+    /// new entry: forget ids that stay in the snapshot without being known as well.
     pub fn forget_cgroup(&mut self, cgroup_id: u64) -> Result<bool, ReadError> {
         match self.cpu_use.remove(&cgroup_id) {
             Ok(()) => Ok(true),

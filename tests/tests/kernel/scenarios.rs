@@ -33,10 +33,11 @@ use crate::{
 type Scenario = fn() -> Verdict;
 
 /// Every scenario by name.
-pub(crate) const ALL: [(&str, Scenario); 11] = [
+pub(crate) const ALL: [(&str, Scenario); 12] = [
     ("btf_of_this_kernel", btf_of_this_kernel),
     ("all_programs_attach", all_programs_attach),
     ("all_programs_attach_hardened", all_programs_attach_hardened),
+    ("loading_leaves_little_memory", loading_leaves_little_memory),
     ("cgroups_come_and_go", cgroups_come_and_go),
     ("imds_over_ipv4", imds_over_ipv4),
     ("imds_over_ipv6", imds_over_ipv6),
@@ -139,6 +140,21 @@ fn all_programs_attach_hardened() -> Verdict {
         Err(error) => return Verdict::Skipped(format!("cannot set bpf_jit_harden: {error}")),
     };
     all_programs_attach()
+}
+
+/// What loading took is given back: the agent as a whole is to stay below 20 MiB.
+fn loading_leaves_little_memory() -> Verdict {
+    let (probe, facts) = loaded!(Options::default());
+    drop(probe);
+    let cgroup = Cgroup::make(&facts.cgroup.v2.unwrap());
+    let path = cgroup.path.display().to_string();
+    let output = host::workload(&["workload-load", &path])
+        .wait_with_output()
+        .unwrap();
+    let rss_kib: u64 = String::from_utf8(output.stdout).unwrap().parse().unwrap();
+    println!("     {rss_kib} KiB");
+    assert!(rss_kib < 12 << 10, "{rss_kib} KiB");
+    Verdict::Passed
 }
 
 fn cgroups_come_and_go() -> Verdict {

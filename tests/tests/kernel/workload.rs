@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::host;
+use plimsoll_agent::probe::Options;
+
+use crate::{host, scenarios};
 
 pub(crate) fn run(arguments: &[String]) {
     let [kind, cgroup, rest @ ..] = arguments else {
@@ -26,6 +28,7 @@ pub(crate) fn run(arguments: &[String]) {
                 times.parse().unwrap(),
             );
         }
+        ("workload-load", []) => load(),
         ("workload-eat", [limited]) => eat(limited),
         _ => panic!("no such workload: {arguments:?}"),
     }
@@ -57,6 +60,18 @@ fn get(namespace: &str, address: &str, bytes: usize) {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     print!("{}", answer.len());
+}
+
+/// Loads everything in a process that has done nothing else; its resident memory after it, KiB.
+fn load() {
+    let Ok(loaded) = scenarios::load(Options::default()) else {
+        panic!("the scenario has loaded before")
+    };
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mut lines = status.lines();
+    let rss = lines.find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    print!("{}", rss.trim().trim_end_matches(" kB"));
+    drop(loaded);
 }
 
 /// Joins a cgroup with a memory limit and takes memory until it is killed, four times the limit of
