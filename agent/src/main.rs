@@ -1,2 +1,70 @@
-//! Skeleton.
-fn main() {}
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads the environment and the configuration file, once"
+)]
+//! `plimsoll-agent`: see `plimsoll_agent::run`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use plimsoll_agent::config::Config;
+use plimsoll_agent::{books, run, telemetry};
+
+/// Bad configuration (`EX_CONFIG` is 78, but 64 is what this project promises).
+const EXIT_CONFIG: u8 = 64;
+
+/// Watches one node: what its containers use, and who reads the metadata service.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// Configuration file (YAML); docs/configuration.md lists every setting.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Name of this node, where the configuration does not say it.
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    node: Option<String>,
+    /// What to log: a level, or `module=level` pairs.
+    #[arg(long, env = "PLIMSOLL_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// Log JSON lines.
+    #[arg(long)]
+    log_json: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::start_log(Some(&arguments.log), arguments.log_json);
+    let config = match read(arguments.config) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            for mistake in mistakes.lines() {
+                tracing::error!("{mistake}");
+            }
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(run(config, arguments.node)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn read(path: Option<PathBuf>) -> Result<Config, String> {
+    let Some(path) = path else {
+        return Ok(Config::default());
+    };
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
+    Config::parse(&name, &text).map_err(|error| error.to_string())
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    tracing::error!("{}", books::chain(error));
+    run::write_termination_log(error);
+    ExitCode::FAILURE
+}

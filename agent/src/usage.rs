@@ -13,12 +13,14 @@
 
 pub mod clock;
 pub mod delta;
+pub mod kernel_time;
 pub mod sample;
 pub mod sampler;
 pub mod self_usage;
 pub mod timeline;
 pub mod window;
 
+pub use kernel_time::KernelTime;
 pub use sample::Sample;
 pub use sampler::Sampler;
 pub use timeline::Timeline;

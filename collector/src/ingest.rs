@@ -1,1 +1,143 @@
-//! Not built yet.
+//! Where records come in: OTLP over gRPC, checked, freed of repeats, and acknowledged only when
+//! the journal has them on disk.
+//!
+//! ```text
+//!  service (tonic) ─ decode ─► committer: dedupe ─ append ─ one fdatasync for all ─► answers
+//!                                             store: a journal for each class ◄─ readers' cursors
+//! ```
+//!
+//! Deliberately not known here: names of pods, what the readers make of a record.
+
+pub mod auth;
+pub mod decode;
+pub mod dedupe;
+pub mod service;
+pub mod store;
+
+use std::sync::Mutex;
+
+use plimsoll_wire::Class;
+use plimsoll_wire::fate::Fates;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+pub use service::{Options, serve};
+pub use store::{Store, StoreError};
+
+/// What may become of a record at the door, besides being delivered into the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// In the journal, durable.
+    Delivered,
+    /// Sent before.
+    Duplicate,
+    /// Not one of ours.
+    Foreign,
+    /// Of another node than the token's.
+    WrongNode,
+    /// Ours, but not to be understood.
+    Undecodable,
+    /// Longer than a journal record may be.
+    TooLarge,
+}
+
+impl Fate {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Duplicate => "filtered_duplicate",
+            Self::Foreign => "filtered_foreign",
+            Self::WrongNode => "rejected_wrong_node",
+            Self::Undecodable => "undecodable",
+            Self::TooLarge => "rejected_too_large",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FateLabels {
+    class: &'static str,
+    fate: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+/// The door's books: metrics, and the same as [`Fates`] for the accounting document.
+#[derive(Debug, Default)]
+pub struct Counts {
+    records: Family<FateLabels, Counter>,
+    refused: Family<ReasonLabels, Counter>,
+    books: Mutex<[Fates; 2]>,
+}
+
+const fn place(class: Class) -> usize {
+    match class {
+        Class::Usage => 0,
+        Class::Security => 1,
+    }
+}
+
+impl Counts {
+    /// Registers the metrics.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "ingest_records",
+            "Records received, by class and fate",
+            self.records.clone(),
+        );
+        registry.register(
+            "ingest_refused",
+            "Requests refused, by reason",
+            self.refused.clone(),
+        );
+    }
+
+    fn with(&self, change: impl FnOnce(&mut [Fates; 2])) {
+        change(
+            &mut self
+                .books
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
+    }
+
+    fn settle(&self, class: Class, fate: Fate, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.records
+            .get_or_create(&FateLabels {
+                class: class.as_str(),
+                fate: fate.name(),
+            })
+            .inc_by(count);
+        self.with(|books| {
+            let Some(fates) = books.get_mut(place(class)) else {
+                return;
+            };
+            fates.emitted += count;
+            match fate {
+                Fate::Delivered => fates.delivered += count,
+                Fate::Duplicate | Fate::Foreign => fates.filtered += count,
+                Fate::WrongNode | Fate::TooLarge => fates.rejected += count,
+                Fate::Undecodable => fates.undecodable += count,
+            }
+        });
+    }
+
+    fn refuse(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts since the start, by class.
+    pub fn fates(&self, class: Class) -> Fates {
+        let mut fates = Fates::default();
+        self.with(|books| fates = books.get(place(class)).copied().unwrap_or_default());
+        fates
+    }
+}

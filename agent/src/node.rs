@@ -1,0 +1,491 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: the main loop has the clocks, and the files of the host behind it"
+)]
+//! The main loop: what is drained, sampled and written, and when.
+//!
+//! ```text
+//!  100 ms, or the security ring wakes   drain: cgroups first, then evidence (who must be known
+//!                                       before what they did)
+//!  interval                             sample: kernel time, files, windows; commit the spool
+//!  10 s                                 heartbeat: the books of every stage
+//!  rescan                               walk the tree for what events missed
+//! ```
+//!
+//! Everything that decides is elsewhere; this is the order in which it is asked.
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use plimsoll_imds::{Key, Redactor};
+use plimsoll_wire::AuditEvent;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{Health, Status};
+use crate::audit::{self, Auditor, NodeLookup, Proc};
+use crate::books::{self, RingBooks};
+use crate::cgroup::fs::{self, Roots};
+use crate::config::Config;
+use crate::containers::{self, Containers, Output};
+use crate::export::SharedSpool;
+use crate::host::{HostFacts, PlanOptions};
+use crate::identity;
+use crate::probe::decode::{Record, decode};
+use crate::probe::{Outcome, Probe, ProgramName};
+use crate::telemetry::Metrics;
+use crate::usage::clock::{monotonic_ns, wall_unix_ns};
+use crate::usage::self_usage::SelfMeter;
+use crate::usage::window::Spec;
+use crate::usage::{KernelTime, Sampler, Timeline, sampler};
+
+/// Time between drains of the rings; the security ring wakes the loop before that.
+const DRAIN: Duration = Duration::from_millis(100);
+/// Time between heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Records taken from a ring in one go, so that a flood cannot keep the loop from its other work.
+const DRAIN_RECORDS: usize = 16_384;
+
+/// What the main loop is given.
+#[derive(Debug)]
+pub struct Setup {
+    /// Configuration.
+    pub config: Config,
+    /// Name of this node.
+    pub node: String,
+    /// What the host offers.
+    pub facts: HostFacts,
+    /// Durable buffer.
+    pub spool: SharedSpool,
+    /// Tells the export that something was committed.
+    pub committed: Arc<Notify>,
+    /// Read by the admin endpoint.
+    pub status: Arc<Status>,
+    /// Shown by the admin endpoint.
+    pub metrics: Metrics,
+    /// Secret of the token hashes.
+    pub key: Key,
+}
+
+/// See the module.
+pub struct Node {
+    setup: Setup,
+    probe: Option<Probe>,
+    programs: Vec<(String, String)>,
+    degraded: Vec<String>,
+    roots: Roots,
+    containers: Containers,
+    sampler: Sampler,
+    kernel_time: KernelTime,
+    auditor: Auditor,
+    proc: Proc,
+    timeline: Timeline,
+    security: RingBooks,
+    process: RingBooks,
+    meter: Option<SelfMeter>,
+    started_unix_ns: u64,
+    sample_seconds: f64,
+    /// Raw records of the security ring between the two drains.
+    evidence: Vec<u8>,
+    out: Vec<Output>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("programs", &self.programs).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Attaches what the plan allows, then learns which cgroups are there: in this order, so that
+    /// none comes into being unseen in between.
+    pub fn start(setup: Setup) -> Self {
+        let config = &setup.config;
+        let (probe, programs, mut degraded) = attach(config, &setup.facts);
+        let roots = Roots::find(&config.host.cgroup);
+        degraded.extend(books::missing_sources(&roots, &setup.facts));
+        let second_ns = 1_000_000_000;
+        let options = containers::Options {
+            spec: Spec {
+                length_ns: config.usage.window_s * second_ns,
+                startup_ns: config.usage.startup_s * second_ns,
+            },
+            max_followed: config.usage.max_containers,
+            identity: identity::Limits::default(),
+        };
+        let sampling = sampler::Options {
+            memory_stat_every_ns: u64::from(config.usage.memory_stat_every) * config.usage.interval_ms * 1_000_000,
+            max_descriptors: fs::descriptor_budget(),
+            proc_root: config.host.proc.clone(),
+        };
+        let mut limits = audit::Limits::default();
+        limits.decoder.connections = config.imds.max_connections;
+        limits.decoder.response_ns = config.imds.response_timeout_ms * 1_000_000;
+        let mut node = Self {
+            containers: Containers::new(options),
+            sampler: Sampler::new(roots.clone(), sampling),
+            kernel_time: KernelTime::default(),
+            auditor: Auditor::new(limits, &setup.key),
+            proc: Proc::new(&config.host.proc, Redactor::new(&setup.key)),
+            timeline: Timeline::new(monotonic_ns(), wall_unix_ns()),
+            security: RingBooks::default(),
+            process: RingBooks::default(),
+            meter: SelfMeter::open(&config.host.proc).ok(),
+            started_unix_ns: wall_unix_ns(),
+            sample_seconds: 0.0,
+            evidence: Vec::new(),
+            out: Vec::new(),
+            roots,
+            programs,
+            degraded,
+            probe,
+            setup,
+        };
+        node.rescan();
+        node
+    }
+
+    /// Turns until `stop`, then closes everything and leaves it in the spool.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut drain = ticks(DRAIN);
+        let mut sample = ticks(Duration::from_millis(self.setup.config.usage.interval_ms));
+        let mut heartbeat = ticks(HEARTBEAT);
+        let mut rescan = ticks(self.rescan_every());
+        let ring = self.security_fd();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = readable(ring.as_ref()) => self.drain(),
+                _ = drain.tick() => self.drain(),
+                _ = sample.tick() => self.sample(),
+                _ = heartbeat.tick() => self.heartbeat(),
+                _ = rescan.tick() => self.rescan(),
+            }
+            self.write();
+        }
+        self.finish();
+    }
+
+    /// Without the cgroup events the walk is all there is.
+    fn rescan_every(&self) -> Duration {
+        let sees_cgroups = self.attached(ProgramName::CgroupMkdir) && self.attached(ProgramName::CgroupRmdir);
+        Duration::from_secs(if sees_cgroups { self.setup.config.usage.rescan_s } else { 1 })
+    }
+
+    fn attached(&self, name: ProgramName) -> bool {
+        self.probe.as_ref().is_some_and(|probe| {
+            probe.reports().iter().any(|report| report.name == name && report.outcome == Outcome::Attached)
+        })
+    }
+
+    fn security_fd(&self) -> Option<AsyncFd<OwnedFd>> {
+        let fd = self.probe.as_ref()?.security_fd().try_clone_to_owned().ok()?;
+        AsyncFd::new(fd).ok()
+    }
+
+    fn drain(&mut self) {
+        let Some(probe) = &mut self.probe else {
+            return;
+        };
+        // Taken first and judged last: whoever did this was made before, in the other ring.
+        let evidence = &mut self.evidence;
+        evidence.clear();
+        probe.drain_security(DRAIN_RECORDS, |bytes| {
+            evidence.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(0).to_ne_bytes());
+            evidence.extend_from_slice(bytes);
+        });
+        let mut cgroups = Vec::new();
+        let process = &mut self.process;
+        probe.drain_process(DRAIN_RECORDS, |bytes| match decode(bytes) {
+            Ok(Record::CgroupMkdir(record, path)) => {
+                process.used();
+                cgroups.push((true, record.header, String::from_utf8_lossy(path).into_owned()));
+            }
+            Ok(Record::CgroupRmdir(record, path)) => {
+                process.used();
+                cgroups.push((false, record.header, String::from_utf8_lossy(path).into_owned()));
+            }
+            Ok(_) => process.used(),
+            Err(error) => process.undecodable(&error),
+        });
+        for (made, header, path) in cgroups {
+            if made {
+                self.learn(header.cgroup_id, &path, header.ktime_ns, true);
+            } else {
+                self.removed(header.cgroup_id, header.ktime_ns);
+            }
+        }
+        self.judge_evidence();
+    }
+
+    fn judge_evidence(&mut self) {
+        let lookup =
+            NodeLookup { index: self.containers.index(), timeline: &self.timeline, proc: &self.proc };
+        let out = &mut self.out;
+        let mut event = |at_unix_ns, event| out.push(Output::Event(at_unix_ns, event));
+        let mut rest = self.evidence.as_slice();
+        while let Some((length, tail)) = rest.split_first_chunk::<4>() {
+            let length = usize::try_from(u32::from_ne_bytes(*length)).unwrap_or(usize::MAX);
+            let Some((bytes, tail)) = tail.split_at_checked(length) else {
+                break;
+            };
+            rest = tail;
+            match decode(bytes) {
+                Ok(record) => {
+                    self.security.used();
+                    self.auditor.take(&record, &lookup, &mut event);
+                }
+                Err(error) => self.security.undecodable(&error),
+            }
+        }
+        self.auditor.advance(monotonic_ns(), &lookup, &mut event);
+    }
+
+    fn learn(&mut self, id: u64, path: &str, at_mono_ns: u64, made: bool) {
+        if self.containers.learn(id, path, at_mono_ns, made)
+            && let Err(error) = self.sampler.add(id, path)
+        {
+            tracing::debug!(id, path, %error, "cgroup went before its files could be opened");
+        }
+    }
+
+    fn removed(&mut self, id: u64, at_mono_ns: u64) {
+        let booked = self.probe.as_ref().and_then(|probe| probe.cpu_use(id).ok().flatten());
+        let total = booked.map(|booked| booked.total_ns);
+        let kernel_cpu_ns = self.kernel_time.removed(id, self.containers.owner(id), total);
+        self.sampler.remove(id);
+        self.containers.removed(id, at_mono_ns, kernel_cpu_ns, &self.timeline, &mut self.out);
+        if let Some(probe) = &mut self.probe
+            && let Err(error) = probe.forget_cgroup(id)
+        {
+            tracing::debug!(id, %error, "kernel keeps the CPU time of a cgroup that is gone");
+        }
+    }
+
+    fn sample(&mut self) {
+        let begun = monotonic_ns();
+        self.timeline.remeasure(begun, wall_unix_ns());
+        if self.attached(ProgramName::SchedSwitch)
+            && let Some(probe) = &self.probe
+        {
+            match probe.snapshot() {
+                Ok(snapshot) => {
+                    let mut periods = Vec::new();
+                    self.kernel_time.take(
+                        &snapshot,
+                        |id| self.containers.owner(id),
+                        |id, used_ns| periods.push((id, used_ns)),
+                    );
+                    for (id, used_ns) in periods {
+                        self.containers.periods(id, used_ns, 1);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "no CPU time from the kernel this second"),
+            }
+        }
+        let kernel_time = &self.kernel_time;
+        let round = self.sampler.sample_all(monotonic_ns, |id| kernel_time.used_ns(id));
+        for sample in round.samples {
+            self.containers.sample(sample, &self.timeline, &mut self.out);
+        }
+        let gone = round.gone.to_vec();
+        for id in gone {
+            self.removed(id, monotonic_ns());
+        }
+        if let Some(problem) = self.sampler.take_problem() {
+            tracing::debug!(problem = %books::chain(&problem), "part of a sample is missing");
+        }
+        self.sample_seconds = (monotonic_ns() - begun) as f64 / 1e9;
+        self.show();
+    }
+
+    fn rescan(&mut self) {
+        let Some(root) = self.roots.naming().map(std::path::Path::to_path_buf) else {
+            return;
+        };
+        let now = monotonic_ns();
+        match fs::scan(&root) {
+            Ok(scan) => {
+                let found: HashSet<u64> = scan.found.iter().map(|found| found.id).collect();
+                for id in self.containers.missing(&found) {
+                    self.removed(id, now);
+                }
+                for cgroup in scan.found {
+                    self.learn(cgroup.id, &cgroup.path, now, false);
+                }
+            }
+            Err(error) => tracing::warn!(error = %books::chain(&error), "could not walk the cgroup tree"),
+        }
+    }
+
+    fn heartbeat(&mut self) {
+        let own = self.meter.as_ref().map(SelfMeter::read);
+        let beat = plimsoll_wire::event::Heartbeat {
+            agent_started_unix_ns: self.started_unix_ns,
+            boot_id: self.setup.facts.boot_id.clone().unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: self.setup.facts.kernel_release.clone().unwrap_or_default(),
+            stages: self.stages(),
+            degraded: self.all_degraded(),
+            containers: self.containers.len() as u64,
+            agent_cpu_ns: own.map(|own| own.cpu_ns),
+            agent_rss_bytes: own.and_then(|own| own.rss_bytes),
+        };
+        self.out.push(Output::Event(wall_unix_ns(), AuditEvent::Heartbeat(beat)));
+    }
+
+    /// Hands everything to the spool and makes it durable.
+    fn write(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
+        let now = wall_unix_ns();
+        let mut spool = self.setup.spool.lock().unwrap_or_else(PoisonError::into_inner);
+        for output in self.out.drain(..) {
+            match output {
+                Output::Window(window) => spool.window(&window, now),
+                Output::Event(at_unix_ns, event) => spool.event(&event, at_unix_ns, now),
+            }
+        }
+        if let Err(error) = spool.commit(now) {
+            tracing::warn!(error = %books::chain(&error), "spool could not be written; records are held in memory");
+        }
+        drop(spool);
+        self.setup.committed.notify_waiters();
+    }
+
+    fn stages(&self) -> Vec<plimsoll_wire::event::StageFates> {
+        let counters = self.probe.as_ref().and_then(|probe| probe.counters().ok());
+        let mut stages = Vec::new();
+        if let Some(counters) = counters {
+            stages.extend(books::ring_stages(&counters, &self.security, &self.process));
+        }
+        stages.extend(self.auditor.fates().into_iter().map(|(class, fates)| {
+            plimsoll_wire::event::StageFates { stage: "audit".to_owned(), class: class.to_owned(), fates }
+        }));
+        stages.extend(self.setup.spool.lock().unwrap_or_else(PoisonError::into_inner).fates());
+        stages
+    }
+
+    fn all_degraded(&self) -> Vec<String> {
+        let mut degraded = self.degraded.clone();
+        degraded.extend(
+            self.programs
+                .iter()
+                .filter(|(_, outcome)| outcome != "attached")
+                .map(|(name, outcome)| format!("{name}: {outcome}")),
+        );
+        if self.setup.spool.lock().unwrap_or_else(PoisonError::into_inner).is_failing() {
+            degraded.push("spool: the disk refuses writes; records are held in memory".to_owned());
+        }
+        degraded
+    }
+
+    fn show(&self) {
+        let now = wall_unix_ns();
+        let own = self.meter.as_ref().map(SelfMeter::read);
+        let counters = self.containers.counters();
+        let read = self.sampler.counters();
+        let levels = self.setup.spool.lock().unwrap_or_else(PoisonError::into_inner).levels();
+        let (security, process) = self.probe.as_ref().map(Probe::ring_use).unwrap_or_default();
+        self.setup.metrics.show(&crate::telemetry::Books {
+            stages: self.stages(),
+            programs: self
+                .programs
+                .iter()
+                .map(|(name, outcome)| (name.clone(), outcome == "attached"))
+                .collect(),
+            ring_high_water: vec![
+                ("security", security.high_water_bytes),
+                ("process", process.high_water_bytes),
+            ],
+            spool: levels.iter().map(|level| books::spool_row(level, now)).collect(),
+            containers: self.containers.len() as u64,
+            containers_over_limit: counters.over_limit,
+            samples: read.samples,
+            resets: counters.resets,
+            parse_errors: read.malformed,
+            sample_seconds: self.sample_seconds,
+            cpu_ns: own.map(|own| own.cpu_ns),
+            rss_bytes: own.and_then(|own| own.rss_bytes),
+        });
+        self.setup.status.turned(Health {
+            phase: "running",
+            ready: true,
+            programs: self.programs.clone(),
+            degraded: self.all_degraded(),
+        });
+    }
+
+    /// The last of everything: what is in the rings, open requests, open windows.
+    fn finish(mut self) {
+        self.sample();
+        self.drain();
+        let lookup =
+            NodeLookup { index: self.containers.index(), timeline: &self.timeline, proc: &self.proc };
+        let out = &mut self.out;
+        self.auditor.finish(&lookup, &mut |at_unix_ns, event| out.push(Output::Event(at_unix_ns, event)));
+        self.containers.finish(&mut self.out);
+        self.heartbeat();
+        self.write();
+        self.setup.status.turned(Health {
+            phase: "draining",
+            ready: false,
+            programs: self.programs.clone(),
+            degraded: self.all_degraded(),
+        });
+    }
+}
+
+/// Loads by plan; what did not work out is a reason and no error.
+fn attach(config: &Config, facts: &HostFacts) -> (Option<Probe>, Vec<(String, String)>, Vec<String>) {
+    if !config.kernel.enabled {
+        return (None, Vec::new(), vec!["kernel programs: switched off by configuration".to_owned()]);
+    }
+    let plan = crate::host::plan(facts, PlanOptions::default());
+    let options = crate::probe::Options {
+        security_ring_bytes: config.kernel.security_ring_bytes,
+        process_ring_bytes: config.kernel.process_ring_bytes,
+        cgroups: config.kernel.max_cgroups,
+    };
+    match Probe::load(&plan, options) {
+        Ok(probe) => {
+            let programs: Vec<(String, String)> = probe
+                .reports()
+                .iter()
+                .map(|report| (report.name.to_string(), report.outcome.to_string()))
+                .collect();
+            for (program, outcome) in &programs {
+                tracing::info!(program, outcome, "kernel program");
+            }
+            (Some(probe), programs, Vec::new())
+        }
+        Err(error) => {
+            let reason = books::chain(&error);
+            tracing::warn!(reason, "no kernel programs: running on cgroup files and procfs");
+            (None, Vec::new(), vec![format!("kernel programs: {reason}")])
+        }
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(every);
+    // After a pause, go on at the own pace instead of catching up.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Waits until the ring has records; for ever where there is no ring.
+async fn readable(ring: Option<&AsyncFd<OwnedFd>>) {
+    match ring {
+        Some(ring) => match ring.readable().await {
+            Ok(mut guard) => guard.clear_ready(),
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}

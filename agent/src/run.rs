@@ -1,0 +1,197 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: wires the parts together, reads the host's name and random bytes"
+)]
+//! One life of the agent: everything that runs, who owns it, and how it ends.
+//!
+//! A task that ends early ends the process. SIGTERM or SIGINT: stop taking, close the windows as
+//! partial, write the spool, export until the deadline, end. A second signal ends at once.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use plimsoll_imds::Key;
+use plimsoll_journal::{FileStorage, JournalError};
+use plimsoll_wire::Class;
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, AdminError, Status};
+use crate::books;
+use crate::config::Config;
+use crate::export::{ExportError, Exporter, SharedSpool};
+use crate::host;
+use crate::node::{Node, Setup};
+use crate::spool::Spool;
+use crate::telemetry::Metrics;
+
+/// Why the agent cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Not told, and the host has none.
+    #[error("the node has no name: set node, or NODE_NAME")]
+    NoName,
+    /// The spool's folder.
+    #[error("open the spool in {path} (spool.path)")]
+    SpoolFolder {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The spool's files.
+    #[error("open the spool in {path} (spool.path)")]
+    Spool {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: JournalError,
+    },
+    /// `/dev/urandom`.
+    #[error("draw the secret of the token hashes from /dev/urandom")]
+    Random(#[source] std::io::Error),
+    /// Health endpoint.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// Way to the collector.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// Signals.
+    #[error("listen for signals")]
+    Signal(#[source] std::io::Error),
+    /// A task ended that should not have.
+    #[error("{0} ended by itself")]
+    EndedEarly(&'static str),
+    /// A task panicked.
+    #[error("a task of the agent failed")]
+    Task(#[source] tokio::task::JoinError),
+}
+
+/// Runs until a signal. `node` is the name from outside the configuration, if there is one.
+pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
+    let node = name(&config, node)?;
+    let facts = host::read::facts();
+    tracing::info!(
+        node,
+        kernel = facts.kernel_release,
+        cgroup = %facts.cgroup.mode,
+        lockdown = ?facts.lockdown,
+        jit_harden = facts.jit_harden,
+        "starting"
+    );
+    let spool = open_spool(&config)?;
+    let committed = Arc::new(Notify::new());
+    let metrics = Metrics::default();
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let status = Status::new(registry);
+    let listener = admin::listen(&config.admin.listen).await?;
+    let exporter = Exporter::new(&config.export, &node, Arc::clone(&spool), Arc::clone(&committed))?;
+    let drain = Duration::from_millis(config.export.drain_ms);
+
+    let (stop, drained, abort) =
+        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let mut tasks = JoinSet::new();
+    let served = admin::serve(listener, Arc::clone(&status), abort.clone());
+    tasks.spawn(async move { served.await.map(|()| "the health endpoint").map_err(RunError::from) });
+    for class in Class::ALL {
+        let sent = exporter.clone().run(class, drained.clone(), abort.clone());
+        tasks.spawn(async move { sent.await.map(|()| "the export").map_err(RunError::from) });
+    }
+    let setup = Setup { config, node, facts, spool, committed, status, metrics, key: secret()? };
+    let (turning, ended) = (stop.clone(), drained.clone());
+    tasks.spawn(async move {
+        Node::start(setup).run(turning).await;
+        // The export goes on until the spool is empty.
+        ended.cancel();
+        Ok("the main loop")
+    });
+
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = tasks.join_next() => return Err(early(ended)),
+    }
+    tracing::info!(deadline_ms = drain.as_millis(), "stopping: closing windows and sending what is left");
+    stop.cancel();
+    let rest = async {
+        // All but the health endpoint, which lives until the end.
+        for _ in 0..=Class::ALL.len() {
+            if let Some(ended) = tasks.join_next().await {
+                ended.map_err(RunError::Task)??;
+            }
+        }
+        Ok(())
+    };
+    let outcome = tokio::select! {
+        outcome = rest => outcome,
+        () = tokio::time::sleep(drain) => {
+            tracing::warn!("deadline reached: what is left stays in the spool");
+            Ok(())
+        }
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    abort.cancel();
+    outcome
+}
+
+fn early(ended: Option<Result<Result<&'static str, RunError>, tokio::task::JoinError>>) -> RunError {
+    match ended {
+        Some(Ok(Ok(task))) => RunError::EndedEarly(task),
+        Some(Ok(Err(error))) => error,
+        Some(Err(error)) => RunError::Task(error),
+        None => RunError::EndedEarly("everything"),
+    }
+}
+
+fn name(config: &Config, node: Option<String>) -> Result<String, RunError> {
+    let given = Some(config.node.clone()).filter(|name| !name.is_empty()).or(node);
+    let host = || {
+        let name = rustix::system::uname();
+        Some(name.nodename().to_str().ok()?.to_owned())
+    };
+    given.or_else(host).filter(|name| !name.is_empty()).ok_or(RunError::NoName)
+}
+
+fn open_spool(config: &Config) -> Result<SharedSpool, RunError> {
+    let path = &config.spool.path;
+    let folder = |class: Class| {
+        FileStorage::open(&path.join(class.as_str()))
+            .map_err(|source| RunError::SpoolFolder { path: path.clone(), source })
+    };
+    let epoch = format!("{:032x}", fastrand::u128(..));
+    let (usage, security) = (folder(Class::Usage)?, folder(Class::Security)?);
+    let (spool, recoveries) = Spool::open(usage, security, config.spool.max_bytes, &epoch)
+        .map_err(|source| RunError::Spool { path: path.clone(), source })?;
+    for (class, recovery) in Class::ALL.into_iter().zip(recoveries) {
+        tracing::info!(class = class.as_str(), records = recovery.records, damaged = recovery.damaged, "spool opened");
+    }
+    Ok(Arc::new(Mutex::new(spool)))
+}
+
+fn secret() -> Result<Key, RunError> {
+    let mut key = [0; 32];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut key))
+        .map_err(RunError::Random)?;
+    Ok(Key(key))
+}
+
+/// Leaves the reason of a failed life where Kubernetes shows it: `kubectl describe pod`.
+pub fn write_termination_log(error: &dyn std::error::Error) {
+    let path = Path::new("/dev/termination-log");
+    // Outside a pod there is none, and that is no second failure.
+    if path.exists() {
+        drop(std::fs::write(path, books::chain(error)));
+    }
+}

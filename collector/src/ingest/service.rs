@@ -1,0 +1,265 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: listens for agents, reads certificate files"
+)]
+//! The OTLP services and the task that commits for all of them.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
+    LogsService, LogsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use plimsoll_wire::Class;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::{Request, Response, Status};
+
+use super::auth::{self, Token};
+use super::decode::{self, Decoded, Incoming};
+use super::store::{Outcome, Store, StoreError};
+
+/// Requests that wait for the committer; more wait in their connections.
+const QUEUE: usize = 256;
+/// Addresses whose refusal is remembered, to log it once.
+const MAX_REFUSED_PEERS: usize = 1024;
+/// Time between checkpoints.
+const MAINTAIN: Duration = Duration::from_secs(5);
+
+/// Who may send, and how much.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Tokens and their nodes.
+    pub tokens: Vec<Token>,
+    /// PEM certificate and key; plain text without.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Longest request.
+    pub max_request_bytes: usize,
+    /// Records in one request.
+    pub max_request_records: usize,
+}
+
+/// The receiver ended.
+#[derive(Debug, Error)]
+pub enum IngestError {
+    /// Certificate or key.
+    #[error("cannot read {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The gRPC server.
+    #[error("OTLP receiver")]
+    Transport(#[from] tonic::transport::Error),
+    /// The journal.
+    #[error("OTLP receiver")]
+    Store(#[from] StoreError),
+}
+
+struct Job {
+    class: Class,
+    records: Vec<Incoming>,
+    answer: oneshot::Sender<Option<Outcome>>,
+}
+
+#[derive(Clone)]
+struct Door {
+    store: Store,
+    options: Arc<Options>,
+    jobs: mpsc::Sender<Job>,
+    refused: Arc<Mutex<BTreeSet<IpAddr>>>,
+}
+
+/// Receives until `shutdown`, then finishes what was taken and writes the last checkpoint.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    store: Store,
+    options: Options,
+    shutdown: CancellationToken,
+) -> Result<(), IngestError> {
+    let (jobs, queue) = mpsc::channel(QUEUE);
+    let mut server = Server::builder().http2_keepalive_interval(Some(Duration::from_secs(30)));
+    if let Some((certificate, key)) = &options.tls {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|source| IngestError::File {
+                path: path.clone(),
+                source,
+            })
+        };
+        server = server.tls_config(
+            ServerTlsConfig::new().identity(Identity::from_pem(read(certificate)?, read(key)?)),
+        )?;
+    }
+    let limit = options.max_request_bytes;
+    let door = Door {
+        store: store.clone(),
+        options: Arc::new(options),
+        jobs,
+        refused: Arc::default(),
+    };
+    let router = server
+        .add_service(LogsServiceServer::new(door.clone()).max_decoding_message_size(limit))
+        .add_service(MetricsServiceServer::new(door).max_decoding_message_size(limit));
+    let serving = router
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled_owned());
+    // The committer ends when the last connection has dropped its end of the queue.
+    let (served, committed) = tokio::join!(serving, commit_all(store, queue));
+    served?;
+    Ok(committed?)
+}
+
+async fn commit_all(store: Store, mut queue: mpsc::Receiver<Job>) -> Result<(), StoreError> {
+    let mut maintain = tokio::time::interval(MAINTAIN);
+    let mut jobs = Vec::new();
+    loop {
+        tokio::select! {
+            taken = queue.recv_many(&mut jobs, QUEUE) => {
+                if taken == 0 {
+                    break;
+                }
+                commit_some(&store, std::mem::take(&mut jobs)).await?;
+            }
+            _ = maintain.tick() => {
+                let store = store.clone();
+                if let Err(error) = tokio::task::spawn_blocking(move || store.maintain()).await? {
+                    tracing::error!(error = &error as &dyn std::error::Error, "journal upkeep failed, will try again");
+                }
+            }
+        }
+    }
+    tokio::task::spawn_blocking(move || store.maintain()).await?
+}
+
+async fn commit_some(store: &Store, jobs: Vec<Job>) -> Result<(), StoreError> {
+    let (requests, answers): (Vec<_>, Vec<_>) = jobs
+        .into_iter()
+        .map(|job| ((job.class, job.records), job.answer))
+        .unzip();
+    let store = store.clone();
+    let outcomes = match tokio::task::spawn_blocking(move || store.commit(&requests)).await? {
+        Ok(outcomes) => outcomes.into_iter().map(Some).collect(),
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "journal refuses; agents will send again"
+            );
+            vec![None; answers.len()]
+        }
+    };
+    for (answer, outcome) in answers.into_iter().zip(outcomes) {
+        // A peer that is gone sends again, and its records are known then.
+        answer.send(outcome).ok();
+    }
+    Ok(())
+}
+
+impl Door {
+    #[expect(clippy::result_large_err, reason = "tonic's own status type")]
+    fn node<T>(&self, request: &Request<T>) -> Result<String, Status> {
+        let header = request
+            .metadata()
+            .get("authorization")
+            .and_then(|value| value.to_str().ok());
+        auth::node_of(&self.options.tokens, header).ok_or_else(|| {
+            self.store.counts.refuse("unauthenticated");
+            self.log_refusal(request.remote_addr());
+            Status::unauthenticated("no known bearer token")
+        })
+    }
+
+    fn log_refusal(&self, peer: Option<SocketAddr>) {
+        let Some(peer) = peer else { return };
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() < MAX_REFUSED_PEERS && refused.insert(peer.ip()) {
+            tracing::warn!(%peer, "refused: no known bearer token (said once for this address)");
+        }
+    }
+
+    /// Gives back what the answer says: refused records and a message.
+    async fn take(&self, class: Class, decoded: Decoded) -> Result<(i64, String), Status> {
+        if decoded.records.len() > self.options.max_request_records {
+            self.store.counts.refuse("too_many_records");
+            return Err(Status::resource_exhausted(format!(
+                "at most {} records in a request",
+                self.options.max_request_records
+            )));
+        }
+        let (mut refused, message) = (decoded.refused(), decoded.reasons.join("; "));
+        let (answer, outcome) = oneshot::channel();
+        let job = Job {
+            class,
+            records: decoded.records,
+            answer,
+        };
+        self.jobs
+            .send(job)
+            .await
+            .map_err(|_| Status::unavailable("shutting down"))?;
+        let Ok(Some(outcome)) = outcome.await else {
+            return Err(Status::unavailable("the journal cannot be written now"));
+        };
+        // Only now: a request that is sent again is counted when it is settled.
+        for (fate, count) in decoded.others {
+            self.store.counts.settle(class, fate, count);
+        }
+        refused += outcome.too_large;
+        Ok((i64::try_from(refused).unwrap_or(i64::MAX), message))
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Door {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let node = self.node(&request)?;
+        let decoded = decode::security(request.into_inner().resource_logs, &node);
+        let (rejected_log_records, error_message) = self.take(Class::Security, decoded).await?;
+        let partial = ExportLogsPartialSuccess {
+            rejected_log_records,
+            error_message,
+        };
+        let partial_success = (partial != ExportLogsPartialSuccess::default()).then_some(partial);
+        Ok(Response::new(ExportLogsServiceResponse { partial_success }))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Door {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let node = self.node(&request)?;
+        let decoded = decode::usage(request.into_inner().resource_metrics, &node);
+        let (rejected_data_points, error_message) = self.take(Class::Usage, decoded).await?;
+        let partial = ExportMetricsPartialSuccess {
+            rejected_data_points,
+            error_message,
+        };
+        let partial_success =
+            (partial != ExportMetricsPartialSuccess::default()).then_some(partial);
+        Ok(Response::new(ExportMetricsServiceResponse {
+            partial_success,
+        }))
+    }
+}

@@ -1,0 +1,111 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: writes and rotates the audit file"
+)]
+//! The file itself: whole lines, synced, put aside when it is long.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{Options, line};
+
+/// The end of the file that is looked through for the last whole line.
+const TAIL: u64 = 4 << 20;
+
+pub(super) struct AuditFile {
+    options: Options,
+    file: File,
+    len: u64,
+    last_seq: u64,
+}
+
+impl AuditFile {
+    /// Opens the current file, cuts a torn last line off, and learns how far it goes; where it is
+    /// empty, from the newest one put aside.
+    pub(super) fn open(options: &Options, journal_epoch: &str) -> io::Result<Self> {
+        if let Some(folder) = options.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file = open(&options.path)?;
+        let (mut last_seq, len) = look(&file, journal_epoch)?;
+        file.set_len(len)?;
+        if last_seq.is_none()
+            && let Ok(older) = File::open(aside(&options.path, 1))
+        {
+            last_seq = look(&older, journal_epoch)?.0;
+        }
+        file.sync_all()?;
+        Ok(Self {
+            options: options.clone(),
+            file,
+            len,
+            last_seq: last_seq.unwrap_or(0),
+        })
+    }
+
+    /// The last journal number that is in the file.
+    pub(super) const fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    pub(super) fn append(&mut self, lines: &[u8], last_seq: u64) -> io::Result<()> {
+        if self.len > 0 && self.len + lines.len() as u64 > self.options.rotate_bytes {
+            self.rotate()?;
+        }
+        self.file.seek(SeekFrom::Start(self.len))?;
+        self.file.write_all(lines)?;
+        self.file.sync_data()?;
+        self.len += lines.len() as u64;
+        self.last_seq = self.last_seq.max(last_seq);
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let path = &self.options.path;
+        for at in (1..self.options.keep_files).rev() {
+            if aside(path, at).exists() {
+                fs::rename(aside(path, at), aside(path, at + 1))?;
+            }
+        }
+        if self.options.keep_files > 0 {
+            fs::rename(path, aside(path, 1))?;
+        } else {
+            fs::remove_file(path)?;
+        }
+        self.file = open(path)?;
+        self.len = 0;
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // Lines tell who reads which credentials: for the owner's eyes.
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+fn aside(path: &Path, at: usize) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{at}"));
+    name.into()
+}
+
+fn look(mut file: &File, journal_epoch: &str) -> io::Result<(Option<u64>, u64)> {
+    let len = file.metadata()?.len();
+    let from = len.saturating_sub(TAIL);
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    file.take(TAIL).read_to_end(&mut tail)?;
+    let (seq, whole) = line::last_whole(&tail, journal_epoch);
+    Ok((seq, from + whole as u64))
+}

@@ -1,0 +1,95 @@
+//! One audit record as one line of JSON. Pure.
+
+use plimsoll_wire::{AuditEvent, RecordId};
+use serde_json::{Map, Value, json};
+
+/// Appends the line. `journal` names the record's place in the collector's own journal.
+pub fn write(
+    out: &mut Vec<u8>,
+    journal_epoch: &str,
+    journal_seq: u64,
+    id: &RecordId,
+    time_unix_ns: u64,
+    event: &AuditEvent,
+    joined: Map<String, Value>,
+) {
+    let time = i128::from(time_unix_ns);
+    let time = jiff::Timestamp::from_nanosecond(time)
+        .map(|time| time.to_string())
+        .ok();
+    let line = json!({
+        "id": id,
+        "time": time,
+        "event": event.name(),
+        "body": event,
+        "joined": joined,
+        "journal": { "epoch": journal_epoch, "seq": journal_seq },
+    });
+    out.extend_from_slice(line.to_string().as_bytes());
+    out.push(b'\n');
+}
+
+/// The journal's place in the last whole line that has one of this epoch, and how many bytes are
+/// whole lines.
+pub fn last_whole(bytes: &[u8], journal_epoch: &str) -> (Option<u64>, usize) {
+    let whole = bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
+    let seq = bytes
+        .get(..whole)
+        .unwrap_or_default()
+        .rsplit(|byte| *byte == b'\n')
+        .find_map(|line| {
+            let line: Value = serde_json::from_slice(line).ok()?;
+            let journal = line.get("journal")?;
+            (journal.get("epoch")?.as_str()? == journal_epoch)
+                .then(|| journal.get("seq")?.as_u64())?
+        });
+    (seq, whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plimsoll_wire::Class;
+    use plimsoll_wire::event::Loss;
+
+    #[test]
+    fn a_torn_line_is_not_believed() {
+        let event = AuditEvent::Loss(Loss {
+            stage: "spool".into(),
+            lost_class: Class::Usage,
+            fate: "shed".into(),
+            count: 1,
+            first_seq: None,
+            last_seq: None,
+        });
+        let id = RecordId {
+            node: "n".into(),
+            epoch: "e".into(),
+            class: Class::Security,
+            seq: 9,
+        };
+        let mut bytes = Vec::new();
+        for seq in [7, 8] {
+            write(
+                &mut bytes,
+                "j",
+                seq,
+                &id,
+                1_700_000_000_000_000_000,
+                &event,
+                Map::new(),
+            );
+        }
+        let whole = bytes.len() / 2;
+        insta::assert_snapshot!(String::from_utf8_lossy(&bytes[..whole]));
+        assert_eq!(last_whole(&bytes, "j"), (Some(8), bytes.len()));
+        assert_eq!(last_whole(&bytes, "other"), (None, bytes.len()));
+        for cut in whole..bytes.len() {
+            assert_eq!(last_whole(&bytes[..cut], "j"), (Some(7), whole));
+        }
+        assert_eq!(last_whole(&bytes[..3], "j"), (None, 0));
+    }
+}
