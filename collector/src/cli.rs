@@ -6,11 +6,13 @@
 
 mod audit;
 mod client;
+pub mod imds;
 mod sizing;
 mod table;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -45,6 +47,9 @@ enum Command {
     /// Who asked the metadata and credential endpoints for what; kills; losses; accounting.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Requests to the metadata and credential endpoints, from a capture.
+    #[command(subcommand)]
+    Imds(ImdsCommand),
     /// Print a completion script: `plimsoll completions bash > /etc/bash_completion.d/plimsoll`.
     Completions {
         /// The shell to complete in.
@@ -173,6 +178,32 @@ struct AccountingArgs {
     output: Output,
 }
 
+#[derive(Debug, Subcommand)]
+enum ImdsCommand {
+    /// Decode a pcap or pcapng file with the agent's own parser: one event for each request, in
+    /// order of completion, schema `plimsoll.imds/v1`.
+    ///
+    /// Link types: Ethernet, Linux cooked (v1 and v2), raw IP, loopback. Secrets are printed as
+    /// keyed hashes that hold within one document.
+    Decode(DecodeArgs),
+}
+
+#[derive(Debug, Args)]
+struct DecodeArgs {
+    /// The capture.
+    file: PathBuf,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = ImdsOutput::Json)]
+    output: ImdsOutput,
+}
+
+/// Forms of decoded requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ImdsOutput {
+    /// The whole document.
+    Json,
+}
+
 /// Forms of everything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
@@ -207,6 +238,9 @@ enum CliError {
     /// The collector did not answer as it should.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A capture that cannot be decoded.
+    #[error(transparent)]
+    Imds(#[from] imds::DecodeError),
     /// Our own standard output.
     #[error("writing to standard output")]
     Output(#[from] std::io::Error),
@@ -225,13 +259,15 @@ impl CliError {
     /// Whoever read our output has gone, as `head` does: no error.
     fn is_closed_pipe(&self) -> bool {
         let kind = match self {
-            Self::Output(error) => Some(error.kind()),
+            Self::Output(error) | Self::Imds(imds::DecodeError::Output(error)) => {
+                Some(error.kind())
+            }
             Self::Json(error) => error.io_error_kind(),
             Self::Csv(error) => match error.kind() {
                 csv::ErrorKind::Io(error) => Some(error.kind()),
                 _ => None,
             },
-            Self::Client(_) | Self::Yaml(_) => None,
+            Self::Client(_) | Self::Imds(_) | Self::Yaml(_) => None,
         };
         kind == Some(std::io::ErrorKind::BrokenPipe)
     }
@@ -284,6 +320,11 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Exit, CliError> {
         Command::Audit(AuditCommand::Tail(args)) => audit::tail(args, out),
         Command::Audit(AuditCommand::Query(args)) => audit::query(args, out),
         Command::Audit(AuditCommand::Accounting(args)) => audit::accounting(args, out),
+        Command::Imds(ImdsCommand::Decode(args)) => {
+            let ImdsOutput::Json = args.output;
+            imds::decode(&args.file, out)?;
+            Ok(Exit::Success)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "plimsoll", &mut script);

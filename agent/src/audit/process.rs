@@ -1,0 +1,298 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads the processes behind audit events from /proc"
+)]
+//! What `/proc` still says of a process when its record is handled, some milliseconds later.
+//!
+//! A process id may have a new owner by then: what is read counts only if the process was started
+//! before the record was written, or has the very name that the record says.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use plimsoll_imds::Redactor;
+use plimsoll_imds::redact::Secrets;
+use plimsoll_wire::Identity;
+use plimsoll_wire::event::Process;
+
+use super::text::{self, Stat};
+use super::{Lookup, Task};
+use crate::cgroup::path;
+use crate::identity::Index;
+use crate::usage::timeline::Timeline;
+
+/// Bytes of command line that an event carries.
+const CMDLINE_BYTES: usize = 256;
+/// Bytes of a `/proc` file that are read at most.
+const FILE_BYTES: u64 = 4096;
+/// A clock tick of `/proc/<pid>/stat`.
+const TICK_NS: u64 = 10_000_000;
+
+/// The processes below a `/proc`.
+#[derive(Clone, Debug)]
+pub struct Proc {
+    root: PathBuf,
+    redactor: Redactor,
+}
+
+impl Proc {
+    /// `root` is usually `/proc`; command lines are redacted with the auditor's own hashes.
+    pub fn new(root: &Path, redactor: Redactor) -> Self {
+        Self {
+            root: root.to_owned(),
+            redactor,
+        }
+    }
+
+    /// What is known of a task. `exe` and `cmdline` are both there, or `missing` says why not.
+    pub fn process(&self, task: Task<'_>) -> Process {
+        let mut process = Process {
+            pid: task.tgid,
+            uid: Some(task.uid),
+            comm: text::comm(task.comm),
+            ..Process::default()
+        };
+        let folder = self.root.join(task.tgid.to_string());
+        // In this order: if the process is the right one after the reads, it was during them.
+        let exe = std::fs::read_link(folder.join("exe"));
+        let cmdline = read(&folder.join("cmdline"));
+        let stat = read(&folder.join("stat"));
+        let Some(stat) = stat.as_deref().ok().and_then(Stat::parse) else {
+            process.missing = Some("exited".to_owned());
+            return process;
+        };
+        if stat.is_zombie || !is_same(&stat, task) {
+            process.missing = Some("exited".to_owned());
+            return process;
+        }
+        if stat.is_kernel_thread {
+            process.missing = Some("kernel_thread".to_owned());
+            return process;
+        }
+        process.missing = [
+            exe.as_ref().err().map(std::io::Error::kind),
+            cmdline.as_ref().err().map(std::io::Error::kind),
+        ]
+        .into_iter()
+        .flatten()
+        .next()
+        .map(|kind| match kind {
+            ErrorKind::PermissionDenied => "denied".to_owned(),
+            _ => "exited".to_owned(),
+        });
+        process.exe = exe.ok().map(|exe| exe.to_string_lossy().into_owned());
+        process.cmdline = cmdline.ok().map(|bytes| self.command_line(&bytes));
+        process
+    }
+
+    /// The cgroup path of a process that is still there and bears this name.
+    pub fn cgroup_path(&self, tgid: u32, comm: &[u8]) -> Option<String> {
+        let folder = self.root.join(tgid.to_string());
+        let bytes = read(&folder.join("cgroup")).ok()?;
+        let path = text::cgroup_path(&bytes)?.to_owned();
+        let stat = read(&folder.join("stat")).ok()?;
+        let name = trimmed(comm);
+        let stat = Stat::parse(&stat)?;
+        (name.is_empty() || stat.comm == name).then_some(path)
+    }
+
+    fn command_line(&self, bytes: &[u8]) -> String {
+        let words: Vec<u8> = bytes
+            .strip_suffix(&[0])
+            .unwrap_or(bytes)
+            .iter()
+            .map(|byte| if *byte == 0 { b' ' } else { *byte })
+            .collect();
+        self.redactor
+            .text(&words, &Secrets::default(), CMDLINE_BYTES)
+    }
+}
+
+fn is_same(stat: &Stat<'_>, task: Task<'_>) -> bool {
+    let started_ns = stat.start_ticks.saturating_mul(TICK_NS);
+    started_ns <= task.at_ns.saturating_add(TICK_NS) || stat.comm == trimmed(task.comm)
+}
+
+fn trimmed(comm: &[u8]) -> &[u8] {
+    comm.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The [`Lookup`] of a node: its index of cgroups, its timeline and its `/proc`.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeLookup<'a> {
+    /// Who had which cgroup when.
+    pub index: &'a Index,
+    /// From monotonic to wall-clock time.
+    pub timeline: &'a Timeline,
+    /// The processes.
+    pub proc: &'a Proc,
+}
+
+impl Lookup for NodeLookup<'_> {
+    fn identity(&self, cgroup_id: u64, ancestors: &[u64], at_ns: u64) -> Identity {
+        self.index
+            .resolve_with_ancestors(cgroup_id, ancestors, at_ns)
+    }
+
+    fn process(&self, task: Task<'_>) -> Process {
+        self.proc.process(task)
+    }
+
+    fn victim(&self, tgid: u32, comm: &[u8]) -> Option<Identity> {
+        let seen = self.proc.cgroup_path(tgid, comm)?;
+        let (below, detour) = text::below_detour(&seen);
+        let known = self
+            .index
+            .living()
+            .map(|entry| &entry.identity)
+            .find(|identity| {
+                let path = identity.cgroup_path.as_deref();
+                path.is_some_and(|path| path == below || (detour && path.ends_with(below)))
+            });
+        // The path says who it is even where the folder's inode is not known: 0 then.
+        Some(known.map_or_else(|| path::identity(0, below), Identity::clone))
+    }
+
+    fn wall(&self, at_ns: u64) -> u64 {
+        self.timeline.wall_at(at_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_imds::Key;
+
+    use super::*;
+
+    fn proc(root: &Path) -> Proc {
+        Proc::new(root, Redactor::new(&Key([7; 32])))
+    }
+
+    fn task(tgid: u32, comm: &[u8], at_ns: u64) -> Task<'_> {
+        Task {
+            tgid,
+            tid: tgid,
+            uid: 1000,
+            comm,
+            at_ns,
+        }
+    }
+
+    /// A process as files.
+    fn folder(stat: &str, cmdline: &[u8], cgroup: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let pid = root.path().join("42");
+        std::fs::create_dir(&pid).unwrap();
+        std::os::unix::fs::symlink("/usr/bin/curl", pid.join("exe")).unwrap();
+        std::fs::write(pid.join("cmdline"), cmdline).unwrap();
+        std::fs::write(pid.join("stat"), stat).unwrap();
+        std::fs::write(pid.join("cgroup"), cgroup).unwrap();
+        root
+    }
+
+    fn stat(comm: &str, state: char, flags: u64, start_ticks: u64) -> String {
+        format!(
+            "42 ({comm}) {state} 1 42 42 0 -1 {flags} 1 0 0 0 0 0 0 0 20 0 1 0 {start_ticks} 0 0"
+        )
+    }
+
+    #[test]
+    fn secrets_stay_out_of_command_lines() {
+        let token = "AQAEAGhVd0xrZ2JqS3B5bVZ0dGZ2Q1pXbk1LUW9hYnN3w5w==";
+        let words = format!("curl\0-H\0X-aws-ec2-metadata-token: {token}\0http://x/\0");
+        let root = folder(&stat("curl", 'S', 0, 100), words.as_bytes(), "");
+        let process = proc(root.path()).process(task(42, b"curl\0\0", 2_000_000_000));
+        let cmdline = process.cmdline.unwrap();
+        assert!(
+            cmdline.starts_with("curl -H X-aws-ec2-metadata-token: ["),
+            "{cmdline}"
+        );
+        assert!(cmdline.ends_with("] http://x/"), "{cmdline}");
+        assert_eq!(process.exe.as_deref(), Some("/usr/bin/curl"));
+        assert_eq!((process.uid, process.missing), (Some(1000), None));
+        let long = folder(&stat("curl", 'S', 0, 100), &[b'a'; 9000], "");
+        let process = proc(long.path()).process(task(42, b"curl", 2_000_000_000));
+        assert!(process.cmdline.unwrap().len() <= CMDLINE_BYTES);
+    }
+
+    #[test]
+    fn a_process_id_with_a_new_owner_says_nothing() {
+        let check = |stat: String, comm: &[u8], at_ns, missing: Option<&str>| {
+            let root = folder(&stat, b"curl\0", "");
+            let process = proc(root.path()).process(task(42, comm, at_ns));
+            assert_eq!(process.missing.as_deref(), missing, "{stat}");
+            assert_eq!(process.exe.is_none(), missing.is_some(), "{stat}");
+        };
+        // Started at 5 s.
+        check(
+            stat("other", 'S', 0, 500),
+            b"curl",
+            4_000_000_000,
+            Some("exited"),
+        );
+        check(stat("renamed", 'S', 0, 500), b"curl", 6_000_000_000, None);
+        check(stat("curl", 'S', 0, 500), b"curl", 4_000_000_000, None);
+        check(
+            stat("curl", 'Z', 0, 500),
+            b"curl",
+            6_000_000_000,
+            Some("exited"),
+        );
+        check(
+            stat("kworker", 'S', 0x0020_0000, 1),
+            b"kworker",
+            6_000_000_000,
+            Some("kernel_thread"),
+        );
+        let empty = tempfile::tempdir().unwrap();
+        let process = proc(empty.path()).process(task(42, b"curl", 1));
+        assert_eq!(process.missing.as_deref(), Some("exited"));
+        assert_eq!(process.comm.as_deref(), Some("curl"));
+    }
+
+    #[test]
+    fn our_own_process_is_found() {
+        let me = std::process::id();
+        let process = proc(Path::new("/proc")).process(task(me, b"any", u64::MAX));
+        assert_eq!(process.missing, None);
+        let exe = std::env::current_exe().unwrap();
+        assert_eq!(process.exe, Some(exe.to_string_lossy().into_owned()));
+    }
+
+    #[test]
+    fn victims_by_path() {
+        const PATH: &str = "/kubepods.slice/kubepods-poda1.slice/cri-containerd-c1.scope";
+        let mut index = Index::new(crate::identity::Limits::default());
+        index.found(7, PATH, 0);
+        let timeline = Timeline::new(0, 0);
+        let victim = |cgroup: &str, comm: &[u8]| {
+            let root = folder(&stat("hog", 'S', 0, 1), b"hog", cgroup);
+            NodeLookup {
+                index: &index,
+                timeline: &timeline,
+                proc: &proc(root.path()),
+            }
+            .victim(42, comm)
+        };
+        let found = victim(&format!("0::{PATH}\n"), b"hog\0").unwrap();
+        assert_eq!((found.cgroup_id, found.container_id()), (7, Some("c1")));
+        assert_eq!(
+            victim(&format!("0::/../..{PATH}\n"), &[0; 16])
+                .unwrap()
+                .cgroup_id,
+            7
+        );
+        let other = PATH.replace("c1", "c2");
+        let unseen = victim(&format!("0::{other}\n"), b"hog").unwrap();
+        assert_eq!((unseen.cgroup_id, unseen.container_id()), (0, Some("c2")));
+        assert_eq!(victim("0::/\n", b"hog"), None);
+        assert_eq!(victim(&format!("0::{PATH}\n"), b"other"), None);
+    }
+}

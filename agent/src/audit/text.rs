@@ -1,0 +1,103 @@
+//! What the `/proc` files of a process say, from bytes. proc_pid_stat(5), cgroups(7).
+
+/// A task name as the kernel pads it; `None` where it is all zero.
+pub(super) fn comm(padded: &[u8]) -> Option<String> {
+    let name = padded.split(|byte| *byte == 0).next().unwrap_or_default();
+    (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+/// The fields of `/proc/<pid>/stat` that tell processes apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat<'a> {
+    pub(super) comm: &'a [u8],
+    pub(super) is_zombie: bool,
+    pub(super) is_kernel_thread: bool,
+    /// Start after boot, clock ticks of 10 ms (USER_HZ is 100 on every architecture of ours).
+    pub(super) start_ticks: u64,
+}
+
+/// `PF_KTHREAD` of include/linux/sched.h.
+const KERNEL_THREAD: u64 = 0x0020_0000;
+
+impl<'a> Stat<'a> {
+    /// The name may hold anything, parentheses and blanks included: it ends at the last one.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let open = bytes.iter().position(|byte| *byte == b'(')?;
+        let close = bytes.iter().rposition(|byte| *byte == b')')?;
+        let comm = bytes.get(open + 1..close)?;
+        let mut fields = bytes
+            .get(close + 1..)?
+            .split(u8::is_ascii_whitespace)
+            .filter(|field| !field.is_empty());
+        let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse::<u64>().ok();
+        // Fields are numbered from 1 in the manual: state 3, flags 9, starttime 22.
+        let state = fields.next()?;
+        let flags = number(fields.nth(5)?)?;
+        let start_ticks = number(fields.nth(12)?)?;
+        Some(Self {
+            comm,
+            is_zombie: matches!(state, b"Z" | b"X"),
+            is_kernel_thread: flags & KERNEL_THREAD != 0,
+            start_ticks,
+        })
+    }
+}
+
+/// The v2 path of `/proc/<pid>/cgroup`, as far as it says anything: a task that is gone from its
+/// cgroup shows the root.
+pub(super) fn cgroup_path(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+    (path != "/").then_some(path)
+}
+
+/// Splits a path that leads out of our own cgroup namespace (`/../../kubepods/…`): the part below
+/// the common ancestor, and whether there was such a detour.
+pub(super) fn below_detour(path: &str) -> (&str, bool) {
+    let mut rest = path;
+    while let Some(deeper) = rest.strip_prefix("/..") {
+        rest = deeper;
+    }
+    (rest, rest.len() != path.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_survives_any_name() {
+        let line = b"42 (a) R (b) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 555 0 0";
+        let stat = Stat::parse(line).unwrap();
+        assert_eq!(stat.comm, b"a) R (b");
+        assert_eq!(
+            (stat.is_zombie, stat.is_kernel_thread, stat.start_ticks),
+            (false, false, 555)
+        );
+        let thread = b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 1 0 0";
+        assert!(Stat::parse(thread).unwrap().is_kernel_thread);
+        for end in 0..line.len() - 8 {
+            assert_eq!(Stat::parse(&line[..end]), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn paths_of_cgroups() {
+        assert_eq!(
+            cgroup_path(b"12:memory:/x\n0::/a/b (deleted)\n"),
+            Some("/a/b")
+        );
+        assert_eq!(cgroup_path(b"0::/\n"), None);
+        assert_eq!(cgroup_path(b"3:cpu:/a\n"), None);
+        assert_eq!(below_detour("/../../kubepods/a"), ("/kubepods/a", true));
+        assert_eq!(below_detour("/kubepods/a"), ("/kubepods/a", false));
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(comm(b"curl\0\0\0").as_deref(), Some("curl"));
+        assert_eq!(comm(&[0; 16]), None);
+        assert_eq!(comm(b"\xff\0").as_deref(), Some("\u{fffd}"));
+    }
+}

@@ -1,0 +1,151 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: opens the capture, draws the key of the token hashes"
+)]
+//! `plimsoll imds decode`: the agent's own reassembly, parser and classifier on a capture.
+//!
+//! Prints events as they complete, so a capture may be larger than memory. Where a capture ends in
+//! the middle of a packet, the document is still whole and the error says where. Token hashes are
+//! keyed anew in each run: they pair events of one document and nothing else.
+
+mod capture;
+mod packet;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use plimsoll_imds::{Decoder, ImdsEvent, Key, Limits};
+use serde::Serialize;
+use thiserror::Error;
+
+pub use capture::Broken;
+use capture::Packets;
+
+/// Why a capture was not decoded to its end.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    /// No such file, or not ours to read.
+    #[error("opening {path}")]
+    Open {
+        /// As given.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Whoever reads our output does not any more.
+    #[error("writing events")]
+    Output(#[source] std::io::Error),
+    /// The capture is no capture, or ends too soon.
+    #[error("decoding {path}, packet {packet}")]
+    Capture {
+        /// As given.
+        path: String,
+        /// Number of the packet that could not be read; the first has number 1.
+        packet: u64,
+        /// Why.
+        #[source]
+        source: Broken,
+    },
+}
+
+#[derive(Serialize)]
+struct Printed<'a> {
+    time: String,
+    #[serde(flatten)]
+    event: &'a ImdsEvent,
+}
+
+/// Decodes a pcap or pcapng file and prints a document of schema `plimsoll.imds/v1`; the number of
+/// events.
+pub fn decode(path: &Path, out: &mut dyn Write) -> Result<u64, DecodeError> {
+    let open = |path: &Path| {
+        File::open(path).map_err(|source| DecodeError::Open {
+            path: path.display().to_string(),
+            source,
+        })
+    };
+    let file = open(path)?;
+    let random = Path::new("/dev/urandom");
+    let mut key = Key([0; 32]);
+    open(random)?
+        .read_exact(&mut key.0)
+        .map_err(|source| DecodeError::Open {
+            path: random.display().to_string(),
+            source,
+        })?;
+    decode_from(&path.display().to_string(), file, &key, out)
+}
+
+/// [`decode`] for bytes from anywhere; `name` is for messages.
+pub fn decode_from(
+    name: &str,
+    input: impl Read + Send,
+    key: &Key,
+    out: &mut dyn Write,
+) -> Result<u64, DecodeError> {
+    let broken = |packet: u64, source: Broken| DecodeError::Capture {
+        path: name.to_owned(),
+        packet,
+        source,
+    };
+    let mut packets = Packets::open(input).map_err(|source| broken(1, source))?;
+    let mut decoder = Decoder::new(Limits::default(), key);
+    let mut document = Document::begin(out).map_err(DecodeError::Output)?;
+    let mut ready = Vec::new();
+    let end = loop {
+        let more = packets.next(&mut |packet| {
+            if let Some(segment) = packet::segment(packet) {
+                decoder.push(&segment, &mut |event| ready.push(event));
+            }
+        });
+        for event in ready.drain(..) {
+            document.event(&event).map_err(DecodeError::Output)?;
+        }
+        match more {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(source) => break Err(broken(packets.taken() + 1, source)),
+        }
+    };
+    decoder.finish(&mut |event| ready.push(event));
+    for event in ready {
+        document.event(&event).map_err(DecodeError::Output)?;
+    }
+    let events = document.end().map_err(DecodeError::Output)?;
+    end.map(|()| events)
+}
+
+/// The document under way.
+struct Document<'a> {
+    out: &'a mut dyn Write,
+    events: u64,
+}
+
+impl<'a> Document<'a> {
+    fn begin(out: &'a mut dyn Write) -> std::io::Result<Self> {
+        out.write_all(br#"{"schema":"plimsoll.imds/v1","events":["#)?;
+        Ok(Self { out, events: 0 })
+    }
+
+    fn event(&mut self, event: &ImdsEvent) -> std::io::Result<()> {
+        // Every u64 of nanoseconds is a time that jiff knows.
+        let time = jiff::Timestamp::from_nanosecond(event.time_ns.into())
+            .map(|time| time.to_string())
+            .unwrap_or_default();
+        let separator: &[u8] = if self.events == 0 { b"\n" } else { b",\n" };
+        self.out.write_all(separator)?;
+        serde_json::to_writer(&mut *self.out, &Printed { time, event })?;
+        self.events += 1;
+        Ok(())
+    }
+
+    fn end(self) -> std::io::Result<u64> {
+        self.out.write_all(b"\n]}\n")?;
+        self.out.flush()?;
+        Ok(self.events)
+    }
+}

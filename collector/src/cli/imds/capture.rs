@@ -1,0 +1,238 @@
+//! From the bytes of a pcap or pcapng file to link-layer frames with their times.
+//!
+//! Formats: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng. Knows nothing of what is in a frame.
+
+use std::io::Read;
+
+use pcap_parser::traits::PcapReaderIterator;
+use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapHeader, create_reader};
+use thiserror::Error;
+
+use super::packet::{Link, Packet};
+
+/// Bytes that are read at a time; a block that is longer makes it grow to [`BLOCK_BYTES`].
+const BUFFER_BYTES: usize = 1 << 20;
+/// Longest block. A frame has 256 KiB at most in libpcap.
+const BLOCK_BYTES: usize = 1 << 24;
+/// Interfaces of one section.
+const INTERFACES: usize = 1 << 16;
+const NS: u128 = 1_000_000_000;
+
+/// What is wrong with a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Broken {
+    /// Neither magic number.
+    #[error("this is neither pcap nor pcapng")]
+    NotCapture,
+    /// It ends within a block.
+    #[error("the file ends in the middle of it")]
+    Truncated,
+    /// A length or a field that cannot be.
+    #[error("its block is malformed")]
+    Malformed,
+    /// A block beyond all sense.
+    #[error("its block is longer than {BLOCK_BYTES} bytes")]
+    TooLong,
+    /// The operating system says no.
+    #[error("the file cannot be read further")]
+    Unreadable,
+    /// A packet of an interface that no block describes.
+    #[error("its interface {0} is not described")]
+    Interface(u32),
+    /// More than we keep.
+    #[error("more than {INTERFACES} interfaces")]
+    Interfaces,
+    /// We do not know where the IP header is.
+    #[error("its link type {0} is not one of Ethernet, Linux cooked, raw IP or loopback")]
+    Link(i32),
+}
+
+#[derive(Clone, Copy)]
+struct Interface {
+    link: i32,
+    snap_bytes: u32,
+    /// Units in a second; `None` if the file says one that no integer holds.
+    resolution: Option<u64>,
+    offset_s: i64,
+}
+
+impl Interface {
+    fn of(header: &PcapHeader) -> Self {
+        Self {
+            link: header.network.0,
+            snap_bytes: header.snaplen,
+            resolution: Some(if header.is_nanosecond_precision() {
+                1_000_000_000
+            } else {
+                1_000_000
+            }),
+            offset_s: 0,
+        }
+    }
+
+    fn time_ns(&self, units: u64) -> Option<u64> {
+        let resolution = u128::from(self.resolution.filter(|units| *units > 0)?);
+        let ns = i128::try_from(u128::from(units) * NS / resolution).ok()?;
+        let offset_ns = i128::from(self.offset_s) * 1_000_000_000;
+        u64::try_from((ns + offset_ns).max(0)).ok()
+    }
+}
+
+/// The frames of a capture, one after the other.
+pub(super) struct Packets<'a> {
+    reader: Box<dyn PcapReaderIterator + Send + 'a>,
+    interfaces: Vec<Interface>,
+    taken: u64,
+    last_ns: u64,
+}
+
+impl<'a> Packets<'a> {
+    pub(super) fn open(input: impl Read + Send + 'a) -> Result<Self, Broken> {
+        Ok(Self {
+            reader: create_reader(BUFFER_BYTES, input).map_err(|error| match error {
+                PcapError::HeaderNotRecognized => Broken::NotCapture,
+                PcapError::ReadError => Broken::Unreadable,
+                _ => Broken::Truncated,
+            })?,
+            interfaces: Vec::new(),
+            taken: 0,
+            last_ns: 0,
+        })
+    }
+
+    /// Frames handed out.
+    pub(super) const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Reads the next block; if it is a packet, `take` gets it. False at the end.
+    pub(super) fn next(&mut self, take: &mut dyn FnMut(&Packet<'_>)) -> Result<bool, Broken> {
+        let Self {
+            reader,
+            interfaces,
+            taken,
+            last_ns,
+        } = self;
+        let failed = match reader.next() {
+            Ok((len, block)) => {
+                if let Some(packet) = packet(&block, interfaces, *last_ns)? {
+                    take(&packet);
+                    *taken += 1;
+                    *last_ns = packet.time_ns;
+                }
+                reader.consume(len);
+                return Ok(true);
+            }
+            Err(error) => why(&error),
+        };
+        match failed {
+            Stop::End => Ok(false),
+            Stop::Broken(broken) => Err(broken),
+            Stop::More => match reader.refill().map_err(|error| why(&error)) {
+                Ok(()) => Ok(true),
+                Err(Stop::Broken(broken)) => Err(broken),
+                Err(Stop::End | Stop::More | Stop::Room) => Err(Broken::Truncated),
+            },
+            Stop::Room => {
+                let room = (reader.data().len().max(BUFFER_BYTES)).saturating_mul(2);
+                if room > BLOCK_BYTES || !reader.grow(room) {
+                    return Err(Broken::TooLong);
+                }
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// Why there is no block yet.
+enum Stop {
+    End,
+    More,
+    Room,
+    Broken(Broken),
+}
+
+fn why(error: &PcapError<&[u8]>) -> Stop {
+    match error {
+        PcapError::Eof => Stop::End,
+        PcapError::Incomplete(_) => Stop::More,
+        PcapError::BufferTooSmall => Stop::Room,
+        PcapError::UnexpectedEof => Stop::Broken(Broken::Truncated),
+        PcapError::ReadError => Stop::Broken(Broken::Unreadable),
+        PcapError::HeaderNotRecognized => Stop::Broken(Broken::NotCapture),
+        PcapError::NomError(..) | PcapError::OwnedNomError(..) => Stop::Broken(Broken::Malformed),
+    }
+}
+
+/// The packet of a block, if it is one.
+fn packet<'a>(
+    block: &'a PcapBlockOwned<'_>,
+    interfaces: &mut Vec<Interface>,
+    last_ns: u64,
+) -> Result<Option<Packet<'a>>, Broken> {
+    let (id, units, data, original) = match block {
+        PcapBlockOwned::LegacyHeader(header) => {
+            interfaces.push(Interface::of(header));
+            return Ok(None);
+        }
+        PcapBlockOwned::Legacy(frame) => {
+            let interface = interfaces.first().ok_or(Broken::Malformed)?;
+            let fraction = u64::from(frame.ts_usec);
+            let units = u64::from(frame.ts_sec)
+                .saturating_mul(interface.resolution.unwrap_or(0))
+                .saturating_add(fraction);
+            (0, Some(units), frame.data, frame.origlen)
+        }
+        PcapBlockOwned::NG(Block::SectionHeader(_)) => {
+            interfaces.clear();
+            return Ok(None);
+        }
+        PcapBlockOwned::NG(Block::InterfaceDescription(description)) => {
+            if interfaces.len() >= INTERFACES {
+                return Err(Broken::Interfaces);
+            }
+            interfaces.push(Interface {
+                link: description.linktype.0,
+                snap_bytes: description.snaplen,
+                resolution: description.ts_resolution(),
+                offset_s: description.ts_offset(),
+            });
+            return Ok(None);
+        }
+        PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
+            let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
+            let data = usize::try_from(packet.caplen)
+                .ok()
+                .and_then(|len| packet.data.get(..len));
+            let data = data.ok_or(Broken::Malformed)?;
+            (packet.if_id, Some(units), data, packet.origlen)
+        }
+        PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
+            // Padded to four bytes, and its length is not in it.
+            let snap = interfaces.first().map_or(0, |first| first.snap_bytes);
+            let len = if snap == 0 {
+                packet.origlen
+            } else {
+                packet.origlen.min(snap)
+            };
+            let data = usize::try_from(len)
+                .ok()
+                .and_then(|len| packet.data.get(..len));
+            (0, None, data.ok_or(Broken::Malformed)?, packet.origlen)
+        }
+        PcapBlockOwned::NG(_) => return Ok(None),
+    };
+    let known = usize::try_from(id).ok().and_then(|id| interfaces.get(id));
+    let interface = known.ok_or(Broken::Interface(id))?;
+    let time_ns = match units {
+        Some(units) => interface.time_ns(units).ok_or(Broken::Malformed)?,
+        // A simple packet has no time: that of the packet before.
+        None => last_ns,
+    };
+    Ok(Some(Packet {
+        link: Link::of(interface.link).ok_or(Broken::Link(interface.link))?,
+        time_ns,
+        frame: data,
+        frame_len: original,
+    }))
+}
