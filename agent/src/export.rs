@@ -22,6 +22,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
+use crate::books;
 use crate::config;
 use crate::spool::{Outgoing, Spool};
 
@@ -113,6 +114,7 @@ impl Exporter {
         let mut token = None;
         let mut backoff = Backoff::default();
         let mut max_records = self.config.batch_records;
+        let mut failing = false;
         loop {
             let epoch = self.spool().epoch(class).to_owned();
             let batch = self
@@ -136,14 +138,27 @@ impl Exporter {
             };
             let verdict = match answer {
                 Ok(rejected) => {
-                    self.acknowledge(class, last_seq, rejected)?;
+                    self.acknowledge(class, last_seq, rejected);
+                    if std::mem::take(&mut failing) {
+                        tracing::info!(class = class.as_str(), "collector takes records again");
+                    }
                     backoff = Backoff::default();
                     max_records = self.config.batch_records;
                     continue;
                 }
                 Err(status) => {
                     let verdict = retry::verdict(status.code(), batch.records.len());
-                    tracing::warn!(class = class.as_str(), %status, ?verdict, records = batch.records.len(), "collector did not take a batch");
+                    // Once for each outage: the spool's age tells the rest.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(
+                            class = class.as_str(),
+                            code = ?status.code(),
+                            error = books::chain(&status),
+                            ?verdict,
+                            records = batch.records.len(),
+                            "collector did not take a batch; trying until it does"
+                        );
+                    }
                     verdict
                 }
             };
@@ -153,7 +168,7 @@ impl Exporter {
                     continue;
                 }
                 Verdict::Reject => {
-                    self.acknowledge(class, last_seq, batch.records.len() as u64)?;
+                    self.acknowledge(class, last_seq, batch.records.len() as u64);
                     continue;
                 }
                 Verdict::NewToken => token = None,
@@ -171,12 +186,11 @@ impl Exporter {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn acknowledge(&self, class: Class, seq: u64, rejected: u64) -> Result<(), ExportError> {
+    fn acknowledge(&self, class: Class, seq: u64, rejected: u64) {
         if let Err(error) = self.spool().acknowledge(class, seq, rejected) {
             // The cursor stands in memory; the collector recognises what is sent again after a crash.
             tracing::warn!(class = class.as_str(), %error, "could not write down what was delivered");
         }
-        Ok(())
     }
 
     /// One request; how many records the collector refused for good.

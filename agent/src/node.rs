@@ -184,6 +184,7 @@ impl Node {
 
     fn security_fd(&self) -> Option<AsyncFd<OwnedFd>> {
         let fd = self.probe.as_ref()?.security_fd().try_clone_to_owned().ok()?;
+        #[expect(deprecated, reason = "its replacement is unsafe; an OwnedFd keeps the promise it asks for")]
         AsyncFd::new(fd).ok()
     }
 

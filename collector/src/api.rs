@@ -21,7 +21,7 @@ use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-pub use accounting::{AccountingDocument, StageRow};
+pub use accounting::{AccountingDocument, Gap, StageRow};
 pub use audit::{AuditQuery, AuditRecord, AuditRing, NodeStatus};
 pub use clock::unix_ns;
 pub use error::ApiError;
@@ -35,6 +35,8 @@ const VIEW_FOR_NS: u64 = 2_000_000_000;
 
 /// A supplier of accounting rows.
 pub type AccountingSource = Arc<dyn Fn() -> Vec<StageRow> + Send + Sync>;
+/// A supplier of gaps in the nodes' streams.
+pub type GapSource = Arc<dyn Fn() -> Vec<Gap> + Send + Sync>;
 /// A supplier of the metrics text.
 pub type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;
 /// Ready, or why not.
@@ -45,6 +47,7 @@ pub struct ApiState {
     history: Arc<History>,
     audit: Arc<AuditRing>,
     accounting: AccountingSource,
+    gaps: GapSource,
     metrics: MetricsSource,
     ready: ReadySource,
     now: fn() -> u64,
@@ -70,6 +73,7 @@ impl ApiState {
             history,
             audit,
             accounting: Arc::new(Vec::new),
+            gaps: Arc::new(Vec::new),
             metrics: Arc::new(String::new),
             ready: Arc::new(|| Ok(())),
             now: unix_ns,
@@ -82,6 +86,13 @@ impl ApiState {
     #[must_use]
     pub fn with_accounting(mut self, source: AccountingSource) -> Self {
         self.accounting = source;
+        self
+    }
+
+    /// Where gaps come from.
+    #[must_use]
+    pub fn with_gaps(mut self, source: GapSource) -> Self {
+        self.gaps = source;
         self
     }
 
@@ -137,7 +148,9 @@ impl ApiState {
 
     /// The accounting document as it is now.
     pub fn accounting(&self) -> AccountingDocument {
-        AccountingDocument::new((self.accounting)(), (self.now)())
+        let mut document = AccountingDocument::new((self.accounting)(), (self.now)());
+        document.gaps = (self.gaps)();
+        document
     }
 
     /// The usage report as it is now.

@@ -18,6 +18,7 @@
 mod batch;
 pub mod fleet;
 pub mod series;
+pub mod feed;
 pub mod store;
 pub mod usage;
 

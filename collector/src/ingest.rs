@@ -106,6 +106,26 @@ impl Counts {
         );
     }
 
+    /// Records of a request stand at the door.
+    fn arrive(&self, class: Class, count: u64) {
+        self.with(|books| {
+            if let Some(fates) = books.get_mut(place(class)) {
+                fates.emitted += count;
+                fates.in_flight += count;
+            }
+        });
+    }
+
+    /// They were sent away as they came: the agent keeps them, and they never entered.
+    fn turn_away(&self, class: Class, count: u64) {
+        self.with(|books| {
+            if let Some(fates) = books.get_mut(place(class)) {
+                fates.emitted -= count;
+                fates.in_flight -= count;
+            }
+        });
+    }
+
     fn settle(&self, class: Class, fate: Fate, count: u64) {
         if count == 0 {
             return;
@@ -120,7 +140,7 @@ impl Counts {
             let Some(fates) = books.get_mut(place(class)) else {
                 return;
             };
-            fates.emitted += count;
+            fates.in_flight = fates.in_flight.saturating_sub(count);
             match fate {
                 Fate::Delivered => fates.delivered += count,
                 Fate::Duplicate | Fate::Foreign => fates.filtered += count,

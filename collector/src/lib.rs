@@ -1,6 +1,14 @@
 //! The fleet collector and the plimsoll command line.
+//!
+//! ```text
+//!  OTLP ─► ingest (check, dedupe, fsync) ─► journal ─┬─ usage ────► history ─► sizing ─┐
+//!                                                    └─ security ─► sink (file)        ├─► api, dashboard
+//!  Kubernetes objects ─► inventory ─► join ──────────────▲  ▲──────────────────────────┘
+//! ```
+//!
+//! Read [`run::run`] first: it is the architecture. Knows no kernel layout, and never depends on
+//! the agent.
 
-pub mod accounting;
 pub mod api;
 pub mod cli;
 pub mod config;
@@ -9,6 +17,10 @@ pub mod history;
 pub mod ingest;
 pub mod inventory;
 pub mod join;
+pub mod reader;
+pub mod run;
 pub mod sink;
 pub mod sizing;
 pub mod telemetry;
+
+pub use run::{RunError, run};

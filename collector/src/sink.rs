@@ -2,28 +2,25 @@
 //!
 //! Owns the way from the security journal to that file, and that each record is in it once: a line
 //! carries its place in the journal, so that a start reads the last whole line and goes on behind
-//! it. The names of pods are added by a function that the owner passes in.
+//! it. What is shown of recent events is fed from here as well. Does not know how names are found.
 
 mod file;
 pub mod line;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_wire::fate::Fates;
-use plimsoll_wire::{AuditEvent, Class};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
+use plimsoll_wire::AuditEvent;
 use serde_json::{Map, Value};
-use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::ingest::decode;
-use crate::ingest::store::{SINK, Store, StoreError};
+use crate::api::{AuditRecord, AuditRing};
+use crate::ingest::{StoreError, decode};
+use crate::reader::{Made, Reader};
 use file::AuditFile;
+use plimsoll_wire::Class;
 
 /// Records taken from the journal at once.
 const BATCH: usize = 512;
@@ -47,7 +44,7 @@ pub struct Options {
 #[derive(Debug, Error)]
 pub enum SinkError {
     /// The file.
-    #[error("audit file {path}")]
+    #[error("write the audit file {path} (audit_file)")]
     File {
         /// Which.
         path: PathBuf,
@@ -56,101 +53,43 @@ pub enum SinkError {
         source: std::io::Error,
     },
     /// The journal.
-    #[error("audit file")]
+    #[error("read the journal for the audit file")]
     Store(#[from] StoreError),
     /// The thread that waits for the disk ended.
-    #[error("the sink's thread ended early")]
+    #[error("the thread of the audit file ended early")]
     Thread(#[from] tokio::task::JoinError),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FateLabels {
-    fate: &'static str,
-}
-
-/// Counts by fate.
-#[derive(Debug, Default)]
-pub struct Counts {
-    records: Family<FateLabels, Counter>,
-    books: Mutex<Fates>,
-}
-
-impl Counts {
-    /// Registers the metrics.
-    pub fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "file_sink_records",
-            "Audit records at the file sink, by fate",
-            self.records.clone(),
-        );
-    }
-
-    fn settle(&self, fate: &'static str, count: u64) {
-        if count == 0 {
-            return;
-        }
-        self.records
-            .get_or_create(&FateLabels { fate })
-            .inc_by(count);
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        books.emitted += count;
-        match fate {
-            "delivered" => books.delivered += count,
-            "filtered_written_before" => books.filtered += count,
-            _ => books.undecodable += count,
-        }
-    }
-}
-
-/// Adds what is known of the event's subject to its line.
+/// What is known of the event's subject.
 pub type Join = Arc<dyn Fn(&AuditEvent) -> Map<String, Value> + Send + Sync>;
 
 /// See the module.
 #[derive(Clone)]
 pub struct FileSink {
-    store: Store,
+    reader: Arc<Reader>,
     options: Options,
     join: Join,
-    counts: Arc<Counts>,
+    shown: Arc<AuditRing>,
+}
+
+impl std::fmt::Debug for FileSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileSink").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 impl FileSink {
     /// Nothing is opened before [`run`](Self::run).
-    pub fn new(store: Store, options: Options, join: Join) -> Self {
-        Self {
-            store,
-            options,
-            join,
-            counts: Arc::default(),
-        }
+    pub fn new(reader: Arc<Reader>, options: Options, join: Join, shown: Arc<AuditRing>) -> Self {
+        Self { reader, options, join, shown }
     }
 
-    /// The sink's metrics.
-    pub fn counts(&self) -> Arc<Counts> {
-        Arc::clone(&self.counts)
-    }
-
-    /// Counts since the start; what waits in the journal is in flight.
-    pub fn fates(&self) -> Fates {
-        let waiting = self.store.waiting(Class::Security, SINK);
-        let books = *self
-            .counts
-            .books
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        Fates {
-            emitted: books.emitted + waiting,
-            in_flight: waiting,
-            ..books
-        }
-    }
-
-    /// Writes until `shutdown`, then what is in the journal by then.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), SinkError> {
-        let mut commits = self.store.commits();
+    /// Writes until `stop`, then what is in the journal by then.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), SinkError> {
+        let mut commits = self.reader.store().commits();
         let mut file: Option<AuditFile> = None;
         loop {
-            let ending = shutdown.is_cancelled();
+            let ending = stop.is_cancelled();
             let sink = self.clone();
             let (given_back, outcome) = tokio::task::spawn_blocking(move || {
                 let outcome = sink.write_some(&mut file);
@@ -162,7 +101,7 @@ impl FileSink {
                 Ok(0) if ending => return Ok(()),
                 Ok(0) => tokio::select! {
                     _ = commits.changed() => {}
-                    () = shutdown.cancelled() => {}
+                    () = stop.cancelled() => {}
                 },
                 Ok(_) => {}
                 Err(error) if ending => return Err(error),
@@ -173,7 +112,7 @@ impl FileSink {
                         "audit file cannot be written, will try again"
                     );
                     file = None;
-                    drop(tokio::time::timeout(RETRY, shutdown.cancelled()).await);
+                    drop(tokio::time::timeout(RETRY, stop.cancelled()).await);
                 }
             }
         }
@@ -181,42 +120,34 @@ impl FileSink {
 
     /// One batch, durable in the file before the cursor moves; gives back how many records.
     fn write_some(&self, file: &mut Option<AuditFile>) -> Result<u64, SinkError> {
-        let epoch = self.store.journal_epoch(Class::Security);
-        let broken = |source| SinkError::File {
-            path: self.options.path.clone(),
-            source,
-        };
+        let epoch = self.reader.store().journal_epoch(Class::Security);
+        let broken = |source| SinkError::File { path: self.options.path.clone(), source };
         let file = match file {
             Some(file) => file,
             None => file.insert(AuditFile::open(&self.options, &epoch).map_err(broken)?),
         };
-        let cursor = self.store.cursor(Class::Security, SINK);
-        let batch = self
-            .store
-            .read(Class::Security, cursor + 1, BATCH, BATCH_BYTES)?;
-        let damaged: u64 = batch.damaged.iter().map(|(from, to)| to - from + 1).sum();
-        let Some(last) = batch.records.last().map(|record| record.seq) else {
-            self.counts.settle("undecodable", damaged);
+        let batch = self.reader.read(1, BATCH, BATCH_BYTES)?;
+        let last_damaged = batch.damaged.last().map(|(_, last)| *last);
+        let Some(last) = batch.records.last().map(|record| record.seq).max(last_damaged) else {
             return Ok(0);
         };
-        let (mut lines, mut written, mut before, mut undecodable) = (Vec::new(), 0, 0, 0);
+        let mut made = Made {
+            undecodable: batch.damaged.iter().map(|(from, to)| to - from + 1).sum(),
+            ..Made::default()
+        };
+        let (mut lines, mut shown) = (Vec::new(), Vec::new());
         for record in &batch.records {
             if record.seq <= file.last_seq() {
-                before += 1;
+                made.filtered += 1;
                 continue;
             }
             match decode::audit_event(&record.payload) {
                 Ok((id, time_unix_ns, event)) => {
-                    line::write(
-                        &mut lines,
-                        &epoch,
-                        record.seq,
-                        &id,
-                        time_unix_ns,
-                        &event,
-                        (self.join)(&event),
-                    );
-                    written += 1;
+                    let names = (self.join)(&event);
+                    let audit = AuditRecord { time_unix_ns, id, event, names };
+                    line::write(&mut lines, &epoch, record.seq, &audit);
+                    shown.push(audit);
+                    made.delivered += 1;
                 }
                 Err(error) => {
                     tracing::error!(
@@ -224,15 +155,15 @@ impl FileSink {
                         error = &error as &dyn std::error::Error,
                         "journal record cannot be read"
                     );
-                    undecodable += 1;
+                    made.undecodable += 1;
                 }
             }
         }
         file.append(&lines, last).map_err(broken)?;
-        self.store.set_cursor(Class::Security, SINK, last)?;
-        self.counts.settle("delivered", written);
-        self.counts.settle("filtered_written_before", before);
-        self.counts.settle("undecodable", undecodable + damaged);
-        Ok(batch.records.len() as u64)
+        self.reader.settle(last, made)?;
+        for audit in shown {
+            self.shown.push(audit);
+        }
+        Ok(batch.records.len().max(1) as u64)
     }
 }

@@ -33,6 +33,22 @@ pub struct AccountedRow {
     pub unaccounted: i64,
 }
 
+/// A stream of a node with numbers that never came. A loss record of the node explains each, or
+/// records were taken away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Node name.
+    pub node: String,
+    /// Life of its spool.
+    pub epoch: String,
+    /// Stream.
+    pub class: String,
+    /// How many numbers never came.
+    pub missing: u64,
+    /// The newest ranges, from and to inclusive.
+    pub ranges: Vec<(u64, u64)>,
+}
+
 /// `/api/v1/accounting`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountingDocument {
@@ -46,6 +62,9 @@ pub struct AccountingDocument {
     pub unaccounted: u64,
     /// By node, stage, class.
     pub stages: Vec<AccountedRow>,
+    /// Streams with numbers that never came.
+    #[serde(default)]
+    pub gaps: Vec<Gap>,
 }
 
 impl AccountingDocument {
@@ -79,6 +98,7 @@ impl AccountingDocument {
             balanced: unaccounted == 0,
             unaccounted,
             stages,
+            gaps: Vec::new(),
         }
     }
 }

@@ -1,2 +1,73 @@
-//! Skeleton.
-fn main() {}
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads the configuration file, once"
+)]
+//! `plimsoll-collector`: see `plimsoll_collector::run`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use plimsoll_collector::config::Config;
+use plimsoll_collector::{run, telemetry};
+
+/// Bad configuration.
+const EXIT_CONFIG: u8 = 64;
+
+/// Receives what the agents see, names it, keeps it, and shows it.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// Configuration file (YAML); docs/configuration.md lists every setting.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to log: a level, or `module=level` pairs.
+    #[arg(long, env = "PLIMSOLL_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// Log JSON lines.
+    #[arg(long)]
+    log_json: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::start_log(Some(&arguments.log), arguments.log_json);
+    let config = match read(arguments.config) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            for mistake in mistakes.lines() {
+                tracing::error!("{mistake}");
+            }
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn read(path: Option<PathBuf>) -> Result<Config, String> {
+    let Some(path) = path else {
+        return Ok(Config::default());
+    };
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
+    Config::parse(&name, &text).map_err(|error| error.to_string())
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _infallible = write!(line, ": {error}");
+        cause = error.source();
+    }
+    tracing::error!("{line}");
+    ExitCode::FAILURE
+}

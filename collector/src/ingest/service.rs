@@ -203,22 +203,27 @@ impl Door {
             )));
         }
         let (mut refused, message) = (decoded.refused(), decoded.reasons.join("; "));
+        let others: u64 = decoded.others.iter().map(|(_, count)| count).sum();
+        let arrived = decoded.records.len() as u64 + others;
+        let counts = &self.store.counts;
+        counts.arrive(class, arrived);
         let (answer, outcome) = oneshot::channel();
         let job = Job {
             class,
             records: decoded.records,
             answer,
         };
-        self.jobs
-            .send(job)
-            .await
-            .map_err(|_| Status::unavailable("shutting down"))?;
+        if self.jobs.send(job).await.is_err() {
+            counts.turn_away(class, arrived);
+            return Err(Status::unavailable("shutting down"));
+        }
         let Ok(Some(outcome)) = outcome.await else {
+            counts.turn_away(class, arrived);
             return Err(Status::unavailable("the journal cannot be written now"));
         };
         // Only now: a request that is sent again is counted when it is settled.
         for (fate, count) in decoded.others {
-            self.store.counts.settle(class, fate, count);
+            counts.settle(class, fate, count);
         }
         refused += outcome.too_large;
         Ok((i64::try_from(refused).unwrap_or(i64::MAX), message))

@@ -4,6 +4,7 @@
 )]
 //! The collector's journals and what was seen already, behind one lock; and the readers' view.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -66,7 +67,10 @@ struct Inner {
     journals: [Journal<FileStorage>; 2],
     seen: Dedupe,
     max_bytes: u64,
-    shed: [u64; 2],
+    /// Records that came in since the start, by class.
+    entered: [u64; 2],
+    /// Of each reader, the records that were shed before it had them.
+    shed: BTreeMap<&'static str, u64>,
 }
 
 /// Cheap to clone; clones are the same store.
@@ -76,6 +80,17 @@ pub struct Store {
     commits: Arc<watch::Sender<u64>>,
     /// The door's books.
     pub counts: Arc<Counts>,
+}
+
+/// The journal as one reader sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Records before the reader.
+    pub waiting: u64,
+    /// Records that came in since the start.
+    pub entered: u64,
+    /// Records that were shed before the reader had them, since the start.
+    pub shed: u64,
 }
 
 /// What became of one request's records.
@@ -130,7 +145,8 @@ impl Store {
             journals: [usage, security],
             seen: checkpoint.seen,
             max_bytes,
-            shed: [0; 2],
+            entered: [0; 2],
+            shed: BTreeMap::new(),
         };
         for class in Class::ALL {
             inner.replay(
@@ -172,8 +188,11 @@ impl Store {
         for class in Class::ALL {
             inner.journal(class).sync().map_err(failed(class))?;
         }
-        drop(inner);
+        // Before the lock is given up: a reader's books begin where these end.
         for ((class, _), outcome) in requests.iter().zip(&outcomes) {
+            if let Some(entered) = inner.entered.get_mut(place(*class)) {
+                *entered += outcome.delivered;
+            }
             self.counts
                 .settle(*class, Fate::Delivered, outcome.delivered);
             self.counts
@@ -181,6 +200,7 @@ impl Store {
             self.counts
                 .settle(*class, Fate::TooLarge, outcome.too_large);
         }
+        drop(inner);
         self.commits.send_modify(|count| *count += 1);
         Ok(outcomes)
     }
@@ -223,11 +243,15 @@ impl Store {
             .map_err(failed(class))
     }
 
-    /// Records that a reader has still before it.
-    pub fn waiting(&self, class: Class, name: &str) -> u64 {
+    /// What a reader has before it, what came in since the start, and what was shed before the
+    /// reader had it: all of one moment.
+    pub fn held(&self, class: Class, name: &str) -> Held {
         let mut inner = self.lock();
+        let entered = inner.entered.get(place(class)).copied().unwrap_or(0);
+        let shed = inner.shed.get(name).copied().unwrap_or(0);
         let journal = inner.journal(class);
-        journal.count_after(journal.cursor(name).unwrap_or(0))
+        let waiting = journal.count_after(journal.cursor(name).unwrap_or(0));
+        Held { waiting, entered, shed }
     }
 
     /// The journal's own epoch.
@@ -235,11 +259,9 @@ impl Store {
         self.lock().journal(class).epoch().to_owned()
     }
 
-    /// Sizes, and the count of records shed since the start.
-    pub fn stats(&self, class: Class) -> (Stats, u64) {
-        let mut inner = self.lock();
-        let shed = inner.shed.get(place(class)).copied().unwrap_or(0);
-        (inner.journal(class).stats(), shed)
+    /// Sizes.
+    pub fn stats(&self, class: Class) -> Stats {
+        self.lock().journal(class).stats()
     }
 
     /// Every stream that was seen.
@@ -327,31 +349,36 @@ impl Inner {
             journal.sync_positions().map_err(failed(class))?;
         }
         for class in Class::ALL {
-            while self
-                .journals
-                .iter()
-                .map(|journal| journal.stats().bytes)
-                .sum::<u64>()
-                > self.max_bytes
-            {
-                let Some(shed) = self.journal(class).shed_oldest().map_err(failed(class))? else {
-                    break;
-                };
-                if let Some(count) = self.shed.get_mut(place(class)) {
-                    *count += shed.count;
-                }
-                if shed.count > 0 {
-                    tracing::error!(
-                        class = class.as_str(),
-                        count = shed.count,
-                        first = shed.first_seq,
-                        last = shed.last_seq,
-                        "journal is over its bound: records were shed"
-                    );
-                }
-            }
+            while self.bytes() > self.max_bytes && self.shed_oldest(class)? {}
         }
         Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.journals.iter().map(|journal| journal.stats().bytes).sum()
+    }
+
+    /// Sheds a segment, and each reader's books learn what it never had; false if there is none.
+    fn shed_oldest(&mut self, class: Class) -> Result<bool, StoreError> {
+        let reader = if class == Class::Usage { HISTORY } else { SINK };
+        let journal = self.journal(class);
+        let before = journal.count_after(journal.cursor(reader).unwrap_or(0));
+        let Some(shed) = journal.shed_oldest().map_err(failed(class))? else {
+            return Ok(false);
+        };
+        let after = journal.count_after(journal.cursor(reader).unwrap_or(0));
+        let unread = before.saturating_sub(after);
+        if unread > 0 {
+            journal.set_cursor(reader, shed.last_seq).map_err(failed(class))?;
+            *self.shed.entry(reader).or_default() += unread;
+            tracing::error!(
+                class = class.as_str(),
+                count = unread,
+                last = shed.last_seq,
+                "journal is over its bound (data.max_journal_bytes): records were shed"
+            );
+        }
+        Ok(true)
     }
 
     /// To a new file first, so that there is always a whole one.

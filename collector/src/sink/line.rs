@@ -1,30 +1,15 @@
 //! One audit record as one line of JSON. Pure.
 
-use plimsoll_wire::{AuditEvent, RecordId};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+use crate::api::AuditRecord;
 
 /// Appends the line. `journal` names the record's place in the collector's own journal.
-pub fn write(
-    out: &mut Vec<u8>,
-    journal_epoch: &str,
-    journal_seq: u64,
-    id: &RecordId,
-    time_unix_ns: u64,
-    event: &AuditEvent,
-    joined: Map<String, Value>,
-) {
-    let time = i128::from(time_unix_ns);
-    let time = jiff::Timestamp::from_nanosecond(time)
-        .map(|time| time.to_string())
-        .ok();
-    let line = json!({
-        "id": id,
-        "time": time,
-        "event": event.name(),
-        "body": event,
-        "joined": joined,
-        "journal": { "epoch": journal_epoch, "seq": journal_seq },
-    });
+pub fn write(out: &mut Vec<u8>, journal_epoch: &str, journal_seq: u64, record: &AuditRecord) {
+    let mut line = record.to_document();
+    if let Some(line) = line.as_object_mut() {
+        line.insert("journal".to_owned(), json!({ "epoch": journal_epoch, "seq": journal_seq }));
+    }
     out.extend_from_slice(line.to_string().as_bytes());
     out.push(b'\n');
 }
@@ -51,9 +36,10 @@ pub fn last_whole(bytes: &[u8], journal_epoch: &str) -> (Option<u64>, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use plimsoll_wire::Class;
     use plimsoll_wire::event::Loss;
+    use plimsoll_wire::{AuditEvent, Class, RecordId};
+
+    use super::*;
 
     #[test]
     fn a_torn_line_is_not_believed() {
@@ -71,17 +57,15 @@ mod tests {
             class: Class::Security,
             seq: 9,
         };
+        let record = AuditRecord {
+            time_unix_ns: 1_700_000_000_000_000_000,
+            id,
+            event,
+            names: serde_json::Map::new(),
+        };
         let mut bytes = Vec::new();
         for seq in [7, 8] {
-            write(
-                &mut bytes,
-                "j",
-                seq,
-                &id,
-                1_700_000_000_000_000_000,
-                &event,
-                Map::new(),
-            );
+            write(&mut bytes, "j", seq, &record);
         }
         let whole = bytes.len() / 2;
         insta::assert_snapshot!(String::from_utf8_lossy(&bytes[..whole]));

@@ -1,0 +1,299 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: wires the parts together, binds the addresses, listens for signals"
+)]
+//! One life of the collector: everything that runs, who owns it, and how it ends.
+//!
+//! A task that ends early ends the process. On SIGTERM the receiver finishes what it took, the
+//! readers write what is in the journal, and then it ends.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_wire::{AuditEvent, Class};
+use prometheus_client::registry::Registry;
+use serde_json::{Map, Value};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, ApiState, AuditRing, Gap, StageRow};
+use crate::config::Config;
+use crate::history::feed::{Feed, FeedError};
+use crate::history::{History, HistoryError, Limits};
+use crate::ingest::service::IngestError;
+use crate::ingest::store::{HISTORY, SINK};
+use crate::ingest::{self, Store, StoreError, auth};
+use crate::inventory::{IndexReader, Inventory, Reloaded};
+use crate::join::join;
+use crate::reader::Reader;
+use crate::sink::{self, FileSink, SinkError};
+
+/// Time that the end may take.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Records in one request; an agent sends at most 10,000.
+const MAX_REQUEST_RECORDS: usize = 10_000;
+
+/// Why the collector cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A folder.
+    #[error("make the folder {path} ({setting})")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The setting that names it.
+        setting: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An address.
+    #[error("listen on {address} ({setting})")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The setting that names it.
+        setting: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The journals.
+    #[error("open the journal")]
+    Store(#[from] StoreError),
+    /// The history.
+    #[error("open the history")]
+    History(#[from] HistoryError),
+    /// The receiver.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// The audit file.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The way into the history.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// Dashboard and API.
+    #[error("serve the dashboard")]
+    Http(#[source] std::io::Error),
+    /// Signals.
+    #[error("listen for signals")]
+    Signal(#[source] std::io::Error),
+    /// A task ended that should not have.
+    #[error("{0} ended by itself")]
+    EndedEarly(&'static str),
+    /// A task panicked.
+    #[error("a task of the collector failed")]
+    Task(#[source] tokio::task::JoinError),
+}
+
+/// Runs until a signal.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let data = &config.data.path;
+    let audit_path = config.audit_path();
+    for (path, setting) in [(data, "data.path"), (&audit_path, "audit_file.path")] {
+        std::fs::create_dir_all(path)
+            .map_err(|source| RunError::Folder { path: path.clone(), setting, source })?;
+    }
+    let otlp = bind(config.ingest.listen, "ingest.listen").await?;
+    let http = bind(config.http.listen, "http.listen").await?;
+
+    let (store, recoveries) = Store::open(data, config.data.max_journal_bytes)?;
+    for (class, recovery) in recoveries {
+        tracing::info!(class = class.as_str(), records = recovery.records, damaged = recovery.damaged, "journal opened");
+    }
+    let (history, set_aside) = History::open_or_set_aside(&data.join("history.redb"), Limits::default())?;
+    if let Some(reason) = set_aside {
+        tracing::error!(%reason, "history was not readable: set aside, begun anew");
+    }
+    let history = Arc::new(history);
+    let (inventory, first) = Inventory::open(config.inventory.paths.clone());
+    tell(&first);
+    let index = inventory.reader();
+    let ring = Arc::new(AuditRing::default());
+    let options = sink::Options {
+        path: audit_path.join("audit.jsonl"),
+        rotate_bytes: config.audit_file.rotate_bytes,
+        keep_files: config.audit_file.keep_files,
+    };
+    if options.path.exists()
+        && let Err(error) = api::load_tail(&options.path, &ring)
+    {
+        tracing::warn!(%error, "recent events of the audit file cannot be shown");
+    }
+    let readers = Readers {
+        file: Arc::new(Reader::open(store.clone(), Class::Security, SINK)),
+        history: Arc::new(Reader::open(store.clone(), Class::Usage, HISTORY)),
+    };
+    let state = state(&history, &ring, &store, &readers);
+
+    let (stop, last) = (CancellationToken::new(), CancellationToken::new());
+    let mut tasks: JoinSet<Result<&'static str, RunError>> = JoinSet::new();
+    let received = ingest::serve(otlp, store, ingest_options(&config), stop.clone());
+    let after = last.clone();
+    tasks.spawn(async move {
+        let received = received.await;
+        // The readers go on until the journal is empty.
+        after.cancel();
+        received.map(|()| "the receiver").map_err(RunError::from)
+    });
+    let names = index.clone();
+    let file = FileSink::new(
+        readers.file,
+        options,
+        Arc::new(move |event| names_of(event, &names)),
+        ring,
+    );
+    let written = file.run(last.clone());
+    tasks.spawn(async move { written.await.map(|()| "the audit file").map_err(RunError::from) });
+    let feed = Feed { reader: readers.history, history: Arc::clone(&history), index: index.clone() };
+    let fed = feed.run(last.clone());
+    tasks.spawn(async move { fed.await.map(|()| "the history").map_err(RunError::from) });
+    let (late, watching) = (history, stop.clone());
+    tasks.spawn(async move {
+        inventory
+            .watch(watching, move |found| {
+                tell(found);
+                if let Err(error) = late.rejoin(&index.get()) {
+                    tracing::error!(error = &error as &dyn std::error::Error, "names cannot be given to past usage");
+                }
+            })
+            .await;
+        Ok("the inventory")
+    });
+    let closing = last.clone();
+    tasks.spawn(async move {
+        axum::serve(http, api::router(Arc::new(state)))
+            .with_graceful_shutdown(async move { closing.cancelled().await })
+            .await
+            .map(|()| "the dashboard")
+            .map_err(RunError::Http)
+    });
+    tracing::info!(otlp = %config.ingest.listen, dashboard = format!("http://{}/", config.http.listen), "ready");
+    until_told(tasks, stop).await
+}
+
+struct Readers {
+    file: Arc<Reader>,
+    history: Arc<Reader>,
+}
+
+async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, setting, source })
+}
+
+fn ingest_options(config: &Config) -> ingest::Options {
+    let token = |token: &crate::config::Token| auth::Token {
+        node: token.node.clone(),
+        file: token.file.clone(),
+    };
+    ingest::Options {
+        tokens: config.ingest.tokens.iter().map(token).collect(),
+        tls: config.ingest.tls_cert_file.clone().zip(config.ingest.tls_key_file.clone()),
+        max_request_bytes: config.ingest.max_request_bytes,
+        max_request_records: MAX_REQUEST_RECORDS,
+    }
+}
+
+/// What the API shows, and where it comes from.
+fn state(history: &Arc<History>, ring: &Arc<AuditRing>, store: &Store, readers: &Readers) -> ApiState {
+    let mut registry = Registry::default();
+    store.counts.register(registry.sub_registry_with_prefix("plimsoll_collector"));
+    let metrics = move || {
+        let mut text = String::new();
+        match prometheus_client::encoding::text::encode(&mut text, &registry) {
+            Ok(()) => text,
+            Err(error) => format!("# {error}\n"),
+        }
+    };
+    let (nodes, door, file, usage) =
+        (Arc::clone(ring), store.clone(), Arc::clone(&readers.file), Arc::clone(&readers.history));
+    let rows = move || {
+        let mut rows = nodes.stage_rows();
+        rows.extend(Class::ALL.map(|class| StageRow {
+            node: None,
+            stage: "ingest".to_owned(),
+            class: class.as_str().to_owned(),
+            destination: None,
+            fates: door.counts.fates(class),
+        }));
+        rows.push(file.row("file"));
+        rows.push(usage.row("history"));
+        rows
+    };
+    let streams = store.clone();
+    let gaps = move || {
+        let with_gaps = streams.streams().into_iter().filter(|stream| stream.missing > 0);
+        with_gaps
+            .map(|stream| Gap {
+                node: stream.node,
+                epoch: stream.epoch,
+                class: stream.class.as_str().to_owned(),
+                missing: stream.missing,
+                ranges: stream.gaps,
+            })
+            .collect()
+    };
+    ApiState::new(Arc::clone(history), Arc::clone(ring))
+        .with_accounting(Arc::new(rows))
+        .with_gaps(Arc::new(gaps))
+        .with_metrics(Arc::new(metrics))
+}
+
+/// Waits for a signal, then for the tasks, up to the deadline.
+async fn until_told(
+    mut tasks: JoinSet<Result<&'static str, RunError>>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = tasks.join_next() => return Err(match ended {
+            Some(Ok(Ok(task))) => RunError::EndedEarly(task),
+            Some(Ok(Err(error))) => error,
+            Some(Err(error)) => RunError::Task(error),
+            None => RunError::EndedEarly("everything"),
+        }),
+    }
+    tracing::info!("stopping: finishing what was received");
+    stop.cancel();
+    let rest = async {
+        while let Some(ended) = tasks.join_next().await {
+            ended.map_err(RunError::Task)??;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        outcome = rest => outcome,
+        () = tokio::time::sleep(DRAIN) => {
+            tracing::warn!("deadline reached: what is left stays in the journal");
+            Ok(())
+        }
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+fn tell(reloaded: &Reloaded) {
+    tracing::info!(objects = reloaded.objects, changed = reloaded.changed, "inventory read");
+    for problem in &reloaded.problems {
+        tracing::error!("{problem}");
+    }
+}
+
+/// What the inventory calls the subject of an event.
+fn names_of(event: &AuditEvent, index: &IndexReader) -> Map<String, Value> {
+    let identity = match event {
+        AuditEvent::Imds(access) => &access.identity,
+        AuditEvent::OomKill(kill) => &kill.identity,
+        AuditEvent::ContainerEnd(end) => &end.identity,
+        AuditEvent::Loss(_) | AuditEvent::Heartbeat(_) => return Map::new(),
+    };
+    join(identity, &index.get()).to_map()
+}
