@@ -28,7 +28,11 @@ const MOUNTS: [(&str, &str, bool); 9] = [
 ];
 
 /// Settings of the fleet.
-const SETTINGS: [(&str, &str); 2] = [
+const SETTINGS: [(&str, &str); 3] = [
+    (
+        "/sys/fs/cgroup/cgroup.subtree_control",
+        "+cpu +io +memory +pids",
+    ),
     ("/proc/sys/net/core/bpf_jit_harden", "2"),
     ("/proc/sys/kernel/panic_on_oops", "1"),
 ];
