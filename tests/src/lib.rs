@@ -4,9 +4,12 @@
 //! `plimsoll` runs the agent and the collector beside it; `up` shows what they see; `scenarios`
 //! compares that with the truth, on this host or, started by `lab`, in a virtual machine.
 
+pub mod bench;
 pub mod cgroups;
 pub mod encode;
 pub mod enter;
+pub mod fuzz;
+pub mod imds_cases;
 pub mod imds_server;
 pub mod inventory;
 pub mod lab;
