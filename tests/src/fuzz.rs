@@ -1,3 +1,7 @@
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a panic is what the fuzzer looks for"
+)]
 //! Every door through which foreign bytes come in, as functions that take any bytes and must
 //! return.
 //!

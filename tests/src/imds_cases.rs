@@ -154,8 +154,8 @@ fn header(rng: &mut Rng, name: &str, value: &str) -> String {
 fn disguise(rng: &mut Rng, path: &str) -> String {
     match rng.u8(0..8) {
         0 => path.replacen('/', "//", 1),
-        1 => path.replacen("/", "/./", 2),
-        2 => path.replacen("/", "/a/../", 2),
+        1 => path.replacen('/', "/./", 2),
+        2 => path.replacen('/', "/a/../", 2),
         3 => path
             .bytes()
             .map(|byte| {

@@ -25,7 +25,7 @@ fn mutate(rng: &mut Rng, pool: &[Vec<u8>]) -> Vec<u8> {
             3 => drop(bytes.drain(at..at + len)),
             4 => {
                 let again = bytes[at..at + len].to_vec();
-                bytes.splice(at..at, again);
+                drop(bytes.splice(at..at, again));
             }
             5 => {
                 let other = rng.choice(pool).cloned().unwrap_or_default();
@@ -46,7 +46,9 @@ fn no_bytes_break_a_decoder() {
         let mut rng = Rng::with_seed(0x0066_757a);
         let mut pool = (target.seeds)();
         assert!(!pool.is_empty(), "{}", target.name);
-        pool.iter().for_each(|seed| (target.run)(seed));
+        for seed in &pool {
+            (target.run)(seed);
+        }
         for turn in 0..target.turns {
             let bytes = mutate(&mut rng, &pool);
             let outcome = catch_unwind(|| (target.run)(&bytes));
