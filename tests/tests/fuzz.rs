@@ -19,7 +19,10 @@ fn mutate(rng: &mut Rng, pool: &[Vec<u8>]) -> Vec<u8> {
         match rng.u8(0..7) {
             0 if at < bytes.len() => bytes[at] ^= 1 << rng.u8(0..8),
             1 if at < bytes.len() => {
-                bytes[at] = *rng.choice(b"\x00\xff\x7f\x80 \n09-.:%/").unwrap()
+                bytes[at] = rng
+                    .choice(b"\x00\xff\x7f\x80 \n09-.:%/")
+                    .copied()
+                    .unwrap_or(0);
             }
             2 => bytes.insert(at, rng.u8(..)),
             3 => drop(bytes.drain(at..at + len)),
