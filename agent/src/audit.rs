@@ -18,9 +18,9 @@
 mod auditor;
 mod bounded;
 mod process;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use auditor::{Auditor, Counts, Limits};
 pub use process::{NodeLookup, Proc};

@@ -7,6 +7,8 @@
 //! Both are measured in one run on the same containers, so that the ratio holds on any machine. In
 //! the lab the absolute figures are those of software emulation.
 
+pub mod imds;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;

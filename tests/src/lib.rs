@@ -8,6 +8,8 @@ pub mod bench;
 pub mod cgroups;
 pub mod encode;
 pub mod enter;
+pub mod fuzz;
+pub mod imds_cases;
 pub mod imds_server;
 pub mod inventory;
 pub mod lab;

@@ -36,7 +36,9 @@ struct Node {
 impl Node {
     fn with(ids: &[u64]) -> Self {
         let node = Self::default();
-        ids.iter().for_each(|id| node.make(*id));
+        for id in ids {
+            node.make(*id);
+        }
         node
     }
 

@@ -1,0 +1,4 @@
+//! See `plimsoll_tests::fuzz::btf_parse`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| plimsoll_tests::fuzz::btf_parse(bytes));

@@ -1,0 +1,70 @@
+//! A short, seeded walk around valid input, for every door that foreign bytes come through.
+
+use std::panic::catch_unwind;
+
+use fastrand::Rng;
+use plimsoll_tests::fuzz::TARGETS;
+
+/// Longest input.
+const BYTES: usize = 16 * 1024;
+/// Inputs that are mutated further.
+const POOL: usize = 64;
+
+/// Flips, overwrites, inserts, deletes, repeats or splices in one to four places.
+fn mutate(rng: &mut Rng, pool: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = rng.choice(pool).cloned().unwrap_or_default();
+    for _ in 0..rng.usize(1..5) {
+        let at = rng.usize(0..=bytes.len());
+        let len = rng.usize(0..=(bytes.len() - at).min(64));
+        match rng.u8(0..7) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << rng.u8(0..8),
+            1 if at < bytes.len() => {
+                bytes[at] = rng
+                    .choice(b"\x00\xff\x7f\x80 \n09-.:%/")
+                    .copied()
+                    .unwrap_or(0);
+            }
+            2 => bytes.insert(at, rng.u8(..)),
+            3 => drop(bytes.drain(at..at + len)),
+            4 => {
+                let again = bytes[at..at + len].to_vec();
+                drop(bytes.splice(at..at, again));
+            }
+            5 => {
+                let other = rng.choice(pool).cloned().unwrap_or_default();
+                let from = rng.usize(0..=other.len());
+                bytes.truncate(at);
+                bytes.extend_from_slice(&other[from..]);
+            }
+            _ => bytes.truncate(at),
+        }
+    }
+    bytes.truncate(BYTES);
+    bytes
+}
+
+#[test]
+fn no_bytes_break_a_decoder() {
+    for target in TARGETS {
+        let mut rng = Rng::with_seed(0x0066_757a);
+        let mut pool = (target.seeds)();
+        assert!(!pool.is_empty(), "{}", target.name);
+        for seed in &pool {
+            (target.run)(seed);
+        }
+        for turn in 0..target.turns {
+            let bytes = mutate(&mut rng, &pool);
+            let outcome = catch_unwind(|| (target.run)(&bytes));
+            assert!(
+                outcome.is_ok(),
+                "{}, turn {turn}: {:?}",
+                target.name,
+                bytes.escape_ascii().to_string()
+            );
+            // Walk away from the seeds now and then.
+            if turn % 64 == 0 && pool.len() < POOL {
+                pool.push(bytes);
+            }
+        }
+    }
+}
