@@ -15,6 +15,7 @@
 const SLEW: i128 = 16;
 
 /// See the module.
+#[expect(clippy::struct_field_names, reason = "units in names")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeline {
     /// Wall clock minus monotonic clock at the last measurement.

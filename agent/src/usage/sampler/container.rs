@@ -227,25 +227,24 @@ impl Container {
         let v2 = read(&self.cpu_stat, self.unified.as_ref(), shared, |bytes| {
             parse::cpu_stat(bytes).map(Some)
         })?;
-        let mut cpu = match v2 {
-            Some(stat) => CpuSample {
+        let mut cpu = if let Some(stat) = v2 {
+            CpuSample {
                 source: Source::CgroupV2,
                 stat,
-            },
-            None => {
-                let usage_ns = read(
-                    &self.cpuacct,
-                    self.v1.cpuacct.as_ref(),
-                    shared,
-                    parse::cpuacct_usage,
-                )?;
-                CpuSample {
-                    source: Source::CgroupV1,
-                    stat: CpuStat {
-                        usage_ns,
-                        ..CpuStat::default()
-                    },
-                }
+            }
+        } else {
+            let usage_ns = read(
+                &self.cpuacct,
+                self.v1.cpuacct.as_ref(),
+                shared,
+                parse::cpuacct_usage,
+            )?;
+            CpuSample {
+                source: Source::CgroupV1,
+                stat: CpuStat {
+                    usage_ns,
+                    ..CpuStat::default()
+                },
             }
         };
         if cpu.stat.periods.is_none() {
@@ -281,13 +280,7 @@ impl Memory {
         left: &mut usize,
     ) -> Result<Self, FsError> {
         let current = Slot::keep(unified, "memory.current", left)?;
-        let (source, current, names) = if !current.is_absent() {
-            (
-                Source::CgroupV2,
-                current,
-                ["memory.events", "memory.stat", "memory.peak", "memory.max"],
-            )
-        } else {
+        let (source, current, names) = if current.is_absent() {
             let current = Slot::keep(v1, "memory.usage_in_bytes", left)?;
             let names = [
                 "memory.oom_control",
@@ -303,6 +296,12 @@ impl Memory {
                 },
                 current,
                 names,
+            )
+        } else {
+            (
+                Source::CgroupV2,
+                current,
+                ["memory.events", "memory.stat", "memory.peak", "memory.max"],
             )
         };
         let folder = match source {
@@ -341,10 +340,10 @@ impl Memory {
     ) -> Result<Option<MemorySample>, FsError> {
         match self.source {
             Some(Source::CgroupV2) => self
-                .from_controller(id, unified, Source::CgroupV2, now_ns, shared)
+                .by_controller(id, unified, Source::CgroupV2, now_ns, shared)
                 .map(Some),
             Some(Source::CgroupV1) => self
-                .from_controller(id, v1, Source::CgroupV1, now_ns, shared)
+                .by_controller(id, v1, Source::CgroupV1, now_ns, shared)
                 .map(Some),
             _ => {
                 let Some(files) = &mut self.processes else {
@@ -373,7 +372,7 @@ impl Memory {
         }
     }
 
-    fn from_controller(
+    fn by_controller(
         &mut self,
         id: u64,
         folder: Option<&Folder>,

@@ -106,8 +106,9 @@ impl Processes {
         let mut sum = Resident::default();
         for pid in &self.pids {
             self.path.clear();
-            // Writing to a string cannot fail.
-            let _: std::fmt::Result = write!(self.path, "{pid}/status");
+            if write!(self.path, "{pid}/status").is_err() {
+                continue;
+            }
             // A process that ended meanwhile has no memory.
             let Some(file) = proc.file(&self.path)? else {
                 continue;

@@ -288,7 +288,10 @@ fn processes_stand_in_for_a_memory_controller() {
             ("cgroup.procs", "12\n13\n"),
         ],
     );
-    let nested = root.path().join(&PATH[1..]).join("init.scope");
+    let nested = root
+        .path()
+        .join(PATH.trim_start_matches('/'))
+        .join("init.scope");
     fs::create_dir_all(&nested).unwrap();
     fs::write(nested.join("cgroup.procs"), "14\n15\n").unwrap();
     let process = |pid: u32, text: &str| {
