@@ -307,7 +307,7 @@ impl Connection {
                     redactor,
                 };
                 down.acknowledged(ack, now_ns, &mut |piece| {
-                    feed(down_framer, piece, &mut sink)
+                    feed(down_framer, piece, &mut sink);
                 })
             }
             Direction::Response => {

@@ -199,7 +199,7 @@ impl Lengths {
             let text = std::str::from_utf8(header.value).ok().filter(|_| digits);
             match text.and_then(|text| text.parse().ok()) {
                 Some(length) if self.length.is_none_or(|known| known == length) => {
-                    self.length = Some(length)
+                    self.length = Some(length);
                 }
                 _ => self.conflict = true,
             }

@@ -32,6 +32,7 @@ pub enum Direction {
 
 /// One TCP segment, perhaps captured only in part.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "TCP flags are independent")]
 pub struct Segment<'a> {
     /// The connection.
     pub key: ConnKey,
@@ -100,11 +101,11 @@ impl Endpoint {
     /// The endpoint at an address; IPv4-mapped IPv6 addresses count as IPv4.
     pub fn of(ip: IpAddr) -> Option<Self> {
         match ip.to_canonical() {
-            IpAddr::V4(Self::IMDS_V4) => Some(Self::Imds),
-            IpAddr::V4(Self::POD_IDENTITY_V4) => Some(Self::PodIdentity),
+            IpAddr::V4(Self::IMDS_V4) | IpAddr::V6(Self::IMDS_V6) => Some(Self::Imds),
+            IpAddr::V4(Self::POD_IDENTITY_V4) | IpAddr::V6(Self::POD_IDENTITY_V6) => {
+                Some(Self::PodIdentity)
+            }
             IpAddr::V4(Self::ECS_V4) => Some(Self::Ecs),
-            IpAddr::V6(Self::IMDS_V6) => Some(Self::Imds),
-            IpAddr::V6(Self::POD_IDENTITY_V6) => Some(Self::PodIdentity),
             _ => None,
         }
     }

@@ -40,6 +40,7 @@ struct Held {
 
 /// What a segment turned out to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "remarks are independent")]
 pub struct Verdict {
     /// Nothing new: a retransmission, or no payload.
     pub repeated: bool,
@@ -339,7 +340,7 @@ mod tests {
         for (offset, bytes, wire_len) in segments {
             let seq = isn.wrapping_add(*offset);
             stream.push(seq, bytes.as_bytes(), *wire_len, 0, &mut |piece| {
-                collect(&mut text, piece)
+                collect(&mut text, piece);
             });
         }
         assert_eq!(text, expected);

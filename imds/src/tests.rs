@@ -926,7 +926,7 @@ proptest! {
         for (up, seq, bytes, more, flag, ms) in segments {
             let direction = if up { Direction::Request } else { Direction::Response };
             let flag = match flag { 0 => "S", 1 => "F", 2 => "R", _ => "" };
-            play.hop_limit = Some(flag.len() as u8 + 1);
+            play.hop_limit = Some(if flag.is_empty() { 1 } else { 2 });
             play.segment(direction, seq, &bytes, bytes.len() + more, flag);
             play.wait(ms);
         }

@@ -537,7 +537,7 @@ mod tests {
             assert_eq!(join(run(&[a, b])), join(whole.clone()), "split at {at}");
         }
         let single: Vec<_> = text.split("").filter(|s| !s.is_empty()).collect();
-        assert_eq!(join(run(&single)), join(run(&[text])).replace("xyz", "xyz"));
+        assert_eq!(join(run(&single)), join(run(&[text])));
     }
 
     #[test]
