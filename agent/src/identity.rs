@@ -1,1 +1,14 @@
-//! Not built yet.
+//! Which container a cgroup id stands for, now or at an earlier moment.
+//!
+//! ```text
+//!  scan at start, slow rescan ── found ──┐
+//!  cgroup_mkdir event ────────── made ───┼─► Index ── resolve(id, when) ──► Identity
+//!  cgroup_rmdir event ────────── removed ┘     └──── containers() ────────► whom to sample
+//! ```
+//!
+//! Pure: it is told of cgroups and of time (nanoseconds of CLOCK_MONOTONIC, as the kernel stamps its
+//! records). It never reads `/proc` or the tree, and knows nothing of names in the cluster.
+
+mod index;
+
+pub use index::{Entry, Forgotten, Index, Limits};

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod audit;
 pub mod cgroup;
 pub mod config;
+pub mod containers;
 pub mod export;
 pub mod host;
 pub mod identity;

@@ -1,1 +1,304 @@
-//! Not built yet.
+//! The `plimsoll` command line: arguments, exit codes and which command answers.
+//!
+//! Owns what users and scripts rely on (`docs` call it a promise): `-o json` prints one document on
+//! standard output and nothing else, messages go to standard error, exit codes are those of
+//! [`Exit`]. Computes nothing of its own: the collector does, or the very same code on files.
+
+mod audit;
+mod client;
+mod sizing;
+mod table;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use thiserror::Error;
+
+use client::{Client, ClientError};
+
+/// What containers really need, and who touched what they should not have.
+///
+/// Reads the collector's API. Nothing is ever written to a cluster.
+///
+/// Exit codes: 0 success; 1 the check found something; 2 bad usage or unreadable input;
+/// 64 bad configuration.
+#[derive(Debug, Parser)]
+#[command(
+    name = "plimsoll",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Recommended requests and limits, with the data behind each number.
+    #[command(subcommand)]
+    Sizing(SizingCommand),
+    /// Who asked the metadata and credential endpoints for what; kills; losses; accounting.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Print a completion script: `plimsoll completions bash > /etc/bash_completion.d/plimsoll`.
+    Completions {
+        /// The shell to complete in.
+        shell: Shell,
+    },
+}
+
+/// Where the collector is.
+#[derive(Debug, Args)]
+struct Server {
+    /// The collector's address.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PLIMSOLL_SERVER",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    server: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum SizingCommand {
+    /// One line for each container of each workload: what is set, what is recommended, how sure.
+    ///
+    /// The CPU request is the 95th percentile of minute means of the hottest pod; the memory
+    /// request is the highest peak of what cannot be reclaimed plus a margin. `-o json` has the
+    /// distributions, the evidence and the explanation of every number.
+    Report(ReportArgs),
+}
+
+#[derive(Debug, Args)]
+struct ReportArgs {
+    #[command(flatten)]
+    server: Server,
+    /// Only this namespace.
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Only pods with these labels: `app=api,tier!=cache,zone in (a,b)`.
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = SizingOutput::Table)]
+    output: SizingOutput,
+}
+
+/// Forms of a sizing report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SizingOutput {
+    /// Aligned columns for people.
+    Table,
+    /// The table with limits, percentiles and the reasons.
+    Wide,
+    /// The whole document, schema `plimsoll.sizing/v1`.
+    Json,
+    /// Plain numbers with the unit in the column's name.
+    Csv,
+    /// The whole document as YAML.
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// The newest events, oldest of them first; with `--follow` whatever comes after them.
+    Tail(TailArgs),
+    /// Events that match, newest first.
+    Query(QueryArgs),
+    /// Every record's fate, by stage; exit code 1 if any is unaccounted for.
+    Accounting(AccountingArgs),
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+struct Which {
+    /// CRED, TOKEN, SECRET_CFG, …, or imds (every metadata request), oom_kill, container_end, loss;
+    /// several with commas.
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+    /// Only pods of this namespace.
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Only pods of this workload.
+    #[arg(long, value_name = "NAME")]
+    workload: Option<String>,
+    /// Not older than this: an RFC 3339 time, or an age such as 90s, 15m, 2h, 1d.
+    #[arg(long, value_name = "TIME|AGE")]
+    since: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct TailArgs {
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    which: Which,
+    /// How many events to begin with.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=5000))]
+    lines: u64,
+    /// Stay, and print what happens from now on.
+    #[arg(short, long)]
+    follow: bool,
+    /// How to print it; with `--follow`, json is one event a line.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct QueryArgs {
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    which: Which,
+    /// Most events.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=5000))]
+    limit: u64,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct AccountingArgs {
+    #[command(flatten)]
+    server: Server,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// Forms of everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Aligned columns for people.
+    Table,
+    /// The whole document.
+    Json,
+}
+
+/// Exit codes, a promise to scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, and nothing found.
+    Success = 0,
+    /// The check found something: drift, a gap, an invalid object.
+    Found = 1,
+    /// Bad usage, or input that cannot be read.
+    Usage = 2,
+    /// Bad configuration.
+    Configuration = 64,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, Error)]
+enum CliError {
+    /// The collector did not answer as it should.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Our own standard output.
+    #[error("writing to standard output")]
+    Output(#[from] std::io::Error),
+    /// A row that cannot be printed as CSV.
+    #[error("writing CSV")]
+    Csv(#[from] csv::Error),
+    /// A document that cannot be printed.
+    #[error("writing JSON")]
+    Json(#[from] serde_json::Error),
+    /// A document that cannot be printed.
+    #[error("writing YAML")]
+    Yaml(#[from] serde_saphyr::ser_error::Error),
+}
+
+impl CliError {
+    /// Whoever read our output has gone, as `head` does: no error.
+    fn is_closed_pipe(&self) -> bool {
+        let kind = match self {
+            Self::Output(error) => Some(error.kind()),
+            Self::Json(error) => error.io_error_kind(),
+            Self::Csv(error) => match error.kind() {
+                csv::ErrorKind::Io(error) => Some(error.kind()),
+                _ => None,
+            },
+            Self::Client(_) | Self::Yaml(_) => None,
+        };
+        kind == Some(std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// Runs a command line and returns its exit code.
+pub fn run(
+    args: impl IntoIterator<Item = OsString>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(refused) => {
+            // Help and version are answers, not errors.
+            let (to, exit): (&mut dyn Write, _) = if refused.use_stderr() {
+                (err, Exit::Usage)
+            } else {
+                (out, Exit::Success)
+            };
+            // Nobody is left to tell if this fails.
+            let _ignored: std::io::Result<()> = write!(to, "{}", refused.render());
+            return exit;
+        }
+    };
+    match dispatch(&cli.command, out) {
+        Ok(exit) => exit,
+        Err(error) if error.is_closed_pipe() => Exit::Success,
+        Err(error) => {
+            let _ignored: std::io::Result<()> = writeln!(err, "plimsoll: {}", chain(&error));
+            Exit::Usage
+        }
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    text
+}
+
+fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Exit, CliError> {
+    match command {
+        Command::Sizing(SizingCommand::Report(args)) => sizing::report(args, out),
+        Command::Audit(AuditCommand::Tail(args)) => audit::tail(args, out),
+        Command::Audit(AuditCommand::Query(args)) => audit::query(args, out),
+        Command::Audit(AuditCommand::Accounting(args)) => audit::accounting(args, out),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "plimsoll", &mut script);
+            out.write_all(&script)?;
+            Ok(Exit::Success)
+        }
+    }
+}
+
+/// Prints a document as it is, on lines of its own.
+fn print_json(document: &impl serde::Serialize, out: &mut dyn Write) -> Result<(), CliError> {
+    serde_json::to_writer_pretty(&mut *out, document)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

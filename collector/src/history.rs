@@ -1,1 +1,26 @@
-//! Not built yet.
+//! What containers used: one bounded series for each, durable, merged on the way in.
+//!
+//! Owns the shape of a series ([`usage::Usage`]), its durable store ([`store::History`]) and the
+//! grouping by workload ([`fleet::Fleet`]). Deliberately knows nothing of recommendations, of OTLP
+//! or of pages.
+//!
+//! A series is kept for each *container id*, with the names that the join gave, and workloads are
+//! put together when they are read. So a name that comes late repairs everything that came before
+//! it, a deleted pod keeps its names, and one hot replica stays visible beside its siblings. When
+//! the bound on series is reached, the longest-ended named ones are folded into one "earlier pods"
+//! series of their workload's container; merging is commutative, so nothing depends on when.
+//!
+//! ```text
+//!  (journal seq, node, window) ── join ──► series of the container ─┐
+//!                                             bound reached: fold ──┴─► Fleet: workload → container → pods
+//! ```
+
+pub mod fleet;
+pub mod series;
+pub mod store;
+pub mod usage;
+
+pub use fleet::{ContainerHistory, Fleet, HostHistory, PodUsage};
+pub use series::{Entry, Series};
+pub use store::{Applied, History, HistoryError, HistoryStats, Limits};
+pub use usage::Usage;

@@ -1,1 +1,218 @@
-//! Not built yet.
+//! Identity and inventory together: the names of a window or an event.
+//!
+//! Pure. What the inventory cannot say stays absent and is marked pending; nothing is blank and
+//! nothing is guessed. Deliberately does not wait: whoever holds records until a name comes decides
+//! how long.
+
+use std::collections::BTreeMap;
+
+use plimsoll_wire::Identity;
+use plimsoll_wire::identity::Subject;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::inventory::{ContainerName, Index, Resources, Role, Workload};
+
+/// Names that the inventory gave. Stored with history, so that a deleted pod keeps them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// Namespace.
+    pub namespace: String,
+    /// Pod.
+    pub pod: String,
+    /// Container; `None` for the pod itself, its sandbox, or while pending.
+    pub container: Option<String>,
+    /// Node.
+    pub node: Option<String>,
+    /// Topmost controller.
+    pub workload: Workload,
+    /// The pod's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The container's requests when last seen.
+    pub requests: Resources,
+    /// The container's limits when last seen.
+    pub limits: Resources,
+    /// The container's part in the pod.
+    pub role: Role,
+}
+
+/// What an identity is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// One text for people: `shop/api-7d9-x/app`, `host/kubelet.service`, `pod/<uid>/<container id>`,
+    /// `cgroup/<id>`.
+    pub subject: String,
+    /// The inventory's names, if it knows the pod.
+    pub names: Option<Names>,
+    /// A name is missing that may still come.
+    pub pending: bool,
+}
+
+/// Joins; see the module.
+pub fn join(identity: &Identity, index: &Index) -> Joined {
+    let (pod_uid, container_id) = match &identity.subject {
+        Subject::Host { unit } => {
+            return Joined {
+                subject: format!("host/{unit}"),
+                names: None,
+                pending: false,
+            };
+        }
+        Subject::Unknown => {
+            let subject = format!("cgroup/{}", identity.cgroup_id);
+            return Joined {
+                subject,
+                names: None,
+                pending: false,
+            };
+        }
+        Subject::Pod { pod_uid, .. } => (pod_uid, None),
+        Subject::Container {
+            pod_uid,
+            container_id,
+            ..
+        } => (pod_uid, Some(container_id.as_str())),
+    };
+    let Some(found) = index.lookup(pod_uid, container_id) else {
+        let subject = match container_id {
+            Some(id) => format!("pod/{pod_uid}/{id}"),
+            None => format!("pod/{pod_uid}"),
+        };
+        return Joined {
+            subject,
+            names: None,
+            pending: true,
+        };
+    };
+    let pending = found.container == ContainerName::Pending;
+    let container = match found.container {
+        ContainerName::Known(name) => Some(name),
+        ContainerName::Pending | ContainerName::NotInStatus => None,
+    };
+    let subject = match (&container, container_id) {
+        (Some(container), _) => format!("{}/{}/{container}", found.namespace, found.pod),
+        (None, Some(id)) => format!("{}/{}/{id}", found.namespace, found.pod),
+        (None, None) => format!("{}/{}", found.namespace, found.pod),
+    };
+    let names = Names {
+        namespace: found.namespace,
+        pod: found.pod,
+        container,
+        node: found.node,
+        workload: found.workload,
+        labels: found.labels,
+        requests: found.requests,
+        limits: found.limits,
+        role: found.role,
+    };
+    Joined {
+        subject,
+        names: Some(names),
+        pending,
+    }
+}
+
+impl Joined {
+    /// The names as they are put beside an event in sinks and in the API.
+    pub fn to_map(&self) -> Map<String, Value> {
+        let mut map = Map::new();
+        map.insert("subject".to_owned(), self.subject.clone().into());
+        if let Some(names) = &self.names {
+            map.insert("namespace".to_owned(), names.namespace.clone().into());
+            map.insert("pod".to_owned(), names.pod.clone().into());
+            if let Some(container) = &names.container {
+                map.insert("container".to_owned(), container.clone().into());
+            }
+            map.insert(
+                "workload_kind".to_owned(),
+                names.workload.kind.clone().into(),
+            );
+            map.insert(
+                "workload_name".to_owned(),
+                names.workload.name.clone().into(),
+            );
+            if let Some(node) = &names.node {
+                map.insert("pod_node".to_owned(), node.clone().into());
+            }
+        }
+        if self.pending {
+            map.insert("name_pending".to_owned(), true.into());
+        }
+        map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::parse;
+    use plimsoll_wire::identity::Qos;
+
+    fn index() -> Index {
+        let text = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop, uid: u1}
+spec: {nodeName: n1, containers: [{name: app, image: a}, {name: late, image: b}]}
+status:
+  containerStatuses: [{name: app, containerID: "containerd://c1", image: a, imageID: a, ready: true, restartCount: 0}]
+"#;
+        let mut index = Index::default();
+        for object in &parse::parse("t", text).objects {
+            index.apply(object);
+        }
+        index
+    }
+
+    #[track_caller]
+    fn check(subject: Subject, expected: &str) {
+        let identity = Identity {
+            cgroup_id: 7,
+            cgroup_path: None,
+            subject,
+        };
+        assert_eq!(
+            Value::Object(join(&identity, &index()).to_map()).to_string(),
+            expected
+        );
+    }
+
+    fn container(pod_uid: &str, container_id: &str) -> Subject {
+        Subject::Container {
+            pod_uid: pod_uid.to_owned(),
+            container_id: container_id.to_owned(),
+            runtime: None,
+            qos: Qos::Burstable,
+        }
+    }
+
+    #[test]
+    fn names_or_a_mark_that_they_are_missing() {
+        check(
+            container("u1", "c1"),
+            r#"{"container":"app","namespace":"shop","pod":"web","pod_node":"n1","subject":"shop/web/app","workload_kind":"Pod","workload_name":"web"}"#,
+        );
+        check(
+            container("u1", "c2"),
+            r#"{"name_pending":true,"namespace":"shop","pod":"web","pod_node":"n1","subject":"shop/web/c2","workload_kind":"Pod","workload_name":"web"}"#,
+        );
+        check(
+            container("u9", "c9"),
+            r#"{"name_pending":true,"subject":"pod/u9/c9"}"#,
+        );
+        check(
+            Subject::Pod {
+                pod_uid: "u1".to_owned(),
+                qos: Qos::Burstable,
+            },
+            r#"{"namespace":"shop","pod":"web","pod_node":"n1","subject":"shop/web","workload_kind":"Pod","workload_name":"web"}"#,
+        );
+        check(
+            Subject::Host {
+                unit: "kubelet.service".to_owned(),
+            },
+            r#"{"subject":"host/kubelet.service"}"#,
+        );
+        check(Subject::Unknown, r#"{"subject":"cgroup/7"}"#);
+    }
+}

@@ -1,1 +1,269 @@
-//! Not built yet.
+//! Recommendations: what each container should request, why, and how sure that is.
+//!
+//! Pure: a [`Fleet`] and a time go in, a document comes out. The profile is `plimsoll`, described
+//! in `docs/sizing.md`; four statistics stay apart (minute means for the request, seconds and
+//! 100 ms periods beside it, throttling and pressure as the arbiter, true memory peaks), because a
+//! percentile means nothing without its resolution. Deliberately knows nothing of Kubernetes
+//! admission, prices or autoscalers.
+
+pub mod cpu;
+pub mod memory;
+pub mod verdict;
+
+use serde::{Deserialize, Serialize};
+
+pub use cpu::{CpuAdvice, CpuStatistics, Quantiles};
+pub use memory::{MemoryAdvice, MemoryPeaks};
+pub use verdict::{Assessment, Fit};
+
+use crate::history::{ContainerHistory, Fleet, Usage};
+use crate::inventory::Role;
+
+/// `schema` of the report.
+pub const SCHEMA: &str = "plimsoll.sizing/v1";
+/// `profile` of the report.
+pub const PROFILE: &str = "plimsoll";
+/// Observed time from which a recommendation is settled, hours: one full day, so that the daily
+/// peak is in it.
+pub const SETTLED_HOURS: f64 = 24.0;
+/// Coverage below which a recommendation stays provisional.
+pub const SETTLED_COVERAGE: f64 = 0.8;
+/// Nanoseconds per second that are one millicore.
+const NS_PER_MILLICORE: u64 = 1_000_000;
+
+/// The document of `/api/v1/sizing` and `plimsoll sizing report -o json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`]
+    pub schema: String,
+    /// [`PROFILE`]
+    pub profile: String,
+    /// When it was computed, RFC 3339.
+    pub as_of: String,
+    /// One for each container of each workload.
+    pub recommendations: Vec<Recommendation>,
+    /// Containers that run but have no name in the inventory.
+    pub unnamed: Vec<Unnamed>,
+}
+
+/// A container without a name: shown, so that nothing that runs is invisible.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unnamed {
+    /// Pod UID.
+    pub pod_uid: Option<String>,
+    /// Container id.
+    pub container_id: Option<String>,
+    /// Node.
+    pub node: String,
+    /// Windows seen.
+    pub windows: u64,
+    /// CPU of its seconds.
+    pub cpu_seconds: Quantiles,
+    /// Highest memory, bytes.
+    pub memory_peak_bytes: Option<u64>,
+}
+
+/// Requests and limits; `None` is not set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Current {
+    /// CPU request.
+    pub request_millicores: Option<u64>,
+    /// CPU limit.
+    pub limit_millicores: Option<u64>,
+    /// Memory request.
+    pub request_bytes: Option<u64>,
+    /// Memory limit.
+    pub limit_bytes: Option<u64>,
+}
+
+/// How sure a recommendation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Nothing was observed; there is no number.
+    NotEnough,
+    /// There is a number; it may still move much.
+    Provisional,
+    /// A full day or more, well covered.
+    Settled,
+}
+
+/// The data behind a recommendation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Confidence {
+    /// The word.
+    pub level: Level,
+    /// Windows, all pods.
+    pub windows: u64,
+    /// Pods that contributed.
+    pub pods: u64,
+    /// Hours between the first and the last observation.
+    pub span_hours: f64,
+    /// Share of the windows' time that samples covered, 0 to 1.
+    pub coverage: Option<f64>,
+    /// First observation, RFC 3339.
+    pub first: Option<String>,
+    /// Last observation, RFC 3339.
+    pub last: Option<String>,
+    /// Why it is not settled.
+    pub reasons: Vec<String>,
+}
+
+/// In words, one sentence an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Of the CPU numbers.
+    pub cpu: Vec<String>,
+    /// Of the memory numbers.
+    pub memory: Vec<String>,
+}
+
+/// One container of one workload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recommendation {
+    /// Namespace.
+    pub namespace: String,
+    /// Workload kind.
+    pub kind: String,
+    /// Workload name.
+    pub workload: String,
+    /// Container.
+    pub container: String,
+    /// Its part in the pod.
+    pub role: Role,
+    /// Pods that run; of a workload that runs none, pods seen.
+    pub replicas: u64,
+    /// Labels of the newest pod, for selectors.
+    #[serde(default)]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// What is set now.
+    pub current: Current,
+    /// CPU.
+    pub cpu: CpuAdvice,
+    /// Memory.
+    pub memory: MemoryAdvice,
+    /// How sure.
+    pub confidence: Confidence,
+    /// Risk and waste against what is set now.
+    pub assessment: Assessment,
+    /// Why.
+    pub explanation: Explanation,
+}
+
+/// Computes the whole report.
+pub fn report(fleet: &Fleet, now_unix_ns: u64) -> Report {
+    Report {
+        schema: SCHEMA.to_owned(),
+        profile: PROFILE.to_owned(),
+        as_of: rfc3339(now_unix_ns),
+        recommendations: fleet.containers.iter().map(recommend).collect(),
+        unnamed: fleet
+            .unnamed
+            .iter()
+            .map(|series| Unnamed {
+                pod_uid: series.identity.pod_uid().map(str::to_owned),
+                container_id: series.identity.container_id().map(str::to_owned),
+                node: series.node.clone(),
+                windows: series.usage.windows,
+                cpu_seconds: Quantiles::of(&series.usage.per_second),
+                memory_peak_bytes: series.usage.memory_sampled.max_bytes,
+            })
+            .collect(),
+    }
+}
+
+/// Computes one container's recommendation.
+pub fn recommend(history: &ContainerHistory) -> Recommendation {
+    let current = Current {
+        request_millicores: history.requests.cpu_millicores,
+        limit_millicores: history.limits.cpu_millicores,
+        request_bytes: history.requests.memory_bytes,
+        limit_bytes: history.limits.memory_bytes,
+    };
+    let pods: Vec<(&str, &Usage)> = history
+        .pods
+        .iter()
+        .map(|pod| (pod.pod.as_str(), &pod.series.usage))
+        .collect();
+    let (cpu, cpu_words) = cpu::advise(&pods, &history.total);
+    let (memory, memory_words) = memory::advise(&pods, &history.total, current.limit_bytes);
+    let replicas = history.replicas();
+    Recommendation {
+        namespace: history.namespace.clone(),
+        kind: history.workload.kind.clone(),
+        workload: history.workload.name.clone(),
+        container: history.container.clone(),
+        role: history.role,
+        replicas,
+        labels: history.labels.clone(),
+        current,
+        confidence: confidence(&pods, &history.total),
+        assessment: verdict::assess(&current, &cpu, &memory, replicas),
+        cpu,
+        memory,
+        explanation: Explanation {
+            cpu: cpu_words,
+            memory: memory_words,
+        },
+    }
+}
+
+fn confidence(pods: &[(&str, &Usage)], total: &Usage) -> Confidence {
+    let span = total
+        .first_unix_ns
+        .zip(total.last_unix_ns)
+        .map_or(0, |(first, last)| last.saturating_sub(first));
+    let span_hours = span as f64 / 3.6e12;
+    let coverage = total.coverage();
+    let mut reasons = Vec::new();
+    if total.windows == 0 {
+        reasons.push("nothing was observed yet".to_owned());
+    } else {
+        if span_hours < SETTLED_HOURS {
+            reasons.push(format!(
+                "{} observed of the {SETTLED_HOURS:.0} h that include a daily peak",
+                hours(span_hours)
+            ));
+        }
+        if let Some(share) = coverage.filter(|share| *share < SETTLED_COVERAGE) {
+            reasons.push(format!("samples cover {:.0} % of the time", share * 100.0));
+        }
+    }
+    let level = match (total.windows, reasons.is_empty()) {
+        (0, _) => Level::NotEnough,
+        (_, true) => Level::Settled,
+        (_, false) => Level::Provisional,
+    };
+    Confidence {
+        level,
+        windows: total.windows,
+        pods: pods.len() as u64,
+        span_hours: (span_hours * 1000.0).round() / 1000.0,
+        coverage: coverage.map(|share| (share * 1e4).round() / 1e4),
+        first: total.first_unix_ns.map(rfc3339),
+        last: total.last_unix_ns.map(rfc3339),
+        reasons,
+    }
+}
+
+/// A span of time for people.
+pub fn hours(hours: f64) -> String {
+    if hours < 1.0 {
+        format!("{:.0} min", hours * 60.0)
+    } else if hours < 48.0 {
+        format!("{hours:.1} h")
+    } else {
+        format!("{:.1} days", hours / 24.0)
+    }
+}
+
+/// RFC 3339 in UTC, whole seconds. Beyond the calendar (year 9999) the latest time stands.
+pub fn rfc3339(unix_ns: u64) -> String {
+    let seconds = i64::try_from(unix_ns / 1_000_000_000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds)
+        .unwrap_or(jiff::Timestamp::MAX)
+        .to_string()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

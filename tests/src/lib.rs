@@ -1,1 +1,20 @@
-//! Skeleton.
+//! The stage on which Plimsoll is shown and tested, and what plays on it.
+//!
+//! `stage` makes pods out of real processes, cgroups and namespaces, and a metadata service;
+//! `plimsoll` runs the agent and the collector beside it; `up` shows what they see; `scenarios`
+//! compares that with the truth, on this host or, started by `lab`, in a virtual machine.
+
+pub mod cgroups;
+pub mod encode;
+pub mod enter;
+pub mod imds_server;
+pub mod inventory;
+pub mod lab;
+pub mod network;
+pub mod plimsoll;
+pub mod pods;
+pub mod scenarios;
+pub mod stage;
+pub mod stop;
+pub mod up;
+pub mod workloads;

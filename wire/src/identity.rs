@@ -60,7 +60,11 @@ pub struct Identity {
 impl Identity {
     /// An id that nothing is known about.
     pub const fn unknown(cgroup_id: u64) -> Self {
-        Self { cgroup_id, cgroup_path: None, subject: Subject::Unknown }
+        Self {
+            cgroup_id,
+            cgroup_path: None,
+            subject: Subject::Unknown,
+        }
     }
 
     /// Pod UID, if the subject belongs to a pod.

@@ -11,6 +11,8 @@
 pub mod event;
 pub mod fate;
 pub mod identity;
+pub mod names;
+pub mod otlp;
 pub mod record;
 pub mod sketch;
 pub mod usage;

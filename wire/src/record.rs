@@ -49,6 +49,13 @@ pub struct RecordId {
 
 impl std::fmt::Display for RecordId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}/{}/{}", self.node, self.epoch, self.class.as_str(), self.seq)
+        write!(
+            f,
+            "{}/{}/{}/{}",
+            self.node,
+            self.epoch,
+            self.class.as_str(),
+            self.seq
+        )
     }
 }

@@ -119,6 +119,10 @@ impl UsageWindow {
     /// Share of the window that samples covered, 0 to 1.
     pub fn coverage(&self) -> f64 {
         let length = self.end_unix_ns.saturating_sub(self.start_unix_ns);
-        if length == 0 { 0.0 } else { (self.observed_ns as f64 / length as f64).min(1.0) }
+        if length == 0 {
+            0.0
+        } else {
+            (self.observed_ns as f64 / length as f64).min(1.0)
+        }
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! This crate knows nothing of aya, of allocation or of what a record means.
 #![no_std]
+#![forbid(unsafe_code)]
 
 /// Version of every layout below; the loader passes it to nobody, the object and the agent are
 /// built together, and a record with another version is `undecodable`.
@@ -45,7 +46,15 @@ pub const PERIOD_SLOTS: usize = 32;
 /// First bytes of every ring record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
 pub struct Header {
     /// [`ABI_VERSION`].
     pub version: u16,
@@ -68,7 +77,15 @@ pub struct Header {
 /// A task connects to a metadata endpoint: binds a socket cookie to who opened it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
 pub struct Connect {
     /// See [`Header`].
     pub header: Header,
@@ -109,7 +126,15 @@ pub const SEGMENT_NO_TRANSPORT: u16 = 2;
 /// One packet to or from a metadata endpoint, with the first bytes of its payload behind it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
 pub struct Segment {
     /// See [`Header`]. The cgroup is the *socket's*: in a packet hook "current" is anybody.
     pub header: Header,
@@ -152,7 +177,15 @@ pub struct Segment {
 /// A cgroup directory of the v2 hierarchy appeared or vanished; its path follows.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
 pub struct Cgroup {
     /// See [`Header`].
     pub header: Header,
@@ -170,7 +203,15 @@ pub const OOM_UNKNOWN: u64 = u64::MAX;
 /// failed, which need not be the victim's.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
 pub struct Oom {
     /// See [`Header`].
     pub header: Header,
@@ -193,7 +234,15 @@ pub struct Oom {
 /// Per CPU and kind; summed by the agent. Cumulative since load.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
 pub struct Counters {
     /// Records that a hook wanted to emit, counted before the ring was asked.
     pub emitted: u64,
@@ -204,7 +253,15 @@ pub struct Counters {
 /// CPU time of one cgroup, kept by the `sched_switch` program. Hash value, keyed by cgroup id.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
 pub struct CpuUse {
     /// Nanoseconds on any CPU since the cgroup was first seen; what runs now is not in it yet.
     pub total_ns: u64,
@@ -218,7 +275,12 @@ pub struct CpuUse {
 
 impl Default for CpuUse {
     fn default() -> Self {
-        Self { total_ns: 0, switches: 0, period: [0; PERIOD_SLOTS], used_ns: [0; PERIOD_SLOTS] }
+        Self {
+            total_ns: 0,
+            switches: 0,
+            period: [0; PERIOD_SLOTS],
+            used_ns: [0; PERIOD_SLOTS],
+        }
     }
 }
 
@@ -226,7 +288,15 @@ impl Default for CpuUse {
 /// per-CPU array.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
 pub struct OnCpu {
     /// `bpf_ktime_get_ns()` of the last switch on this CPU; 0 before the first.
     pub since_ns: u64,

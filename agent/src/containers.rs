@@ -1,0 +1,335 @@
+//! Which cgroups are followed, and the windows and ends that come of it.
+//!
+//! ```text
+//!  cgroup made / found ─► learn ─► Follow (the sampler opens its files)
+//!  sample, periods ─────► windows ─► Output::Window
+//!  cgroup removed ──────► windows' last part + Output::End
+//! ```
+//!
+//! Owns the identity index. Followed are containers and host units by their own folders; what lies
+//! within them counts as theirs, and pods are the sum of their containers. Deliberately knows no
+//! file, no kernel map, no clock and no way to send.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use plimsoll_wire::event::ContainerEnd;
+use plimsoll_wire::identity::Subject;
+use plimsoll_wire::{AuditEvent, Identity, UsageWindow};
+
+use crate::cgroup::path;
+use crate::identity::{Index, Limits};
+use crate::usage::window::Spec;
+use crate::usage::{Sample, Timeline, Windows};
+
+/// What comes of what was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// A closed window.
+    Window(UsageWindow),
+    /// Something for the audit stream, with its time in Unix nanoseconds.
+    Event(u64, AuditEvent),
+}
+
+/// Bounds and lengths.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Of windows and of the start-up time.
+    pub spec: Spec,
+    /// Cgroups followed at the most; more are counted in [`Counters::over_limit`].
+    pub max_followed: usize,
+    /// Of the identity index.
+    pub identity: Limits,
+}
+
+/// Cumulative, but for `over_limit`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Samples that could not be compared with the one before.
+    pub resets: u64,
+    /// Living cgroups that are not followed because of [`Options::max_followed`].
+    pub over_limit: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Containers {
+    options: Options,
+    index: Index,
+    followed: BTreeMap<u64, Windows>,
+    /// Cgroup within a container or unit → the cgroup that is followed for it.
+    owners: HashMap<u64, u64>,
+    /// Living and over the limit.
+    left_out: BTreeSet<u64>,
+    resets: u64,
+}
+
+impl Containers {
+    /// Nothing is known yet.
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            index: Index::new(options.identity),
+            followed: BTreeMap::new(),
+            owners: HashMap::new(),
+            left_out: BTreeSet::new(),
+            resets: 0,
+        }
+    }
+
+    /// The identities.
+    pub const fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// How many are followed.
+    pub fn len(&self) -> usize {
+        self.followed.len()
+    }
+
+    /// Nobody is followed.
+    pub fn is_empty(&self) -> bool {
+        self.followed.is_empty()
+    }
+
+    /// Counts.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            resets: self.resets,
+            over_limit: self.left_out.len() as u64,
+        }
+    }
+
+    /// A cgroup was made (`made`) or found to be there. True if it is to be sampled from now on.
+    pub fn learn(&mut self, id: u64, path: &str, at_mono_ns: u64, made: bool) -> bool {
+        let new = if made {
+            self.index.made(id, path, at_mono_ns)
+        } else {
+            self.index.found(id, path, at_mono_ns)
+        };
+        let Some(entry) = self.index.get(id).filter(|_| new) else {
+            return false;
+        };
+        if entry.nested {
+            if let Some(owner) = self.owner_of(&entry.identity) {
+                self.owners.insert(id, owner);
+            }
+            return false;
+        }
+        let runs = match &entry.identity.subject {
+            Subject::Container { .. } => true,
+            // A slice only groups.
+            Subject::Host { unit } => path::ends_with_unit(unit),
+            Subject::Pod { .. } | Subject::Unknown => false,
+        };
+        if !runs {
+            return false;
+        }
+        if self.followed.len() >= self.options.max_followed {
+            self.left_out.insert(id);
+            return false;
+        }
+        let windows = Windows::new(entry.identity.clone(), entry.made_ns, self.options.spec);
+        self.followed.insert(id, windows);
+        true
+    }
+
+    /// The followed cgroup that a nested one is part of: the longest path that is a parent's.
+    fn owner_of(&self, nested: &Identity) -> Option<u64> {
+        let path = nested.cgroup_path.as_deref()?;
+        self.followed
+            .iter()
+            .filter_map(|(id, windows)| {
+                let parent = windows.identity().cgroup_path.as_deref()?;
+                path.strip_prefix(parent)?
+                    .starts_with('/')
+                    .then_some((parent.len(), *id))
+            })
+            .max()
+            .map(|(_, id)| id)
+    }
+
+    /// The followed cgroup that the CPU time of this one belongs to; `None` if nobody follows it.
+    pub fn owner(&self, id: u64) -> Option<u64> {
+        if self.followed.contains_key(&id) {
+            Some(id)
+        } else {
+            self.owners.get(&id).copied()
+        }
+    }
+
+    /// `times` closed 100 ms periods of `used_ns` each, of a followed cgroup and all within it.
+    pub fn periods(&mut self, id: u64, used_ns: u64, times: u64) {
+        if let Some(windows) = self.followed.get_mut(&id) {
+            windows.add_periods(used_ns, times);
+        }
+    }
+
+    /// A sample; closed windows go to `out`.
+    pub fn sample(&mut self, sample: &Sample, timeline: &Timeline, out: &mut Vec<Output>) {
+        let Some(windows) = self.followed.get_mut(&sample.inode) else {
+            return;
+        };
+        let mut closed = Vec::new();
+        let booked = windows.add(sample, timeline, &mut closed);
+        self.resets += u64::from(booked.reset.is_some() || booked.gap || booked.fallen > 0);
+        out.extend(closed.into_iter().map(Output::Window));
+    }
+
+    /// A cgroup is gone. `kernel_cpu_ns` is its CPU time by our own accounting, which unlike the last
+    /// sample includes its last moments.
+    pub fn removed(
+        &mut self,
+        id: u64,
+        at_mono_ns: u64,
+        kernel_cpu_ns: Option<u64>,
+        timeline: &Timeline,
+        out: &mut Vec<Output>,
+    ) {
+        self.owners
+            .retain(|nested, owner| *nested != id && *owner != id);
+        self.left_out.remove(&id);
+        let known = self.index.removed(id, at_mono_ns).cloned();
+        let Some(windows) = self.followed.remove(&id) else {
+            return;
+        };
+        let identity = windows.identity().clone();
+        let mut closed = Vec::new();
+        let life = windows.finish(&mut closed);
+        out.extend(closed.into_iter().map(Output::Window));
+        if identity.container_id().is_none() {
+            return;
+        }
+        let made_mono_ns = known
+            .and_then(|entry| entry.made_ns)
+            .or(life.started_mono_ns);
+        // Our own accounting knows all of a life only if it saw the beginning.
+        let whole = made_mono_ns.and(kernel_cpu_ns);
+        let end = ContainerEnd {
+            identity,
+            started_unix_ns: made_mono_ns.map(|made| timeline.wall_at(made)),
+            cpu_used_ns: whole.max(life.cpu_used_ns),
+            memory_peak_bytes: life.memory_peak_bytes,
+        };
+        out.push(Output::Event(
+            timeline.wall_at(at_mono_ns),
+            AuditEvent::ContainerEnd(end),
+        ));
+    }
+
+    /// Who is known to live but was not found: `found` is every id of a whole walk of the tree.
+    pub fn missing(&self, found: &HashSet<u64>) -> Vec<u64> {
+        self.index
+            .living()
+            .map(|entry| entry.identity.cgroup_id)
+            .filter(|id| !found.contains(id))
+            .collect()
+    }
+
+    /// The agent stops: every open window is closed as it is.
+    pub fn finish(&mut self, out: &mut Vec<Output>) {
+        for (_, windows) in std::mem::take(&mut self.followed) {
+            let mut closed = Vec::new();
+            windows.finish(&mut closed);
+            out.extend(closed.into_iter().map(Output::Window));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod11111111_2222_3333_4444_555555555555.slice";
+    const SECOND: u64 = 1_000_000_000;
+
+    fn container(digit: char) -> String {
+        format!(
+            "{POD}/cri-containerd-{}.scope",
+            digit.to_string().repeat(64)
+        )
+    }
+
+    fn containers(max_followed: usize) -> Containers {
+        Containers::new(Options {
+            max_followed,
+            ..Options::default()
+        })
+    }
+
+    #[test]
+    fn follows_containers_and_units_but_not_pods_or_what_lies_within() {
+        let mut all = containers(10);
+        assert!(!all.learn(1, "/kubepods.slice", 0, false));
+        assert!(!all.learn(2, POD, 0, false));
+        assert!(all.learn(3, &container('a'), 0, true));
+        assert!(!all.learn(3, &container('a'), 0, true), "known already");
+        assert!(!all.learn(4, &format!("{}/init.scope", container('a')), 0, true));
+        assert!(all.learn(5, "/system.slice/kubelet.service", 0, false));
+        assert_eq!(
+            all.owner(4),
+            Some(3),
+            "time within a container is the container's"
+        );
+        assert_eq!((all.owner(3), all.owner(2)), (Some(3), None));
+    }
+
+    #[test]
+    fn says_how_many_it_leaves_out() {
+        let mut all = containers(1);
+        assert!(all.learn(3, &container('a'), 0, true));
+        assert!(!all.learn(4, &container('b'), 0, true));
+        assert_eq!(all.counters().over_limit, 1);
+        all.removed(4, 1, None, &Timeline::new(0, 0), &mut Vec::new());
+        assert_eq!(all.counters().over_limit, 0);
+    }
+
+    #[test]
+    fn a_container_that_was_never_sampled_still_has_its_time() {
+        let mut all = containers(10);
+        let timeline = Timeline::new(0, 100 * SECOND);
+        let mut out = Vec::new();
+        all.learn(3, &container('a'), SECOND, true);
+        all.removed(
+            3,
+            SECOND + 200_000_000,
+            Some(42_000_000),
+            &timeline,
+            &mut out,
+        );
+        let [Output::Event(time, AuditEvent::ContainerEnd(end))] = out.as_slice() else {
+            panic!("{out:?}");
+        };
+        assert_eq!(*time, 101 * SECOND + 200_000_000);
+        assert_eq!(end.started_unix_ns, Some(101 * SECOND));
+        assert_eq!(end.cpu_used_ns, Some(42_000_000));
+        assert_eq!(end.identity.container_id(), Some("a".repeat(64).as_str()));
+        assert!(all.is_empty());
+    }
+
+    #[test]
+    fn samples_become_windows_and_the_end_closes_the_last() {
+        let mut all = containers(10);
+        let timeline = Timeline::new(0, 600 * SECOND);
+        let mut out = Vec::new();
+        all.learn(3, &container('a'), 0, true);
+        for second in 0..=90_u64 {
+            let sample = Sample {
+                ebpf_cpu_ns: Some(second * 100_000_000),
+                ..Sample::empty(3, second * SECOND)
+            };
+            all.sample(&sample, &timeline, &mut out);
+        }
+        all.removed(3, 91 * SECOND, None, &timeline, &mut out);
+        let windows: Vec<_> = out
+            .iter()
+            .filter_map(|output| match output {
+                Output::Window(window) => Some((window.cpu.used_ns, window.last)),
+                Output::Event(..) => None,
+            })
+            .collect();
+        assert_eq!(
+            windows,
+            [(Some(6 * SECOND), false), (Some(3 * SECOND), true)]
+        );
+    }
+}

@@ -1,0 +1,465 @@
+//! One container's files, in whichever hierarchies have them, and how a sample is read from them.
+
+use plimsoll_wire::usage::Source;
+
+use super::resident::ProcessFiles;
+use super::slot::Slot;
+use super::{ReadError, Shared};
+use crate::cgroup::fs::{Folder, FsError, Roots};
+use crate::cgroup::parse::{self, CpuStat, MemoryStat, PressureTotal};
+use crate::usage::Sample;
+use crate::usage::sample::{CpuSample, LastStat, MemorySample, memory_stat_is_due};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Container {
+    id: u64,
+    unified: Option<Folder>,
+    /// v1 folders; empty on a host with cgroup v2 only.
+    v1: V1,
+    cpu_stat: Slot,
+    cpuacct: Slot,
+    throttling_v1: Slot,
+    memory: Memory,
+    pressure: [Slot; 3],
+    io: Slot,
+    io_v1: Slot,
+    pids: Slot,
+    pids_v1: Slot,
+}
+
+#[derive(Debug, Default)]
+struct V1 {
+    memory: Option<Folder>,
+    cpu: Option<Folder>,
+    cpuacct: Option<Folder>,
+    blkio: Option<Folder>,
+    pids: Option<Folder>,
+}
+
+#[derive(Debug)]
+struct Memory {
+    source: Option<Source>,
+    current: Slot,
+    events: Slot,
+    stat: Slot,
+    peak: Slot,
+    limit: Slot,
+    last_stat: Option<LastStat>,
+    last_limit_bytes: Option<u64>,
+    processes: Option<ProcessFiles>,
+}
+
+const PRESSURE: [&str; 3] = ["cpu.pressure", "memory.pressure", "io.pressure"];
+
+impl Container {
+    /// Finds out what there is, and opens at most `left` descriptors.
+    pub(super) fn open(
+        id: u64,
+        path: &str,
+        roots: &Roots,
+        mut left: usize,
+    ) -> Result<Self, FsError> {
+        let folder = |root: &Option<std::path::PathBuf>| match root {
+            Some(root) => Folder::open(root, path),
+            None => Ok(None),
+        };
+        let unified = folder(&roots.unified)?;
+        let v1 = V1 {
+            memory: folder(&roots.memory)?,
+            cpu: folder(&roots.cpu)?,
+            cpuacct: folder(&roots.cpuacct)?,
+            blkio: folder(&roots.blkio)?,
+            pids: folder(&roots.pids)?,
+        };
+        if unified.is_none() && v1.memory.is_none() && v1.cpuacct.is_none() {
+            return Err(FsError::Gone);
+        }
+        let v2 = unified.as_ref();
+        // A v1 file is only looked for where v2 has none.
+        let instead = |found: &Slot, folder: &Option<Folder>, name, left: &mut usize| {
+            if found.is_absent() {
+                Slot::keep(folder.as_ref(), name, left)
+            } else {
+                Ok(Slot::absent(name))
+            }
+        };
+        let cpu_stat = Slot::keep(v2, "cpu.stat", &mut left)?;
+        let io = Slot::keep(v2, "io.stat", &mut left)?;
+        let pids = Slot::keep(v2, "pids.current", &mut left)?;
+        let [cpu, memory, block] = PRESSURE.map(|name| Slot::keep(v2, name, &mut left));
+        let mut found = Self {
+            id,
+            cpuacct: instead(&cpu_stat, &v1.cpuacct, "cpuacct.usage", &mut left)?,
+            // On a hybrid host cpu.stat of v2 has the use, and only v1 has the throttling.
+            throttling_v1: Slot::keep(v1.cpu.as_ref(), "cpu.stat", &mut left)?,
+            memory: Memory::open(path, roots, v2, v1.memory.as_ref(), &mut left)?,
+            pressure: [cpu?, memory?, block?],
+            io_v1: instead(
+                &io,
+                &v1.blkio,
+                "blkio.throttle.io_service_bytes_recursive",
+                &mut left,
+            )?,
+            pids_v1: instead(&pids, &v1.pids, "pids.current", &mut left)?,
+            cpu_stat,
+            io,
+            pids,
+            unified,
+            v1,
+        };
+        found.close_unused_folders();
+        Ok(found)
+    }
+
+    /// A folder is only needed while some file is opened below it for each read.
+    fn close_unused_folders(&mut self) {
+        let V1 {
+            memory,
+            cpu,
+            cpuacct,
+            blkio,
+            pids,
+        } = &mut self.v1;
+        let of_memory = [
+            &self.memory.current,
+            &self.memory.events,
+            &self.memory.stat,
+            &self.memory.peak,
+            &self.memory.limit,
+        ];
+        let v2_memory = self.memory.source == Some(Source::CgroupV2);
+        let memory_by_name = of_memory.into_iter().any(Slot::is_by_name);
+        let of_unified = [&self.cpu_stat, &self.io, &self.pids];
+        let by_name = |slot: &Slot| slot.is_by_name();
+        for (folder, used) in [
+            (
+                &mut self.unified,
+                (v2_memory && memory_by_name)
+                    || of_unified.into_iter().chain(&self.pressure).any(by_name),
+            ),
+            (memory, !v2_memory && memory_by_name),
+            (cpu, by_name(&self.throttling_v1)),
+            (cpuacct, by_name(&self.cpuacct)),
+            (blkio, by_name(&self.io_v1)),
+            (pids, by_name(&self.pids_v1)),
+        ] {
+            if !used {
+                *folder = None;
+            }
+        }
+    }
+
+    /// Descriptors that stay open, folders included.
+    pub(super) fn descriptors(&self) -> usize {
+        let V1 {
+            memory,
+            cpu,
+            cpuacct,
+            blkio,
+            pids,
+        } = &self.v1;
+        let folders = [&self.unified, memory, cpu, cpuacct, blkio, pids];
+        let slots = [
+            &self.cpu_stat,
+            &self.cpuacct,
+            &self.throttling_v1,
+            &self.memory.current,
+            &self.memory.events,
+            &self.io,
+            &self.io_v1,
+            &self.pids,
+            &self.pids_v1,
+        ];
+        folders.into_iter().flatten().count()
+            + slots
+                .into_iter()
+                .chain(&self.pressure)
+                .filter(|slot| slot.is_open())
+                .count()
+    }
+
+    /// Reads everything that is due. The only error is [`FsError::Gone`].
+    pub(super) fn sample(
+        &mut self,
+        now_ns: u64,
+        ebpf_cpu_ns: Option<u64>,
+        shared: &mut Shared,
+    ) -> Result<Sample, FsError> {
+        let id = self.id;
+        let mut sample = Sample {
+            ebpf_cpu_ns,
+            ..Sample::empty(id, now_ns)
+        };
+        let cpu = self.cpu(shared);
+        sample.cpu = shared.unless_gone(id, cpu)?;
+        sample.memory = self.memory.sample(
+            id,
+            self.unified.as_ref(),
+            self.v1.memory.as_ref(),
+            now_ns,
+            shared,
+        )?;
+        let [cpu, memory, io] = [0, 1, 2].map(|at| self.pressure(at, shared));
+        sample.cpu_pressure = shared.unless_gone(id, cpu)?;
+        sample.memory_pressure = shared.unless_gone(id, memory)?;
+        sample.io_pressure = shared.unless_gone(id, io)?;
+        let io = if self.io.is_absent() {
+            read(&self.io_v1, self.v1.blkio.as_ref(), shared, |bytes| {
+                parse::blkio(bytes).map(Some)
+            })
+        } else {
+            read(&self.io, self.unified.as_ref(), shared, |bytes| {
+                parse::io_stat(bytes).map(Some)
+            })
+        };
+        sample.io = shared.unless_gone(id, io)?;
+        let pids = if self.pids.is_absent() {
+            read(&self.pids_v1, self.v1.pids.as_ref(), shared, parse::pids)
+        } else {
+            read(&self.pids, self.unified.as_ref(), shared, parse::pids)
+        };
+        sample.pids = shared.unless_gone(id, pids)?;
+        Ok(sample)
+    }
+
+    fn cpu(&self, shared: &mut Shared) -> Result<Option<CpuSample>, ReadError> {
+        let v2 = read(&self.cpu_stat, self.unified.as_ref(), shared, |bytes| {
+            parse::cpu_stat(bytes).map(Some)
+        })?;
+        let mut cpu = match v2 {
+            Some(stat) => CpuSample {
+                source: Source::CgroupV2,
+                stat,
+            },
+            None => {
+                let usage_ns = read(
+                    &self.cpuacct,
+                    self.v1.cpuacct.as_ref(),
+                    shared,
+                    parse::cpuacct_usage,
+                )?;
+                CpuSample {
+                    source: Source::CgroupV1,
+                    stat: CpuStat {
+                        usage_ns,
+                        ..CpuStat::default()
+                    },
+                }
+            }
+        };
+        if cpu.stat.periods.is_none() {
+            let v1 = read(&self.throttling_v1, self.v1.cpu.as_ref(), shared, |bytes| {
+                parse::cpu_stat_v1(bytes).map(Some)
+            })?;
+            if let Some(v1) = v1 {
+                cpu.stat = CpuStat {
+                    usage_ns: cpu.stat.usage_ns,
+                    ..v1
+                };
+            }
+        }
+        Ok((cpu.stat != CpuStat::default()).then_some(cpu))
+    }
+
+    fn pressure(&self, at: usize, shared: &mut Shared) -> Result<Option<PressureTotal>, ReadError> {
+        let (Some(slot), Some(name)) = (self.pressure.get(at), PRESSURE.get(at)) else {
+            return Ok(None);
+        };
+        read(slot, self.unified.as_ref(), shared, |bytes| {
+            parse::pressure(name, bytes).map(Some)
+        })
+    }
+}
+
+impl Memory {
+    fn open(
+        path: &str,
+        roots: &Roots,
+        unified: Option<&Folder>,
+        v1: Option<&Folder>,
+        left: &mut usize,
+    ) -> Result<Self, FsError> {
+        let current = Slot::keep(unified, "memory.current", left)?;
+        let (source, current, names) = if !current.is_absent() {
+            (
+                Source::CgroupV2,
+                current,
+                ["memory.events", "memory.stat", "memory.peak", "memory.max"],
+            )
+        } else {
+            let current = Slot::keep(v1, "memory.usage_in_bytes", left)?;
+            let names = [
+                "memory.oom_control",
+                "memory.stat",
+                "memory.max_usage_in_bytes",
+                "memory.limit_in_bytes",
+            ];
+            (
+                if current.is_absent() {
+                    Source::Procfs
+                } else {
+                    Source::CgroupV1
+                },
+                current,
+                names,
+            )
+        };
+        let folder = match source {
+            Source::CgroupV2 => unified,
+            Source::CgroupV1 => v1,
+            _ => None,
+        };
+        let [events, stat, peak, limit] = names;
+        let processes = (source == Source::Procfs)
+            .then(|| {
+                roots
+                    .naming()
+                    .map(|root| ProcessFiles::new(root.join(path.trim_start_matches('/'))))
+            })
+            .flatten();
+        Ok(Self {
+            source: Some(source).filter(|source| *source != Source::Procfs || processes.is_some()),
+            current,
+            events: Slot::keep(folder, events, left)?,
+            stat: Slot::seldom(folder, stat)?,
+            peak: Slot::seldom(folder, peak)?,
+            limit: Slot::seldom(folder, limit)?,
+            last_stat: None,
+            last_limit_bytes: None,
+            processes,
+        })
+    }
+
+    fn sample(
+        &mut self,
+        id: u64,
+        unified: Option<&Folder>,
+        v1: Option<&Folder>,
+        now_ns: u64,
+        shared: &mut Shared,
+    ) -> Result<Option<MemorySample>, FsError> {
+        match self.source {
+            Some(Source::CgroupV2) => self
+                .from_controller(id, unified, Source::CgroupV2, now_ns, shared)
+                .map(Some),
+            Some(Source::CgroupV1) => self
+                .from_controller(id, v1, Source::CgroupV1, now_ns, shared)
+                .map(Some),
+            _ => {
+                let Some(files) = &mut self.processes else {
+                    return Ok(None);
+                };
+                let every_ns = shared.options.memory_stat_every_ns;
+                let found = shared
+                    .processes
+                    .resident(files, now_ns, every_ns, &mut shared.buffer);
+                let found = shared.unless_gone(id, found)?;
+                Ok(found.map(|resident| MemorySample {
+                    source: Source::Procfs,
+                    current_bytes: Some(
+                        resident.anon_bytes + resident.file_bytes + resident.shmem_bytes,
+                    ),
+                    peak_bytes: None,
+                    stat: Some(MemoryStat {
+                        anon_bytes: Some(resident.anon_bytes),
+                        file_bytes: Some(resident.file_bytes + resident.shmem_bytes),
+                        inactive_file_bytes: None,
+                    }),
+                    limit_bytes: None,
+                    oom_kills: None,
+                }))
+            }
+        }
+    }
+
+    fn from_controller(
+        &mut self,
+        id: u64,
+        folder: Option<&Folder>,
+        source: Source,
+        now_ns: u64,
+        shared: &mut Shared,
+    ) -> Result<MemorySample, FsError> {
+        let v2 = source == Source::CgroupV2;
+        let current = read(&self.current, folder, shared, |bytes| {
+            parse::single("memory.current", bytes)
+        });
+        let current_bytes = shared.unless_gone(id, current)?;
+        let events = read(
+            &self.events,
+            folder,
+            shared,
+            if v2 {
+                parse::memory_events
+            } else {
+                parse::oom_control
+            },
+        );
+        let oom_kills = shared.unless_gone(id, events)?;
+        let mut found = MemorySample {
+            source,
+            current_bytes,
+            peak_bytes: None,
+            stat: None,
+            limit_bytes: self.last_limit_bytes,
+            oom_kills,
+        };
+        let every_ns = shared.options.memory_stat_every_ns;
+        let Some(current_bytes) = current_bytes else {
+            return Ok(found);
+        };
+        if !memory_stat_is_due(self.last_stat, current_bytes, now_ns, every_ns) {
+            return Ok(found);
+        }
+        // Containers that were found together would be due together: the first time is drawn
+        // from the id.
+        let early = if self.last_stat.is_none() {
+            (id % 8) * (every_ns / 8)
+        } else {
+            0
+        };
+        self.last_stat = Some(LastStat {
+            at_ns: now_ns.saturating_sub(early),
+            current_bytes,
+        });
+        shared.counters.memory_stats += 1;
+        let stat = if v2 {
+            parse::memory_stat
+        } else {
+            parse::memory_stat_v1
+        };
+        let stat = read(&self.stat, folder, shared, |bytes| stat(bytes).map(Some));
+        found.stat = shared.unless_gone(id, stat)?;
+        let peak = read(&self.peak, folder, shared, |bytes| {
+            parse::single("memory.peak", bytes)
+        });
+        found.peak_bytes = shared.unless_gone(id, peak)?;
+        let limit = read(
+            &self.limit,
+            folder,
+            shared,
+            if v2 {
+                parse::memory_max
+            } else {
+                parse::memory_limit_v1
+            },
+        );
+        self.last_limit_bytes = shared.unless_gone(id, limit)?;
+        found.limit_bytes = self.last_limit_bytes;
+        Ok(found)
+    }
+}
+
+/// Reads a slot and hands its bytes to a parser.
+fn read<T>(
+    slot: &Slot,
+    folder: Option<&Folder>,
+    shared: &mut Shared,
+    parse: impl FnOnce(&[u8]) -> Result<Option<T>, parse::ParseError>,
+) -> Result<Option<T>, ReadError> {
+    match slot.read(folder, &mut shared.buffer)? {
+        Some(bytes) => Ok(parse(bytes)?),
+        None => Ok(None),
+    }
+}

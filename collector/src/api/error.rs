@@ -1,0 +1,78 @@
+//! Errors as the API shows them: a status, and JSON that says what was wrong.
+
+use axum::Json;
+use axum::extract::Query;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+/// An answer that is an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    status: StatusCode,
+    message: String,
+}
+
+impl ApiError {
+    /// 400: the request cannot be understood.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+        }
+    }
+
+    /// 404.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            message: message.into(),
+        }
+    }
+
+    /// 405.
+    pub fn method() -> Self {
+        Self {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            message: "this address answers GET only".to_owned(),
+        }
+    }
+
+    /// 421: the host name is not ours.
+    pub fn misdirected() -> Self {
+        let message = "this address answers to localhost, 127.0.0.1 and [::1] only".to_owned();
+        Self {
+            status: StatusCode::MISDIRECTED_REQUEST,
+            message,
+        }
+    }
+
+    /// 500.
+    pub fn internal(error: &dyn std::error::Error) -> Self {
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            message: format!("computing the answer: {error}"),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": { "status": self.status.as_u16(), "message": self.message } });
+        (self.status, Json(body)).into_response()
+    }
+}
+
+/// Parameters of a query; an unknown one is an error that names it.
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    Query::<T>::try_from_uri(uri)
+        .map(|Query(query)| query)
+        .map_err(|rejection| {
+            let mut cause: &dyn std::error::Error = &rejection;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            ApiError::bad_request(format!("query parameters: {cause}"))
+        })
+}

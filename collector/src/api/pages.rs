@@ -1,0 +1,102 @@
+//! The dashboard's routes: fetch what a page shows, hand it to the page.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use maud::Markup;
+
+use super::audit::AuditQuery;
+use super::error::query;
+use super::{ApiError, ApiState, view};
+use crate::dashboard::{self, OverviewQuery};
+
+/// Pages are rendered to bytes here: one content type, one place.
+fn page(markup: Markup) -> Response {
+    (
+        [(header::CONTENT_TYPE, "text/html; charset=utf-8")],
+        markup.into_string(),
+    )
+        .into_response()
+}
+
+pub(super) async fn overview(
+    State(state): State<Arc<ApiState>>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let wanted: OverviewQuery = query(&uri)?;
+    let view = view(&state).await?;
+    let accounting = state.accounting();
+    let data = dashboard::OverviewData {
+        report: &view.report,
+        fleet: &view.fleet,
+        nodes: &state.audit.nodes(),
+        accounting: &accounting,
+    };
+    Ok(page(dashboard::overview(&data, &wanted)))
+}
+
+pub(super) async fn workload(
+    State(state): State<Arc<ApiState>>,
+    Path((namespace, kind, name)): Path<(String, String, String)>,
+) -> Result<Response, ApiError> {
+    let view = view(&state).await?;
+    let containers: Vec<_> = view.fleet.workload(&namespace, &kind, &name).collect();
+    if containers.is_empty() {
+        let markup = dashboard::missing(&format!(
+            "No container of {kind} {namespace}/{name} was observed."
+        ));
+        return Ok((StatusCode::NOT_FOUND, page(markup)).into_response());
+    }
+    Ok(page(dashboard::workload(&containers, &view.report.as_of)))
+}
+
+pub(super) async fn audit(
+    State(state): State<Arc<ApiState>>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let mut wanted: AuditQuery = query(&uri)?;
+    wanted.limit = Some(dashboard::AUDIT_ROWS);
+    let now = (state.now)();
+    let found = state.audit.query(&wanted, now);
+    // The picture counts what the filter admits, not only the rows that fit.
+    let wide = AuditQuery {
+        limit: Some(super::audit::MAX_LIMIT),
+        ..wanted.clone()
+    };
+    let all = state
+        .audit
+        .query(&wide, now)
+        .map(|(all, _)| all)
+        .unwrap_or_default();
+    Ok(page(dashboard::audit(
+        &wanted,
+        found.as_ref().map_err(ToString::to_string),
+        &all,
+        now,
+    )))
+}
+
+pub(super) async fn nodes(
+    State(state): State<Arc<ApiState>>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NoQuery {}
+    let NoQuery {} = query(&uri)?;
+    Ok(page(dashboard::nodes(
+        &state.audit.nodes(),
+        &state.accounting(),
+        (state.now)(),
+    )))
+}
+
+pub(super) async fn style() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::CACHE_CONTROL, "public, max-age=300"),
+    ];
+    (headers, dashboard::STYLE).into_response()
+}

@@ -1,0 +1,416 @@
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use plimsoll_wire::event::{ContainerEnd, Heartbeat, ImdsAccess};
+use plimsoll_wire::fate::Fates;
+use plimsoll_wire::{AuditEvent, Class, Identity, RecordId};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::history::series::tests::window;
+use crate::history::{Entry, Limits};
+use crate::inventory::{Index, parse};
+
+/// 00:10 of 1 January 1970: ten minutes after the windows begin.
+const NOW: u64 = 600_000_000_000;
+
+fn state(dir: &tempfile::TempDir) -> ApiState {
+    let pod = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop, uid: pod-c1, labels: {app: web}}
+spec: {containers: [{name: app, image: a, resources: {requests: {cpu: 500m}}}]}
+status:
+  containerStatuses: [{name: app, containerID: "containerd://c1", image: a, imageID: a, ready: true, restartCount: 0}]
+"#;
+    let mut index = Index::default();
+    parse::parse("t", pod)
+        .objects
+        .iter()
+        .for_each(|object| index.apply(object));
+    let history = History::open(&dir.path().join("h.redb"), Limits::default()).unwrap();
+    let entries: Vec<Entry> = (1..10)
+        .map(|n| Entry {
+            seq: n,
+            node: "n1".to_owned(),
+            window: window("c1", n, 120, 64 << 20),
+        })
+        .collect();
+    history.apply(&entries, &index).unwrap();
+    ApiState::new(Arc::new(history), Arc::new(AuditRing::default())).with_clock(|| NOW)
+}
+
+pub(crate) fn access(seq: u64, time_unix_ns: u64, class: &str, namespace: &str) -> AuditRecord {
+    let request = json!({
+        "class": class, "method": "GET", "path": "/latest/x", "imds_version": "v1", "status": 200, "outcome": "ok", "flags": [],
+    });
+    let names = json!({"subject": format!("{namespace}/pod/app"), "namespace": namespace, "workload_name": "web"});
+    AuditRecord {
+        time_unix_ns,
+        id: RecordId {
+            node: "n1".to_owned(),
+            epoch: "e".to_owned(),
+            class: Class::Security,
+            seq,
+        },
+        event: AuditEvent::Imds(ImdsAccess {
+            identity: Identity::unknown(7),
+            process: None,
+            task_identity: None,
+            request: request.as_object().unwrap().clone(),
+        }),
+        names: names.as_object().unwrap().clone(),
+    }
+}
+
+/// Status, headers and body of a GET.
+async fn get_at(state: ApiState, path: &str, host: &str) -> (u16, axum::http::HeaderMap, String) {
+    let request = Request::get(path)
+        .header("host", host)
+        .body(Body::empty())
+        .unwrap();
+    let response = router(Arc::new(state)).oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = to_bytes(body, 1 << 20).await.unwrap();
+    (
+        parts.status.as_u16(),
+        parts.headers,
+        String::from_utf8(bytes.to_vec()).unwrap(),
+    )
+}
+
+async fn get_json(state: ApiState, path: &str) -> (u16, Value) {
+    let (status, _, body) = get_at(state, path, "localhost:8080").await;
+    (
+        status,
+        serde_json::from_str(&body).unwrap_or(Value::String(body)),
+    )
+}
+
+#[tokio::test]
+async fn sizing_whole_by_namespace_by_selector_and_by_workload() {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, found) in [
+        ("/api/v1/sizing", 1),
+        ("/api/v1/sizing?namespace=shop&selector=app%3Dweb", 1),
+        ("/api/v1/sizing?namespace=other", 0),
+        ("/api/v1/sizing?selector=app!%3Dweb", 0),
+        ("/api/v1/sizing/shop/pod/web", 1),
+    ] {
+        let (status, document) =
+            get_json(state(&tempfile::tempdir_in(dir.path()).unwrap()), path).await;
+        assert_eq!(
+            (status, document["schema"].as_str()),
+            (200, Some("plimsoll.sizing/v1")),
+            "{path}"
+        );
+        assert_eq!(
+            document["recommendations"].as_array().unwrap().len(),
+            found,
+            "{path}"
+        );
+    }
+    let (_, document) = get_json(state(&dir), "/api/v1/sizing").await;
+    let found = &document["recommendations"][0];
+    assert_eq!(found["cpu"]["request_millicores"], 120);
+    assert_eq!(found["current"]["request_millicores"], 500);
+    assert_eq!(
+        (found["kind"].as_str(), found["replicas"].as_u64()),
+        (Some("Pod"), Some(1))
+    );
+}
+
+#[tokio::test]
+async fn refusals_name_what_was_wrong() {
+    for (path, status, word) in [
+        ("/api/v1/sizing?name=x", 400, "unknown field `name`"),
+        (
+            "/api/v1/sizing?selector=a+b",
+            400,
+            "`a b` is not a label requirement",
+        ),
+        ("/api/v1/audit?since=noon", 400, "since: `noon`"),
+        ("/api/v1/audit?limit=0", 400, "limit: 0"),
+        ("/api/v1/audit?limit=many", 400, "limit"),
+        ("/api/v1/accounting?x=1", 400, "unknown field `x`"),
+        ("/api/v1/sizing/shop/Deployment/none", 404, "shop/none"),
+        ("/nothing", 404, "the dashboard is at /"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (got, document) = get_json(state(&dir), path).await;
+        assert_eq!(got, status, "{path}");
+        let message = document["error"]["message"].as_str().unwrap();
+        assert!(message.contains(word), "{path}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_is_guarded_and_pages_are_html() {
+    for path in [
+        "/",
+        "/audit",
+        "/nodes",
+        "/workloads/shop/Pod/web",
+        "/api/v1/sizing",
+        "/nothing",
+        "/assets/plimsoll.css",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, headers, body) = get_at(state(&dir), path, "127.0.0.1").await;
+        let header = |name: &str| headers.get(name).unwrap().to_str().unwrap();
+        assert!(
+            header("content-security-policy").starts_with("default-src 'none'"),
+            "{path}"
+        );
+        assert!(
+            header("content-security-policy").contains("frame-ancestors 'none'"),
+            "{path}"
+        );
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(
+            header("cache-control") == "no-store",
+            !path.starts_with("/assets"),
+            "{path}"
+        );
+        if header("content-type").starts_with("text/html") {
+            assert!(
+                body.starts_with("<!DOCTYPE html>")
+                    && !body.contains("<script")
+                    && !body.contains(" style="),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_host_name_is_refused() {
+    for (host, expected) in [
+        ("localhost:8080", 200),
+        ("[::1]:8080", 200),
+        ("[::1]", 200),
+        ("attacker.example:8080", 421),
+        ("127.0.0.1.attacker.example", 421),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(get_at(state(&dir), "/", host).await.0, expected, "{host}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(
+        get_at(state(&dir).with_any_host(), "/", "plimsoll.ops")
+            .await
+            .0,
+        200
+    );
+}
+
+#[tokio::test]
+async fn health_and_metrics_come_from_their_sources() {
+    let dir = tempfile::tempdir().unwrap();
+    let unready = state(&dir).with_ready(Arc::new(|| Err("the journal is not open".to_owned())));
+    let (status, _, body) = get_at(unready, "/readyz", "localhost").await;
+    assert_eq!(
+        (status, body.as_str()),
+        (503, "not ready: the journal is not open\n")
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let measured = state(&dir).with_metrics(Arc::new(|| "# EOF\n".to_owned()));
+    assert_eq!(get_at(measured, "/metrics", "localhost").await.2, "# EOF\n");
+}
+
+#[tokio::test]
+async fn accounting_shows_what_no_fate_explains() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |stage: &str, delivered| StageRow {
+        node: Some("n1".to_owned()),
+        stage: stage.to_owned(),
+        class: "security".to_owned(),
+        destination: None,
+        fates: Fates {
+            emitted: 10,
+            delivered,
+            ..Fates::default()
+        },
+    };
+    let rows = vec![row("sink", 7), row("agent", 10)];
+    let (_, document) = get_json(
+        state(&dir).with_accounting(Arc::new(move || rows.clone())),
+        "/api/v1/accounting",
+    )
+    .await;
+    assert_eq!(document["balanced"], false);
+    assert_eq!(document["unaccounted"], 3);
+    assert_eq!(document["stages"][0]["stage"], "agent");
+    assert_eq!(document["stages"][1]["unaccounted"], 3);
+    assert_eq!(document["stages"][1]["fates"]["emitted"], 10);
+}
+
+#[tokio::test]
+async fn nodes_are_their_last_heartbeat() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(&dir);
+    for (seq, time, containers) in [
+        (1, 5_000_000_000, 3),
+        (2, 9_000_000_000, 4),
+        (3, 7_000_000_000, 5),
+    ] {
+        let beat = Heartbeat {
+            agent_started_unix_ns: 0,
+            boot_id: "b".to_owned(),
+            version: "0.1.0".to_owned(),
+            kernel: "6.12".to_owned(),
+            stages: vec![],
+            degraded: vec!["psi: not in this kernel".to_owned()],
+            containers,
+            agent_cpu_ns: None,
+            agent_rss_bytes: None,
+        };
+        let mut record = access(seq, time, "CRED", "shop");
+        record.event = AuditEvent::Heartbeat(beat);
+        state.audit.push(record);
+    }
+    let (_, document) = get_json(state, "/api/v1/nodes").await;
+    assert_eq!(document["nodes"].as_array().unwrap().len(), 1);
+    assert_eq!(document["nodes"][0]["last_seen"], "1970-01-01T00:00:09Z");
+    assert_eq!(document["nodes"][0]["heartbeat"]["containers"], 4);
+}
+
+/// Sequence numbers that a query finds, newest first, over six events a minute apart.
+#[track_caller]
+fn check(query: &AuditQuery, expected: &[u64], more: bool) {
+    let ring = AuditRing::default();
+    let classes = ["CRED", "TOKEN", "CRED", "NETWORK", "CRED"];
+    for (seq, class) in (1..).zip(classes) {
+        let namespace = if seq == 3 { "data" } else { "shop" };
+        ring.push(access(seq, seq * 60_000_000_000, class, namespace));
+    }
+    let mut end = access(6, 360_000_000_000, "", "shop");
+    end.event = AuditEvent::ContainerEnd(ContainerEnd {
+        identity: Identity::unknown(1),
+        started_unix_ns: None,
+        cpu_used_ns: None,
+        memory_peak_bytes: None,
+    });
+    ring.push(end);
+    let (found, has_more) = ring.query(query, NOW).unwrap();
+    assert_eq!(
+        found.iter().map(|record| record.id.seq).collect::<Vec<_>>(),
+        expected
+    );
+    assert_eq!(has_more, more);
+}
+
+#[test]
+fn queries() {
+    let query = AuditQuery::default();
+    let text = |text: &str| Some(text.to_owned());
+    check(&query, &[6, 5, 4, 3, 2, 1], false);
+    check(
+        &AuditQuery {
+            class: text("cred"),
+            ..query.clone()
+        },
+        &[5, 3, 1],
+        false,
+    );
+    check(
+        &AuditQuery {
+            class: text("imds"),
+            limit: Some(2),
+            ..query.clone()
+        },
+        &[5, 4],
+        true,
+    );
+    check(
+        &AuditQuery {
+            class: text("TOKEN,container_end"),
+            ..query.clone()
+        },
+        &[6, 2],
+        false,
+    );
+    check(
+        &AuditQuery {
+            namespace: text("data"),
+            ..query.clone()
+        },
+        &[3],
+        false,
+    );
+    check(
+        &AuditQuery {
+            workload: text("web"),
+            class: text(""),
+            limit: Some(6),
+            ..query.clone()
+        },
+        &[6, 5, 4, 3, 2, 1],
+        false,
+    );
+    check(
+        &AuditQuery {
+            since: text("5m"),
+            ..query.clone()
+        },
+        &[6, 5],
+        false,
+    );
+    check(
+        &AuditQuery {
+            since: text("1970-01-01T00:04:30Z"),
+            ..query
+        },
+        &[6, 5],
+        false,
+    );
+}
+
+#[test]
+fn rings_are_bounded_apart_and_late_events_find_their_place() {
+    let ring = AuditRing::default();
+    ring.push(access(1, 10, "CRED", "shop"));
+    for seq in 0..(audit::MAX_ENDS as u64 + 5) {
+        let mut end = access(seq, 1_000 + seq, "", "shop");
+        end.event = AuditEvent::ContainerEnd(ContainerEnd {
+            identity: Identity::unknown(1),
+            started_unix_ns: None,
+            cpu_used_ns: None,
+            memory_peak_bytes: None,
+        });
+        ring.push(end);
+    }
+    ring.push(access(3, 30, "CRED", "shop"));
+    ring.push(access(2, 20, "CRED", "shop"));
+    let query = |class: &str| AuditQuery {
+        class: Some(class.to_owned()),
+        limit: Some(5000),
+        ..AuditQuery::default()
+    };
+    let seqs = |class: &str| {
+        ring.query(&query(class), NOW)
+            .unwrap()
+            .0
+            .iter()
+            .map(|r| r.id.seq)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(seqs("CRED"), [3, 2, 1]);
+    assert_eq!(seqs("container_end").len(), audit::MAX_ENDS);
+}
+
+#[test]
+fn documents_are_read_back_and_others_refused() {
+    let record = access(4, 1_767_571_200_123_456_789, "CRED", "shop");
+    let line = record.to_document().to_string();
+    assert_eq!(
+        AuditRecord::from_document(&serde_json::from_str(&line).unwrap()),
+        Some(record)
+    );
+    let ring = AuditRing::default();
+    assert_eq!(
+        ring.load([line.as_str(), "", "{\"time\":1}", "not json"].into_iter()),
+        2
+    );
+    assert_eq!(ring.query(&AuditQuery::default(), NOW).unwrap().0.len(), 1);
+}

@@ -1,0 +1,325 @@
+//! `plimsoll audit tail`, `query` and `accounting`.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::table::{self, Column};
+use super::{
+    AccountingArgs, CliError, Client, Exit, Output, QueryArgs, TailArgs, Which, client, print_json,
+};
+use crate::api::AccountingDocument;
+
+const PATH: &str = "/api/v1/audit";
+/// Events asked for at once when following: more than happen in a second, or the rest is asked for
+/// by the next question.
+const FOLLOW_LIMIT: u64 = 5000;
+
+const COLUMNS: &[Column] = &[
+    Column::Left("TIME"),
+    Column::Left("WHO"),
+    Column::Left("PROCESS"),
+    Column::Left("CLASS"),
+    Column::Left("VERSION"),
+    Column::Right("STATUS"),
+    Column::Left("OUTCOME"),
+    Column::Left("WHAT"),
+];
+
+/// The document of `/api/v1/audit`, newest first.
+#[derive(Deserialize)]
+struct Events {
+    events: Vec<Value>,
+    more: bool,
+}
+
+fn parameters(
+    which: &Which,
+    since: Option<String>,
+    limit: u64,
+) -> [(&'static str, Option<String>); 5] {
+    [
+        ("class", which.class.clone()),
+        ("namespace", which.namespace.clone()),
+        ("workload", which.workload.clone()),
+        ("since", since.or_else(|| which.since.clone())),
+        ("limit", Some(limit.to_string())),
+    ]
+}
+
+pub(super) fn query(args: &QueryArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let client = Client::new(&args.server.server);
+    let document: Value = client.get(PATH, &parameters(&args.which, None, args.limit))?;
+    match args.output {
+        Output::Json => print_json(&document, out)?,
+        Output::Table => {
+            let events = events_of(&document);
+            let rows: Vec<Vec<String>> = events.iter().map(row).collect();
+            table::print(COLUMNS, &rows, out)?;
+            if document.get("more") == Some(&Value::Bool(true)) {
+                writeln!(out, "\nMore events match: raise --limit.")?;
+            }
+        }
+    }
+    Ok(Exit::Success)
+}
+
+fn events_of(document: &Value) -> Vec<Value> {
+    document
+        .get("events")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default()
+}
+
+pub(super) fn tail(args: &TailArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let client = Client::new(&args.server.server);
+    let mut document: Value = client.get(PATH, &parameters(&args.which, None, args.lines))?;
+    if let Some(events) = document.get_mut("events").and_then(Value::as_array_mut) {
+        events.reverse();
+    }
+    let first = events_of(&document);
+    if !args.follow {
+        match args.output {
+            Output::Json => print_json(&document, out)?,
+            Output::Table => {
+                table::print(COLUMNS, &first.iter().map(row).collect::<Vec<_>>(), out)?;
+            }
+        }
+        return Ok(Exit::Success);
+    }
+    let mut printer = Printer::new(args.output, &first);
+    printer.print(&first, out)?;
+    follow(&client, args, &first, &mut printer, out)
+}
+
+/// Asks again and again, from the newest event on; an event is known by its id.
+fn follow(
+    client: &Client,
+    args: &TailArgs,
+    first: &[Value],
+    printer: &mut Printer,
+    out: &mut dyn Write,
+) -> Result<Exit, CliError> {
+    let mut known: BTreeSet<String> = first.iter().map(|event| text(event, "id")).collect();
+    let mut since = first.last().map(|event| text(event, "time"));
+    loop {
+        client::wait();
+        let answer: Events =
+            client.get(PATH, &parameters(&args.which, since.clone(), FOLLOW_LIMIT))?;
+        let mut fresh = answer.events;
+        fresh.reverse();
+        if let Some(newest) = fresh.last() {
+            since = Some(text(newest, "time"));
+        }
+        let ids: BTreeSet<String> = fresh.iter().map(|event| text(event, "id")).collect();
+        fresh.retain(|event| !known.contains(&text(event, "id")));
+        if answer.more {
+            writeln!(
+                out,
+                "(more than {FOLLOW_LIMIT} events since the last line; the oldest are left out here)"
+            )?;
+        }
+        // Only what the next question can bring again has to be known.
+        known = ids;
+        printer.print(&fresh, out)?;
+    }
+}
+
+/// Prints events as they come, in columns of one width.
+struct Printer {
+    output: Output,
+    widths: Vec<usize>,
+    headed: bool,
+}
+
+impl Printer {
+    fn new(output: Output, first: &[Value]) -> Self {
+        let rows: Vec<Vec<String>> = first.iter().map(row).collect();
+        Self {
+            output,
+            widths: table::widths(COLUMNS, &rows),
+            headed: false,
+        }
+    }
+
+    fn print(&mut self, events: &[Value], out: &mut dyn Write) -> Result<(), CliError> {
+        if self.output == Output::Table && !self.headed {
+            self.headed = true;
+            table::print(COLUMNS, &events.iter().map(row).collect::<Vec<_>>(), out)?;
+        } else {
+            for event in events {
+                match self.output {
+                    Output::Table => table::print_row(COLUMNS, &self.widths, &row(event), out)?,
+                    Output::Json => writeln!(out, "{event}")?,
+                }
+            }
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+fn text(event: &Value, pointer: &str) -> String {
+    let pointer = if pointer.starts_with('/') {
+        pointer.to_owned()
+    } else {
+        format!("/{pointer}")
+    };
+    match event.pointer(&pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn row(event: &Value) -> Vec<String> {
+    let at = |pointer: &str| text(event, pointer);
+    let time = at("time")
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('Z')
+        .replace('T', " ");
+    let who = Some(at("/names/subject"))
+        .filter(|who| !who.is_empty())
+        .unwrap_or_else(|| format!("node {}", at("node")));
+    let kind = at("event");
+    let (process, class, what) = match kind.as_str() {
+        "imds" => (
+            format!("{} {}", at("/process/comm"), at("/process/pid")),
+            at("/request/class"),
+            format!("{} {}", at("/request/method"), at("/request/path")),
+        ),
+        "oom_kill" => (
+            format!("{} {}", at("victim_comm"), at("victim_pid")),
+            kind,
+            format!(
+                "held {} bytes of anonymous memory",
+                known_or(&at("anon_rss_bytes"), "unknown")
+            ),
+        ),
+        "container_end" => (
+            String::new(),
+            kind,
+            format!("used {} ns of CPU", known_or(&at("cpu_used_ns"), "unknown")),
+        ),
+        "loss" => (
+            String::new(),
+            kind,
+            format!(
+                "{} {} records {} at {}",
+                at("count"),
+                at("lost_class"),
+                at("fate"),
+                at("stage")
+            ),
+        ),
+        _ => (String::new(), kind, String::new()),
+    };
+    vec![
+        time,
+        who,
+        process,
+        class,
+        at("/request/imds_version"),
+        at("/request/status"),
+        at("/request/outcome"),
+        what,
+    ]
+}
+
+fn known_or(value: &str, absent: &str) -> String {
+    if value.is_empty() {
+        absent.to_owned()
+    } else {
+        value.to_owned()
+    }
+}
+
+pub(super) fn accounting(args: &AccountingArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let document: AccountingDocument =
+        Client::new(&args.server.server).get("/api/v1/accounting", &[])?;
+    print_accounting(&document, args.output, out)?;
+    Ok(if document.balanced {
+        Exit::Success
+    } else {
+        Exit::Found
+    })
+}
+
+const HEADS: [&str; 11] = [
+    "EMITTED",
+    "LOST",
+    "UNDECODABLE",
+    "FILTERED",
+    "SHED",
+    "EXPIRED",
+    "REJECTED",
+    "QUARANTINED",
+    "DELIVERED",
+    "IN FLIGHT",
+    "UNACCOUNTED",
+];
+
+/// Prints the document in one of its forms.
+pub(super) fn print_accounting(
+    document: &AccountingDocument,
+    output: Output,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    if output == Output::Json {
+        return print_json(document, out);
+    }
+    let mut columns = vec![
+        Column::Left("NODE"),
+        Column::Left("STAGE"),
+        Column::Left("CLASS"),
+    ];
+    columns.extend(HEADS.map(Column::Right));
+    let rows: Vec<Vec<String>> = document
+        .stages
+        .iter()
+        .map(|stage| {
+            let (row, f) = (&stage.row, &stage.row.fates);
+            let name = match &row.destination {
+                Some(destination) => format!("{} → {destination}", row.stage),
+                None => row.stage.clone(),
+            };
+            let numbers = [
+                f.emitted,
+                f.lost,
+                f.undecodable,
+                f.filtered,
+                f.shed,
+                f.expired,
+                f.rejected,
+                f.quarantined,
+                f.delivered,
+                f.in_flight,
+            ];
+            let mut cells = vec![
+                row.node.clone().unwrap_or_else(|| "collector".to_owned()),
+                name,
+                row.class.clone(),
+            ];
+            cells.extend(numbers.iter().map(u64::to_string));
+            cells.push(stage.unaccounted.to_string());
+            cells
+        })
+        .collect();
+    table::print(&columns, &rows, out)?;
+    let verdict = if document.balanced {
+        "every record has its fate"
+    } else {
+        "the law does not hold"
+    };
+    writeln!(
+        out,
+        "\n{} records unaccounted for: {verdict}.",
+        document.unaccounted
+    )?;
+    Ok(())
+}

@@ -1,0 +1,128 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: asks the collector over HTTP, waits between questions"
+)]
+//! Asks the collector.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use thiserror::Error;
+
+/// Longest wait for a whole answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer.
+const MAX_ANSWER_BYTES: u64 = 256 << 20;
+/// Time between two questions when following.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub(super) enum ClientError {
+    /// No connection, no HTTP, or too late.
+    #[error(
+        "asking the collector at {url} (is it running? --server or PLIMSOLL_SERVER names another)"
+    )]
+    Unreachable {
+        /// What was asked.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<ureq::Error>,
+    },
+    /// It answered with an error.
+    #[error("the collector at {url} refused ({status}): {message}")]
+    Refused {
+        /// What was asked.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// Its words.
+        message: String,
+    },
+    /// It answered with something else.
+    #[error("the answer of {url} is not the document it should be")]
+    Document {
+        /// What was asked.
+        url: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// See the module.
+pub(super) struct Client {
+    agent: ureq::Agent,
+    server: String,
+}
+
+impl Client {
+    pub(super) fn new(server: &str) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            // The collector is near: a proxy for the internet would not reach it.
+            .proxy(None)
+            .build();
+        Self {
+            agent: config.into(),
+            server: server.trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// Gets a document; absent parameters are left out.
+    pub(super) fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        parameters: &[(&str, Option<String>)],
+    ) -> Result<T, ClientError> {
+        let url = format!("{}{path}", self.server);
+        let unreachable = |source| ClientError::Unreachable {
+            url: url.clone(),
+            source: Box::new(source),
+        };
+        let given = parameters
+            .iter()
+            .filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let mut response = self
+            .agent
+            .get(&url)
+            .query_pairs(given)
+            .call()
+            .map_err(unreachable)?;
+        let status = response.status().as_u16();
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER_BYTES)
+            .read_to_string()
+            .map_err(unreachable)?;
+        if status != 200 {
+            return Err(ClientError::Refused {
+                url,
+                status,
+                message: message_of(&body),
+            });
+        }
+        serde_json::from_str(&body).map_err(|source| ClientError::Document { url, source })
+    }
+}
+
+/// Waits before the next question of a `--follow`.
+pub(super) fn wait() {
+    std::thread::sleep(FOLLOW_EVERY);
+}
+
+fn message_of(body: &str) -> String {
+    let message = serde_json::from_str::<Value>(body)
+        .ok()
+        .and_then(|document| {
+            document
+                .pointer("/error/message")
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        });
+    message.unwrap_or_else(|| "it gave no reason".to_owned())
+}

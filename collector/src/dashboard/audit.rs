@@ -1,0 +1,291 @@
+//! The audit page: who asked the metadata and credential endpoints for what, kills and losses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use maud::{Markup, html};
+use plimsoll_wire::AuditEvent;
+use plimsoll_wire::event::{ContainerEnd, ImdsAccess, Loss, OomKill};
+use serde_json::Value;
+
+use super::format::{count, encoded, time_text};
+use super::{Place, layout};
+use crate::api::{AuditQuery, AuditRecord};
+use crate::sizing::memory::mib;
+use crate::sizing::rfc3339;
+
+/// Rows of the table.
+pub const AUDIT_ROWS: usize = 80;
+/// Rows and columns of the workload × class picture.
+const HEAT_ROWS: usize = 14;
+/// Classes in the order of what they give away.
+const CLASSES: [&str; 12] = [
+    "CRED",
+    "CRED_LIST",
+    "SECRET_CFG",
+    "IDENTITY_PROOF",
+    "TOKEN",
+    "ROOT_ENUM",
+    "UNKNOWN",
+    "KEYS",
+    "TAGS",
+    "NETWORK",
+    "TOPOLOGY",
+    "LIFECYCLE",
+];
+/// Longest text of a cell, characters.
+const MAX_CELL: usize = 96;
+
+/// Renders the page: the found rows (or why there are none), and all matches for the picture.
+pub fn audit(
+    query: &AuditQuery,
+    found: Result<&(Vec<Arc<AuditRecord>>, bool), String>,
+    all: &[Arc<AuditRecord>],
+    now_unix_ns: u64,
+) -> Markup {
+    let content = html! {
+        h1 { "Audit" }
+        p.note { "Requests to instance metadata and Pod Identity, OOM kills and losses, newest first. The sink holds the full record; this page shows what is in memory." }
+        (filter(query))
+        @match found {
+            Err(message) => { p.problem role="alert" { (message) } }
+            Ok((rows, more)) => {
+                (heat(all, query))
+                (table(rows))
+                @if *more { p.note { "Older events exist: narrow the filter, or ask " code { "plimsoll audit query" } "." } }
+            }
+        }
+    };
+    layout(Place::Audit, "Audit", &rfc3339(now_unix_ns), &content)
+}
+
+fn filter(query: &AuditQuery) -> Markup {
+    let class = query.class.as_deref().unwrap_or_default();
+    let option = |value: &str, text: &str| html! { option value=(value) selected[class == value] { (text) } };
+    html! {
+        form.filter method="get" action="/audit" role="search" {
+            label { "Class " select name="class" {
+                (option("", "all"))
+                (option("imds", "every metadata request"))
+                @for class in CLASSES { (option(class, class)) }
+                (option("oom_kill", "OOM kills"))
+                (option("container_end", "container ends"))
+                (option("loss", "losses"))
+                @if !class.is_empty() && !known_class(class) { option value=(class) selected { (class) } }
+            } }
+            label { "Namespace " input name="namespace" value=[query.namespace.as_deref()]; }
+            label { "Workload " input name="workload" value=[query.workload.as_deref()]; }
+            label { "Since " input name="since" value=[query.since.as_deref()] placeholder="15m, 2h, or a time"; }
+            button { "Show" }
+        }
+    }
+}
+
+fn known_class(class: &str) -> bool {
+    CLASSES.contains(&class) || ["imds", "oom_kill", "container_end", "loss"].contains(&class)
+}
+
+/// Whose an event is, in one text.
+fn subject(record: &AuditRecord) -> String {
+    record
+        .name("subject")
+        .map_or_else(|| format!("node {}", record.id.node), str::to_owned)
+}
+
+/// How many requests of each class each workload made.
+fn heat(all: &[Arc<AuditRecord>], query: &AuditQuery) -> Markup {
+    let mut counts: BTreeMap<String, BTreeMap<&str, u64>> = BTreeMap::new();
+    let mut columns: BTreeMap<&str, u64> = BTreeMap::new();
+    for record in all
+        .iter()
+        .filter(|record| matches!(record.event, AuditEvent::Imds(_)))
+    {
+        let who = match (record.name("namespace"), record.name("workload_name")) {
+            (Some(namespace), Some(workload)) => format!("{namespace}/{workload}"),
+            _ => subject(record),
+        };
+        let class = record.class();
+        *counts.entry(who).or_default().entry(class).or_default() += 1;
+        *columns.entry(class).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return html! {};
+    }
+    let order = |class: &str| {
+        CLASSES
+            .iter()
+            .position(|known| *known == class)
+            .unwrap_or(CLASSES.len())
+    };
+    let mut columns: Vec<&str> = columns.into_keys().collect();
+    columns.sort_by_key(|class| order(class));
+    let mut rows: Vec<_> = counts.into_iter().collect();
+    // Whoever touched the most sensitive class comes first, then the busiest.
+    rows.sort_by_key(|(_, classes)| {
+        let worst = classes
+            .keys()
+            .map(|class| order(class))
+            .min()
+            .unwrap_or(usize::MAX);
+        (worst, std::cmp::Reverse(classes.values().sum::<u64>()))
+    });
+    let more = rows.len().saturating_sub(HEAT_ROWS);
+    let top = rows
+        .iter()
+        .flat_map(|(_, classes)| classes.values())
+        .copied()
+        .max()
+        .unwrap_or(1);
+    html! {
+        section aria-labelledby="heat" {
+            h2 #heat { "Who asks for what" }
+            div.scroll {
+                table.heat {
+                    caption.sr { "Metadata requests by workload and class" }
+                    thead { tr { th scope="col" { "Workload" } @for class in &columns { th.num scope="col" { (class) } } } }
+                    tbody {
+                        @for (who, classes) in rows.iter().take(HEAT_ROWS) {
+                            tr {
+                                th scope="row" { (cut(who)) }
+                                @for class in &columns {
+                                    @match classes.get(class) {
+                                        Some(number) => {
+                                            td class={ "num h" (level(*number, top)) @if order(class) < 4 { " hot" } } { (count(*number)) }
+                                        }
+                                        None => { td.num { span.absent { "·" } } }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            @if more > 0 { p.note { (more) " more workloads" @if query.namespace.is_none() { ": filter by namespace" } "." } }
+        }
+    }
+}
+
+/// A shade from 1 to 5, logarithmic: one credential read must not look like none.
+fn level(number: u64, top: u64) -> u32 {
+    let share = f64::ln(number as f64 + 1.0) / f64::ln(top as f64 + 1.0);
+    match share {
+        s if s < 0.25 => 1,
+        s if s < 0.5 => 2,
+        s if s < 0.7 => 3,
+        s if s < 0.9 => 4,
+        _ => 5,
+    }
+}
+
+fn table(rows: &[Arc<AuditRecord>]) -> Markup {
+    if rows.is_empty() {
+        return html! { p.empty { "No event matches." } };
+    }
+    html! {
+        section aria-labelledby="events" {
+            h2 #events { "Events" }
+            div.scroll role="region" aria-label="Events" tabindex="0" {
+                table.rows.events {
+                    caption.sr { "Audit events, newest first" }
+                    thead { tr {
+                        th scope="col" { "Time" } th scope="col" { "Who" } th scope="col" { "Process" } th scope="col" { "Version" }
+                        th scope="col" { "Class" } th scope="col" { "What" } th.num scope="col" { "Status" } th scope="col" { "Outcome" } th scope="col" { "Flags" }
+                    } }
+                    tbody { @for record in rows { (row(record)) } }
+                }
+            }
+        }
+    }
+}
+
+fn row(record: &AuditRecord) -> Markup {
+    let time = rfc3339(record.time_unix_ns);
+    html! {
+        tr {
+            td.time { time datetime=(time) title={ (record.id) } { (time_text(&time).trim_end_matches(" UTC")) } }
+            th scope="row" {
+                @match (record.name("namespace"), record.name("workload_name")) {
+                    (Some(namespace), Some(workload)) => { a href={ "/audit?namespace=" (encoded(namespace)) "&workload=" (encoded(workload)) } { (cut(&subject(record))) } }
+                    _ => { (cut(&subject(record))) }
+                }
+                @if record.names.contains_key("name_pending") { " " span.badge { "name pending" } }
+            }
+            @match &record.event {
+                AuditEvent::Imds(access) => { (access_cells(record, access)) }
+                AuditEvent::OomKill(kill) => { (oom_cells(kill)) }
+                AuditEvent::ContainerEnd(end) => { (end_cells(end)) }
+                AuditEvent::Loss(loss) => { (loss_cells(loss)) }
+                AuditEvent::Heartbeat(_) => { td colspan="7" { "heartbeat" } }
+            }
+        }
+    }
+}
+
+fn access_cells(record: &AuditRecord, access: &ImdsAccess) -> Markup {
+    let text = |key: &str| access.request.get(key).and_then(Value::as_str);
+    let status = access.request.get("status").and_then(Value::as_u64);
+    let flags: Vec<&str> = access
+        .request
+        .get("flags")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let class = record.class();
+    let version = text("imds_version").unwrap_or("unknown");
+    let outcome = text("outcome").unwrap_or("unknown");
+    html! {
+        td { @match &access.process {
+            Some(process) => {
+                span title=[process.cmdline.as_deref().or(process.exe.as_deref()).map(cut)] { (process.comm.as_deref().unwrap_or("unnamed")) }
+                " " span.kind { (process.pid) }
+            }
+            None => { span.absent { "before the agent" } }
+        } }
+        td { span class={ "tag" @if version == "v1" { " bad" } } { (version) } }
+        td { span class={ "tag" @if ["CRED", "CRED_LIST", "SECRET_CFG"].contains(&class) { " hot" } } { (class) } }
+        td.mono { (text("method").unwrap_or("–")) " " (cut(text("path").unwrap_or("–"))) }
+        td.num { @match status { Some(status) => { (status) } None => { span.absent { "–" } } } }
+        td { span class={ "tag" @if outcome != "ok" { " warn" } } { (outcome) } }
+        td.flags { (cut(&flags.join(", "))) }
+    }
+}
+
+fn oom_cells(kill: &OomKill) -> Markup {
+    html! {
+        td { (kill.victim_comm.as_deref().unwrap_or("unnamed")) " " span.kind { (kill.victim_pid) } }
+        td {}
+        td { span.tag.bad { "OOM kill" } }
+        td colspan="4" {
+            @match kill.anon_rss_bytes { Some(bytes) => { "held " (mib(bytes)) " of anonymous memory" } None => { span.absent { "memory unknown" } } }
+            @if kill.identity_is_trigger { "; the cgroup is that of the task that asked for memory" }
+        }
+    }
+}
+
+fn end_cells(end: &ContainerEnd) -> Markup {
+    html! {
+        td {} td {}
+        td { span.tag { "ended" } }
+        td colspan="4" {
+            @match end.cpu_used_ns { Some(ns) => { "used " (format!("{:.3}", ns as f64 / 1e9)) " s of CPU" } None => { "CPU unknown" } }
+            @if let Some(bytes) = end.memory_peak_bytes { ", peak " (mib(bytes)) }
+        }
+    }
+}
+
+fn loss_cells(loss: &Loss) -> Markup {
+    html! {
+        td {} td {}
+        td { span.tag.bad { "loss" } }
+        td colspan="4" { (count(loss.count)) " " (loss.lost_class.as_str()) " records " (loss.fate) " at " (loss.stage) }
+    }
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= MAX_CELL {
+        return text.to_owned();
+    }
+    text.chars().take(MAX_CELL - 1).chain(['…']).collect()
+}

@@ -1,0 +1,479 @@
+//! The overview: the fleet in four numbers, namespaces, and every container with what is set
+//! against what is advised.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::format::{bytes_or, count, cpu, cpu_or, encoded, workload_href};
+use super::{Place, chart, layout};
+use crate::api::{AccountingDocument, NodeStatus};
+use crate::history::Fleet;
+use crate::sizing::memory::mib;
+use crate::sizing::{Fit, Level, Recommendation, Report};
+
+/// Rows of one page.
+pub(super) const ROWS: usize = 40;
+/// Namespaces that are listed.
+const NAMESPACES: usize = 60;
+/// Host services that are listed.
+const HOSTS: usize = 25;
+
+/// What the page shows.
+pub struct OverviewData<'a> {
+    /// Recommendations.
+    pub report: &'a Report,
+    /// The history behind them.
+    pub fleet: &'a Fleet,
+    /// Last heartbeats.
+    pub nodes: &'a [NodeStatus],
+    /// The law.
+    pub accounting: &'a AccountingDocument,
+}
+
+/// Filter, order and page.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverviewQuery {
+    /// One namespace.
+    pub namespace: Option<String>,
+    /// Part of a workload's or container's name.
+    pub q: Option<String>,
+    /// `name` (default), `risk` or `waste`.
+    pub sort: Option<String>,
+    /// From 1.
+    pub page: Option<usize>,
+}
+
+impl OverviewQuery {
+    fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref().filter(|text| !text.is_empty())
+    }
+
+    fn sort(&self) -> &str {
+        self.sort
+            .as_deref()
+            .filter(|sort| ["risk", "waste"].contains(sort))
+            .unwrap_or("name")
+    }
+
+    fn matches(&self, found: &Recommendation) -> bool {
+        let part = self.q.as_deref().unwrap_or_default().trim();
+        self.namespace()
+            .is_none_or(|namespace| namespace == found.namespace)
+            && (part.is_empty() || found.workload.contains(part) || found.container.contains(part))
+    }
+
+    fn href(&self, page: usize) -> String {
+        let parameter = |name: &str, value: Option<&str>| {
+            value
+                .filter(|v| !v.is_empty())
+                .map_or(String::new(), |v| format!("{name}={}&", encoded(v)))
+        };
+        format!(
+            "/?{}{}{}page={page}",
+            parameter("namespace", self.namespace()),
+            parameter("q", self.q.as_deref()),
+            parameter("sort", self.sort.as_deref()),
+        )
+    }
+}
+
+/// Renders the page.
+pub fn overview(data: &OverviewData<'_>, query: &OverviewQuery) -> Markup {
+    let mut rows: Vec<&Recommendation> = data
+        .report
+        .recommendations
+        .iter()
+        .filter(|r| query.matches(r))
+        .collect();
+    match query.sort() {
+        "risk" => rows.sort_by_key(|r| std::cmp::Reverse(r.assessment.risks.len())),
+        "waste" => rows.sort_by_key(|r| std::cmp::Reverse(weight(r))),
+        _ => {}
+    }
+    let pages = rows.len().div_ceil(ROWS).max(1);
+    let page = query.page.unwrap_or(1).clamp(1, pages);
+    let shown: Vec<&Recommendation> = rows
+        .iter()
+        .skip((page - 1) * ROWS)
+        .take(ROWS)
+        .copied()
+        .collect();
+    let content = html! {
+        h1 { "Workloads" }
+        (summary(data))
+        @if data.report.recommendations.is_empty() {
+            (nothing_yet(data))
+        } @else {
+            (namespaces(data.report, query))
+            (filter(query))
+            (table(&shown, query))
+            (pager(query, page, pages, rows.len()))
+        }
+        (unnamed(data.report))
+        (hosts(data.fleet))
+    };
+    layout(Place::Overview, "Workloads", &data.report.as_of, &content)
+}
+
+/// Waste in one number: a core is taken as four GiB, the ratio of general-purpose machines.
+fn weight(found: &Recommendation) -> u64 {
+    found
+        .assessment
+        .waste_millicores
+        .saturating_add(found.assessment.waste_bytes / (4 << 20))
+}
+
+fn nothing_yet(data: &OverviewData<'_>) -> Markup {
+    html! {
+        section.empty {
+            h2 { "No container has a name yet" }
+            p {
+                "Usage is shown here once an agent has closed its first window (one minute) and the inventory names its pods. "
+                (count(data.fleet.unnamed.len() as u64)) " containers are waiting for a name; "
+                (count(data.nodes.len() as u64)) " nodes have reported."
+            }
+        }
+    }
+}
+
+/// Requested and recommended, all replicas, over what has both.
+fn totals(report: &Report) -> [(u64, u64); 2] {
+    let mut cpu = (0_u64, 0_u64);
+    let mut memory = (0_u64, 0_u64);
+    for found in &report.recommendations {
+        let add = |sum: &mut (u64, u64), now: Option<u64>, advised: Option<u64>| {
+            if let Some(advised) = advised {
+                sum.0 = sum
+                    .0
+                    .saturating_add(now.unwrap_or(0).saturating_mul(found.replicas));
+                sum.1 = sum.1.saturating_add(advised.saturating_mul(found.replicas));
+            }
+        };
+        add(
+            &mut cpu,
+            found.current.request_millicores,
+            found.cpu.request_millicores,
+        );
+        add(
+            &mut memory,
+            found.current.request_bytes,
+            found.memory.request_bytes,
+        );
+    }
+    [cpu, memory]
+}
+
+fn summary(data: &OverviewData<'_>) -> Markup {
+    let [(cpu_now, cpu_advised), (memory_now, memory_advised)] = totals(data.report);
+    let at_risk = data
+        .report
+        .recommendations
+        .iter()
+        .filter(|r| !r.assessment.risks.is_empty())
+        .count() as u64;
+    let provisional = data
+        .report
+        .recommendations
+        .iter()
+        .filter(|r| r.confidence.level == Level::Provisional)
+        .count() as u64;
+    let degraded = data
+        .nodes
+        .iter()
+        .filter(|n| !n.heartbeat.degraded.is_empty())
+        .count() as u64;
+    html! {
+        section.cards aria-label="Fleet summary" {
+            div.card {
+                h2 { "CPU requests" }
+                p.big { (cpu(cpu_now)) span.arrow { " → " } strong { (cpu(cpu_advised)) } }
+                p.note { (change(cpu_now, cpu_advised)) ", all replicas" }
+            }
+            div.card {
+                h2 { "Memory requests" }
+                p.big { (mib(memory_now)) span.arrow { " → " } strong { (mib(memory_advised)) } }
+                p.note { (change(memory_now, memory_advised)) ", all replicas" }
+            }
+            div.card {
+                h2 { "Containers" }
+                p.big { strong { (count(data.report.recommendations.len() as u64)) } }
+                p.note {
+                    @if at_risk > 0 { a href="/?sort=risk" { (count(at_risk)) " with a risk" } } @else { "none with a risk" }
+                    ", " (count(provisional)) " provisional"
+                }
+            }
+            div.card {
+                h2 { "Nodes" }
+                p.big { strong { (count(data.nodes.len() as u64)) } }
+                p.note {
+                    @if degraded > 0 { a href="/nodes" { (count(degraded)) " with something switched off" } ", " }
+                    @if data.accounting.balanced {
+                        span.good { "0 records unaccounted for" }
+                    } @else {
+                        a.bad href="/nodes" { (count(data.accounting.unaccounted)) " records unaccounted for" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn change(now: u64, advised: u64) -> String {
+    if now == 0 {
+        return "nothing is requested today".to_owned();
+    }
+    let percent = (advised as f64 - now as f64) / now as f64 * 100.0;
+    match percent {
+        p if p < -0.5 => format!("{:.0} % less", -p),
+        p if p > 0.5 => format!("{p:.0} % more"),
+        _ => "about the same".to_owned(),
+    }
+}
+
+fn namespaces(report: &Report, query: &OverviewQuery) -> Markup {
+    let mut found: BTreeMap<&str, u64> = BTreeMap::new();
+    for recommendation in &report.recommendations {
+        *found.entry(&recommendation.namespace).or_default() += 1;
+    }
+    let more = found.len().saturating_sub(NAMESPACES);
+    html! {
+        nav.chips aria-label="Namespaces" {
+            ul {
+                li { a href="/" aria-current=[query.namespace().is_none().then_some("true")] { "all namespaces" } }
+                @for (namespace, containers) in found.iter().take(NAMESPACES) {
+                    li {
+                        a href={ "/?namespace=" (encoded(namespace)) } aria-current=[(query.namespace() == Some(namespace)).then_some("true")] {
+                            (namespace) " " span.n { (containers) }
+                        }
+                    }
+                }
+                @if more > 0 { li { "and " (more) " more" } }
+            }
+        }
+    }
+}
+
+fn filter(query: &OverviewQuery) -> Markup {
+    let option = |value: &str, text: &str| {
+        html! { option value=(value) selected[query.sort() == value] { (text) } }
+    };
+    html! {
+        form.filter method="get" action="/" role="search" {
+            @if let Some(namespace) = query.namespace() { input type="hidden" name="namespace" value=(namespace); }
+            label { "Name " input type="search" name="q" value=[query.q.as_deref()] placeholder="workload or container"; }
+            label { "Order " select name="sort" { (option("name", "by name")) (option("risk", "risk first")) (option("waste", "waste first")) } }
+            button { "Show" }
+            p.legend aria-hidden="true" {
+                span.k.usual { "p50 used" } span.k.peak { "peak used" } span.k.now { "request now" } span.k.advised { "recommended" }
+            }
+        }
+    }
+}
+
+fn table(rows: &[&Recommendation], query: &OverviewQuery) -> Markup {
+    let grouped = query.sort() == "name";
+    html! {
+        div.scroll role="region" aria-label="Containers" tabindex="0" {
+            table.rows {
+                caption.sr { "Containers with their present and recommended requests" }
+                thead {
+                    tr {
+                        th scope="col" { "Workload" }
+                        th scope="col" { "Container" }
+                        th.num scope="col" { "Pods" }
+                        th.num scope="col" { "CPU now" }
+                        th.num scope="col" { "advised" }
+                        th scope="col" { span.sr { "CPU picture" } }
+                        th.num scope="col" { "Memory now" }
+                        th.num scope="col" { "advised" }
+                        th scope="col" { span.sr { "Memory picture" } }
+                        th scope="col" { "State" }
+                    }
+                }
+                tbody {
+                    @for (index, found) in rows.iter().enumerate() {
+                        @let before = index.checked_sub(1).and_then(|i| rows.get(i));
+                        @if grouped && before.is_none_or(|b| b.namespace != found.namespace) {
+                            tr.group { th colspan="10" scope="colgroup" { (found.namespace) } }
+                        }
+                        (row(found, before.is_some_and(|b| same_workload(b, found)), grouped))
+                    }
+                }
+            }
+        }
+        @if rows.is_empty() { p { "Nothing matches." } }
+    }
+}
+
+fn same_workload(a: &Recommendation, b: &Recommendation) -> bool {
+    (&a.namespace, &a.kind, &a.workload) == (&b.namespace, &b.kind, &b.workload)
+}
+
+fn row(found: &Recommendation, repeated: bool, grouped: bool) -> Markup {
+    let (current, assessment) = (&found.current, &found.assessment);
+    html! {
+        tr {
+            th scope="row" {
+                @if repeated {
+                    span.sr { (found.workload) }
+                } @else {
+                    a href=(workload_href(&found.namespace, &found.kind, &found.workload)) { (found.workload) }
+                    " " span.kind { @if !grouped { (found.namespace) " · " } (found.kind) }
+                }
+            }
+            td { (found.container) @if found.role != crate::inventory::Role::Main { " " span.kind { (role(found)) } } }
+            td.num { (found.replicas) }
+            td.num { (cpu_or(current.request_millicores, "none")) }
+            td class={ "num fit-" (fit_class(assessment.cpu)) } { (cpu_or(found.cpu.request_millicores, "–")) }
+            td { (chart::fit_bar(&cpu_bar(found))) }
+            td.num { (bytes_or(current.request_bytes, "none")) }
+            td class={ "num fit-" (fit_class(assessment.memory)) } { (bytes_or(found.memory.request_bytes, "–")) }
+            td { (chart::fit_bar(&memory_bar(found))) }
+            td { (badges(found)) }
+        }
+    }
+}
+
+/// The container's part in words.
+pub(super) fn role(found: &Recommendation) -> &'static str {
+    match found.role {
+        crate::inventory::Role::Main => "main",
+        crate::inventory::Role::Init => "init",
+        crate::inventory::Role::Sidecar => "sidecar",
+        crate::inventory::Role::Ephemeral => "debug",
+    }
+}
+
+fn fit_class(fit: Fit) -> &'static str {
+    match fit {
+        Fit::Under | Fit::Unset => "under",
+        Fit::Over => "over",
+        Fit::Fits | Fit::Unknown => "ok",
+    }
+}
+
+/// The CPU picture of a container.
+pub(super) fn cpu_bar(found: &Recommendation) -> chart::FitBar {
+    let seconds = &found.cpu.statistics.seconds;
+    let known = |value: Option<u64>| value.map_or("none".to_owned(), cpu);
+    chart::FitBar {
+        now: found.current.request_millicores,
+        advised: found.cpu.request_millicores,
+        usual: seconds.p50_millicores,
+        peak: seconds.p99_millicores,
+        title: format!(
+            "CPU request {}, recommended {}; seconds: median {}, p99 {}",
+            known(found.current.request_millicores),
+            known(found.cpu.request_millicores),
+            known(seconds.p50_millicores),
+            known(seconds.p99_millicores),
+        ),
+    }
+}
+
+/// The memory picture of a container.
+pub(super) fn memory_bar(found: &Recommendation) -> chart::FitBar {
+    let peaks = &found.memory.peaks;
+    let peak = peaks.working_set_bytes.or(peaks.sampled_bytes);
+    let known = |value: Option<u64>| value.map_or("none".to_owned(), mib);
+    chart::FitBar {
+        now: found.current.request_bytes,
+        advised: found.memory.request_bytes,
+        usual: peaks.anon_bytes,
+        peak,
+        title: format!(
+            "Memory request {}, recommended {}; peak {}, of it anonymous {}",
+            known(found.current.request_bytes),
+            known(found.memory.request_bytes),
+            known(peak),
+            known(peaks.anon_bytes),
+        ),
+    }
+}
+
+/// Provisional, risks, fit.
+pub(super) fn badges(found: &Recommendation) -> Markup {
+    let risks = &found.assessment.risks;
+    html! {
+        @match found.confidence.level {
+            Level::NotEnough => { span.badge.warn { "not enough" } }
+            Level::Provisional => { span.badge title=(found.confidence.reasons.join("; ")) { "provisional" } }
+            Level::Settled => {}
+        }
+        @if !risks.is_empty() {
+            " " span.badge.bad title=(risks.join("; ")) { (risks.len()) @if risks.len() == 1 { " risk" } @else { " risks" } }
+        }
+    }
+}
+
+fn pager(query: &OverviewQuery, page: usize, pages: usize, rows: usize) -> Markup {
+    if pages == 1 {
+        return html! {};
+    }
+    html! {
+        nav.pager aria-label="Pages" {
+            @if page > 1 { a rel="prev" href=(query.href(page - 1)) { "← previous" } }
+            span { "page " (page) " of " (pages) ", " (count(rows as u64)) " containers" }
+            @if page < pages { a rel="next" href=(query.href(page + 1)) { "next →" } }
+        }
+    }
+}
+
+fn unnamed(report: &Report) -> Markup {
+    if report.unnamed.is_empty() {
+        return html! {};
+    }
+    html! {
+        details {
+            summary { (count(report.unnamed.len() as u64)) " containers without a name in the inventory" }
+            div.scroll {
+                table.rows {
+                    thead { tr { th scope="col" { "Pod UID" } th scope="col" { "Container id" } th scope="col" { "Node" } th.num scope="col" { "Windows" } th.num scope="col" { "CPU p99" } th.num scope="col" { "Memory peak" } } }
+                    tbody {
+                        @for found in report.unnamed.iter().take(HOSTS) {
+                            tr {
+                                td.mono { (found.pod_uid.as_deref().unwrap_or("unknown")) }
+                                td.mono { (found.container_id.as_deref().unwrap_or("unknown").chars().take(12).collect::<String>()) }
+                                td { (found.node) }
+                                td.num { (count(found.windows)) }
+                                td.num { (cpu_or(found.cpu_seconds.p99_millicores, "–")) }
+                                td.num { (bytes_or(found.memory_peak_bytes, "–")) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn hosts(fleet: &Fleet) -> Markup {
+    if fleet.hosts.is_empty() {
+        return html! {};
+    }
+    html! {
+        details {
+            summary { (count(fleet.hosts.len() as u64)) " host services and cgroups outside pods" }
+            div.scroll {
+                table.rows {
+                    thead { tr { th scope="col" { "Unit" } th scope="col" { "Node" } th.num scope="col" { "CPU p50" } th.num scope="col" { "CPU max" } th.num scope="col" { "Memory peak" } } }
+                    tbody {
+                        @for host in fleet.hosts.iter().take(HOSTS) {
+                            @let seconds = crate::sizing::Quantiles::of(&host.series.usage.per_second);
+                            tr {
+                                th scope="row" { (host.unit) }
+                                td { (host.node) }
+                                td.num { (cpu_or(seconds.p50_millicores, "–")) }
+                                td.num { (cpu_or(seconds.max_millicores, "–")) }
+                                td.num { (bytes_or(host.series.usage.memory_sampled.max_bytes, "–")) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+use std::sync::Arc;
+
+use plimsoll_wire::event::Heartbeat;
+use plimsoll_wire::fate::Fates;
+use serde_json::json;
+
+use super::*;
+use crate::api::{AccountingDocument, AuditQuery, AuditRecord, NodeStatus, StageRow};
+use crate::history::series::tests::window;
+use crate::history::{Fleet, Series};
+use crate::inventory::{Resources, Role, Workload};
+use crate::join::Names;
+use crate::sizing;
+
+const MINUTE_NS: u64 = 60_000_000_000;
+/// 2026-01-05T00:00:00Z
+const NOW: u64 = 1_767_571_200_000_000_000;
+
+/// A series with names, of some minutes that end now.
+fn series(namespace: &str, workload: &str, container: &str, minutes: u64) -> (String, Arc<Series>) {
+    let id = format!("{namespace}-{workload}-{container}");
+    let first = NOW / MINUTE_NS - minutes;
+    let mut series = Series::new("node-a", &window(&id, 0, 0, 0).identity);
+    for minute in 0..minutes {
+        series.add(
+            "node-a",
+            &window(
+                &id,
+                first + minute,
+                100 + 10 * (minute % 7),
+                (64 + minute) << 20,
+            ),
+        );
+    }
+    series.names = Some(Names {
+        namespace: namespace.to_owned(),
+        pod: format!("{workload}-0"),
+        container: Some(container.to_owned()),
+        node: Some("node-a".to_owned()),
+        workload: Workload {
+            kind: "Deployment".to_owned(),
+            name: workload.to_owned(),
+        },
+        labels: std::collections::BTreeMap::new(),
+        requests: Resources {
+            cpu_millicores: Some(500),
+            memory_bytes: Some(64 << 20),
+        },
+        limits: Resources {
+            cpu_millicores: Some(1000),
+            memory_bytes: Some(128 << 20),
+        },
+        role: Role::Main,
+    });
+    (id, Arc::new(series))
+}
+
+fn balance(emitted: u64) -> AccountingDocument {
+    let row = StageRow {
+        node: Some("node-a".to_owned()),
+        stage: "agent".to_owned(),
+        class: "security".to_owned(),
+        destination: None,
+        fates: Fates {
+            emitted,
+            delivered: 10,
+            ..Fates::default()
+        },
+    };
+    AccountingDocument::new(vec![row], NOW)
+}
+
+fn beat(node: &str, age_ns: u64, degraded: &[&str]) -> NodeStatus {
+    let heartbeat = Heartbeat {
+        agent_started_unix_ns: NOW - 100 * MINUTE_NS,
+        boot_id: "b".to_owned(),
+        version: "0.1.0".to_owned(),
+        kernel: "6.12.37".to_owned(),
+        stages: vec![],
+        degraded: degraded.iter().map(|reason| (*reason).to_owned()).collect(),
+        containers: 12,
+        agent_cpu_ns: Some(60_000_000_000),
+        agent_rss_bytes: Some(14 << 20),
+    };
+    NodeStatus {
+        node: node.to_owned(),
+        time_unix_ns: NOW - age_ns,
+        heartbeat,
+    }
+}
+
+fn overview_of(snapshot: Vec<(String, Arc<Series>)>, query: &OverviewQuery) -> String {
+    let fleet = Fleet::group(snapshot, NOW);
+    let report = sizing::report(&fleet, NOW);
+    let nodes = [beat("node-a", 0, &[])];
+    let accounting = balance(10);
+    let data = OverviewData {
+        report: &report,
+        fleet: &fleet,
+        nodes: &nodes,
+        accounting: &accounting,
+    };
+    overview(&data, query).into_string()
+}
+
+/// One element a line, so that a change of shape is a readable difference.
+fn shape(html: &str) -> String {
+    html.replace("><", ">\n<")
+}
+
+#[test]
+fn the_overview_keeps_its_shape() {
+    let snapshot = vec![
+        series("data", "kafka", "broker", 30),
+        series("shop", "api", "app", 5),
+        series("shop", "api", "envoy", 5),
+    ];
+    insta::assert_snapshot!(shape(&overview_of(snapshot, &OverviewQuery::default())));
+}
+
+#[test]
+fn a_workload_keeps_its_shape() {
+    let fleet = Fleet::group(vec![series("shop", "api", "app", 6)], NOW);
+    let containers: Vec<_> = fleet.workload("shop", "deployment", "api").collect();
+    insta::assert_snapshot!(shape(
+        &workload(&containers, "2026-01-05T00:00:00Z").into_string()
+    ));
+}
+
+#[test]
+fn nodes_and_accounting_keep_their_shape() {
+    let list = [
+        beat("node-a", 0, &[]),
+        beat("node-b", 0, &["psi: not in this kernel"]),
+        beat("node-c", 10 * MINUTE_NS, &[]),
+    ];
+    let html = nodes(&list, &balance(11), NOW).into_string();
+    assert!(html.contains("<strong>1</strong> records unaccounted for"));
+    insta::assert_snapshot!(shape(&html));
+}
+
+#[test]
+fn an_empty_collector_says_what_is_missing() {
+    let html = overview_of(vec![], &OverviewQuery::default());
+    assert!(html.contains("No container has a name yet"), "{html}");
+    assert!(
+        nodes(&[], &AccountingDocument::new(vec![], NOW), NOW)
+            .into_string()
+            .contains("No agent has sent a heartbeat")
+    );
+    assert!(
+        audit(&AuditQuery::default(), Ok(&(vec![], false)), &[], NOW)
+            .into_string()
+            .contains("No event matches")
+    );
+}
+
+#[test]
+fn pages_of_a_large_fleet_stay_light_and_complete() {
+    let snapshot: Vec<_> = (0..5_000)
+        .map(|n| {
+            series(
+                &format!("namespace-{:03}", n / 25),
+                &format!("workload-{n:05}"),
+                "app",
+                2,
+            )
+        })
+        .collect();
+    let first = overview_of(snapshot.clone(), &OverviewQuery::default());
+    assert!(first.len() <= MAX_PAGE_BYTES, "{} bytes", first.len());
+    assert!(
+        first.contains("page 1 of 125, 5\u{202f}000 containers"),
+        "no pager"
+    );
+    let last = overview_of(
+        snapshot.clone(),
+        &OverviewQuery {
+            page: Some(9_999),
+            ..OverviewQuery::default()
+        },
+    );
+    assert!(last.contains("workload-04999") && last.len() <= MAX_PAGE_BYTES);
+    let one = OverviewQuery {
+        namespace: Some("namespace-007".to_owned()),
+        q: Some("00180".to_owned()),
+        ..OverviewQuery::default()
+    };
+    assert_eq!(
+        overview_of(snapshot, &one)
+            .matches("<tr><th scope=\"row\">")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn a_workload_of_many_pods_with_long_history_stays_light() {
+    let snapshot: Vec<_> = (0..200)
+        .map(|n| {
+            let (key, mut one) = series("shop", "api", "app", 180);
+            Arc::make_mut(&mut one).names.as_mut().unwrap().pod = format!("api-{n}");
+            (format!("{key}-{n}"), one)
+        })
+        .collect();
+    let fleet = Fleet::group(snapshot, NOW);
+    let containers: Vec<_> = fleet.workload("shop", "Deployment", "api").collect();
+    let html = workload(&containers, "2026-01-05T00:00:00Z").into_string();
+    assert!(html.len() <= MAX_PAGE_BYTES, "{} bytes", html.len());
+    assert!(html.contains("15 of 200"));
+}
+
+#[test]
+fn events_are_escaped_bounded_and_filtered_by_form() {
+    let record = |seq| {
+        let mut record: AuditRecord = crate::api::tests::access(seq, NOW, "CRED", "shop");
+        if let plimsoll_wire::AuditEvent::Imds(access) = &mut record.event {
+            access.request.insert(
+                "path".to_owned(),
+                json!(format!("/<script>alert(1)</script>{}", "x".repeat(4000))),
+            );
+        }
+        Arc::new(record)
+    };
+    let rows: Vec<_> = (0..AUDIT_ROWS as u64).map(record).collect();
+    let query = AuditQuery {
+        class: Some("CRED".to_owned()),
+        namespace: Some("\"><b>".to_owned()),
+        ..AuditQuery::default()
+    };
+    let html = audit(&query, Ok(&(rows.clone(), true)), &rows, NOW).into_string();
+    assert!(!html.contains("<script>") && !html.contains("<b>"));
+    assert!(html.contains("&lt;script&gt;alert(1)"));
+    assert!(html.contains("<option value=\"CRED\" selected>"));
+    assert!(html.len() <= MAX_PAGE_BYTES, "{} bytes", html.len());
+}

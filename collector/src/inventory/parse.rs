@@ -1,0 +1,556 @@
+//! Text to Kubernetes objects: YAML with several documents, JSON, and `List`s of either.
+//!
+//! Owns the shapes of `kubectl get -o yaml|json` output and of manifests, and says line and field
+//! of what is wrong. One malformed object costs itself and nothing else. Does no I/O: `file` is
+//! only a name to put into messages.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_path_to_error::Segment;
+
+use super::quantity;
+
+/// Nodes (maps, lists, scalars) of one YAML document; a `kubectl get pods -A` of some thousand pods
+/// has about a million.
+const MAX_YAML_NODES: usize = 8_000_000;
+
+/// An object that the index understands.
+#[derive(Clone, Debug)]
+pub enum Object {
+    /// `v1 Pod`
+    Pod(Box<Pod>),
+    /// `v1 Namespace`
+    Namespace(Box<Namespace>),
+    /// `v1 Node`
+    Node(Box<Node>),
+    /// `apps/v1 ReplicaSet`
+    ReplicaSet(Box<ReplicaSet>),
+    /// `apps/v1 Deployment`
+    Deployment(Box<Deployment>),
+    /// `apps/v1 StatefulSet`
+    StatefulSet(Box<StatefulSet>),
+    /// `apps/v1 DaemonSet`
+    DaemonSet(Box<DaemonSet>),
+    /// `batch/v1 Job`
+    Job(Box<Job>),
+    /// `batch/v1 CronJob`
+    CronJob(Box<CronJob>),
+}
+
+/// Something in a file that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file as it was named to us.
+    pub file: String,
+    /// Line, counted from 1, where it is known.
+    pub line: Option<u64>,
+    /// Path of the field: `spec.containers[0].resources`.
+    pub field: Option<String>,
+    /// What is wrong, and with which object.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": ")?;
+        if let Some(field) = &self.field {
+            write!(f, "{field}: ")?;
+        }
+        write!(f, "{}", self.message)
+    }
+}
+
+/// What one text held.
+#[derive(Clone, Debug, Default)]
+pub struct Parsed {
+    /// Objects in the order of the text.
+    pub objects: Vec<Object>,
+    /// Objects of kinds that sizing and naming do not need, by `apiVersion/kind`.
+    pub ignored: BTreeMap<String, u64>,
+    /// Documents and objects that were left out.
+    pub problems: Vec<Problem>,
+    /// A document could not be read at all, so what it held is unknown.
+    pub broken: bool,
+}
+
+/// Parses a whole file.
+pub fn parse(file: &str, text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    // JSON is YAML, but its own parser is several times faster, and large inventories are JSON.
+    if text.trim_start().starts_with('{')
+        && let Ok(value) = serde_json::from_str::<Value>(text)
+    {
+        Document {
+            file,
+            text,
+            first_line: 0,
+        }
+        .take(value, &mut parsed);
+        return parsed;
+    }
+    for (first_line, document) in documents(text) {
+        let document = Document {
+            file,
+            text: document,
+            first_line,
+        };
+        match serde_saphyr::from_str_with_options::<Value>(document.text, options()) {
+            Ok(Value::Null) => {}
+            Ok(value) => document.take(value, &mut parsed),
+            Err(error) => {
+                parsed.broken = true;
+                let line = error.location().map(|l| l.line() + first_line);
+                let message = first_line_of(&error.without_snippet().to_string());
+                parsed.problems.push(Problem {
+                    file: file.to_owned(),
+                    line,
+                    field: None,
+                    message,
+                });
+            }
+        }
+    }
+    parsed
+}
+
+/// The YAML documents of a text, each with the number of lines before it. A line that begins with
+/// `---` ends a document wherever it stands: inside a block scalar it would be indented.
+fn documents(text: &str) -> Vec<(u64, &str)> {
+    let mut documents = Vec::new();
+    let (mut begin, mut begin_line, mut at) = (0, 0, 0);
+    for (number, line) in (0_u64..).zip(text.split_inclusive('\n')) {
+        let marker = line.trim_end();
+        if marker == "---" || marker.starts_with("--- ") {
+            documents.push((begin_line, text.get(begin..at).unwrap_or_default()));
+            (begin, begin_line) = (at + line.len(), number + 1);
+        }
+        at += line.len();
+    }
+    documents.push((begin_line, text.get(begin..).unwrap_or_default()));
+    documents
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        // YAML 1.2: a pod called `n` is no boolean.
+        strict_booleans: true,
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_YAML_NODES,
+            max_events: 2 * MAX_YAML_NODES,
+        },
+    }
+}
+
+fn first_line_of(message: &str) -> String {
+    message.lines().next().unwrap_or_default().to_owned()
+}
+
+/// One document of a file, to say where in it something is.
+struct Document<'a> {
+    file: &'a str,
+    text: &'a str,
+    first_line: u64,
+}
+
+impl Document<'_> {
+    /// Takes an object, or each object of a list.
+    fn take(&self, value: Value, into: &mut Parsed) {
+        let kind = text_of(&value, "kind");
+        let is_list = kind.as_deref().is_some_and(|kind| kind.ends_with("List"));
+        match value {
+            Value::Object(mut list) if is_list => match list.remove("items") {
+                Some(Value::Array(items)) => {
+                    for (index, item) in items.into_iter().enumerate() {
+                        self.take_one(item, Some(index), into);
+                    }
+                }
+                Some(Value::Null) | None => {}
+                Some(_) => into
+                    .problems
+                    .push(self.problem(&["items".into()], "a list's items must be a sequence")),
+            },
+            Value::Array(items) => {
+                for (index, item) in items.into_iter().enumerate() {
+                    self.take_one(item, Some(index), into);
+                }
+            }
+            other => self.take_one(other, None, into),
+        }
+    }
+
+    fn take_one(&self, value: Value, index: Option<usize>, into: &mut Parsed) {
+        let prefix: Vec<Step> =
+            index.map_or_else(Vec::new, |i| vec!["items".into(), Step::Index(i)]);
+        let Some(kind) = text_of(&value, "kind") else {
+            into.problems
+                .push(self.problem(&prefix, "not a Kubernetes object: `kind` is missing"));
+            return;
+        };
+        let version = text_of(&value, "apiVersion").unwrap_or_default();
+        let name = object_name(&value);
+        let result = match (version.as_str(), kind.as_str()) {
+            ("v1", "Pod") => typed::<Pod>(value)
+                .and_then(|pod| check_quantities(&pod).map(|()| Object::Pod(Box::new(pod)))),
+            ("v1", "Namespace") => typed(value).map(|o| Object::Namespace(Box::new(o))),
+            ("v1", "Node") => typed(value).map(|o| Object::Node(Box::new(o))),
+            ("apps/v1", "ReplicaSet") => typed(value).map(|o| Object::ReplicaSet(Box::new(o))),
+            ("apps/v1", "Deployment") => typed(value).map(|o| Object::Deployment(Box::new(o))),
+            ("apps/v1", "StatefulSet") => typed(value).map(|o| Object::StatefulSet(Box::new(o))),
+            ("apps/v1", "DaemonSet") => typed(value).map(|o| Object::DaemonSet(Box::new(o))),
+            ("batch/v1", "Job") => typed(value).map(|o| Object::Job(Box::new(o))),
+            ("batch/v1", "CronJob") => typed(value).map(|o| Object::CronJob(Box::new(o))),
+            _ => {
+                *into.ignored.entry(format!("{version}/{kind}")).or_default() += 1;
+                return;
+            }
+        };
+        match result {
+            Ok(object) => into.objects.push(object),
+            Err((path, message)) => {
+                let steps: Vec<Step> = prefix.into_iter().chain(path).collect();
+                into.problems
+                    .push(self.problem(&steps, &format!("{kind} {name}: {message}")));
+            }
+        }
+    }
+
+    fn problem(&self, path: &[Step], message: &str) -> Problem {
+        let field = (!path.is_empty()).then(|| shown(path));
+        Problem {
+            file: self.file.to_owned(),
+            line: self.line_of(path),
+            field,
+            message: message.to_owned(),
+        }
+    }
+
+    /// The line of the deepest part of the path that the text has. Read again only for a message.
+    fn line_of(&self, path: &[Step]) -> Option<u64> {
+        let root = serde_saphyr::from_str_with_options::<serde_saphyr::Spanned<Located>>(
+            self.text,
+            options(),
+        )
+        .ok()?;
+        let mut node = &root;
+        for step in path {
+            let next = match (&node.value, step) {
+                (Located::Map(entries), Step::Key(key)) => {
+                    entries.iter().find(|(k, _)| k == key).map(|(_, v)| v)
+                }
+                (Located::List(items), Step::Index(index)) => items.get(*index),
+                _ => None,
+            };
+            match next {
+                Some(next) => node = next,
+                None => break,
+            }
+        }
+        Some(node.referenced.line() + self.first_line)
+    }
+}
+
+/// One step of a field's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+impl From<&str> for Step {
+    fn from(key: &str) -> Self {
+        Self::Key(key.to_owned())
+    }
+}
+
+fn shown(path: &[Step]) -> String {
+    let mut out = String::new();
+    for step in path {
+        // Writing to a string cannot fail.
+        let _ignored: fmt::Result = match step {
+            Step::Index(index) => write!(out, "[{index}]"),
+            Step::Key(key) if out.is_empty() => write!(out, "{key}"),
+            Step::Key(key) => write!(out, ".{key}"),
+        };
+    }
+    out
+}
+
+fn typed<T: DeserializeOwned>(value: Value) -> Result<T, (Vec<Step>, String)> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let steps = error
+            .path()
+            .iter()
+            .filter_map(|segment| match segment {
+                Segment::Seq { index } => Some(Step::Index(*index)),
+                Segment::Map { key } => Some(Step::Key(key.clone())),
+                Segment::Enum { .. } | Segment::Unknown => None,
+            })
+            .collect();
+        (steps, error.inner().to_string())
+    })
+}
+
+/// Refuses a pod whose requests or limits are no quantities: sizing would otherwise compare with
+/// nothing and call it a missing request.
+fn check_quantities(pod: &Pod) -> Result<(), (Vec<Step>, String)> {
+    let Some(spec) = &pod.spec else { return Ok(()) };
+    let lists = [
+        ("containers", Some(&spec.containers)),
+        ("initContainers", spec.init_containers.as_ref()),
+    ];
+    for (list, containers) in lists {
+        for (index, container) in containers.into_iter().flatten().enumerate() {
+            let resources = container.resources.as_ref();
+            let requests = resources.and_then(|r| r.requests.as_ref());
+            let limits = resources.and_then(|r| r.limits.as_ref());
+            for (side, quantities) in [("requests", requests), ("limits", limits)] {
+                for (resource, quantity) in quantities.into_iter().flatten() {
+                    let parsed = match resource.as_str() {
+                        "cpu" => quantity::parse_millicores(&quantity.0),
+                        "memory" => quantity::parse_bytes(&quantity.0),
+                        _ => continue,
+                    };
+                    if let Err(error) = parsed {
+                        let at = [
+                            "spec".into(),
+                            list.into(),
+                            Step::Index(index),
+                            "resources".into(),
+                            side.into(),
+                        ];
+                        let path = at.into_iter().chain([resource.as_str().into()]).collect();
+                        return Err((path, error.to_string()));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn text_of(value: &Value, key: &str) -> Option<String> {
+    value.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn object_name(value: &Value) -> String {
+    let meta = |key| value.pointer(key).and_then(Value::as_str);
+    match (meta("/metadata/namespace"), meta("/metadata/name")) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        (None, Some(name)) => name.to_owned(),
+        (_, None) => "without a name".to_owned(),
+    }
+}
+
+/// A document's skeleton with the place of each node; scalars' values are not kept.
+enum Located {
+    Scalar,
+    List(Vec<serde_saphyr::Spanned<Located>>),
+    Map(Vec<(String, serde_saphyr::Spanned<Located>)>),
+}
+
+impl<'de> Deserialize<'de> for Located {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Skeleton;
+
+        macro_rules! scalars {
+            ($($visit:ident: $type:ty),*) => {
+                $(fn $visit<E>(self, _: $type) -> Result<Located, E> { Ok(Located::Scalar) })*
+            };
+        }
+
+        impl<'de> Visitor<'de> for Skeleton {
+            type Value = Located;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+
+            scalars!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128, visit_f64: f64, visit_str: &str);
+
+            fn visit_unit<E>(self) -> Result<Located, E> {
+                Ok(Located::Scalar)
+            }
+
+            fn visit_none<E>(self) -> Result<Located, E> {
+                Ok(Located::Scalar)
+            }
+
+            fn visit_some<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<Located, D::Error> {
+                deserializer.deserialize_any(self)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Located, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(Located::List(items))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Located, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(key) = map.next_key::<serde_json::Value>()? {
+                    match key {
+                        Value::String(key) => entries.push((key, map.next_value()?)),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(Located::Map(entries))
+            }
+        }
+
+        deserializer.deserialize_any(Skeleton)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIST: &str = "\
+# two documents, one a list
+apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: Pod
+  metadata: {name: good, namespace: shop, uid: u1}
+  spec:
+    containers: [{name: app, image: x, resources: {requests: {cpu: 1, memory: 1e6}}}]
+- apiVersion: v1
+  kind: Pod
+  metadata: {name: bad, namespace: shop}
+  spec:
+    containers:
+    - name: app
+      image: x
+      ports:
+      - containerPort: \"eighty\"
+- apiVersion: v1
+  kind: Secret
+  metadata: {name: s}
+---
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: shop
+---
+---
+kind: Secret
+";
+
+    fn messages(parsed: &Parsed) -> Vec<String> {
+        parsed.problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_malformed_object_costs_itself_only() {
+        let parsed = parse("all.yaml", LIST);
+        assert!(
+            matches!(
+                parsed.objects.as_slice(),
+                [Object::Pod(_), Object::Namespace(_)]
+            ),
+            "{:?}",
+            parsed.objects
+        );
+        assert_eq!(parsed.ignored.values().sum::<u64>(), 2);
+        assert_eq!(
+            messages(&parsed),
+            [
+                "all.yaml:18: items[1].spec.containers[0].ports[0].containerPort: Pod shop/bad: invalid type: string \"eighty\", expected i32"
+            ]
+        );
+        assert!(!parsed.broken);
+    }
+
+    #[test]
+    fn syntax_errors_name_the_line() {
+        let parsed = parse(
+            "x.yaml",
+            "kind: Namespace\napiVersion: v1\nmetadata: {name: a}\n---\nkind: [\n",
+        );
+        assert_eq!(parsed.objects.len(), 1);
+        assert!(parsed.broken);
+        assert!(
+            matches!(
+                parsed.problems.as_slice(),
+                [Problem {
+                    line: Some(5..=6),
+                    ..
+                }]
+            ),
+            "{:?}",
+            parsed.problems
+        );
+    }
+
+    #[test]
+    fn json_lists_as_kubectl_prints_them() {
+        let parsed = parse(
+            "all.json",
+            r#"{"apiVersion":"v1","kind":"List","items":[
+{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"api","namespace":"shop"}},
+{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":7}}]}"#,
+        );
+        assert!(matches!(parsed.objects.as_slice(), [Object::Deployment(_)]));
+        assert_eq!(
+            messages(&parsed),
+            [
+                "all.json:3: items[1].metadata.name: Deployment without a name: invalid type: integer `7`, expected a string"
+            ]
+        );
+    }
+
+    #[test]
+    fn quantities_are_checked_where_they_stand() {
+        let pod = "kind: Pod\napiVersion: v1\nmetadata: {name: p}\nspec:\n  containers:\n  - name: app\n    resources:\n      limits:\n        memory: 64MB\n";
+        let parsed = parse("q.yaml", pod);
+        assert!(parsed.objects.is_empty());
+        let [problem] = parsed.problems.as_slice() else {
+            panic!("{:?}", parsed.problems)
+        };
+        assert_eq!(
+            (problem.line, problem.field.as_deref()),
+            (Some(9), Some("spec.containers[0].resources.limits.memory"))
+        );
+        assert!(
+            problem.message.contains("unknown suffix `MB`"),
+            "{}",
+            problem.message
+        );
+    }
+
+    #[test]
+    fn what_is_no_object_is_named() {
+        assert_eq!(
+            messages(&parse("n.yaml", "just text")),
+            ["n.yaml:1: not a Kubernetes object: `kind` is missing"]
+        );
+        assert!(parse("empty.yaml", "\n---\n").problems.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_has_an_answer(text in "\\PC{0,200}") {
+            let _: Parsed = parse("fuzz", &text);
+        }
+    }
+}

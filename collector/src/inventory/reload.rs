@@ -1,0 +1,295 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads inventory files and folders, waits between looks"
+)]
+//! The inventory's files: read at start, looked at again every few seconds, read again on change.
+//!
+//! Owns paths, time stamps and the last good state of each file. A file that cannot be read or
+//! parsed keeps what it last said; a file that is gone takes its objects with it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+use super::index::Index;
+use super::parse::{self, Object, Problem};
+
+/// Largest file that is read.
+pub const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Most files below the given paths.
+pub const MAX_FILES: usize = 10_000;
+/// Deepest folder below a given path.
+const MAX_DEPTH: usize = 8;
+/// Time between two looks at the files.
+pub const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// What a look at the files found.
+#[derive(Clone, Debug, Default)]
+pub struct Reloaded {
+    /// Files that are new, changed or gone.
+    pub changed: usize,
+    /// Objects in the index now.
+    pub objects: usize,
+    /// Objects of other kinds, by `apiVersion/kind`.
+    pub ignored: BTreeMap<String, u64>,
+    /// What was left out, in the files that changed.
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Default)]
+struct FileState {
+    stamp: Option<(SystemTime, u64)>,
+    objects: Vec<Object>,
+    ignored: BTreeMap<String, u64>,
+}
+
+/// The index that is served, and the files that it came from. Clones of [`Inventory::index`] stay
+/// valid while a new one is built.
+pub struct Inventory {
+    paths: Vec<PathBuf>,
+    files: BTreeMap<PathBuf, FileState>,
+    shared: Arc<RwLock<Arc<Index>>>,
+}
+
+/// Reads the present index; cheap to clone.
+#[derive(Clone)]
+pub struct IndexReader(Arc<RwLock<Arc<Index>>>);
+
+impl IndexReader {
+    /// An index that never changes, for tests and pictures.
+    pub fn fixed(index: Index) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(index))))
+    }
+
+    /// The index as it is now.
+    pub fn get(&self) -> Arc<Index> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Inventory {
+    /// Reads every path (files, or folders of `.yaml`, `.yml` and `.json`) once.
+    pub fn open(paths: Vec<PathBuf>) -> (Self, Reloaded) {
+        let mut inventory = Self {
+            paths,
+            files: BTreeMap::new(),
+            shared: Arc::default(),
+        };
+        let reloaded = inventory.look();
+        (inventory, reloaded)
+    }
+
+    /// A reader of the index, for the parts that join.
+    pub fn reader(&self) -> IndexReader {
+        IndexReader(Arc::clone(&self.shared))
+    }
+
+    /// Looks at the files and reads those that changed since the last look.
+    pub fn look(&mut self) -> Reloaded {
+        let mut reloaded = Reloaded::default();
+        let mut found = BTreeMap::new();
+        for path in self.paths.clone() {
+            list(&path, 0, &mut found, &mut reloaded.problems);
+        }
+        self.files.retain(|path, _| {
+            let kept = found.contains_key(path);
+            reloaded.changed += usize::from(!kept);
+            kept
+        });
+        for (path, stamp) in found {
+            let known = self
+                .files
+                .get(&path)
+                .is_some_and(|state| state.stamp == Some(stamp));
+            if !known {
+                reloaded.changed += 1;
+                self.read_one(&path, stamp, &mut reloaded.problems);
+            }
+        }
+        if reloaded.changed > 0 {
+            self.rebuild();
+        }
+        reloaded.objects = self.files.values().map(|state| state.objects.len()).sum();
+        for (kind, count) in self.files.values().flat_map(|state| &state.ignored) {
+            *reloaded.ignored.entry(kind.clone()).or_default() += count;
+        }
+        reloaded
+    }
+
+    /// Looks until cancelled; `on_change` is told of each look that found something.
+    pub async fn watch(
+        mut self,
+        cancelled: CancellationToken,
+        mut on_change: impl FnMut(&Reloaded),
+    ) {
+        while cancelled
+            .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
+            .await
+            .is_some()
+        {
+            let reloaded = self.look();
+            if reloaded.changed > 0 {
+                on_change(&reloaded);
+            }
+        }
+    }
+
+    fn read_one(&mut self, path: &Path, stamp: (SystemTime, u64), problems: &mut Vec<Problem>) {
+        let state = self.files.entry(path.to_owned()).or_default();
+        state.stamp = Some(stamp);
+        let file = path.display().to_string();
+        if stamp.1 > MAX_FILE_BYTES {
+            problems.push(whole(
+                &file,
+                &format!(
+                    "{} bytes are more than the {MAX_FILE_BYTES} that are read",
+                    stamp.1
+                ),
+            ));
+            return;
+        }
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                let parsed = parse::parse(&file, &text);
+                problems.extend(parsed.problems);
+                if parsed.broken && !state.objects.is_empty() {
+                    problems.push(whole(&file, "keeping what this file said before"));
+                } else {
+                    state.objects = parsed.objects;
+                    state.ignored = parsed.ignored;
+                }
+            }
+            Err(error) => problems.push(whole(&file, &format!("cannot be read: {error}"))),
+        }
+    }
+
+    fn rebuild(&self) {
+        let mut index = Index::default();
+        for object in self.files.values().flat_map(|state| &state.objects) {
+            index.apply(object);
+        }
+        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
+    }
+}
+
+fn whole(file: &str, message: &str) -> Problem {
+    Problem {
+        file: file.to_owned(),
+        line: None,
+        field: None,
+        message: message.to_owned(),
+    }
+}
+
+/// Collects files with their modification time and length, bounded in number and depth.
+fn list(
+    path: &Path,
+    depth: usize,
+    found: &mut BTreeMap<PathBuf, (SystemTime, u64)>,
+    problems: &mut Vec<Problem>,
+) {
+    let named = path.display().to_string();
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            problems.push(whole(&named, &format!("cannot be looked at: {error}")));
+            return;
+        }
+    };
+    if !metadata.is_dir() {
+        if found.len() < MAX_FILES {
+            let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            found.insert(path.to_owned(), (modified, metadata.len()));
+        } else {
+            problems.push(whole(
+                &named,
+                &format!("left out: there are more than {MAX_FILES} files"),
+            ));
+        }
+        return;
+    }
+    if depth == MAX_DEPTH {
+        problems.push(whole(
+            &named,
+            &format!("left out: more than {MAX_DEPTH} folders deep"),
+        ));
+        return;
+    }
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) => {
+            problems.push(whole(&named, &format!("cannot be listed: {error}")));
+            return;
+        }
+    };
+    for entry in entries.filter_map(Result::ok) {
+        let child = entry.path();
+        let wanted = child
+            .extension()
+            .is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|known| ext == *known));
+        if wanted || child.is_dir() {
+            list(&child, depth + 1, found, problems);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(uid: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p-{uid}, namespace: n, uid: {uid}}}\n"
+        )
+    }
+
+    #[test]
+    fn changes_are_seen_and_a_broken_file_keeps_its_last_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pods.yaml");
+        std::fs::write(&file, pod("one")).unwrap();
+        std::fs::write(dir.path().join("notes.txt"), "not an inventory").unwrap();
+        let (mut inventory, first) = Inventory::open(vec![dir.path().to_owned()]);
+        let reader = inventory.reader();
+        assert_eq!(
+            (first.changed, first.objects, first.problems.len()),
+            (1, 1, 0)
+        );
+        assert!(reader.get().lookup("one", None).is_some());
+        assert_eq!(inventory.look().changed, 0);
+
+        std::fs::write(&file, "kind: [").unwrap();
+        let broken = inventory.look();
+        assert_eq!(broken.changed, 1);
+        assert!(
+            broken
+                .problems
+                .iter()
+                .all(|p| p.file.ends_with("pods.yaml")),
+            "{:?}",
+            broken.problems
+        );
+        assert!(reader.get().lookup("one", None).is_some());
+
+        std::fs::write(&file, pod("one") + "---\n" + &pod("two")).unwrap();
+        assert_eq!(inventory.look().objects, 2);
+        assert!(reader.get().lookup("two", None).is_some());
+
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(inventory.look().objects, 0);
+        assert!(reader.get().lookup("one", None).is_none());
+    }
+
+    #[test]
+    fn a_missing_path_is_named() {
+        let (_, reloaded) = Inventory::open(vec![PathBuf::from("/nonexistent/objects.yaml")]);
+        assert_eq!(reloaded.problems.len(), 1);
+        assert_eq!(reloaded.problems[0].file, "/nonexistent/objects.yaml");
+    }
+}

@@ -1,0 +1,239 @@
+use std::sync::Arc;
+
+use plimsoll_wire::UsageWindow;
+use proptest::prelude::*;
+
+use super::*;
+use crate::history::series::tests::window;
+use crate::history::{PodUsage, Series};
+use crate::inventory::{Resources, Workload};
+
+fn pod(name: &str, windows: &[UsageWindow]) -> PodUsage {
+    let mut series = Series::new("node-a", &window(name, 0, 0, 0).identity);
+    for window in windows {
+        series.add("node-a", window);
+    }
+    PodUsage {
+        pod: name.to_owned(),
+        series: Arc::new(series),
+        running: true,
+    }
+}
+
+fn history(pods: Vec<PodUsage>) -> ContainerHistory {
+    let mut total = Usage::default();
+    for pod in &pods {
+        total.merge(&pod.series.usage);
+    }
+    ContainerHistory {
+        namespace: "shop".to_owned(),
+        workload: Workload {
+            kind: "Deployment".to_owned(),
+            name: "api".to_owned(),
+        },
+        container: "app".to_owned(),
+        role: Role::Main,
+        requests: Resources {
+            cpu_millicores: Some(500),
+            memory_bytes: Some(256 << 20),
+        },
+        limits: Resources {
+            cpu_millicores: None,
+            memory_bytes: Some(512 << 20),
+        },
+        labels: std::collections::BTreeMap::new(),
+        pods,
+        total,
+    }
+}
+
+/// One pod with that many minutes at one CPU and memory value.
+fn steady(name: &str, minutes: u64, millicores: u64, memory: u64) -> PodUsage {
+    let windows: Vec<_> = (0..minutes)
+        .map(|minute| window(name, minute, millicores, memory))
+        .collect();
+    pod(name, &windows)
+}
+
+#[test]
+fn a_steady_container_gets_what_it_uses() {
+    let advice = recommend(&history(vec![steady("a", 100, 120, 100 << 20)]));
+    assert_eq!(advice.cpu.request_millicores, Some(120));
+    assert_eq!(advice.memory.request_bytes, Some(115 << 20));
+    assert_eq!(advice.memory.limit_bytes, Some(115 << 20));
+    assert_eq!(
+        (advice.assessment.cpu, advice.assessment.memory),
+        (Fit::Over, Fit::Over)
+    );
+    assert_eq!(advice.assessment.waste_millicores, 380);
+}
+
+#[test]
+fn the_hot_replica_decides_and_is_named() {
+    let mut pods: Vec<_> = (0..10)
+        .map(|n| steady(&format!("cool-{n}"), 60, 20, 50 << 20))
+        .collect();
+    pods.push(steady("hot", 60, 900, 400 << 20));
+    let advice = recommend(&history(pods));
+    assert_eq!(advice.cpu.request_millicores, Some(900));
+    assert_eq!(advice.cpu.hot_pod.as_deref(), Some("hot"));
+    assert_eq!(advice.memory.request_bytes, Some(460 << 20));
+    assert!(
+        advice.explanation.cpu[0].contains("hot, the hottest of 11 pods"),
+        "{:?}",
+        advice.explanation
+    );
+}
+
+#[test]
+fn bursts_shorter_than_a_minute_stay_visible_beside_the_request() {
+    let mut bursty = window("b", 0, 0, 0);
+    bursty.cpu.used_ns = Some(6_000_000_000);
+    bursty.cpu.per_second = plimsoll_wire::Sketch::default();
+    bursty.cpu.per_second.add_n(0, 54);
+    bursty.cpu.per_second.add_n(1_000_000_000, 6);
+    let advice = recommend(&history(vec![pod("b", &[bursty])]));
+    assert_eq!(advice.cpu.request_millicores, Some(100));
+    assert_eq!(advice.cpu.statistics.seconds.max_millicores, Some(1000));
+    assert!(
+        advice
+            .explanation
+            .cpu
+            .iter()
+            .any(|s| s.contains("above the request")),
+        "{:?}",
+        advice.explanation
+    );
+}
+
+#[test]
+fn an_oom_kill_raises_above_the_limit_that_stood() {
+    let mut killed = window("a", 0, 10, 500 << 20);
+    killed.memory.oom_kills = Some(2);
+    killed.memory.limit_bytes = Some(512 << 20);
+    let advice = recommend(&history(vec![pod("a", &[killed])]));
+    assert_eq!(advice.memory.request_bytes, Some(640 << 20));
+    assert!(
+        advice
+            .assessment
+            .risks
+            .iter()
+            .any(|risk| risk.contains("killed"))
+    );
+}
+
+#[test]
+fn memory_by_kind_page_cache_is_not_need_and_unseen_peaks_are() {
+    let mut cached = window("a", 0, 10, 800 << 20);
+    cached.memory.working_set_peak_bytes = Some(200 << 20);
+    cached.memory.file_peak_bytes = Some(600 << 20);
+    cached.memory.anon_peak_bytes = Some(150 << 20);
+    cached.memory.lifetime_peak_bytes = Some(900 << 20);
+    let advice = recommend(&history(vec![pod("a", &[cached])]));
+    // (200 + 100 unseen) · 1.15
+    assert_eq!(advice.memory.request_bytes, Some(345 << 20));
+    assert!(
+        advice.explanation.memory[0].contains("100 MiB more between samples"),
+        "{:?}",
+        advice.explanation
+    );
+}
+
+#[test]
+fn nothing_observed_is_said_and_not_numbered() {
+    let advice = recommend(&history(vec![]));
+    assert_eq!(
+        (advice.cpu.request_millicores, advice.memory.request_bytes),
+        (None, None)
+    );
+    assert_eq!(advice.confidence.level, Level::NotEnough);
+    assert_eq!(
+        advice.explanation.cpu,
+        ["Not enough: no window was observed."]
+    );
+    assert_eq!(advice.assessment.cpu, Fit::Unknown);
+}
+
+#[test]
+fn a_day_settles_it() {
+    let level = |minutes| {
+        recommend(&history(vec![steady("a", minutes, 100, 1 << 20)]))
+            .confidence
+            .level
+    };
+    assert_eq!(level(1), Level::Provisional);
+    assert_eq!(level(24 * 60 - 1), Level::Provisional);
+    assert_eq!(level(24 * 60), Level::Settled);
+}
+
+/// A report of two pods, one of them hot.
+pub(crate) fn sample_report() -> Report {
+    let mut fleet = Fleet::default();
+    let hot = steady("api-2", 30, 640, 300 << 20);
+    fleet
+        .containers
+        .push(history(vec![steady("api-1", 30, 120, 100 << 20), hot]));
+    report(&fleet, 1_767_571_200_000_000_000)
+}
+
+#[test]
+fn the_document_keeps_its_shape() {
+    let document = sample_report();
+    let text = serde_json::to_string_pretty(&document).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), document);
+    insta::assert_snapshot!(text);
+}
+
+proptest! {
+    #[test]
+    fn the_request_is_never_below_the_observed_p95(
+        values in prop::collection::vec(1..100_000_u64, 1..200),
+    ) {
+        let windows: Vec<_> = (0..).zip(&values).map(|(minute, mc)| window("a", minute, *mc, *mc << 20)).collect();
+        let advice = recommend(&history(vec![pod("a", &windows)]));
+        let mut sorted = values.clone();
+        sorted.sort_unstable();
+        let rank = (sorted.len() * 95).div_ceil(100).max(1);
+        prop_assert!(advice.cpu.request_millicores.unwrap() >= sorted[rank - 1]);
+        prop_assert!(advice.memory.request_bytes.unwrap() >= sorted.last().unwrap() << 20);
+    }
+
+    #[test]
+    fn more_use_never_means_a_smaller_request(
+        values in prop::collection::vec((1..50_000_u64, 0..50_000_u64), 1..100),
+    ) {
+        let advice = |extra: u64| {
+            let windows: Vec<_> = (0..)
+                .zip(&values)
+                .map(|(minute, (mc, more))| window("a", minute, mc + more * extra, (mc + more * extra) << 20))
+                .collect();
+            recommend(&history(vec![pod("a", &windows)]))
+        };
+        let (less, more) = (advice(0), advice(1));
+        prop_assert!(more.cpu.request_millicores >= less.cpu.request_millicores);
+        prop_assert!(more.memory.request_bytes >= less.memory.request_bytes);
+    }
+
+    #[test]
+    fn absurd_values_have_an_answer(
+        numbers in prop::collection::vec(prop::num::u64::ANY, 12),
+        oom in prop::option::of(prop::num::u64::ANY),
+    ) {
+        let mut absurd = window("a", 0, 0, numbers[0]);
+        absurd.start_unix_ns = numbers[1];
+        absurd.end_unix_ns = numbers[2];
+        absurd.observed_ns = numbers[3];
+        absurd.cpu.used_ns = Some(numbers[4]);
+        absurd.cpu.per_second.add_n(numbers[5], numbers[6]);
+        absurd.cpu.periods = Some(numbers[7]);
+        absurd.cpu.throttled_periods = Some(numbers[8]);
+        absurd.memory.lifetime_peak_bytes = Some(numbers[9]);
+        absurd.memory.oom_kills = oom;
+        absurd.memory.limit_bytes = Some(numbers[10]);
+        absurd.cpu_pressure.some_usec = Some(numbers[11]);
+        let mut fleet = Fleet::default();
+        fleet.containers.push(history(vec![pod("a", &[absurd.clone()]), pod("b", &[absurd])]));
+        let document = report(&fleet, numbers[2]);
+        prop_assert_eq!(document.recommendations.len(), 1);
+    }
+}

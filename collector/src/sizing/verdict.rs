@@ -1,0 +1,108 @@
+//! What is set now against what is recommended: risk and waste, in plain words and numbers.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CpuAdvice, Current, MemoryAdvice};
+
+/// A request more than this above the recommendation is waste, percent.
+pub const WASTE_PERCENT: u64 = 25;
+/// A request more than this below the recommendation is a risk, percent.
+pub const RISK_PERCENT: u64 = 10;
+
+/// How a value that is set fits the recommendation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// There is no recommendation yet.
+    Unknown,
+    /// Nothing is set.
+    Unset,
+    /// Clearly below: a risk.
+    Under,
+    /// Near enough.
+    Fits,
+    /// Clearly above: waste.
+    Over,
+}
+
+/// Risk and waste of one container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assessment {
+    /// The CPU request.
+    pub cpu: Fit,
+    /// The memory request.
+    pub memory: Fit,
+    /// Requested but not needed, all replicas.
+    pub waste_millicores: u64,
+    /// Requested but not needed, all replicas.
+    pub waste_bytes: u64,
+    /// Needed but not requested, all replicas.
+    pub shortfall_millicores: u64,
+    /// Needed but not requested, all replicas.
+    pub shortfall_bytes: u64,
+    /// What may go wrong as it stands.
+    pub risks: Vec<String>,
+}
+
+/// Compares.
+pub(super) fn assess(
+    current: &Current,
+    cpu: &CpuAdvice,
+    memory: &MemoryAdvice,
+    replicas: u64,
+) -> Assessment {
+    let mut risks = Vec::new();
+    if memory.oom_kills.is_some_and(|kills| kills > 0) {
+        risks.push("it was killed for want of memory".to_owned());
+    }
+    if let (Some(limit), Some(needed)) = (current.limit_bytes, memory.request_bytes)
+        && limit < needed
+    {
+        risks.push("the memory limit leaves less than the margin above the peak".to_owned());
+    }
+    if let Some(share) = cpu.throttled_share.filter(|share| *share > 0.01) {
+        risks.push(format!(
+            "its CPU limit throttles {:.1} % of periods",
+            share * 100.0
+        ));
+    }
+    let cpu_fit = fit(current.request_millicores, cpu.request_millicores);
+    let memory_fit = fit(current.request_bytes, memory.request_bytes);
+    if cpu_fit == Fit::Unset {
+        risks.push("without a CPU request its share is whatever the others leave".to_owned());
+    }
+    if memory_fit == Fit::Unset {
+        risks.push("without a memory request it is among the first to be evicted".to_owned());
+    }
+    let difference = |a: Option<u64>, b: Option<u64>| {
+        a.zip(b)
+            .map_or(0, |(a, b)| a.saturating_sub(b).saturating_mul(replicas))
+    };
+    Assessment {
+        cpu: cpu_fit,
+        memory: memory_fit,
+        waste_millicores: difference(current.request_millicores, cpu.request_millicores),
+        waste_bytes: difference(current.request_bytes, memory.request_bytes),
+        shortfall_millicores: difference(
+            cpu.request_millicores,
+            current.request_millicores.or(Some(0)),
+        ),
+        shortfall_bytes: difference(memory.request_bytes, current.request_bytes.or(Some(0))),
+        risks,
+    }
+}
+
+fn fit(set: Option<u64>, needed: Option<u64>) -> Fit {
+    let percent = |value: u64, percent: u64| u128::from(value) * u128::from(percent);
+    match (set, needed) {
+        (_, None) => Fit::Unknown,
+        (None, Some(_)) => Fit::Unset,
+        (Some(set), Some(needed)) if percent(set, 100) > percent(needed, 100 + WASTE_PERCENT) => {
+            Fit::Over
+        }
+        (Some(set), Some(needed)) if percent(set, 100) < percent(needed, 100 - RISK_PERCENT) => {
+            Fit::Under
+        }
+        _ => Fit::Fits,
+    }
+}

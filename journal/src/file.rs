@@ -1,0 +1,128 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads and writes a journal's folder"
+)]
+//! The real folder.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::Storage;
+
+/// A folder on disk. Holds a descriptor of each file that it wrote to; their number is bounded by
+/// the journal's byte bound over its segment length.
+#[derive(Debug)]
+pub struct FileStorage {
+    folder: PathBuf,
+    open: BTreeMap<String, File>,
+}
+
+impl FileStorage {
+    /// Opens the folder, and makes it (with its parents) where it is not there. Only the owner may
+    /// look into files made here: records tell who reads which credentials.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        if let Some(parent) = folder
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            open: BTreeMap::new(),
+        })
+    }
+
+    fn writable(&mut self, name: &str) -> io::Result<&File> {
+        if !self.open.contains_key(name) {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(self.folder.join(name))?;
+            self.open.insert(name.to_owned(), file);
+        }
+        self.open
+            .get(name)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn with_readable<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&File) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self.open.get(name) {
+            Some(file) => read(file),
+            None => read(&File::open(self.folder.join(name))?),
+        }
+    }
+}
+
+impl Storage for FileStorage {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<()> {
+        let path = self.folder.join(name);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        self.open.insert(name.to_owned(), file);
+        Ok(())
+    }
+
+    fn len(&self, name: &str) -> io::Result<u64> {
+        self.with_readable(name, |file| Ok(file.metadata()?.len()))
+    }
+
+    fn read_at(&self, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.with_readable(name, |file| {
+            let mut filled = 0;
+            while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                match file.read_at(rest, offset + filled as u64) {
+                    Ok(0) => break,
+                    Ok(read) => filled += read,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(filled)
+        })
+    }
+
+    fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.writable(name)?.write_all_at(bytes, offset)
+    }
+
+    fn truncate(&mut self, name: &str, len: u64) -> io::Result<()> {
+        self.writable(name)?.set_len(len)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.writable(name)?.sync_data()
+    }
+
+    fn sync_dir(&mut self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.open.remove(name);
+        fs::remove_file(self.folder.join(name))
+    }
+}

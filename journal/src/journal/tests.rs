@@ -1,0 +1,365 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::FileStorage;
+use crate::testing::CrashStorage;
+
+fn options() -> Options {
+    Options {
+        segment_bytes: 2000,
+        max_pending_bytes: 4000,
+        ..Options::new(1, &["reader"], "e".repeat(32))
+    }
+}
+
+fn open(storage: &CrashStorage) -> (Journal<CrashStorage>, Recovery) {
+    Journal::open(storage.clone(), options()).unwrap()
+}
+
+fn seqs(journal: &mut Journal<CrashStorage>, from: u64) -> Vec<u64> {
+    journal
+        .read(from, 1000, 1 << 20)
+        .unwrap()
+        .records
+        .iter()
+        .map(|record| record.seq)
+        .collect()
+}
+
+#[test]
+fn goes_on_where_it_stopped_on_a_real_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        Journal::open(
+            FileStorage::open(&folder.path().join("a/b")).unwrap(),
+            options(),
+        )
+        .unwrap()
+    };
+    let (mut journal, recovery) = open();
+    assert_eq!(recovery, Recovery::default());
+    for number in 1..=80_u64 {
+        assert_eq!(journal.append(&number.to_le_bytes(), 5).unwrap(), number);
+    }
+    assert_eq!(
+        journal.read(1, 10, 1000).unwrap(),
+        Batch::default(),
+        "nothing is read before it is durable"
+    );
+    assert_eq!(journal.sync().unwrap(), 80);
+    journal.set_cursor("reader", 40).unwrap();
+    journal.sync_positions().unwrap();
+    drop(journal);
+
+    let (mut journal, recovery) = open();
+    assert_eq!(
+        (recovery.records, recovery.damaged, recovery.missing),
+        (80, 0, vec![])
+    );
+    assert_eq!(journal.cursor("reader"), Some(40));
+    assert_eq!(journal.epoch(), "e".repeat(32));
+    assert_eq!(journal.append(b"next", 6).unwrap(), 81);
+    journal.sync().unwrap();
+    let batch = journal.read(79, 10, 1000).unwrap();
+    assert_eq!(
+        batch
+            .records
+            .iter()
+            .map(|record| record.seq)
+            .collect::<Vec<_>>(),
+        [79, 80, 81]
+    );
+    assert_eq!(batch.records[0].payload, 79_u64.to_le_bytes());
+}
+
+#[test]
+fn passed_segments_are_removed_and_numbers_live_on() {
+    let storage = CrashStorage::default();
+    let (mut journal, _) = open(&storage);
+    for round in 0..20 {
+        journal.append(&[round; 500], 0).unwrap();
+        journal.sync().unwrap();
+    }
+    let before = storage.used() - positions::FILE_LEN as u64;
+    journal.set_cursor("reader", 20).unwrap();
+    journal.sync_positions().unwrap();
+    assert!(storage.used() - (positions::FILE_LEN as u64) < before / 2);
+    let (mut journal, recovery) = open(&storage.crash(|_| 0));
+    assert_eq!(recovery.missing, []);
+    assert_eq!(journal.append(b"x", 0).unwrap(), 21);
+}
+
+#[test]
+fn shed_takes_the_oldest_and_says_which() {
+    let storage = CrashStorage::default();
+    let (mut journal, _) = open(&storage);
+    for _ in 0..8 {
+        journal.append(&[7; 500], 0).unwrap();
+        journal.sync().unwrap();
+    }
+    journal.set_cursor("reader", 1).unwrap();
+    let shed = journal.shed_oldest().unwrap().unwrap();
+    assert_eq!((shed.first_seq, shed.last_seq, shed.count), (2, 4, 3));
+    assert_eq!(seqs(&mut journal, 1), [5, 6, 7, 8]);
+    journal.append(&[7; 10], 0).unwrap();
+    assert_eq!(journal.shed_pending().count, 1);
+    while journal.shed_oldest().unwrap().is_some() {}
+    let (mut journal, recovery) = open(&storage.crash(|_| 0));
+    assert_eq!(
+        recovery.missing,
+        [(2, 9)],
+        "not yet written down by the owner"
+    );
+    assert_eq!(journal.append(b"x", 0).unwrap(), 10);
+}
+
+#[test]
+fn a_failed_sync_is_never_trusted_again() {
+    let storage = CrashStorage::default();
+    let (mut journal, _) = open(&storage);
+    journal.append(b"one", 0).unwrap();
+    journal.sync().unwrap();
+    journal.append(b"two", 0).unwrap();
+    storage.fail_syncs(1);
+    assert!(journal.sync().is_err());
+    assert_eq!(journal.durable_seq(), 1);
+    assert_eq!(journal.sync().unwrap(), 2);
+    for storage in [storage.crash(|_| 0), storage.copy()] {
+        let (mut journal, recovery) = open(&storage);
+        assert_eq!(recovery.missing, []);
+        assert_eq!(seqs(&mut journal, 1), [1, 2]);
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_what_it_has_and_takes_more_later() {
+    let storage = CrashStorage::default();
+    let (mut journal, _) = open(&storage);
+    journal.append(&[1; 300], 0).unwrap();
+    journal.sync().unwrap();
+    storage.set_room(Some(storage.used()));
+    journal.append(&[2; 300], 0).unwrap();
+    assert!(journal.sync().unwrap_err().is_disk_full());
+    journal.set_cursor("reader", 1).unwrap();
+    journal.sync_positions().unwrap();
+    let held = std::iter::repeat_with(|| journal.append(&[3; 300], 0))
+        .take_while(Result::is_ok)
+        .count();
+    assert!((5..20).contains(&held), "bounded in memory");
+    storage.set_room(None);
+    assert_eq!(journal.sync().unwrap(), 2 + held as u64);
+    assert_eq!(seqs(&mut journal, 2).len(), 1 + held);
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Append(usize),
+    Sync,
+    SyncPositions,
+    Ack(u64),
+    Shed,
+    Crash,
+    Kill,
+    Flip,
+    FailWrites(u32),
+    FailSyncs(u32),
+    Room(Option<u64>),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        8 => (0usize..900).prop_map(Act::Append),
+        6 => Just(Act::Sync),
+        2 => Just(Act::SyncPositions),
+        2 => (0u64..8).prop_map(Act::Ack),
+        1 => Just(Act::Shed),
+        2 => Just(Act::Crash),
+        2 => Just(Act::Kill),
+        1 => Just(Act::Flip),
+        1 => (1u32..3).prop_map(Act::FailWrites),
+        1 => (1u32..3).prop_map(Act::FailSyncs),
+        1 => prop_oneof![Just(None), (9000u64..14000).prop_map(Some)].prop_map(Act::Room),
+    ]
+}
+
+/// What must hold, whatever the disk did.
+struct Model {
+    storage: CrashStorage,
+    journal: Journal<CrashStorage>,
+    random: fastrand::Rng,
+    /// Every payload that a number was ever given to and that a crash may have kept.
+    appended: BTreeMap<u64, Vec<Vec<u8>>>,
+    /// Numbers that a sync acknowledged and nobody shed.
+    durable: BTreeSet<u64>,
+    /// Bits were flipped: durable records may be missing, but only with a report.
+    flipped: bool,
+    /// A reader saw these: no other record may ever get the number.
+    seen: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Model {
+    fn new(seed: u64) -> Self {
+        let storage = CrashStorage::default();
+        let (journal, _) = open(&storage);
+        Self {
+            storage,
+            journal,
+            random: fastrand::Rng::with_seed(seed),
+            appended: BTreeMap::new(),
+            durable: BTreeSet::new(),
+            flipped: false,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self, act: &Act) {
+        match act {
+            Act::Append(len) => self.append(*len),
+            Act::Sync => {
+                let pending: Vec<u64> = self
+                    .journal
+                    .pending
+                    .records
+                    .iter()
+                    .map(|(seq, ..)| *seq)
+                    .collect();
+                if self.journal.sync().is_ok() {
+                    self.durable.extend(pending);
+                }
+            }
+            Act::SyncPositions => drop(self.journal.sync_positions()),
+            Act::Ack(more) => {
+                let cursor = self.journal.cursor("reader").unwrap();
+                let to = (cursor + more).min(self.journal.durable_seq()).max(cursor);
+                self.journal.set_cursor("reader", to).unwrap();
+            }
+            Act::Shed => {
+                let last = self
+                    .journal
+                    .segments
+                    .front()
+                    .map_or(0, |segment| segment.last);
+                if let Ok(Some(shed)) = self.journal.shed_oldest() {
+                    self.durable.retain(|seq| *seq > last);
+                    self.journal.set_cursor("reader", shed.last_seq).unwrap();
+                }
+            }
+            Act::Crash => {
+                let crashed = self.storage.crash(|n| self.random.u64(0..n));
+                self.reopen(&crashed);
+            }
+            Act::Kill => {
+                let left = self.storage.copy();
+                self.reopen(&left);
+            }
+            Act::Flip => self.flipped |= self.storage.flip_bit(|n| self.random.u64(0..n)),
+            Act::FailWrites(count) => self.storage.fail_writes(*count),
+            Act::FailSyncs(count) => self.storage.fail_syncs(*count),
+            Act::Room(room) => self.storage.set_room(*room),
+        }
+        self.read_all(&[]);
+    }
+
+    fn append(&mut self, len: usize) {
+        let payload: Vec<u8> = std::iter::repeat_with(|| self.random.u8(..))
+            .take(len)
+            .collect();
+        if let Ok(seq) = self.journal.append(&payload, seq_time(len)) {
+            assert!(
+                !self.seen.contains_key(&seq),
+                "number {seq} was given out twice"
+            );
+            assert!(
+                !self.durable.contains(&seq),
+                "number {seq} was acknowledged before"
+            );
+            self.appended.entry(seq).or_default().push(payload);
+        }
+    }
+
+    fn reopen(&mut self, storage: &CrashStorage) {
+        storage.set_room(None);
+        let (journal, recovery) = open(&storage.copy());
+        assert_eq!(
+            open(&storage.copy()).1,
+            recovery,
+            "recovering twice is recovering once"
+        );
+        let low = journal.cursor("reader").unwrap();
+        assert!(
+            recovery
+                .missing
+                .iter()
+                .all(|(from, to)| from <= to && *to < journal.next_seq() && *from > low)
+        );
+        self.storage = storage.clone();
+        self.journal = open(storage).0;
+        self.read_all(&recovery.missing);
+    }
+
+    /// Everything durable that the reader has not passed is there with its own bytes.
+    fn read_all(&mut self, missing: &[(u64, u64)]) {
+        let cursor = self.journal.cursor("reader").unwrap();
+        let count = self.journal.count_after(cursor);
+        let pending = self.journal.pending.records.len() as u64;
+        let batch = self
+            .journal
+            .read(cursor + 1, usize::MAX, usize::MAX)
+            .unwrap();
+        let lost: u64 = batch.damaged.iter().map(|(from, to)| to - from + 1).sum();
+        assert_eq!(
+            count,
+            batch.records.len() as u64 + lost + pending,
+            "the count is exact"
+        );
+        let mut got = BTreeSet::new();
+        for record in batch.records {
+            assert!(
+                self.appended[&record.seq].contains(&record.payload),
+                "number {} has other bytes",
+                record.seq
+            );
+            let seen = self
+                .seen
+                .entry(record.seq)
+                .or_insert_with(|| record.payload.clone());
+            assert_eq!(*seen, record.payload, "number {} changed", record.seq);
+            assert!(got.insert(record.seq));
+        }
+        for seq in self
+            .durable
+            .iter()
+            .filter(|seq| **seq > cursor && !got.contains(seq))
+        {
+            let told = missing
+                .iter()
+                .chain(&batch.damaged)
+                .any(|(from, to)| (from..=to).contains(&seq));
+            assert!(
+                self.flipped && told,
+                "record {seq} is gone; told: {told}, flipped: {}",
+                self.flipped
+            );
+        }
+        // Told once: from here on the owner has it on record.
+        self.durable
+            .retain(|seq| *seq <= cursor || got.contains(seq));
+    }
+}
+
+const fn seq_time(len: usize) -> u64 {
+    len as u64
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn acknowledged_is_durable_whatever_the_disk_does(seed in any::<u64>(), acts in prop::collection::vec(act(), 1..60)) {
+        let mut model = Model::new(seed);
+        for act in &acts {
+            model.step(act);
+        }
+    }
+}

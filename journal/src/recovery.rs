@@ -1,0 +1,162 @@
+//! What a folder's bytes say after a start, clean or not. Pure: the journal reads the files.
+
+use crate::frame::{Found, Header, Kind, Scan};
+use crate::segment::{Range, Segment};
+
+/// Places of damage that are named; more are only counted.
+const MAX_NAMED_DAMAGE: usize = 256;
+
+/// Bytes that were no record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub segment: String,
+    /// Where in the file.
+    pub offset: u64,
+    /// How many.
+    pub bytes: u64,
+    /// The record's number, where its header survived.
+    pub seq: Option<u64>,
+}
+
+/// What was found at a start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Records that can be read.
+    pub records: u64,
+    /// Damage, the first places by name.
+    pub damage: Vec<Damage>,
+    /// All places of damage.
+    pub damaged: u64,
+    /// Numbers that a reader will not find and that are not on record yet
+    /// ([`mark_reported`](crate::Journal::mark_reported)), from and to inclusive. After a torn end
+    /// this is an upper bound: it is not known how many records the torn bytes held.
+    pub missing: Vec<(u64, u64)>,
+    /// Neither slot of the position file could be read although there were records: every reader
+    /// begins at the first record again.
+    pub positions_lost: bool,
+    /// Files that could not be read or synced at the start: their records may not be durable.
+    pub unreadable: Vec<String>,
+}
+
+/// Collects what the segments say, oldest segment first.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) recovery: Recovery,
+    pub(crate) epoch: Option<String>,
+    /// No number below this one may be given out again …
+    floor: u64,
+    /// … nor this many more: unknown bytes after the last number that is known.
+    unknown: u64,
+}
+
+impl Survey {
+    pub(crate) fn add(&mut self, index: u64, stream: u8, bytes: &[u8]) {
+        let mut segment = Segment::new(index, self.floor.max(1), bytes.len() as u64);
+        for found in Scan::new(bytes) {
+            match found {
+                Found::Frame {
+                    offset,
+                    header,
+                    payload,
+                } if header.stream == stream => match header.kind {
+                    Kind::Start => {
+                        self.start(&mut segment, header, bytes.get(payload).unwrap_or_default());
+                    }
+                    Kind::Record => self.record(&mut segment, header, offset as u64),
+                },
+                Found::Frame {
+                    offset,
+                    header,
+                    payload,
+                } => {
+                    self.damage(&segment, offset, payload.end - offset, Some(header));
+                }
+                Found::Damage {
+                    offset,
+                    len,
+                    header,
+                } => self.damage(&segment, offset, len, header),
+                Found::Cut { offset, header } => {
+                    self.damage(&segment, offset, bytes.len() - offset, header);
+                }
+            }
+        }
+        // After a failed sync the journal writes the same records to a new file. What the old
+        // file holds of them is not to be trusted, and not to be read twice.
+        if !segment.is_empty() {
+            for older in &mut self.segments {
+                if older.last >= segment.first {
+                    older.cut_from(segment.first);
+                }
+            }
+        }
+        self.segments.push(segment);
+    }
+
+    fn start(&mut self, segment: &mut Segment, header: Header, epoch: &[u8]) {
+        self.floor = self.floor.max(header.seq);
+        self.unknown = 0;
+        if segment.is_empty() {
+            *segment = Segment::new(segment.index, header.seq.max(1), segment.len);
+        }
+        self.epoch = String::from_utf8(epoch.to_vec()).ok().or(self.epoch.take());
+    }
+
+    fn record(&mut self, segment: &mut Segment, header: Header, offset: u64) {
+        // Stale bytes of an attempt that was overwritten: not damage, and not a record either.
+        if !segment.is_empty() && header.seq <= segment.last {
+            return;
+        }
+        segment.note(header.seq, offset, header.time_unix_ns);
+        self.floor = self.floor.max(header.seq.saturating_add(1));
+        self.unknown = 0;
+    }
+
+    fn damage(&mut self, segment: &Segment, offset: usize, len: usize, header: Option<Header>) {
+        match header {
+            Some(header) if header.kind == Kind::Record => {
+                self.floor = self.floor.max(header.seq.saturating_add(1));
+            }
+            _ => self.unknown += Segment::most_records_in(len as u64),
+        }
+        self.recovery.damaged += 1;
+        if self.recovery.damage.len() < MAX_NAMED_DAMAGE {
+            self.recovery.damage.push(Damage {
+                segment: segment.name(),
+                offset: offset as u64,
+                bytes: len as u64,
+                seq: header.map(|header| header.seq),
+            });
+        }
+    }
+
+    /// The lowest number that was surely never given out, knowing that none below `at_least` may be.
+    pub(crate) fn next_seq(&self, at_least: u64) -> u64 {
+        self.floor.max(at_least).max(1).saturating_add(self.unknown)
+    }
+
+    /// Numbers within `from..next` that no segment holds.
+    pub(crate) fn missing(&self, from: u64, next: u64) -> Vec<Range> {
+        let mut missing = Vec::new();
+        let mut at = from;
+        for segment in self.segments.iter().filter(|segment| !segment.is_empty()) {
+            if segment.first > at {
+                missing.push((at, segment.first - 1));
+            }
+            missing.extend(
+                segment
+                    .holes()
+                    .iter()
+                    .filter(|(_, to)| *to >= at)
+                    .map(|(begin, to)| (at.max(*begin), *to)),
+            );
+            at = at.max(segment.last.saturating_add(1));
+        }
+        if at < next {
+            missing.push((at, next - 1));
+        }
+        missing
+    }
+}

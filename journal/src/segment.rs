@@ -1,0 +1,171 @@
+//! What is remembered of one segment file: which numbers it holds, and where to begin reading.
+
+use crate::frame::HEADER_LEN;
+
+/// Distance of remembered places. A read begins at most this far before what it looks for.
+const MARK_EVERY: u64 = 64 << 10;
+/// Numbers that are not there, from and to inclusive.
+pub(crate) type Range = (u64, u64);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub(crate) index: u64,
+    /// First record's number; of an empty segment the number that would come.
+    pub(crate) first: u64,
+    /// Last record's number; `first - 1` if there is none.
+    pub(crate) last: u64,
+    /// Bytes that may be read.
+    pub(crate) len: u64,
+    /// Within `first..=last`, ascending.
+    holes: Vec<Range>,
+    /// (number, offset) of some records, ascending.
+    marks: Vec<(u64, u64)>,
+    pub(crate) oldest_unix_ns: Option<u64>,
+}
+
+impl Segment {
+    pub(crate) const fn new(index: u64, first: u64, len: u64) -> Self {
+        Self {
+            index,
+            first,
+            last: first.saturating_sub(1),
+            len,
+            holes: Vec::new(),
+            marks: Vec::new(),
+            oldest_unix_ns: None,
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("segment-{:012}.plj", self.index)
+    }
+
+    pub(crate) fn index_of(name: &str) -> Option<u64> {
+        name.strip_prefix("segment-")?
+            .strip_suffix(".plj")?
+            .parse()
+            .ok()
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.last < self.first
+    }
+
+    /// A record with the next or a later number lies at `offset`.
+    pub(crate) fn note(&mut self, seq: u64, offset: u64, time_unix_ns: u64) {
+        if self.is_empty() {
+            self.first = seq;
+            self.oldest_unix_ns = Some(time_unix_ns);
+        } else if seq > self.last.saturating_add(1) {
+            self.holes.push((self.last + 1, seq - 1));
+        }
+        self.last = seq;
+        if self
+            .marks
+            .last()
+            .is_none_or(|(_, marked)| offset >= marked + MARK_EVERY)
+        {
+            self.marks.push((seq, offset));
+        }
+    }
+
+    /// Forgets the records from `seq` on: a later segment holds them again.
+    pub(crate) fn cut_from(&mut self, seq: u64) {
+        self.last = self.last.min(seq.saturating_sub(1));
+        self.holes.retain(|(from, _)| *from <= self.last);
+        while let Some((from, _)) = self
+            .holes
+            .last()
+            .copied()
+            .filter(|(_, to)| *to >= self.last)
+        {
+            self.holes.pop();
+            self.last = from - 1;
+        }
+        if self.is_empty() {
+            *self = Self::new(self.index, seq, self.len);
+        }
+    }
+
+    /// Where to begin reading to find `seq`.
+    pub(crate) fn offset_before(&self, seq: u64) -> u64 {
+        self.marks
+            .iter()
+            .take_while(|(marked, _)| *marked <= seq)
+            .last()
+            .map_or(0, |(_, offset)| *offset)
+    }
+
+    /// Records with a higher number than `seq`.
+    pub(crate) fn count_after(&self, seq: u64) -> u64 {
+        let from = self.first.max(seq.saturating_add(1));
+        if self.last < from {
+            return 0;
+        }
+        let missing: u64 = self
+            .holes
+            .iter()
+            .filter(|(_, to)| *to >= from)
+            .map(|(begin, to)| to - from.max(*begin) + 1)
+            .sum();
+        self.last - from + 1 - missing
+    }
+
+    /// Numbers between `from` and `to` turned out to be unreadable; gives back those that were
+    /// thought to be there.
+    pub(crate) fn add_hole(&mut self, from: u64, to: u64) -> Vec<Range> {
+        let mut new = Vec::new();
+        let mut at = from;
+        for (begin, end) in self
+            .holes
+            .iter()
+            .copied()
+            .filter(|(begin, end)| *end >= from && *begin <= to)
+        {
+            if begin > at {
+                new.push((at, begin - 1));
+            }
+            at = end.saturating_add(1);
+        }
+        if at <= to {
+            new.push((at, to));
+        }
+        self.holes.extend_from_slice(&new);
+        self.holes.sort_unstable();
+        new
+    }
+
+    pub(crate) fn holes(&self) -> &[Range] {
+        &self.holes
+    }
+
+    /// Every frame is at least this long: how many records a run of unknown bytes may have held.
+    pub(crate) const fn most_records_in(bytes: u64) -> u64 {
+        bytes.div_ceil(HEADER_LEN as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_counted_once() {
+        let mut segment = Segment::new(1, 5, 0);
+        for seq in [5, 6, 9, 10, 11] {
+            segment.note(seq, seq * 100, 0);
+        }
+        assert_eq!(segment.count_after(0), 5);
+        assert_eq!(segment.count_after(7), 3);
+        assert_eq!(segment.add_hole(6, 9), [(6, 6), (9, 9)]);
+        assert_eq!(segment.add_hole(6, 9), []);
+        assert_eq!(segment.count_after(0), 3);
+        segment.cut_from(10);
+        assert_eq!(
+            (segment.first, segment.last, segment.count_after(0)),
+            (5, 5, 1)
+        );
+        segment.cut_from(3);
+        assert!(segment.is_empty());
+    }
+}

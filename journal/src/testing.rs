@@ -1,0 +1,268 @@
+//! A folder in memory that crashes, tears writes, runs full and fails, for tests of a journal and
+//! of its owners. Cheap to clone: clones are the same folder.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::Storage;
+
+/// Sectors reach the disk whole or not at all.
+const SECTOR: usize = 512;
+
+#[derive(Clone, Debug, Default)]
+struct File {
+    /// What a reader sees now.
+    live: Vec<u8>,
+    /// What surely survives a crash.
+    durable: Vec<u8>,
+    /// Writes since the last sync that succeeded.
+    unsynced: Vec<(usize, Vec<u8>)>,
+    /// The name survives a crash.
+    named: bool,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    files: BTreeMap<String, File>,
+    /// Removed, but back after a crash unless the folder was synced.
+    ghosts: BTreeMap<String, File>,
+    fail_writes: u32,
+    fail_syncs: u32,
+    room: Option<u64>,
+}
+
+/// The folder.
+#[derive(Clone, Debug, Default)]
+pub struct CrashStorage {
+    disk: Arc<Mutex<Disk>>,
+}
+
+impl CrashStorage {
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next `count` writes fail with `EIO`, having written a part.
+    pub fn fail_writes(&self, count: u32) {
+        self.disk().fail_writes = count;
+    }
+
+    /// The next `count` syncs fail. What they should have written is lost, as in Linux: later
+    /// syncs succeed, and readers see it until the crash.
+    pub fn fail_syncs(&self, count: u32) {
+        self.disk().fail_syncs = count;
+    }
+
+    /// Bytes that the folder may hold in all; a write beyond is `ENOSPC`. `None`: no bound.
+    pub fn set_room(&self, bytes: Option<u64>) {
+        self.disk().room = bytes;
+    }
+
+    /// Bytes in all files.
+    pub fn used(&self) -> u64 {
+        self.disk()
+            .files
+            .values()
+            .map(|file| file.live.len() as u64)
+            .sum()
+    }
+
+    /// The folder after a loss of power: of each unsynced write any sectors, names made or removed
+    /// since the last sync of the folder there or not. `dice(n)` gives a number below `n`.
+    #[must_use]
+    pub fn crash(&self, mut dice: impl FnMut(u64) -> u64) -> Self {
+        let disk = self.disk();
+        let mut files = BTreeMap::new();
+        for (name, file) in disk.files.iter().chain(&disk.ghosts) {
+            let is_ghost = !disk.files.contains_key(name);
+            if (is_ghost || !file.named) && dice(2) == 0 {
+                continue;
+            }
+            let mut bytes = file.durable.clone();
+            for (offset, written) in &file.unsynced {
+                for (index, sector) in written.chunks(SECTOR).enumerate() {
+                    if dice(3) > 0 {
+                        put(&mut bytes, offset + index * SECTOR, sector);
+                    }
+                }
+            }
+            files.insert(
+                name.clone(),
+                File {
+                    live: bytes.clone(),
+                    durable: bytes,
+                    unsynced: Vec::new(),
+                    named: true,
+                },
+            );
+        }
+        Self {
+            disk: Arc::new(Mutex::new(Disk {
+                files,
+                room: disk.room,
+                ..Disk::default()
+            })),
+        }
+    }
+
+    /// A copy of its own, as it is.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let disk = self.disk();
+        let copy = Disk {
+            files: disk.files.clone(),
+            ghosts: disk.ghosts.clone(),
+            room: disk.room,
+            ..Disk::default()
+        };
+        Self {
+            disk: Arc::new(Mutex::new(copy)),
+        }
+    }
+
+    /// Flips a bit of a segment file on the disk itself; false if there is none.
+    pub fn flip_bit(&self, mut dice: impl FnMut(u64) -> u64) -> bool {
+        let mut disk = self.disk();
+        let mut files: Vec<_> = disk
+            .files
+            .iter_mut()
+            .filter(|(name, file)| name.starts_with("segment") && !file.durable.is_empty())
+            .map(|(_, file)| file)
+            .collect();
+        let count = files.len() as u64;
+        if count == 0 {
+            return false;
+        }
+        let Some(file) = usize::try_from(dice(count))
+            .ok()
+            .and_then(|index| files.get_mut(index))
+        else {
+            return false;
+        };
+        let at = usize::try_from(dice(file.durable.len() as u64)).unwrap_or(0);
+        let bit = 1 << dice(8);
+        for bytes in [&mut file.live, &mut file.durable] {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= bit;
+            }
+        }
+        true
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, offset: usize, written: &[u8]) {
+    let end = offset + written.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    if let Some(place) = bytes.get_mut(offset..end) {
+        place.copy_from_slice(written);
+    }
+}
+
+fn not_found() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+impl Storage for CrashStorage {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.disk().files.keys().cloned().collect())
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<()> {
+        let mut disk = self.disk();
+        if disk.files.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        disk.files.insert(name.to_owned(), File::default());
+        Ok(())
+    }
+
+    fn len(&self, name: &str) -> io::Result<u64> {
+        self.disk()
+            .files
+            .get(name)
+            .map(|file| file.live.len() as u64)
+            .ok_or_else(not_found)
+    }
+
+    fn read_at(&self, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let disk = self.disk();
+        let file = disk.files.get(name).ok_or_else(not_found)?;
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|offset| file.live.get(offset..))
+            .unwrap_or_default();
+        let read = rest.len().min(buf.len());
+        buf[..read].copy_from_slice(&rest[..read]);
+        Ok(read)
+    }
+
+    fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut disk = self.disk();
+        let used: u64 = disk.files.values().map(|file| file.live.len() as u64).sum();
+        let (failing, room) = (disk.fail_writes > 0, disk.room);
+        disk.fail_writes = disk.fail_writes.saturating_sub(1);
+        let file = disk.files.get_mut(name).ok_or_else(not_found)?;
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        let grows = (offset + bytes.len()).saturating_sub(file.live.len()) as u64;
+        let full = room.is_some_and(|room| used + grows > room);
+        let taken = if failing || full {
+            &bytes[..bytes.len() / 2]
+        } else {
+            bytes
+        };
+        if !full {
+            put(&mut file.live, offset, taken);
+            file.unsynced.push((offset, taken.to_vec()));
+        }
+        match (full, failing) {
+            (true, _) => Err(io::ErrorKind::StorageFull.into()),
+            (_, true) => Err(io::Error::from_raw_os_error(5)),
+            _ => Ok(()),
+        }
+    }
+
+    fn truncate(&mut self, name: &str, len: u64) -> io::Result<()> {
+        let mut disk = self.disk();
+        let file = disk.files.get_mut(name).ok_or_else(not_found)?;
+        file.live
+            .truncate(usize::try_from(len).map_err(io::Error::other)?);
+        Ok(())
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        let mut disk = self.disk();
+        let failing = disk.fail_syncs > 0;
+        disk.fail_syncs = disk.fail_syncs.saturating_sub(1);
+        let file = disk.files.get_mut(name).ok_or_else(not_found)?;
+        for (index, (offset, written)) in std::mem::take(&mut file.unsynced).into_iter().enumerate()
+        {
+            if !failing || index % 2 == 1 {
+                put(&mut file.durable, offset, &written);
+            }
+        }
+        if failing {
+            Err(io::Error::from_raw_os_error(5))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn sync_dir(&mut self) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.ghosts.clear();
+        disk.files.values_mut().for_each(|file| file.named = true);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        let mut disk = self.disk();
+        let file = disk.files.remove(name).ok_or_else(not_found)?;
+        if file.named {
+            disk.ghosts.insert(name.to_owned(), file);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,332 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: runs agent and collector and asks them over HTTP"
+)]
+//! Agent and collector as two processes beside the stage, and the questions that can be asked them.
+//!
+//! It uses what any user has: configuration files, signals, `/readyz`, `/metrics` and the API.
+
+pub mod config;
+pub mod read;
+
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use self::config::Settings;
+
+/// Until both say that they are ready. Software emulation loads kernel programs slowly.
+const READY_WITHIN: Duration = Duration::from_mins(1);
+/// Until a process that was asked to end has ended.
+const END_WITHIN: Duration = Duration::from_secs(15);
+/// One HTTP request.
+const ASK_WITHIN: Duration = Duration::from_secs(10);
+/// Largest document read, bytes.
+const DOCUMENT_AT_MOST: u64 = 256 * 1024 * 1024;
+
+/// A running agent and collector; killed when dropped.
+#[derive(Debug)]
+pub struct Plimsoll {
+    settings: Settings,
+    collector: Process,
+    agent: Process,
+}
+
+#[derive(Debug)]
+struct Process {
+    name: &'static str,
+    child: Option<Child>,
+    log: PathBuf,
+}
+
+impl Plimsoll {
+    /// Writes the configuration, starts both, waits until both are ready.
+    ///
+    /// # Errors
+    /// A program is missing, ends at once or does not become ready; with the end of its log.
+    pub fn start(settings: Settings) -> Result<Self> {
+        let files = settings.write()?;
+        let collector = Process::start("plimsoll-collector", &settings, &files.collector)?;
+        let agent = Process::start("plimsoll-agent", &settings, &files.agent)?;
+        let mut plimsoll = Self {
+            settings,
+            collector,
+            agent,
+        };
+        let deadline = Instant::now() + READY_WITHIN;
+        plimsoll
+            .collector
+            .wait_ready(&plimsoll.settings.collector_url("/readyz"), deadline)?;
+        plimsoll
+            .agent
+            .wait_ready(&plimsoll.settings.agent_url("/readyz"), deadline)?;
+        Ok(plimsoll)
+    }
+
+    /// The dashboard's address.
+    pub fn dashboard(&self) -> String {
+        self.settings.collector_url("/")
+    }
+
+    /// A document of the collector's API, such as `/api/v1/sizing`.
+    ///
+    /// # Errors
+    /// No answer, or no JSON.
+    pub fn api(&self, path: &str) -> Result<Value> {
+        let url = self.settings.collector_url(path);
+        let text = get(&url)?;
+        serde_json::from_str(&text).with_context(|| format!("{url} answered no JSON"))
+    }
+
+    /// The agent's health and metrics as one document.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn agent(&self) -> Result<Value> {
+        let health = get(&self.settings.agent_url("/readyz"))?;
+        let metrics = get(&self.settings.agent_url("/metrics"))?;
+        let health: Value = serde_json::from_str(&health).unwrap_or(Value::String(health));
+        Ok(serde_json::json!({"health": health, "metrics": read::metrics(&metrics)}))
+    }
+
+    /// Every audit event so far, from the file sink: the record of truth, without a bound.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn events(&self) -> Result<Vec<Value>> {
+        let folder = self.settings.audit_folder();
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            return Ok(Vec::new());
+        };
+        let mut files: Vec<PathBuf> = entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .collect();
+        files.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+        files.sort();
+        let mut events = Vec::new();
+        for file in files {
+            let text = std::fs::read_to_string(&file)
+                .with_context(|| format!("reading {}", file.display()))?;
+            events.extend(read::lines(&text));
+        }
+        Ok(events)
+    }
+
+    /// Asks the audit events again until `enough` says so.
+    ///
+    /// # Errors
+    /// Not enough within `within`; the last answer's size is in the message.
+    pub fn wait_events(
+        &self,
+        within: Duration,
+        enough: impl Fn(&[Value]) -> bool,
+    ) -> Result<Vec<Value>> {
+        let deadline = Instant::now() + within;
+        loop {
+            let events = self.events()?;
+            if enough(&events) {
+                return Ok(events);
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "not seen within {} s, among {} events",
+                    within.as_secs(),
+                    events.len()
+                );
+            }
+            // An interval of asking, not a synchronisation.
+            std::thread::sleep(Duration::from_millis(250));
+        }
+    }
+
+    /// Ends the agent as the kubelet would; it drains first. The collector stays.
+    ///
+    /// # Errors
+    /// It does not end in time, or not with success.
+    pub fn stop_agent(&mut self) -> Result<()> {
+        self.agent.stop()
+    }
+
+    /// Ends both.
+    ///
+    /// # Errors
+    /// As [`Plimsoll::stop_agent`].
+    pub fn stop(mut self) -> Result<()> {
+        let agent = self.agent.stop();
+        let collector = self.collector.stop();
+        agent.and(collector)
+    }
+
+    /// Process id of the agent while it runs.
+    pub fn agent_pid(&self) -> Option<u32> {
+        self.agent.child.as_ref().map(Child::id)
+    }
+
+    /// An error if one of them has ended.
+    ///
+    /// # Errors
+    /// Names it, with the end of its log.
+    pub fn check(&mut self) -> Result<()> {
+        self.agent.check()?;
+        self.collector.check()
+    }
+}
+
+impl Process {
+    fn start(name: &'static str, settings: &Settings, file: &Path) -> Result<Self> {
+        let program = settings.programs.join(name);
+        let log = settings.dir.join(format!("{name}.log"));
+        let out =
+            std::fs::File::create(&log).with_context(|| format!("making {}", log.display()))?;
+        let err = out.try_clone().context("duplicating a log")?;
+        let child = Command::new(&program)
+            .arg("--config")
+            .arg(file)
+            .env("NODE_NAME", crate::pods::NODE)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            // Ctrl-C is ours: we end them in order.
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        Ok(Self {
+            name,
+            child: Some(child),
+            log,
+        })
+    }
+
+    fn check(&mut self) -> Result<()> {
+        let Some(child) = &mut self.child else {
+            return Ok(());
+        };
+        if let Some(status) = child
+            .try_wait()
+            .with_context(|| format!("waiting for {}", self.name))?
+        {
+            self.child = None;
+            bail!(
+                "{} ended: {status}; its last words:\n{}",
+                self.name,
+                self.last_words()
+            );
+        }
+        Ok(())
+    }
+
+    fn wait_ready(&mut self, url: &str, deadline: Instant) -> Result<()> {
+        loop {
+            self.check()?;
+            if get(url).is_ok() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{} is not ready at {url}; its last words:\n{}",
+                    self.name,
+                    self.last_words()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
+        let pid = i32::try_from(child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+                .with_context(|| format!("ending {}", self.name))?;
+        }
+        let deadline = Instant::now() + END_WITHIN;
+        loop {
+            if let Some(status) = child
+                .try_wait()
+                .with_context(|| format!("waiting for {}", self.name))?
+            {
+                if status.success() {
+                    return Ok(());
+                }
+                bail!(
+                    "{} ended with {status}; its last words:\n{}",
+                    self.name,
+                    self.last_words()
+                );
+            }
+            if Instant::now() > deadline {
+                drop(child.kill());
+                drop(child.wait());
+                bail!(
+                    "{} did not end within {} s",
+                    self.name,
+                    END_WITHIN.as_secs()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines
+            .get(lines.len().saturating_sub(10)..)
+            .unwrap_or_default()
+            .join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// Whether agent and collector programs lie in this folder.
+pub fn are_built(programs: &Path) -> bool {
+    ["plimsoll-agent", "plimsoll-collector"]
+        .iter()
+        .all(|name| programs.join(name).is_file())
+}
+
+/// `port` if nobody listens on it, else any free one.
+///
+/// # Errors
+/// The loopback interface has no free port.
+pub fn free_port(port: u16) -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", port))
+        .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
+        .context("looking for a free port")?;
+    Ok(listener
+        .local_addr()
+        .context("looking for a free port")?
+        .port())
+}
+
+fn get(url: &str) -> Result<String> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(ASK_WITHIN))
+        .build()
+        .into();
+    let mut response = agent
+        .get(url)
+        .call()
+        .with_context(|| format!("asking {url}"))?;
+    let body = response.body_mut().with_config().limit(DOCUMENT_AT_MOST);
+    body.read_to_string()
+        .with_context(|| format!("reading {url}"))
+}

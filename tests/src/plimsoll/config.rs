@@ -1,0 +1,137 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: writes configuration and token files"
+)]
+//! The configuration files of agent and collector on the stage: loopback, embedded storage.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::pods::NODE;
+
+/// Where the newest audit events are read, as many as the API gives at once.
+pub const AUDIT: &str = "/api/v1/audit?limit=5000";
+
+/// What differs from run to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Folder of the programs.
+    pub programs: PathBuf,
+    /// Folder for configuration, state and logs.
+    pub dir: PathBuf,
+    /// The inventory file.
+    pub inventory: PathBuf,
+    /// Length of a window, seconds.
+    pub window_s: u64,
+    /// Whether kernel programs may be loaded.
+    pub kernel: bool,
+    /// Security ring, bytes.
+    pub security_ring_bytes: u32,
+    /// Ports of dashboard, OTLP receiver and agent's metrics.
+    pub ports: [u16; 3],
+}
+
+/// The files written.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// For `plimsoll-agent --config`.
+    pub agent: PathBuf,
+    /// For `plimsoll-collector --config`.
+    pub collector: PathBuf,
+}
+
+impl Settings {
+    /// The usual, with free ports near the usual ones.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn new(programs: &Path, dir: &Path, inventory: &Path) -> Result<Self> {
+        Ok(Self {
+            programs: programs.to_owned(),
+            dir: dir.to_owned(),
+            inventory: inventory.to_owned(),
+            window_s: 10,
+            kernel: true,
+            security_ring_bytes: 1 << 20,
+            ports: [
+                super::free_port(8080)?,
+                super::free_port(4317)?,
+                super::free_port(9464)?,
+            ],
+        })
+    }
+
+    pub(super) fn collector_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.ports[0])
+    }
+
+    /// Where the collector writes audit files.
+    pub(super) fn audit_folder(&self) -> PathBuf {
+        self.dir.join("collector-state").join("audit")
+    }
+
+    pub(super) fn agent_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.ports[2])
+    }
+
+    /// Writes both files and the token that they share. JSON is YAML.
+    pub(super) fn write(&self) -> Result<Files> {
+        let [http, otlp, admin] = self.ports;
+        let token = self.dir.join("token");
+        let secret: String = (0..32).map(|_| fastrand::alphanumeric()).collect();
+        let agent = json!({
+            "node": NODE,
+            "usage": {"window_s": self.window_s, "startup_s": 0},
+            "kernel": {"enabled": self.kernel, "security_ring_bytes": self.security_ring_bytes},
+            "spool": {"path": self.dir.join("agent-state")},
+            "export": {"endpoint": format!("http://127.0.0.1:{otlp}"), "token_file": token},
+            "admin": {"listen": format!("127.0.0.1:{admin}")},
+        });
+        let collector = json!({
+            "data": {"path": self.dir.join("collector-state")},
+            "ingest": {"listen": format!("127.0.0.1:{otlp}"), "tokens": [{"node": NODE, "file": token}]},
+            "http": {"listen": format!("127.0.0.1:{http}")},
+            "inventory": {"paths": [self.inventory], "reload_s": 1},
+        });
+        let files = Files {
+            agent: self.dir.join("agent.yaml"),
+            collector: self.dir.join("collector.yaml"),
+        };
+        write(&token, &secret)?;
+        write(&files.agent, &format!("{agent:#}\n"))?;
+        write(&files.collector, &format!("{collector:#}\n"))?;
+        Ok(files)
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_programs_take_what_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            ports: [8080, 4317, 9464],
+            ..Settings::new(dir.path(), dir.path(), Path::new("/objects.yaml")).unwrap()
+        };
+        let files = settings.write().unwrap();
+        let agent = std::fs::read_to_string(&files.agent).unwrap();
+        let agent = plimsoll_agent::config::Config::parse("agent.yaml", &agent).unwrap();
+        assert_eq!((agent.node.as_str(), agent.usage.window_s), (NODE, 10));
+        let collector = std::fs::read_to_string(&files.collector).unwrap();
+        let collector =
+            plimsoll_collector::config::Config::parse("collector.yaml", &collector).unwrap();
+        assert_eq!(collector.ingest.tokens.len(), 1);
+        assert_eq!(
+            Some(&collector.ingest.tokens[0].file),
+            agent.export.token_file.as_ref()
+        );
+    }
+}

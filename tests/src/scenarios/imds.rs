@@ -1,0 +1,156 @@
+//! Metadata requests: what is reported is what the service was asked, request for request.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use super::stage_only::{NEVER_MS, all_ended};
+use super::{Act, Context, rng};
+use crate::imds_server::truth::Truth;
+use crate::plimsoll::read;
+use crate::pods::{self, Place, Pod};
+
+/// Pod UID, version, method, path, status.
+type Key = (String, String, String, String, u64);
+
+/// Both versions and Pod Identity, both families, from pods and from the node's own network.
+pub(super) fn every_way(context: &Context) -> Result<String> {
+    let mut list = Vec::new();
+    for v6 in [false, true] {
+        list.push(client("v1", Place::Pod, "imds-v1", 5, v6));
+        list.push(client("v2", Place::Pod, "imds-v2", 5, v6));
+        list.push(client("identity", Place::Pod, "pod-identity", 5, v6));
+    }
+    // One of them: all pods of the node's network have one address.
+    list.push(client("node", Place::Node, "imds-v2", 5, false));
+    play(context, list, Duration::from_mins(1))
+}
+
+/// 2 × 1,000 × 2 requests without a token, 2 × 1,000 × 3 with one.
+pub(super) fn ten_thousand(context: &Context) -> Result<String> {
+    let mut list = Vec::new();
+    for v6 in [false, true] {
+        list.push(client("v1", Place::Pod, "imds-v1", 1_000, v6));
+        list.push(client("v2", Place::Pod, "imds-v2", 1_000, v6));
+    }
+    play(context, list, Duration::from_secs(400))
+}
+
+fn client(name: &str, place: Place, load: &str, count: u32, v6: bool) -> Pod {
+    let family = if v6 { "6" } else { "4" };
+    let count = count.to_string();
+    let mut args = vec![load, "--count", &count, "--interval-ms", "1"];
+    if v6 {
+        args.push("--v6");
+    }
+    let mut pod = pods::pod(&mut rng(), &format!("{name}-{family}"), &args);
+    pod.place = place;
+    pod.restart_after_ms = NEVER_MS;
+    pod
+}
+
+fn play(context: &Context, list: Vec<Pod>, within: Duration) -> Result<String> {
+    let names: Vec<_> = list.iter().map(|pod| pod.workload.clone()).collect();
+    let mut act = context.play(list, |_| ())?;
+    all_ended(&mut act.stage, &names, within)?;
+    for name in &names {
+        let failed = act.stage.ends_of(name).iter().any(|end| !end.success);
+        ensure!(!failed, "the load {name} failed");
+    }
+    let expected = count(truth_keys(&act)?);
+    let total: usize = expected.values().sum();
+    let events = act.plimsoll.wait_events(Duration::from_mins(1), |events| {
+        events
+            .iter()
+            .filter(|event| read::is_kind(event, "imds"))
+            .count()
+            >= total
+    })?;
+    let seen = count(
+        events
+            .iter()
+            .filter(|e| read::is_kind(e, "imds"))
+            .map(event_key),
+    );
+    compare(&expected, &seen)?;
+    act.end()?;
+    Ok(format!("{total} requests"))
+}
+
+fn count(keys: impl IntoIterator<Item = Key>) -> BTreeMap<Key, usize> {
+    let mut map = BTreeMap::new();
+    for key in keys {
+        *map.entry(key).or_default() += 1;
+    }
+    map
+}
+
+fn compare(expected: &BTreeMap<Key, usize>, seen: &BTreeMap<Key, usize>) -> Result<()> {
+    for (key, times) in expected {
+        let reported = seen.get(key).copied().unwrap_or(0);
+        if reported != *times {
+            bail!("{key:?} happened {times} times, {reported} are reported");
+        }
+    }
+    if let Some((key, times)) = seen.iter().find(|(key, _)| !expected.contains_key(*key)) {
+        bail!("{key:?} is reported {times} times and never happened");
+    }
+    Ok(())
+}
+
+fn truth_keys(act: &Act) -> Result<Vec<Key>> {
+    let truth = act.stage.truth().context("no metadata service")?;
+    let key = |t: Truth| -> Result<Key> {
+        let uid = act
+            .stage
+            .uid_at(t.client)
+            .with_context(|| format!("nobody lives at {}", t.client))?;
+        let method = t.method.unwrap_or_default();
+        Ok((
+            uid,
+            t.imds_version,
+            method,
+            t.path.unwrap_or_default(),
+            u64::from(t.status),
+        ))
+    };
+    truth.all().into_iter().map(key).collect()
+}
+
+fn event_key(event: &Value) -> Key {
+    let request = &read::body(event)["request"];
+    let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
+    let uid = read::pod_uid(event).unwrap_or_default().to_owned();
+    let status = request["status"].as_u64().unwrap_or_default();
+    (
+        uid,
+        text("imds_version"),
+        text("method"),
+        text("path"),
+        status,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_too_few_or_too_many_is_found() {
+        let key = |path: &str| {
+            (
+                "u".to_owned(),
+                "v1".to_owned(),
+                "GET".to_owned(),
+                path.to_owned(),
+                200,
+            )
+        };
+        let truth = count([key("a"), key("a"), key("b")]);
+        assert!(compare(&truth, &truth).is_ok());
+        assert!(compare(&truth, &count([key("a"), key("b")])).is_err());
+        assert!(compare(&truth, &count([key("a"), key("a"), key("b"), key("c")])).is_err());
+    }
+}

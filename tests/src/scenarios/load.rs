@@ -1,0 +1,161 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: waits for the kernel to have counted enough"
+)]
+//! CPU and memory: what is reported against what the kernel's own files say.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::stage_only::{NEVER_MS, until};
+use super::{Act, Context, rng};
+use crate::cgroups::keyed;
+use crate::plimsoll::read;
+use crate::pods::{self, Pod, Qos};
+
+/// Time that a load runs before it is judged: four windows of five seconds, and their way.
+const RUN: Duration = Duration::from_secs(25);
+/// Software emulation makes a second uneven.
+const TOLERANCE: f64 = 0.05;
+
+/// A quota of a fifth of a core under full load: its use and its throttled share.
+pub(super) fn throttle(context: &Context) -> Result<String> {
+    let mut pod = pods::pod(&mut rng(), "busy", &["spin", "--millis", "600000"]);
+    pod.qos = Qos::Guaranteed;
+    pod.resources.cpu_request_millicores = Some(200);
+    pod.resources.cpu_limit_millicores = Some(200);
+    let (act, truth, seen) = run_one(context, pod)?;
+    let share = seen["cpu"]["throttled_share"]
+        .as_f64()
+        .context("no throttled share is reported")?;
+    let true_share = truth.throttled.context("cpu.stat has no nr_throttled")?;
+    ensure!(
+        (share - true_share).abs() <= 0.1,
+        "throttled share {share:.3}, in truth {true_share:.3}"
+    );
+    let said = compare_cpu(&truth, &seen)?;
+    act.end()?;
+    Ok(format!("{said}, throttled {share:.2}"))
+}
+
+/// An even share of a core, on any host.
+pub(super) fn steady(context: &Context) -> Result<String> {
+    let pod = pods::pod(&mut rng(), "catalog", &["steady", "--millicores", "200"]);
+    let (act, truth, seen) = run_one(context, pod)?;
+    let said = compare_cpu(&truth, &seen)?;
+    let memory = seen["memory"]["peaks"]["sampled_bytes"]
+        .as_u64()
+        .context("no memory is reported")?;
+    ensure!(
+        (1 << 18..64 << 20).contains(&memory),
+        "{memory} bytes cannot be"
+    );
+    act.end()?;
+    Ok(said)
+}
+
+/// A killed container: the event names it.
+pub(super) fn oom(context: &Context) -> Result<String> {
+    let mut pod = pods::pod(&mut rng(), "leak", &["leak", "--bound-mib", "60"]);
+    pod.resources.memory_limit_bytes = Some(40 << 20);
+    pod.restart_after_ms = NEVER_MS;
+    let uid = pod.uid.clone();
+    let mut act = context.play(vec![pod], |_| ())?;
+    let end = until(&mut act.stage, Duration::from_secs(90), |stage| {
+        stage.ends_of("leak").first().cloned()
+    })
+    .context("the leak's end")?;
+    ensure!(
+        end.oom_kills.is_some_and(|n| n > 0),
+        "the kernel counted {:?} kills",
+        end.oom_kills
+    );
+    let events = act
+        .plimsoll
+        .wait_events(Duration::from_secs(30), |events| {
+            events.iter().any(|event| read::is_kind(event, "oom_kill"))
+        })?;
+    let event = events
+        .iter()
+        .find(|event| read::is_kind(event, "oom_kill"))
+        .context("no event")?;
+    ensure!(
+        read::container_id(event) == Some(&end.container_id),
+        "another container: {event}"
+    );
+    ensure!(read::pod_uid(event) == Some(&uid), "another pod: {event}");
+    act.end()?;
+    Ok(format!("container {:.12}", end.container_id))
+}
+
+struct Truth {
+    millicores: f64,
+    throttled: Option<f64>,
+}
+
+fn run_one(context: &Context, pod: Pod) -> Result<(Act, Truth, Value)> {
+    let workload = pod.workload.clone();
+    let mut act = context.play(vec![pod], |_| ())?;
+    let stat = act
+        .stage
+        .cgroup_of(&workload)
+        .context("it does not run")?
+        .join("cpu.stat");
+    let (begin, usage) = (
+        Instant::now(),
+        keyed(&stat, "usage_usec")?.context("usage_usec")?,
+    );
+    while begin.elapsed() < RUN {
+        act.stage.tick()?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let used = keyed(&stat, "usage_usec")?
+        .context("usage_usec")?
+        .saturating_sub(usage);
+    let millicores = used as f64 / 1_000.0 / begin.elapsed().as_secs_f64();
+    let throttled = match (keyed(&stat, "nr_periods")?, keyed(&stat, "nr_throttled")?) {
+        (Some(periods), Some(throttled)) if periods > 0 => Some(throttled as f64 / periods as f64),
+        _ => None,
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let sizing = act.plimsoll.api("/api/v1/sizing")?;
+        let list = sizing["recommendations"].as_array();
+        let found = list
+            .into_iter()
+            .flatten()
+            .find(|r| r["workload"] == workload.as_str());
+        if let Some(found) = found
+            && found["confidence"]["windows"].as_u64() >= Some(3)
+        {
+            return Ok((
+                act,
+                Truth {
+                    millicores,
+                    throttled,
+                },
+                found.clone(),
+            ));
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{workload} is not in the sizing report: {sizing}"
+        );
+        act.stage.tick()?;
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+fn compare_cpu(truth: &Truth, seen: &Value) -> Result<String> {
+    let p50 = seen["cpu"]["statistics"]["minute_means"]["p50_millicores"].as_f64();
+    let p50 = p50.context("no CPU is reported")?;
+    let off = (p50 - truth.millicores).abs() / truth.millicores;
+    ensure!(
+        off <= TOLERANCE,
+        "{p50} millicores, in truth {:.1}",
+        truth.millicores
+    );
+    Ok(format!("{p50} of {:.1} millicores", truth.millicores))
+}

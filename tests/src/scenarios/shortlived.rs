@@ -1,0 +1,78 @@
+//! 500 containers that live 200 ms: each is named, with its CPU time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::stage_only::until;
+use super::{Context, rng};
+use crate::plimsoll::read;
+use crate::pods;
+
+const PODS: usize = 10;
+const EACH: usize = 50;
+/// CPU time may differ by the ends of the accounting: a tenth, or this.
+const SLACK_NS: u64 = 10_000_000;
+
+pub(super) fn five_hundred(context: &Context) -> Result<String> {
+    let mut rng = rng();
+    let pods: Vec<_> = (0..PODS)
+        .map(|n| {
+            let mut pod = pods::pod(&mut rng, &format!("short-{n}"), &["shortlived"]);
+            pod.restart_after_ms = 0;
+            pod
+        })
+        .collect();
+    let names: Vec<_> = pods.iter().map(|pod| pod.workload.clone()).collect();
+    let mut act = context.play(pods, |_| ())?;
+    until(&mut act.stage, Duration::from_mins(4), |stage| {
+        names
+            .iter()
+            .all(|name| stage.ends_of(name).len() >= EACH)
+            .then_some(())
+    })
+    .context("until 500 containers have ended")?;
+    let mut truth = BTreeMap::new();
+    for end in names.iter().flat_map(|name| act.stage.ends_of(name)) {
+        truth.insert(
+            end.container_id.clone(),
+            end.cpu_usec.context("cpu.stat was not there")? * 1_000,
+        );
+    }
+    let all_reported = |events: &[serde_json::Value]| {
+        let reported = events
+            .iter()
+            .filter(|event| read::is_kind(event, "container_end"));
+        let ids: Vec<_> = reported.filter_map(read::container_id).collect();
+        truth.keys().all(|id| ids.contains(&id.as_str()))
+    };
+    let events = act
+        .plimsoll
+        .wait_events(Duration::from_mins(1), all_reported)?;
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    for event in events
+        .iter()
+        .filter(|event| read::is_kind(event, "container_end"))
+    {
+        let Some(id) = read::container_id(event) else {
+            continue;
+        };
+        let used = read::body(event)["cpu_used_ns"].as_u64();
+        let used = used.with_context(|| format!("container {id} has no CPU time"))?;
+        ensure!(
+            seen.insert(id, used).is_none(),
+            "container {id} is reported twice"
+        );
+    }
+    for (id, true_ns) in &truth {
+        let used = seen.get(id.as_str()).copied().unwrap_or_default();
+        let off = used.abs_diff(*true_ns);
+        ensure!(
+            off <= SLACK_NS.max(true_ns / 10),
+            "container {id}: {used} ns, in truth {true_ns}"
+        );
+    }
+    act.end()?;
+    Ok(format!("{} containers", truth.len()))
+}

@@ -1,0 +1,144 @@
+//! The live view of `up` as text. Pure but for the questions it asks Plimsoll.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::plimsoll::config::AUDIT;
+use crate::plimsoll::{Plimsoll, read};
+
+/// Asks and renders.
+pub(super) fn render(plimsoll: &Plimsoll, since: Duration) -> Result<String> {
+    let sizing = plimsoll.api("/api/v1/sizing")?;
+    let events = read::events(&plimsoll.api(AUDIT)?);
+    let accounting = plimsoll.api("/api/v1/accounting")?;
+    Ok(text(&sizing, &events, &accounting, since))
+}
+
+fn text(sizing: &Value, events: &[Value], accounting: &Value, since: Duration) -> String {
+    let mut out = format!("\n── after {} s ──\n", since.as_secs());
+    line(
+        &mut out,
+        &[
+            "WORKLOAD",
+            "CPU p95",
+            "CPU 1s max",
+            "request",
+            "should be",
+            "MEM peak",
+            "request",
+            "should be",
+        ],
+    );
+    for r in sizing["recommendations"].as_array().into_iter().flatten() {
+        let statistics = &r["cpu"]["statistics"];
+        line(
+            &mut out,
+            &[
+                &format!("{}/{}", word(&r["namespace"]), word(&r["workload"])),
+                &millis(&statistics["minute_means"]["p95_millicores"]),
+                &millis(&statistics["seconds"]["max_millicores"]),
+                &millis(&r["current"]["request_millicores"]),
+                &millis(&r["cpu"]["request_millicores"]),
+                &mib(&r["memory"]["peaks"]["sampled_bytes"]),
+                &mib(&r["current"]["request_bytes"]),
+                &mib(&r["memory"]["request_bytes"]),
+            ],
+        );
+    }
+    let mut accesses: BTreeMap<(String, String, String), u64> = BTreeMap::new();
+    for event in events.iter().filter(|event| read::is_kind(event, "imds")) {
+        let request = &read::body(event)["request"];
+        let what = format!(
+            "{} {}",
+            word(&request["imds_version"]),
+            word(&request["class"])
+        );
+        *accesses
+            .entry((who(event), what, word(&request["outcome"]).to_owned()))
+            .or_default() += 1;
+    }
+    for ((who, what, outcome), times) in accesses {
+        let _infallible = writeln!(
+            out,
+            "  {who:<34} metadata {what:<14} {outcome:<18} × {times}"
+        );
+    }
+    let kills = events
+        .iter()
+        .filter(|event| read::is_kind(event, "oom_kill"))
+        .count();
+    let unaccounted: i128 = read::fates(accounting)
+        .into_iter()
+        .map(read::unaccounted)
+        .sum();
+    let _infallible = writeln!(
+        out,
+        "  OOM kills {kills}, records unaccounted for {unaccounted}"
+    );
+    out
+}
+
+fn line(out: &mut String, cells: &[&str]) {
+    for (column, cell) in cells.iter().enumerate() {
+        let _infallible = if column == 0 {
+            write!(out, "  {cell:<28}")
+        } else {
+            write!(out, " {cell:>10}")
+        };
+    }
+    out.push('\n');
+}
+
+/// The joined name, or the UID while there is none.
+fn who(event: &Value) -> String {
+    match (read::name(event, "namespace"), read::name(event, "pod")) {
+        (Some(namespace), Some(pod)) => format!("{namespace}/{pod}"),
+        _ => read::pod_uid(event).unwrap_or("host").to_owned(),
+    }
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("–")
+}
+
+fn millis(value: &Value) -> String {
+    value
+        .as_u64()
+        .map_or_else(|| "–".to_owned(), |m| format!("{m}m"))
+}
+
+fn mib(value: &Value) -> String {
+    value
+        .as_u64()
+        .map_or_else(|| "–".to_owned(), |b| format!("{}Mi", b.div_ceil(1 << 20)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_line_for_each_workload_and_each_kind_of_access() {
+        let sizing = json!({"recommendations": [{"namespace": "shop", "workload": "api", "current": {"request_millicores": 100},
+            "cpu": {"request_millicores": 50, "statistics": {"minute_means": {"p95_millicores": 47}}}, "memory": {}}]});
+        let access = json!({"event": {"event": "imds", "request": {"imds_version": "v1", "class": "CRED", "outcome": "ok"}},
+            "joined": {"namespace": "shop", "pod": "report-1"}});
+        let text = text(
+            &sizing,
+            &[access.clone(), access],
+            &json!({}),
+            Duration::from_secs(5),
+        );
+        assert!(text.contains("shop/api"), "{text}");
+        assert!(text.contains("47m"), "{text}");
+        assert!(text.contains("shop/report-1"), "{text}");
+        assert!(text.contains("v1 CRED"), "{text}");
+        assert!(text.contains("× 2"), "{text}");
+        assert!(text.contains('–'), "unknown is shown as unknown: {text}");
+    }
+}

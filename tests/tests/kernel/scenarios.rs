@@ -1,0 +1,582 @@
+//! The scenarios.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use plimsoll_abi::{
+    CGROUP_PATH_BYTES, Connect, DIRECTION_EGRESS, DIRECTION_INGRESS, KIND_CGROUP_MKDIR,
+    KIND_CGROUP_RMDIR, KIND_CONNECT, KIND_SEGMENT, OOM_UNKNOWN, PERIOD_NS, Segment,
+};
+use plimsoll_agent::{
+    host::{self as facts, HostFacts, PlanOptions, btf::Btf},
+    probe::{
+        LoadError, Options, Outcome, Probe,
+        decode::{Record, decode},
+        periods::Ledger,
+    },
+};
+
+use crate::{
+    Verdict,
+    host::{self, Cgroup, Network, Sysctl},
+    measure, workload,
+};
+
+/// Does the real thing; panics if what was seen is wrong.
+type Scenario = fn() -> Verdict;
+
+/// Every scenario by name.
+pub(crate) const ALL: [(&str, Scenario); 11] = [
+    ("btf_of_this_kernel", btf_of_this_kernel),
+    ("all_programs_attach", all_programs_attach),
+    ("all_programs_attach_hardened", all_programs_attach_hardened),
+    ("cgroups_come_and_go", cgroups_come_and_go),
+    ("imds_over_ipv4", imds_over_ipv4),
+    ("imds_over_ipv6", imds_over_ipv6),
+    ("imds_over_a_mapped_address", imds_over_a_mapped_address),
+    ("oom_kills_are_seen", oom_kills_are_seen),
+    ("cpu_time_by_period", cpu_time_by_period),
+    ("rings_count_what_they_lose", rings_count_what_they_lose),
+    ("cost_of_the_hooks", cost_of_the_hooks),
+];
+
+/// Loads everything, or says why this host cannot.
+pub(crate) fn load(options: Options) -> Result<(Probe, HostFacts), Verdict> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Verdict::Skipped("needs root".to_owned()));
+    }
+    mount_tracefs();
+    let facts = facts::read::facts();
+    let plan = facts::plan(&facts, PlanOptions::default());
+    match Probe::load(&plan, options) {
+        Ok(probe) => Ok((probe, facts)),
+        Err(LoadError::Absent(why)) => Err(Verdict::Skipped(format!(
+            "built without kernel programs: {why}"
+        ))),
+        Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
+    }
+}
+
+macro_rules! loaded {
+    ($options:expr) => {
+        match load($options) {
+            Ok((probe, facts)) => (probe, facts),
+            Err(verdict) => return verdict,
+        }
+    };
+}
+
+/// The agent mounts nothing; a test may.
+fn mount_tracefs() {
+    let at = Path::new("/sys/kernel/tracing");
+    if !at.join("events").is_dir() {
+        // If it is refused, the scenarios say which tracepoint is missing.
+        rustix::mount::mount(
+            "tracefs",
+            at,
+            "tracefs",
+            rustix::mount::MountFlags::empty(),
+            None,
+        )
+        .ok();
+    }
+}
+
+/// The pure parser on the real thing, which has everything that compilers and pahole emit.
+fn btf_of_this_kernel() -> Verdict {
+    let Ok(bytes) = fs::read("/sys/kernel/btf/vmlinux") else {
+        return Verdict::Skipped("the kernel has no BTF".to_owned());
+    };
+    let btf = Btf::parse(&bytes).unwrap();
+    assert!(btf.len() > 10_000, "{}", btf.len());
+    assert_eq!(
+        btf.offset_of("list_head", "prev"),
+        u32::try_from(size_of::<usize>()).ok()
+    );
+    let pid = btf.offset_of("task_struct", "pid").unwrap();
+    // `pid` and `tgid` are neighbours since the beginning of time.
+    assert_eq!(btf.offset_of("task_struct", "tgid"), Some(pid + 4));
+    // In an anonymous group inside an anonymous union.
+    assert!(
+        btf.offset_of("sk_buff", "protocol").unwrap() > btf.offset_of("sk_buff", "len").unwrap()
+    );
+    assert_eq!(btf.offset_of("task_struct", "no_such_member"), None);
+    let reasons = btf.enum_values("skb_drop_reason");
+    assert!(reasons.contains(&("SKB_NOT_DROPPED_YET", 0)), "{reasons:?}");
+    assert!(btf.has_typedef("btf_trace_sched_switch"));
+    assert!(
+        btf.parameters("btf_trace_sched_switch")
+            .is_some_and(|count| (4..=5).contains(&count))
+    );
+    Verdict::Passed
+}
+
+fn all_programs_attach() -> Verdict {
+    let (probe, _) = loaded!(Options::default());
+    for report in probe.reports() {
+        assert_eq!(
+            report.outcome,
+            Outcome::Attached,
+            "{}: {}",
+            report.name,
+            report.outcome
+        );
+    }
+    Verdict::Passed
+}
+
+/// With constants blinded, as hardened nodes run.
+fn all_programs_attach_hardened() -> Verdict {
+    let _hardened = match Sysctl::set("net/core/bpf_jit_harden", "2") {
+        Ok(sysctl) => sysctl,
+        Err(error) => return Verdict::Skipped(format!("cannot set bpf_jit_harden: {error}")),
+    };
+    all_programs_attach()
+}
+
+fn cgroups_come_and_go() -> Verdict {
+    let (mut probe, facts) = loaded!(Options::default());
+    let root = facts.cgroup.v2.unwrap();
+    let outer = Cgroup::make(&root);
+    let long = outer.path.join("n".repeat(200));
+    fs::create_dir(&long).unwrap();
+    let id = fs::metadata(&long).unwrap().ino();
+    fs::remove_dir(&long).unwrap();
+    let expected = format!("/{}", long.strip_prefix(&root).unwrap().display());
+    assert!(expected.len() < CGROUP_PATH_BYTES);
+    let mut seen = Vec::new();
+    probe.drain_process(usize::MAX, |bytes| match decode(bytes).unwrap() {
+        Record::CgroupMkdir(cgroup, path) if cgroup.header.cgroup_id == id => {
+            seen.push((
+                KIND_CGROUP_MKDIR,
+                cgroup.level,
+                String::from_utf8(path.to_vec()).unwrap(),
+            ));
+        }
+        Record::CgroupRmdir(cgroup, path) if cgroup.header.cgroup_id == id => {
+            seen.push((
+                KIND_CGROUP_RMDIR,
+                cgroup.level,
+                String::from_utf8(path.to_vec()).unwrap(),
+            ));
+        }
+        _ => {}
+    });
+    assert_eq!(
+        seen,
+        [
+            (KIND_CGROUP_MKDIR, 2, expected.clone()),
+            (KIND_CGROUP_RMDIR, 2, expected)
+        ]
+    );
+    Verdict::Passed
+}
+
+fn imds_over_ipv4() -> Verdict {
+    imds("169.254.169.254:80", "169.254.169.254:80", 4, 2)
+}
+
+fn imds_over_ipv6() -> Verdict {
+    imds("[fd00:ec2::254]:80", "[fd00:ec2::254]:80", 6, 10)
+}
+
+/// An IPv6 socket that speaks IPv4: only `connect6` sees it connect, and its packets are IPv4.
+fn imds_over_a_mapped_address() -> Verdict {
+    imds("[::ffff:169.254.169.254]:80", "169.254.169.254:80", 4, 10)
+}
+
+/// Bytes of the answer's body.
+const BODY: usize = 3000;
+
+fn answer() -> Vec<u8> {
+    let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n").into_bytes();
+    answer.extend((b'A'..=b'Y').cycle().take(BODY));
+    answer
+}
+
+/// One connection from a pod: who connected, and every byte of both directions by sequence number.
+fn imds(address: &str, server: &'static str, ip_version: u8, family: u16) -> Verdict {
+    let (mut probe, facts) = loaded!(Options::default());
+    let cgroup = Cgroup::make(&facts.cgroup.v2.unwrap());
+    let network = Network::make();
+    let request_bytes = 6000;
+    let tgid = get(&network, &cgroup, address, server, request_bytes);
+
+    let mut connects: Vec<Connect> = Vec::new();
+    let mut segments: Vec<(Segment, Vec<u8>)> = Vec::new();
+    probe.drain_security(usize::MAX, |bytes| match decode(bytes).unwrap() {
+        Record::Connect(connect) if connect.header.cgroup_id == cgroup.id => connects.push(connect),
+        Record::Segment(segment, payload) if segment.header.cgroup_id == cgroup.id => {
+            segments.push((segment, payload.to_vec()));
+        }
+        _ => {}
+    });
+    let [connect] = connects[..] else {
+        panic!("{connects:#?}")
+    };
+    assert_eq!(
+        (connect.tgid, connect.tid, connect.uid, connect.gid),
+        (tgid, tgid, 0, 0)
+    );
+    assert_eq!(
+        (connect.dport, connect.family, connect.protocol),
+        (80, family, 6)
+    );
+    assert_eq!(connect.ancestors, [cgroup.id, 0, 0, 0, 0, 0]);
+    assert!(connect.comm.starts_with(b"kernel-"), "{:?}", connect.comm);
+
+    let mut peer = connect.daddr;
+    if family == 10 && ip_version == 4 {
+        peer = [0; 16];
+        peer[..4].copy_from_slice(&connect.daddr[12..]);
+    }
+    for (segment, _) in &segments {
+        assert_eq!(
+            (segment.ip_version, segment.protocol, segment.flags),
+            (ip_version, 6, 0)
+        );
+        assert_eq!(
+            (segment.cookie, segment.ancestors),
+            (connect.cookie, connect.ancestors)
+        );
+        assert!(segment.hop_limit >= 63);
+        let egress = segment.direction == DIRECTION_EGRESS;
+        assert_eq!(if egress { segment.dport } else { segment.sport }, 80);
+        assert_eq!(if egress { segment.daddr } else { segment.saddr }, peer);
+        // Nothing but what carries something.
+        assert!(
+            segment.payload_len > 0 || segment.tcp_flags & 0b111 != 0,
+            "{segment:?}"
+        );
+    }
+    assert_eq!(
+        stream(&segments, DIRECTION_EGRESS),
+        workload::request(request_bytes)
+    );
+    assert_eq!(stream(&segments, DIRECTION_INGRESS), answer());
+    let syns = segments
+        .iter()
+        .filter(|(segment, _)| segment.tcp_flags & 2 != 0)
+        .count();
+    assert_eq!(syns, 2, "one SYN each way");
+    Verdict::Passed
+}
+
+/// The bytes of one direction, put together by sequence number.
+fn stream(segments: &[(Segment, Vec<u8>)], direction: u8) -> Vec<u8> {
+    let mine = || {
+        segments
+            .iter()
+            .filter(|(segment, _)| segment.direction == direction)
+    };
+    let syn = mine()
+        .find(|(segment, _)| segment.tcp_flags & 2 != 0)
+        .unwrap();
+    let mut bytes = BTreeMap::new();
+    for (segment, payload) in mine() {
+        assert_eq!(segment.payload_len, segment.captured_len);
+        for (index, byte) in (0_u32..).zip(payload) {
+            bytes.insert(
+                segment
+                    .seq
+                    .wrapping_add(index)
+                    .wrapping_sub(syn.0.seq.wrapping_add(1)),
+                *byte,
+            );
+        }
+    }
+    assert_eq!(
+        bytes.keys().copied().collect::<Vec<_>>(),
+        (0..u32::try_from(bytes.len()).unwrap()).collect::<Vec<_>>()
+    );
+    bytes.into_values().collect()
+}
+
+/// Serves one request in the metadata namespace to a workload in the pod's; its process id.
+fn get(
+    network: &Network,
+    cgroup: &Cgroup,
+    address: &str,
+    server: &'static str,
+    bytes: usize,
+) -> u32 {
+    let namespace = network.imds.clone();
+    let (ready, listening) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        host::enter(&namespace);
+        let listener = TcpListener::bind(server).unwrap();
+        ready.send(()).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let mut request = Vec::new();
+        let mut buffer = [0; 4096];
+        while !request.ends_with(b"\r\n\r\n") {
+            let read = stream.read(&mut buffer).unwrap();
+            assert!(read > 0, "the request ended early");
+            request.extend_from_slice(&buffer[..read]);
+        }
+        stream.write_all(&answer()).unwrap();
+    });
+    listening.recv().unwrap();
+    let path = cgroup.path.display().to_string();
+    let child = host::workload(&[
+        "workload-get",
+        &path,
+        &network.pod,
+        address,
+        &bytes.to_string(),
+    ]);
+    let tgid = child.id();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        answer().len().to_string()
+    );
+    server.join().unwrap();
+    tgid
+}
+
+/// A process that takes more than its cgroup may have.
+fn oom_kills_are_seen() -> Verdict {
+    let (mut probe, facts) = loaded!(Options::default());
+    let root = facts.cgroup.v2.unwrap();
+    let cgroup = Cgroup::make(&root);
+    // The limit is set where this host keeps its memory controller.
+    let (limited, limit) = match facts.cgroup.v1.get("memory") {
+        Some(root) => (Cgroup::make(root), "memory.limit_in_bytes"),
+        None if facts.cgroup.v2_controllers.contains("memory") => {
+            (Cgroup::make(&root), "memory.max")
+        }
+        None => return Verdict::Skipped("no memory controller".to_owned()),
+    };
+    if let Err(error) = fs::write(limited.path.join(limit), "16777216") {
+        return Verdict::Skipped(format!("cannot set {limit}: {error}"));
+    }
+    let path = |cgroup: &Cgroup| cgroup.path.display().to_string();
+    let child = host::workload(&["workload-eat", &path(&cgroup), &path(&limited)]);
+    let tgid = child.id();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&output.status),
+        Some(9)
+    );
+    let mut kills = Vec::new();
+    probe.drain_security(usize::MAX, |bytes| {
+        if let Record::Oom(oom) = decode(bytes).unwrap()
+            && oom.victim_tgid == tgid
+        {
+            kills.push(oom);
+        }
+    });
+    let [oom] = kills[..] else {
+        panic!("{kills:#?}")
+    };
+    assert_eq!(oom.trigger_tgid, tgid);
+    let in_v2 = if limit == "memory.max" {
+        limited.id
+    } else {
+        cgroup.id
+    };
+    assert_eq!(oom.header.cgroup_id, in_v2);
+    if facts.tracepoints["oom/mark_victim"]
+        .field("anon_rss")
+        .is_some()
+    {
+        // The limit, and what the process had before it joined.
+        assert!((15 << 10..=20 << 10).contains(&oom.anon_rss_kib), "{oom:?}");
+        assert!(
+            oom.total_vm_kib > oom.anon_rss_kib && oom.total_vm_kib != OOM_UNKNOWN,
+            "{oom:?}"
+        );
+        assert!(oom.comm.starts_with(b"kernel-"), "{oom:?}");
+    } else {
+        assert_eq!(
+            (oom.anon_rss_kib, oom.total_vm_kib, oom.comm),
+            (OOM_UNKNOWN, OOM_UNKNOWN, [0; 16])
+        );
+    }
+    Verdict::Passed
+}
+
+/// A burst of 250 ms, a pause of 150 ms, four times; compared with the scheduler's own account.
+fn cpu_time_by_period() -> Verdict {
+    let (probe, facts) = loaded!(Options::default());
+    let root = facts.cgroup.v2.unwrap();
+    let cgroup = Cgroup::make(&root);
+    let path = cgroup.path.display().to_string();
+    let mut child = host::workload(&["workload-burn", &path, "250", "150", "4"]);
+    let mut ledger = Ledger::default();
+    let mut used: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut read = || {
+        let snapshot = probe.snapshot().unwrap();
+        assert!(snapshot.settled);
+        let mut ids = HashMap::new();
+        for on_cpu in &snapshot.on_cpu {
+            ids.insert(on_cpu.tid, cgroup_of(&root, on_cpu.tid));
+        }
+        ledger.close(
+            &snapshot,
+            |tid| ids.get(&tid).copied().flatten(),
+            |closed| {
+                if closed.cgroup_id == cgroup.id {
+                    assert_eq!(
+                        used.insert(closed.period, closed.used_ns),
+                        None,
+                        "{closed:?} twice"
+                    );
+                }
+            },
+        );
+    };
+    let mut truth = String::new();
+    let mut stdout = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut digits = [0; 32];
+        let read = stdout.read(&mut digits).unwrap();
+        truth.push_str(std::str::from_utf8(&digits[..read]).unwrap());
+        truth
+    });
+    while !reader.is_finished() {
+        read();
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let truth: u64 = reader.join().unwrap().parse().unwrap();
+    let total = probe.cpu_use(cgroup.id).unwrap().unwrap();
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    // Two more periods, so that the last one closes.
+    std::thread::sleep(Duration::from_nanos(PERIOD_NS * 3));
+    read();
+
+    let sum: u64 = used.values().sum();
+    println!(
+        "     scheduler {truth} ns, total_ns {}, in {} periods {sum} ns",
+        total.total_ns,
+        used.len()
+    );
+    near(total.total_ns, truth, 3);
+    near(sum, truth, 3);
+    // One thread has one CPU; bursts and pauses are longer than two periods.
+    assert!(
+        used.values()
+            .all(|used_ns| *used_ns <= PERIOD_NS + PERIOD_NS / 100),
+        "{used:?}"
+    );
+    assert!(
+        used.values().any(|used_ns| *used_ns < PERIOD_NS / 10),
+        "no pause seen: {used:?}"
+    );
+    Verdict::Passed
+}
+
+fn near(value: u64, truth: u64, percent: u64) {
+    assert!(
+        value.abs_diff(truth) <= truth * percent / 100,
+        "{value} is not within {percent} % of {truth}"
+    );
+}
+
+/// The cgroup id of a thread by its path.
+fn cgroup_of(root: &Path, tid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{tid}/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    Some(fs::metadata(PathBuf::from(root).join(path)).ok()?.ino())
+}
+
+/// Rings of one page that nobody drains: emitted is received and lost, to the record.
+fn rings_count_what_they_lose() -> Verdict {
+    let small = Options {
+        security_ring_bytes: 4096,
+        process_ring_bytes: 4096,
+        ..Options::default()
+    };
+    let (mut probe, facts) = loaded!(small);
+    let root = facts.cgroup.v2.unwrap();
+    let cgroup = Cgroup::make(&root);
+    for index in 0..100 {
+        let path = cgroup.path.join(index.to_string());
+        fs::create_dir(&path).unwrap();
+        fs::remove_dir(&path).unwrap();
+    }
+    let network = Network::make();
+    get(
+        &network,
+        &cgroup,
+        "169.254.169.254:80",
+        "169.254.169.254:80",
+        8000,
+    );
+    let mut received = BTreeMap::new();
+    let mut count = |bytes: &[u8]| {
+        let kind = match decode(bytes).unwrap() {
+            Record::Connect(_) => KIND_CONNECT,
+            Record::Segment(..) => KIND_SEGMENT,
+            Record::CgroupMkdir(..) => KIND_CGROUP_MKDIR,
+            Record::CgroupRmdir(..) => KIND_CGROUP_RMDIR,
+            Record::Oom(_) => plimsoll_abi::KIND_OOM,
+        };
+        *received.entry(kind).or_insert(0_u64) += 1;
+    };
+    // What others on this machine do meanwhile is counted as well: read until both agree.
+    for _ in 0..20 {
+        probe.drain_security(usize::MAX, &mut count);
+        probe.drain_process(usize::MAX, &mut count);
+    }
+    let counters = probe.counters().unwrap();
+    println!("     {counters:?}");
+    let [security, process] = [
+        [KIND_CONNECT, KIND_SEGMENT],
+        [KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR],
+    ];
+    for kind in security.into_iter().chain(process) {
+        let of_kind = counters[usize::from(kind)];
+        assert_eq!(
+            of_kind.emitted,
+            received.get(&kind).copied().unwrap_or(0) + of_kind.lost,
+            "kind {kind}"
+        );
+    }
+    assert!(counters[usize::from(KIND_SEGMENT)].lost > 0);
+    assert!(counters[usize::from(KIND_CGROUP_MKDIR)].lost > 0);
+    assert!(counters[usize::from(KIND_CGROUP_MKDIR)].emitted >= 101);
+    Verdict::Passed
+}
+
+/// Prints what the hooks cost; a bound far above the goal catches an accident.
+fn cost_of_the_hooks() -> Verdict {
+    let (probe, _) = loaded!(Options::default());
+    let costs = match measure::hooks(&probe) {
+        Ok(costs) => costs,
+        Err(reason) => return Verdict::Skipped(reason),
+    };
+    for cost in &costs {
+        println!(
+            "     {}: {:.0} ns per run over {} runs",
+            cost.name,
+            cost.ns_per_run(),
+            cost.runs
+        );
+        assert!(
+            cost.runs > 10_000,
+            "{}: the workload did not reach the hook",
+            cost.name
+        );
+        assert!(
+            cost.ns_per_run() < 2000.0,
+            "{}: {:.0} ns",
+            cost.name,
+            cost.ns_per_run()
+        );
+    }
+    Verdict::Passed
+}

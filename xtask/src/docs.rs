@@ -1,0 +1,12 @@
+//! `cargo xtask docs`: writes the documents that are generated from the sources.
+//!
+//! Each is compared with its source by an ordinary test; the same test writes it when told to.
+
+use anyhow::Result;
+
+use crate::shell;
+
+pub(crate) fn run() -> Result<()> {
+    let mut cargo = shell::cargo(&["test", "--locked", "--workspace", "--quiet", "documented"]);
+    shell::run(cargo.env("PLIMSOLL_WRITE_DOCS", "1"))
+}

@@ -1,0 +1,140 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: installs compilers and runs them"
+)]
+//! The toolchain of the kernel programs: looked for, installed if missing, and run.
+//!
+//! How it is found and called lies in `ebpf/toolchain.rs`, which the agent's build script uses as
+//! well. This module adds what a build script must not do: install things.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, bail};
+
+#[path = "../../ebpf/toolchain.rs"]
+mod toolchain;
+
+/// Debian's packages: a compiler with a compiled `core` for BPF, and what `bpf-linker` links with.
+const PACKAGES: [&str; 6] = [
+    "rustc-web",
+    "libstd-rust-web-dev-bpf",
+    "llvm-22-dev",
+    "libpolly-22-dev",
+    "libzstd-dev",
+    "zlib1g-dev",
+];
+/// The linker; its LLVM must not be older than the compiler's, see [`linker_features`].
+const LINKER: &str = "bpf-linker@0.13.0";
+/// The LLVM of Debian's `rustc-web`.
+const LLVM: &str = "22";
+
+/// Makes sure that the kernel programs can be compiled: installs Debian's packages (as root, where
+/// there is apt; or with `yes`, through sudo) and `bpf-linker` into `target/tools`. Prints what it
+/// does. `Ok(false)`: it cannot be had here, and the agent will be built without kernel programs.
+pub(crate) fn ensure_toolchain(root: &Path, yes: bool) -> anyhow::Result<bool> {
+    let tools = root.join("target/tools");
+    let Err(missing) = toolchain::Toolchain::find(&tools) else {
+        return Ok(true);
+    };
+    say(&format!("kernel programs: {missing}"));
+    if toolchain::on_path("apt-get", None).is_some() {
+        install_packages(yes)?;
+    } else if toolchain::on_path("rustup", None).is_some() {
+        run(Command::new("rustup").args([
+            "toolchain",
+            "install",
+            "nightly",
+            "--profile",
+            "minimal",
+            "--component",
+            "rust-src",
+        ]))?;
+    }
+    if toolchain::on_path("bpf-linker", Some(&tools.join("bin"))).is_none() {
+        install_linker(&tools)?;
+    }
+    match toolchain::Toolchain::find(&tools) {
+        Ok(_) => Ok(true),
+        Err(missing) => {
+            say(&format!(
+                "kernel programs: still {missing}; the agent will run without them"
+            ));
+            Ok(false)
+        }
+    }
+}
+
+/// Compiles the kernel programs for machines of this architecture; the path of the object.
+pub(crate) fn build_ebpf(root: &Path) -> anyhow::Result<PathBuf> {
+    let found = toolchain::Toolchain::find(&root.join("target/tools"));
+    let found = found
+        .map_err(|missing| anyhow::anyhow!("kernel programs cannot be compiled: {missing}"))?;
+    found
+        .build(
+            &root.join("ebpf"),
+            &root.join("target/ebpf"),
+            std::env::consts::ARCH,
+        )
+        .map_err(anyhow::Error::msg)
+}
+
+fn install_packages(yes: bool) -> anyhow::Result<()> {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root && !yes {
+        bail!(
+            "not root: install {} yourself, or call again with --yes",
+            PACKAGES.join(" ")
+        );
+    }
+    let apt = || {
+        let mut command = if is_root {
+            Command::new("apt-get")
+        } else {
+            Command::new("sudo")
+        };
+        if !is_root {
+            command.arg("apt-get");
+        }
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    run(apt().args(["update", "--quiet"]))?;
+    run(apt()
+        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+        .args(PACKAGES))
+}
+
+fn install_linker(tools: &Path) -> anyhow::Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args(["install", "--locked", "--root"])
+        .arg(tools)
+        .arg(LINKER);
+    // Linked against Debian's LLVM, because its compiler writes that LLVM's bitcode.
+    command
+        .args(["--no-default-features", "--features"])
+        .arg(format!("llvm-{LLVM}"));
+    command.env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
+    run(&mut command)
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    say(&format!("+ {command:?}"));
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("{command:?} ended with {status}")
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "says what it does to the machine")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

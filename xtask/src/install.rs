@@ -1,0 +1,69 @@
+//! What must be on the machine, and installing it with apt.
+
+use std::io::{BufRead, IsTerminal};
+
+use anyhow::{Result, bail};
+
+use crate::shell;
+
+/// A program and the Debian package that brings it.
+pub(crate) type Needed = (&'static str, &'static str);
+
+/// To link and to build C parts of dependencies (aws-lc).
+pub(crate) const BUILD: [Needed; 2] = [("cc", "build-essential"), ("cmake", "cmake")];
+/// For the stage's namespaces.
+pub(crate) const STAGE: [Needed; 1] = [("ip", "iproute2")];
+/// For the kernel lab.
+pub(crate) const LAB: [Needed; 3] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("ip", "iproute2"),
+    ("xz", "xz-utils"),
+];
+
+/// Installs what is missing: as root or with `yes` at once, else after asking.
+///
+/// # Errors
+/// Something is missing and cannot, or shall not, be installed.
+pub(crate) fn ensure(needed: &[Needed], yes: bool) -> Result<()> {
+    let missing: Vec<&str> = needed
+        .iter()
+        .filter(|(program, _)| !shell::has(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !shell::has("apt-get") {
+        bail!("missing: {list}; this is no Debian-like machine, please install them");
+    }
+    if !shell::is_root() && !yes && !agreed(&list) {
+        bail!("missing: {list}");
+    }
+    shell::say(&format!("installing {list}"));
+    apt(&["update", "-qq"])?;
+    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    args.extend(&missing);
+    apt(&args)
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    let mut command = if shell::is_root() {
+        shell::command("apt-get", args)
+    } else {
+        let mut sudo = shell::command("sudo", &["apt-get"]);
+        sudo.args(args);
+        sudo
+    };
+    shell::run(command.env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+fn agreed(list: &str) -> bool {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return false;
+    }
+    shell::say(&format!("Install {list} with sudo apt-get? [y/N]"));
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}

@@ -1,0 +1,66 @@
+//! `cargo xtask lab`: which kernels, and the sum at the end.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use super::{Job, KERNELS, Verdict};
+use crate::{install, shell};
+
+/// Kernel-lab tests.
+#[derive(Debug, Args)]
+pub(crate) struct Lab {
+    /// `6.1`, `6.12` or `all`.
+    #[arg(long, default_value = "all", value_parser = ["6.1", "6.12", "all"])]
+    kernel: String,
+    /// Install what is missing without asking.
+    #[arg(long)]
+    yes: bool,
+    /// Only scenarios whose name contains this.
+    filter: Option<String>,
+}
+
+impl Lab {
+    pub(crate) fn run(self) -> Result<()> {
+        install::ensure(&install::LAB, self.yes)?;
+        let mut good = true;
+        for (kernel, _) in KERNELS {
+            if self.kernel == "all" || self.kernel == kernel {
+                good &= scenarios(kernel, self.filter.as_deref())?.is_good();
+            }
+        }
+        if !good {
+            bail!("the kernel lab is not content");
+        }
+        Ok(())
+    }
+}
+
+/// Runs the scenarios under one kernel and prints them and their sum.
+pub(crate) fn scenarios(kernel: &str, filter: Option<&str>) -> Result<Verdict> {
+    let init = ["scenarios"]
+        .into_iter()
+        .chain(filter)
+        .map(str::to_owned)
+        .collect();
+    let job = Job {
+        kernel: kernel.to_owned(),
+        init,
+        extra: Duration::ZERO,
+    };
+    let verdict = super::run(&job, &mut |line| {
+        shell::say(&format!("  [{kernel}] {line}"));
+    })?;
+    if let Some(problem) = verdict.problem() {
+        shell::say(&format!("  [{kernel}] {problem}"));
+    }
+    shell::say(&format!(
+        "  [{kernel}] {} passed, {} failed, {} skipped in {:.0} s",
+        verdict.passed.len(),
+        verdict.failed.len(),
+        verdict.skipped.len(),
+        verdict.seconds
+    ));
+    Ok(verdict)
+}

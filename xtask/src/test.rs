@@ -1,0 +1,192 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: runs the tests and looks at the clock"
+)]
+//! `cargo xtask test`: every test, each step with its time, and a sum that adds up.
+
+mod count;
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use self::count::Sum;
+use crate::{install, lab, shell, up};
+
+/// All tests.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Without the kernel lab, fuzzing and long fault runs.
+    #[arg(long)]
+    fast: bool,
+    /// Install what is missing without asking.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Seconds of fuzzing for each target.
+const FUZZ_SECONDS: &str = "10";
+
+impl Test {
+    pub(crate) fn run(&self) -> Result<()> {
+        install::ensure(&install::BUILD, self.yes)?;
+        let mut sum = Sum::default();
+        step(&mut sum, "format", |sum| {
+            check(
+                sum,
+                "format",
+                &mut shell::cargo(&["fmt", "--all", "--check"]),
+            )
+        });
+        step(&mut sum, "lints", |sum| {
+            let mut clippy = shell::cargo(&[
+                "clippy",
+                "--locked",
+                "--workspace",
+                "--all-targets",
+                "--quiet",
+            ]);
+            check(sum, "lints", clippy.args(["--", "-D", "warnings"]))
+        });
+        step(&mut sum, "tests", |sum| {
+            let mut cargo = shell::cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
+            if !self.fast {
+                cargo.env("PLIMSOLL_TEST_LONG", "1");
+            }
+            cargo_tests(sum, &mut cargo)
+        });
+        step(&mut sum, "scenarios on this kernel", host_scenarios);
+        if self.fast {
+            sum.skip("kernel lab", "--fast");
+            sum.skip("fuzz", "--fast");
+        } else {
+            for (kernel, _) in lab::KERNELS {
+                step(&mut sum, &format!("kernel lab {kernel}"), |sum| {
+                    in_lab(sum, kernel, self.yes)
+                });
+            }
+            step(&mut sum, "fuzz", fuzz);
+        }
+        sum.print();
+        if sum.failed() > 0 {
+            bail!("{} failed", sum.failed());
+        }
+        Ok(())
+    }
+}
+
+/// A step that breaks is a failure with its cause, and the next ones still run.
+fn step(sum: &mut Sum, name: &str, run: impl FnOnce(&mut Sum) -> Result<()>) {
+    shell::say(&format!("== {name}"));
+    let begin = Instant::now();
+    if let Err(e) = run(sum) {
+        sum.fail(name, &format!("{e:#}"));
+    }
+    shell::say(&format!(
+        "== {name}: {:.1} s",
+        begin.elapsed().as_secs_f64()
+    ));
+}
+
+fn check(sum: &mut Sum, name: &str, command: &mut Command) -> Result<()> {
+    shell::run(command)?;
+    sum.pass(name);
+    Ok(())
+}
+
+/// Runs `cargo test` and counts its `test result:` lines.
+fn cargo_tests(sum: &mut Sum, cargo: &mut Command) -> Result<()> {
+    let mut broken = true;
+    let status = shell::follow(cargo, &mut |line| {
+        shell::say(line);
+        if let Some(result) = count::test_result(line) {
+            broken = false;
+            sum.add(result);
+        } else if let Some(name) = count::failed_test(line) {
+            sum.name_failure(name);
+        }
+    })?;
+    if broken {
+        bail!("no test was run ({status})");
+    }
+    if !status.success() && sum.failed() == 0 {
+        bail!("cargo test: {status}");
+    }
+    Ok(())
+}
+
+fn host_scenarios(sum: &mut Sum) -> Result<()> {
+    if !shell::is_root() {
+        sum.skip("scenarios on this kernel", "needs root");
+        return Ok(());
+    }
+    install::ensure(&install::STAGE, true)?;
+    let programs = up::build()?;
+    let mut verdict = lab::Verdict::default();
+    let mut command = Command::new(programs.join("plimsoll-lab"));
+    let status = shell::follow(command.arg("scenarios"), &mut |line| {
+        shell::say(&format!("  {line}"));
+        verdict.take(line);
+    })?;
+    let clean = verdict.failed.is_empty();
+    sum.add_verdict("host", verdict);
+    if clean && !status.success() {
+        bail!("plimsoll-lab scenarios: {status}");
+    }
+    Ok(())
+}
+
+fn in_lab(sum: &mut Sum, kernel: &str, yes: bool) -> Result<()> {
+    if !cfg!(target_arch = "x86_64") || !shell::has("apt-get") {
+        sum.skip(&format!("kernel lab {kernel}"), "needs x86_64 and apt-get");
+        return Ok(());
+    }
+    install::ensure(&install::LAB, yes)?;
+    let verdict = lab::command::scenarios(kernel, None)?;
+    let problem = verdict.problem();
+    sum.add_verdict(&format!("lab {kernel}"), verdict);
+    match problem {
+        Some(problem) => bail!("{problem}"),
+        None => Ok(()),
+    }
+}
+
+fn fuzz(sum: &mut Sum) -> Result<()> {
+    let folder = shell::root().join("tests/fuzz");
+    if !folder.is_dir() {
+        sum.skip("fuzz", "no fuzz targets");
+        return Ok(());
+    }
+    let nightly = Command::new("cargo")
+        .args(["+nightly", "fuzz", "--version"])
+        .output();
+    if !nightly.is_ok_and(|output| output.status.success()) {
+        sum.skip("fuzz", "needs rustup's nightly and cargo-fuzz");
+        return Ok(());
+    }
+    let mut list = Command::new("cargo");
+    let targets = shell::read(
+        list.args(["+nightly", "fuzz", "list"])
+            .current_dir(shell::root().join("tests")),
+    )
+    .context("listing fuzz targets")?;
+    for target in targets.lines() {
+        match shell::run(&mut fuzz_run(target)) {
+            Ok(()) => sum.pass(&format!("fuzz {target}")),
+            Err(e) => sum.fail(&format!("fuzz {target}"), &format!("{e:#}")),
+        }
+    }
+    Ok(())
+}
+
+fn fuzz_run(target: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command
+        .args(["+nightly", "fuzz", "run", target, "--"])
+        .arg("-rss_limit_mb=2048")
+        .arg(format!("-max_total_time={FUZZ_SECONDS}"))
+        .current_dir(shell::root().join("tests"));
+    command
+}
