@@ -169,7 +169,7 @@ impl Auditor {
         let segment = convert(record, payload);
         let sockets = &self.sockets;
         let taken = self.decoder.push(&segment, &mut |event| {
-            out(event.time_ns, join(event, sockets, resolve))
+            out(event.time_ns, join(event, sockets, resolve));
         });
         let counter = match taken {
             Taken::Used => &mut self.filtered.assembled,
@@ -214,7 +214,7 @@ impl Auditor {
     ) {
         let sockets = &self.sockets;
         self.decoder.advance(now_ns, &mut |event| {
-            out(event.time_ns, join(event, sockets, resolve))
+            out(event.time_ns, join(event, sockets, resolve));
         });
     }
 

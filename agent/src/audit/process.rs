@@ -1,6 +1,6 @@
 #![expect(
     clippy::disallowed_methods,
-    reason = "shell: reads procfs and looks up cgroup directories"
+    reason = "shell: reads procfs, cgroup inodes"
 )]
 //! Process facts at event time, from procfs.
 //!
