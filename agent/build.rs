@@ -28,6 +28,8 @@ fn main() -> Result<(), String> {
         "ebpf/Cargo.toml",
         "ebpf/Cargo.lock",
         "ebpf/toolchain.rs",
+        // Absent until it is installed: then this script looks again at each build.
+        "target/tools/bin/bpf-linker",
     ] {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }

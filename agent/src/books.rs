@@ -58,7 +58,10 @@ pub fn ring_stages(
     process: &RingBooks,
 ) -> [StageFates; 2] {
     let of = |kinds: &[u16]| -> Vec<Counters> {
-        kinds.iter().filter_map(|kind| counters.get(usize::from(*kind)).copied()).collect()
+        kinds
+            .iter()
+            .filter_map(|kind| counters.get(usize::from(*kind)).copied())
+            .collect()
     };
     let stage = |stage: &str, class: &str, fates| StageFates {
         stage: stage.to_owned(),
@@ -66,8 +69,16 @@ pub fn ring_stages(
         fates,
     };
     [
-        stage("kernel_ring", "security", security.fates(&of(&[KIND_CONNECT, KIND_SEGMENT, KIND_OOM]))),
-        stage("kernel_ring", "process", process.fates(&of(&[KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR]))),
+        stage(
+            "kernel_ring",
+            "security",
+            security.fates(&of(&[KIND_CONNECT, KIND_SEGMENT, KIND_OOM])),
+        ),
+        stage(
+            "kernel_ring",
+            "process",
+            process.fates(&of(&[KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR])),
+        ),
     ]
 }
 
@@ -75,7 +86,12 @@ pub fn ring_stages(
 pub fn spool_row(level: &Level, now_unix_ns: u64) -> (&'static str, u64, u64, f64) {
     let waiting = level.oldest_unix_ns.filter(|_| level.records > 0);
     let age_ns = waiting.map_or(0, |oldest| now_unix_ns.saturating_sub(oldest));
-    (level.class.as_str(), level.bytes, level.records, age_ns as f64 / 1e9)
+    (
+        level.class.as_str(),
+        level.bytes,
+        level.records,
+        age_ns as f64 / 1e9,
+    )
 }
 
 /// What a host without cgroup v2 controllers cannot tell.
@@ -114,12 +130,21 @@ mod tests {
     #[test]
     fn a_ring_balances_and_a_record_from_nowhere_shows() {
         let mut counters = [Counters::default(); KINDS];
-        counters[usize::from(KIND_SEGMENT)] = Counters { emitted: 10, lost: 3 };
-        counters[usize::from(KIND_CONNECT)] = Counters { emitted: 2, lost: 0 };
+        counters[usize::from(KIND_SEGMENT)] = Counters {
+            emitted: 10,
+            lost: 3,
+        };
+        counters[usize::from(KIND_CONNECT)] = Counters {
+            emitted: 2,
+            lost: 0,
+        };
         let mut security = RingBooks::default();
         (0..5).for_each(|_| security.used());
         let [stage, process] = ring_stages(&counters, &security, &RingBooks::default());
-        assert_eq!((stage.fates.emitted, stage.fates.lost, stage.fates.in_flight), (12, 3, 4));
+        assert_eq!(
+            (stage.fates.emitted, stage.fates.lost, stage.fates.in_flight),
+            (12, 3, 4)
+        );
         assert_eq!(stage.fates.unaccounted(), 0);
         assert_eq!(process.fates, Fates::default());
         (0..5).for_each(|_| security.used());

@@ -23,6 +23,10 @@ use crate::usage::{Sample, Timeline, Windows};
 
 /// What comes of what was seen.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few hundred of them live for a moment; a box each would cost more"
+)]
 pub enum Output {
     /// A closed window.
     Window(UsageWindow),
@@ -172,7 +176,7 @@ impl Containers {
         let mut closed = Vec::new();
         let booked = windows.add(sample, timeline, &mut closed);
         self.resets += u64::from(booked.reset.is_some() || booked.gap || booked.fallen > 0);
-        out.extend(closed.into_iter().map(Output::Window));
+        out.extend(closed.into_iter().map(|window| Output::Window(window)));
     }
 
     /// A cgroup is gone. `kernel_cpu_ns` is its CPU time by our own accounting, which unlike the last
@@ -195,7 +199,7 @@ impl Containers {
         let identity = windows.identity().clone();
         let mut closed = Vec::new();
         let life = windows.finish(&mut closed);
-        out.extend(closed.into_iter().map(Output::Window));
+        out.extend(closed.into_iter().map(|window| Output::Window(window)));
         if identity.container_id().is_none() {
             return;
         }
@@ -230,7 +234,7 @@ impl Containers {
         for (_, windows) in std::mem::take(&mut self.followed) {
             let mut closed = Vec::new();
             windows.finish(&mut closed);
-            out.extend(closed.into_iter().map(Output::Window));
+            out.extend(closed.into_iter().map(|window| Output::Window(window)));
         }
     }
 }

@@ -25,7 +25,12 @@ struct Arguments {
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     node: Option<String>,
     /// What to log: a level, or `module=level` pairs.
-    #[arg(long, env = "PLIMSOLL_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "PLIMSOLL_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
     log: String,
     /// Log JSON lines.
     #[arg(long)]
@@ -44,7 +49,10 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };

@@ -1,7 +1,3 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: the main loop has the clocks, and the files of the host behind it"
-)]
 //! The main loop: what is drained, sampled and written, and when.
 //!
 //! ```text
@@ -96,7 +92,9 @@ pub struct Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("programs", &self.programs).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("programs", &self.programs)
+            .finish_non_exhaustive()
     }
 }
 
@@ -118,7 +116,9 @@ impl Node {
             identity: identity::Limits::default(),
         };
         let sampling = sampler::Options {
-            memory_stat_every_ns: u64::from(config.usage.memory_stat_every) * config.usage.interval_ms * 1_000_000,
+            memory_stat_every_ns: u64::from(config.usage.memory_stat_every)
+                * config.usage.interval_ms
+                * 1_000_000,
             max_descriptors: fs::descriptor_budget(),
             proc_root: config.host.proc.clone(),
         };
@@ -172,19 +172,35 @@ impl Node {
 
     /// Without the cgroup events the walk is all there is.
     fn rescan_every(&self) -> Duration {
-        let sees_cgroups = self.attached(ProgramName::CgroupMkdir) && self.attached(ProgramName::CgroupRmdir);
-        Duration::from_secs(if sees_cgroups { self.setup.config.usage.rescan_s } else { 1 })
+        let sees_cgroups =
+            self.attached(ProgramName::CgroupMkdir) && self.attached(ProgramName::CgroupRmdir);
+        Duration::from_secs(if sees_cgroups {
+            self.setup.config.usage.rescan_s
+        } else {
+            1
+        })
     }
 
     fn attached(&self, name: ProgramName) -> bool {
         self.probe.as_ref().is_some_and(|probe| {
-            probe.reports().iter().any(|report| report.name == name && report.outcome == Outcome::Attached)
+            probe
+                .reports()
+                .iter()
+                .any(|report| report.name == name && report.outcome == Outcome::Attached)
         })
     }
 
     fn security_fd(&self) -> Option<AsyncFd<OwnedFd>> {
-        let fd = self.probe.as_ref()?.security_fd().try_clone_to_owned().ok()?;
-        #[expect(deprecated, reason = "its replacement is unsafe; an OwnedFd keeps the promise it asks for")]
+        let fd = self
+            .probe
+            .as_ref()?
+            .security_fd()
+            .try_clone_to_owned()
+            .ok()?;
+        #[expect(
+            deprecated,
+            reason = "its replacement is unsafe; an OwnedFd keeps the promise it asks for"
+        )]
         AsyncFd::new(fd).ok()
     }
 
@@ -204,11 +220,19 @@ impl Node {
         probe.drain_process(DRAIN_RECORDS, |bytes| match decode(bytes) {
             Ok(Record::CgroupMkdir(record, path)) => {
                 process.used();
-                cgroups.push((true, record.header, String::from_utf8_lossy(path).into_owned()));
+                cgroups.push((
+                    true,
+                    record.header,
+                    String::from_utf8_lossy(path).into_owned(),
+                ));
             }
             Ok(Record::CgroupRmdir(record, path)) => {
                 process.used();
-                cgroups.push((false, record.header, String::from_utf8_lossy(path).into_owned()));
+                cgroups.push((
+                    false,
+                    record.header,
+                    String::from_utf8_lossy(path).into_owned(),
+                ));
             }
             Ok(_) => process.used(),
             Err(error) => process.undecodable(&error),
@@ -224,8 +248,11 @@ impl Node {
     }
 
     fn judge_evidence(&mut self) {
-        let lookup =
-            NodeLookup { index: self.containers.index(), timeline: &self.timeline, proc: &self.proc };
+        let lookup = NodeLookup {
+            index: self.containers.index(),
+            timeline: &self.timeline,
+            proc: &self.proc,
+        };
         let out = &mut self.out;
         let mut event = |at_unix_ns, event| out.push(Output::Event(at_unix_ns, event));
         let mut rest = self.evidence.as_slice();
@@ -255,11 +282,17 @@ impl Node {
     }
 
     fn removed(&mut self, id: u64, at_mono_ns: u64) {
-        let booked = self.probe.as_ref().and_then(|probe| probe.cpu_use(id).ok().flatten());
+        let booked = self
+            .probe
+            .as_ref()
+            .and_then(|probe| probe.cpu_use(id).ok().flatten());
         let total = booked.map(|booked| booked.total_ns);
-        let kernel_cpu_ns = self.kernel_time.removed(id, self.containers.owner(id), total);
+        let kernel_cpu_ns = self
+            .kernel_time
+            .removed(id, self.containers.owner(id), total);
         self.sampler.remove(id);
-        self.containers.removed(id, at_mono_ns, kernel_cpu_ns, &self.timeline, &mut self.out);
+        self.containers
+            .removed(id, at_mono_ns, kernel_cpu_ns, &self.timeline, &mut self.out);
         if let Some(probe) = &mut self.probe
             && let Err(error) = probe.forget_cgroup(id)
         {
@@ -289,9 +322,12 @@ impl Node {
             }
         }
         let kernel_time = &self.kernel_time;
-        let round = self.sampler.sample_all(monotonic_ns, |id| kernel_time.used_ns(id));
+        let round = self
+            .sampler
+            .sample_all(monotonic_ns, |id| kernel_time.used_ns(id));
         for sample in round.samples {
-            self.containers.sample(sample, &self.timeline, &mut self.out);
+            self.containers
+                .sample(sample, &self.timeline, &mut self.out);
         }
         let gone = round.gone.to_vec();
         for id in gone {
@@ -319,7 +355,9 @@ impl Node {
                     self.learn(cgroup.id, &cgroup.path, now, false);
                 }
             }
-            Err(error) => tracing::warn!(error = %books::chain(&error), "could not walk the cgroup tree"),
+            Err(error) => {
+                tracing::warn!(error = %books::chain(&error), "could not walk the cgroup tree");
+            }
         }
     }
 
@@ -336,7 +374,8 @@ impl Node {
             agent_cpu_ns: own.map(|own| own.cpu_ns),
             agent_rss_bytes: own.and_then(|own| own.rss_bytes),
         };
-        self.out.push(Output::Event(wall_unix_ns(), AuditEvent::Heartbeat(beat)));
+        self.out
+            .push(Output::Event(wall_unix_ns(), AuditEvent::Heartbeat(beat)));
     }
 
     /// Hands everything to the spool and makes it durable.
@@ -345,7 +384,11 @@ impl Node {
             return;
         }
         let now = wall_unix_ns();
-        let mut spool = self.setup.spool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spool = self
+            .setup
+            .spool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for output in self.out.drain(..) {
             match output {
                 Output::Window(window) => spool.window(&window, now),
@@ -366,9 +409,19 @@ impl Node {
             stages.extend(books::ring_stages(&counters, &self.security, &self.process));
         }
         stages.extend(self.auditor.fates().into_iter().map(|(class, fates)| {
-            plimsoll_wire::event::StageFates { stage: "audit".to_owned(), class: class.to_owned(), fates }
+            plimsoll_wire::event::StageFates {
+                stage: "audit".to_owned(),
+                class: class.to_owned(),
+                fates,
+            }
         }));
-        stages.extend(self.setup.spool.lock().unwrap_or_else(PoisonError::into_inner).fates());
+        stages.extend(
+            self.setup
+                .spool
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .fates(),
+        );
         stages
     }
 
@@ -380,7 +433,13 @@ impl Node {
                 .filter(|(_, outcome)| outcome != "attached")
                 .map(|(name, outcome)| format!("{name}: {outcome}")),
         );
-        if self.setup.spool.lock().unwrap_or_else(PoisonError::into_inner).is_failing() {
+        if self
+            .setup
+            .spool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_failing()
+        {
             degraded.push("spool: the disk refuses writes; records are held in memory".to_owned());
         }
         degraded
@@ -391,7 +450,12 @@ impl Node {
         let own = self.meter.as_ref().map(SelfMeter::read);
         let counters = self.containers.counters();
         let read = self.sampler.counters();
-        let levels = self.setup.spool.lock().unwrap_or_else(PoisonError::into_inner).levels();
+        let levels = self
+            .setup
+            .spool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .levels();
         let (security, process) = self.probe.as_ref().map(Probe::ring_use).unwrap_or_default();
         self.setup.metrics.show(&crate::telemetry::Books {
             stages: self.stages(),
@@ -404,7 +468,10 @@ impl Node {
                 ("security", security.high_water_bytes),
                 ("process", process.high_water_bytes),
             ],
-            spool: levels.iter().map(|level| books::spool_row(level, now)).collect(),
+            spool: levels
+                .iter()
+                .map(|level| books::spool_row(level, now))
+                .collect(),
             containers: self.containers.len() as u64,
             containers_over_limit: counters.over_limit,
             samples: read.samples,
@@ -426,10 +493,15 @@ impl Node {
     fn finish(mut self) {
         self.sample();
         self.drain();
-        let lookup =
-            NodeLookup { index: self.containers.index(), timeline: &self.timeline, proc: &self.proc };
+        let lookup = NodeLookup {
+            index: self.containers.index(),
+            timeline: &self.timeline,
+            proc: &self.proc,
+        };
         let out = &mut self.out;
-        self.auditor.finish(&lookup, &mut |at_unix_ns, event| out.push(Output::Event(at_unix_ns, event)));
+        self.auditor.finish(&lookup, &mut |at_unix_ns, event| {
+            out.push(Output::Event(at_unix_ns, event));
+        });
         self.containers.finish(&mut self.out);
         self.heartbeat();
         self.write();
@@ -443,9 +515,16 @@ impl Node {
 }
 
 /// Loads by plan; what did not work out is a reason and no error.
-fn attach(config: &Config, facts: &HostFacts) -> (Option<Probe>, Vec<(String, String)>, Vec<String>) {
+fn attach(
+    config: &Config,
+    facts: &HostFacts,
+) -> (Option<Probe>, Vec<(String, String)>, Vec<String>) {
     if !config.kernel.enabled {
-        return (None, Vec::new(), vec!["kernel programs: switched off by configuration".to_owned()]);
+        return (
+            None,
+            Vec::new(),
+            vec!["kernel programs: switched off by configuration".to_owned()],
+        );
     }
     let plan = crate::host::plan(facts, PlanOptions::default());
     let options = crate::probe::Options {
@@ -467,7 +546,10 @@ fn attach(config: &Config, facts: &HostFacts) -> (Option<Probe>, Vec<(String, St
         }
         Err(error) => {
             let reason = books::chain(&error);
-            tracing::warn!(reason, "no kernel programs: running on cgroup files and procfs");
+            tracing::warn!(
+                reason,
+                "no kernel programs: running on cgroup files and procfs"
+            );
             (None, Vec::new(), vec![format!("kernel programs: {reason}")])
         }
     }

@@ -93,19 +93,41 @@ pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
     metrics.register(&mut registry);
     let status = Status::new(registry);
     let listener = admin::listen(&config.admin.listen).await?;
-    let exporter = Exporter::new(&config.export, &node, Arc::clone(&spool), Arc::clone(&committed))?;
+    let exporter = Exporter::new(
+        &config.export,
+        &node,
+        Arc::clone(&spool),
+        Arc::clone(&committed),
+    )?;
     let drain = Duration::from_millis(config.export.drain_ms);
 
-    let (stop, drained, abort) =
-        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let (stop, drained, abort) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
     let mut tasks = JoinSet::new();
     let served = admin::serve(listener, Arc::clone(&status), abort.clone());
-    tasks.spawn(async move { served.await.map(|()| "the health endpoint").map_err(RunError::from) });
+    tasks.spawn(async move {
+        served
+            .await
+            .map(|()| "the health endpoint")
+            .map_err(RunError::from)
+    });
     for class in Class::ALL {
         let sent = exporter.clone().run(class, drained.clone(), abort.clone());
         tasks.spawn(async move { sent.await.map(|()| "the export").map_err(RunError::from) });
     }
-    let setup = Setup { config, node, facts, spool, committed, status, metrics, key: secret()? };
+    let setup = Setup {
+        config,
+        node,
+        facts,
+        spool,
+        committed,
+        status,
+        metrics,
+        key: secret()?,
+    };
     let (turning, ended) = (stop.clone(), drained.clone());
     tasks.spawn(async move {
         Node::start(setup).run(turning).await;
@@ -121,7 +143,10 @@ pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
         _ = interrupt.recv() => {}
         ended = tasks.join_next() => return Err(early(ended)),
     }
-    tracing::info!(deadline_ms = drain.as_millis(), "stopping: closing windows and sending what is left");
+    tracing::info!(
+        deadline_ms = drain.as_millis(),
+        "stopping: closing windows and sending what is left"
+    );
     stop.cancel();
     let rest = async {
         // All but the health endpoint, which lives until the end.
@@ -145,7 +170,9 @@ pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
     outcome
 }
 
-fn early(ended: Option<Result<Result<&'static str, RunError>, tokio::task::JoinError>>) -> RunError {
+fn early(
+    ended: Option<Result<Result<&'static str, RunError>, tokio::task::JoinError>>,
+) -> RunError {
     match ended {
         Some(Ok(Ok(task))) => RunError::EndedEarly(task),
         Some(Ok(Err(error))) => error,
@@ -155,26 +182,41 @@ fn early(ended: Option<Result<Result<&'static str, RunError>, tokio::task::JoinE
 }
 
 fn name(config: &Config, node: Option<String>) -> Result<String, RunError> {
-    let given = Some(config.node.clone()).filter(|name| !name.is_empty()).or(node);
+    let given = Some(config.node.clone())
+        .filter(|name| !name.is_empty())
+        .or(node);
     let host = || {
         let name = rustix::system::uname();
         Some(name.nodename().to_str().ok()?.to_owned())
     };
-    given.or_else(host).filter(|name| !name.is_empty()).ok_or(RunError::NoName)
+    given
+        .or_else(host)
+        .filter(|name| !name.is_empty())
+        .ok_or(RunError::NoName)
 }
 
 fn open_spool(config: &Config) -> Result<SharedSpool, RunError> {
     let path = &config.spool.path;
     let folder = |class: Class| {
-        FileStorage::open(&path.join(class.as_str()))
-            .map_err(|source| RunError::SpoolFolder { path: path.clone(), source })
+        FileStorage::open(&path.join(class.as_str())).map_err(|source| RunError::SpoolFolder {
+            path: path.clone(),
+            source,
+        })
     };
     let epoch = format!("{:032x}", fastrand::u128(..));
     let (usage, security) = (folder(Class::Usage)?, folder(Class::Security)?);
     let (spool, recoveries) = Spool::open(usage, security, config.spool.max_bytes, &epoch)
-        .map_err(|source| RunError::Spool { path: path.clone(), source })?;
+        .map_err(|source| RunError::Spool {
+            path: path.clone(),
+            source,
+        })?;
     for (class, recovery) in Class::ALL.into_iter().zip(recoveries) {
-        tracing::info!(class = class.as_str(), records = recovery.records, damaged = recovery.damaged, "spool opened");
+        tracing::info!(
+            class = class.as_str(),
+            records = recovery.records,
+            damaged = recovery.damaged,
+            "spool opened"
+        );
     }
     Ok(Arc::new(Mutex::new(spool)))
 }

@@ -16,9 +16,9 @@
 //! ```
 
 mod batch;
+pub mod feed;
 pub mod fleet;
 pub mod series;
-pub mod feed;
 pub mod store;
 pub mod usage;
 

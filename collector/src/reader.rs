@@ -35,7 +35,9 @@ pub struct Reader {
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("cursor", &self.cursor).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,7 +62,8 @@ impl Reader {
     /// The records behind `from_seq`, or behind the cursor if that is further.
     pub fn read(&self, from_seq: u64, records: usize, bytes: usize) -> Result<Batch, StoreError> {
         let next = self.store.cursor(self.class, self.cursor) + 1;
-        self.store.read(self.class, next.max(from_seq), records, bytes)
+        self.store
+            .read(self.class, next.max(from_seq), records, bytes)
     }
 
     /// The reader is done with everything up to `seq`, and made this of it.

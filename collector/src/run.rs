@@ -96,17 +96,26 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let data = &config.data.path;
     let audit_path = config.audit_path();
     for (path, setting) in [(data, "data.path"), (&audit_path, "audit_file.path")] {
-        std::fs::create_dir_all(path)
-            .map_err(|source| RunError::Folder { path: path.clone(), setting, source })?;
+        std::fs::create_dir_all(path).map_err(|source| RunError::Folder {
+            path: path.clone(),
+            setting,
+            source,
+        })?;
     }
     let otlp = bind(config.ingest.listen, "ingest.listen").await?;
     let http = bind(config.http.listen, "http.listen").await?;
 
     let (store, recoveries) = Store::open(data, config.data.max_journal_bytes)?;
     for (class, recovery) in recoveries {
-        tracing::info!(class = class.as_str(), records = recovery.records, damaged = recovery.damaged, "journal opened");
+        tracing::info!(
+            class = class.as_str(),
+            records = recovery.records,
+            damaged = recovery.damaged,
+            "journal opened"
+        );
     }
-    let (history, set_aside) = History::open_or_set_aside(&data.join("history.redb"), Limits::default())?;
+    let (history, set_aside) =
+        History::open_or_set_aside(&data.join("history.redb"), Limits::default())?;
     if let Some(reason) = set_aside {
         tracing::error!(%reason, "history was not readable: set aside, begun anew");
     }
@@ -133,13 +142,13 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 
     let (stop, last) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks: JoinSet<Result<&'static str, RunError>> = JoinSet::new();
-    let received = ingest::serve(otlp, store, ingest_options(&config), stop.clone());
+    let receiving = ingest::serve(otlp, store, ingest_options(&config), stop.clone());
     let after = last.clone();
     tasks.spawn(async move {
-        let received = received.await;
+        let end = receiving.await;
         // The readers go on until the journal is empty.
         after.cancel();
-        received.map(|()| "the receiver").map_err(RunError::from)
+        end.map(|()| "the receiver").map_err(RunError::from)
     });
     let names = index.clone();
     let file = FileSink::new(
@@ -148,23 +157,26 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         Arc::new(move |event| names_of(event, &names)),
         ring,
     );
-    let written = file.run(last.clone());
-    tasks.spawn(async move { written.await.map(|()| "the audit file").map_err(RunError::from) });
-    let feed = Feed { reader: readers.history, history: Arc::clone(&history), index: index.clone() };
-    let fed = feed.run(last.clone());
-    tasks.spawn(async move { fed.await.map(|()| "the history").map_err(RunError::from) });
-    let (late, watching) = (history, stop.clone());
+    let writing = file.run(last.clone());
     tasks.spawn(async move {
-        inventory
-            .watch(watching, move |found| {
-                tell(found);
-                if let Err(error) = late.rejoin(&index.get()) {
-                    tracing::error!(error = &error as &dyn std::error::Error, "names cannot be given to past usage");
-                }
-            })
-            .await;
-        Ok("the inventory")
+        writing
+            .await
+            .map(|()| "the audit file")
+            .map_err(RunError::from)
     });
+    let feed = Feed {
+        reader: readers.history,
+        history: Arc::clone(&history),
+        index: index.clone(),
+    };
+    let feeding = feed.run(last.clone());
+    tasks.spawn(async move {
+        feeding
+            .await
+            .map(|()| "the history")
+            .map_err(RunError::from)
+    });
+    tasks.spawn(watch(inventory, history, index, stop.clone()));
     let closing = last.clone();
     tasks.spawn(async move {
         axum::serve(http, api::router(Arc::new(state)))
@@ -177,13 +189,40 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     until_told(tasks, stop).await
 }
 
+/// Reads the inventory again when it changes, and gives past usage the names that came late.
+async fn watch(
+    inventory: Inventory,
+    history: Arc<History>,
+    index: IndexReader,
+    stop: CancellationToken,
+) -> Result<&'static str, RunError> {
+    inventory
+        .watch(stop, move |found| {
+            tell(found);
+            if let Err(error) = history.rejoin(&index.get()) {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "names cannot be given to past usage"
+                );
+            }
+        })
+        .await;
+    Ok("the inventory")
+}
+
 struct Readers {
     file: Arc<Reader>,
     history: Arc<Reader>,
 }
 
 async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, setting, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| RunError::Listen {
+            address,
+            setting,
+            source,
+        })
 }
 
 fn ingest_options(config: &Config) -> ingest::Options {
@@ -193,16 +232,27 @@ fn ingest_options(config: &Config) -> ingest::Options {
     };
     ingest::Options {
         tokens: config.ingest.tokens.iter().map(token).collect(),
-        tls: config.ingest.tls_cert_file.clone().zip(config.ingest.tls_key_file.clone()),
+        tls: config
+            .ingest
+            .tls_cert_file
+            .clone()
+            .zip(config.ingest.tls_key_file.clone()),
         max_request_bytes: config.ingest.max_request_bytes,
         max_request_records: MAX_REQUEST_RECORDS,
     }
 }
 
 /// What the API shows, and where it comes from.
-fn state(history: &Arc<History>, ring: &Arc<AuditRing>, store: &Store, readers: &Readers) -> ApiState {
+fn state(
+    history: &Arc<History>,
+    ring: &Arc<AuditRing>,
+    store: &Store,
+    readers: &Readers,
+) -> ApiState {
     let mut registry = Registry::default();
-    store.counts.register(registry.sub_registry_with_prefix("plimsoll_collector"));
+    store
+        .counts
+        .register(registry.sub_registry_with_prefix("plimsoll_collector"));
     let metrics = move || {
         let mut text = String::new();
         match prometheus_client::encoding::text::encode(&mut text, &registry) {
@@ -210,8 +260,12 @@ fn state(history: &Arc<History>, ring: &Arc<AuditRing>, store: &Store, readers: 
             Err(error) => format!("# {error}\n"),
         }
     };
-    let (nodes, door, file, usage) =
-        (Arc::clone(ring), store.clone(), Arc::clone(&readers.file), Arc::clone(&readers.history));
+    let (nodes, door, file, usage) = (
+        Arc::clone(ring),
+        store.clone(),
+        Arc::clone(&readers.file),
+        Arc::clone(&readers.history),
+    );
     let rows = move || {
         let mut rows = nodes.stage_rows();
         rows.extend(Class::ALL.map(|class| StageRow {
@@ -227,7 +281,10 @@ fn state(history: &Arc<History>, ring: &Arc<AuditRing>, store: &Store, readers: 
     };
     let streams = store.clone();
     let gaps = move || {
-        let with_gaps = streams.streams().into_iter().filter(|stream| stream.missing > 0);
+        let with_gaps = streams
+            .streams()
+            .into_iter()
+            .filter(|stream| stream.missing > 0);
         with_gaps
             .map(|stream| Gap {
                 node: stream.node,
@@ -281,7 +338,11 @@ async fn until_told(
 }
 
 fn tell(reloaded: &Reloaded) {
-    tracing::info!(objects = reloaded.objects, changed = reloaded.changed, "inventory read");
+    tracing::info!(
+        objects = reloaded.objects,
+        changed = reloaded.changed,
+        "inventory read"
+    );
     for problem in &reloaded.problems {
         tracing::error!("{problem}");
     }

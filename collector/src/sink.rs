@@ -74,14 +74,21 @@ pub struct FileSink {
 
 impl std::fmt::Debug for FileSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FileSink").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("FileSink")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
 impl FileSink {
     /// Nothing is opened before [`run`](Self::run).
     pub fn new(reader: Arc<Reader>, options: Options, join: Join, shown: Arc<AuditRing>) -> Self {
-        Self { reader, options, join, shown }
+        Self {
+            reader,
+            options,
+            join,
+            shown,
+        }
     }
 
     /// Writes until `stop`, then what is in the journal by then.
@@ -121,14 +128,22 @@ impl FileSink {
     /// One batch, durable in the file before the cursor moves; gives back how many records.
     fn write_some(&self, file: &mut Option<AuditFile>) -> Result<u64, SinkError> {
         let epoch = self.reader.store().journal_epoch(Class::Security);
-        let broken = |source| SinkError::File { path: self.options.path.clone(), source };
+        let broken = |source| SinkError::File {
+            path: self.options.path.clone(),
+            source,
+        };
         let file = match file {
             Some(file) => file,
             None => file.insert(AuditFile::open(&self.options, &epoch).map_err(broken)?),
         };
         let batch = self.reader.read(1, BATCH, BATCH_BYTES)?;
         let last_damaged = batch.damaged.last().map(|(_, last)| *last);
-        let Some(last) = batch.records.last().map(|record| record.seq).max(last_damaged) else {
+        let Some(last) = batch
+            .records
+            .last()
+            .map(|record| record.seq)
+            .max(last_damaged)
+        else {
             return Ok(0);
         };
         let mut made = Made {
@@ -144,7 +159,12 @@ impl FileSink {
             match decode::audit_event(&record.payload) {
                 Ok((id, time_unix_ns, event)) => {
                     let names = (self.join)(&event);
-                    let audit = AuditRecord { time_unix_ns, id, event, names };
+                    let audit = AuditRecord {
+                        time_unix_ns,
+                        id,
+                        event,
+                        names,
+                    };
                     line::write(&mut lines, &epoch, record.seq, &audit);
                     shown.push(audit);
                     made.delivered += 1;

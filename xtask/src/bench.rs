@@ -31,6 +31,7 @@ impl Bench {
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         if self.name.as_deref().is_none_or(|name| name == "agent") {
             install::ensure(&install::LAB, self.yes)?;
+            crate::ebpf::ensure_toolchain(&shell::root(), self.yes)?;
             self.agent()?;
         }
         if self.name.as_deref() == Some("agent") {

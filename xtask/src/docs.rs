@@ -7,6 +7,14 @@ use anyhow::Result;
 use crate::shell;
 
 pub(crate) fn run() -> Result<()> {
-    let mut cargo = shell::cargo(&["test", "--locked", "--workspace", "--quiet", "documented"]);
+    let mut cargo = shell::cargo(&[
+        "test",
+        "--locked",
+        "--package",
+        "plimsoll-tests",
+        "--test",
+        "docs",
+        "--quiet",
+    ]);
     shell::run(cargo.env("PLIMSOLL_WRITE_DOCS", "1"))
 }

@@ -4,6 +4,7 @@
 
 mod bench;
 mod docs;
+mod ebpf;
 mod install;
 mod lab;
 mod shell;

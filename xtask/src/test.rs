@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use self::count::Sum;
-use crate::{install, lab, shell, up};
+use crate::{ebpf, install, lab, shell, up};
 
 /// All tests.
 #[derive(Debug, Args)]
@@ -32,6 +32,7 @@ const FUZZ_SECONDS: &str = "10";
 impl Test {
     pub(crate) fn run(&self) -> Result<()> {
         install::ensure(&install::BUILD, self.yes)?;
+        ebpf::ensure_toolchain(&shell::root(), self.yes)?;
         let mut sum = Sum::default();
         step(&mut sum, "format", |sum| {
             check(

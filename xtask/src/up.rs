@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{install, lab, shell};
+use crate::{ebpf, install, lab, shell};
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,6 +42,7 @@ const LAB_SECONDS: u64 = 120;
 impl Up {
     pub(crate) fn run(self) -> Result<()> {
         install::ensure(&install::BUILD, self.yes)?;
+        ebpf::ensure_toolchain(&shell::root(), self.yes)?;
         install::ensure(&install::STAGE, self.yes)?;
         match &self.lab {
             Some(kernel) => self.in_lab(kernel),

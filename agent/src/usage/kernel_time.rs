@@ -57,7 +57,12 @@ impl KernelTime {
 
     /// A cgroup was removed, having used `total_ns` in all. Its time stays with its owner, unless it
     /// was the owner: then the answer is the time of all that was in it.
-    pub fn removed(&mut self, cgroup_id: u64, owner: Option<u64>, total_ns: Option<u64>) -> Option<u64> {
+    pub fn removed(
+        &mut self,
+        cgroup_id: u64,
+        owner: Option<u64>,
+        total_ns: Option<u64>,
+    ) -> Option<u64> {
         if owner == Some(cgroup_id) {
             self.used_ns.remove(&cgroup_id);
             let retired = self.retired_ns.remove(&cgroup_id);
@@ -85,7 +90,10 @@ mod tests {
     use super::*;
 
     fn used(total_ns: u64, period: u64, in_period_ns: u64) -> CpuUse {
-        let mut used = CpuUse { total_ns, ..CpuUse::default() };
+        let mut used = CpuUse {
+            total_ns,
+            ..CpuUse::default()
+        };
         used.period[0] = period;
         used.used_ns[0] = in_period_ns;
         used
@@ -97,7 +105,11 @@ mod tests {
         let owner = |id| (id < 20).then_some(1);
         let snapshot = Snapshot {
             now_ns: 101 * PERIOD_NS,
-            uses: vec![(1, used(30, 100, 30)), (11, used(12, 100, 12)), (99, used(5, 100, 5))],
+            uses: vec![
+                (1, used(30, 100, 30)),
+                (11, used(12, 100, 12)),
+                (99, used(5, 100, 5)),
+            ],
             settled: true,
         };
         let mut periods = Vec::new();
@@ -106,7 +118,11 @@ mod tests {
         assert_eq!(time.used_ns(1), Some(42));
         assert_eq!(time.used_ns(99), None, "nobody follows it");
         assert_eq!(time.removed(11, Some(1), Some(12)), None);
-        assert_eq!(time.removed(1, Some(1), Some(31)), Some(43), "the last word, and what went before");
+        assert_eq!(
+            time.removed(1, Some(1), Some(31)),
+            Some(43),
+            "the last word, and what went before"
+        );
         assert_eq!(time.used_ns(1), None);
     }
 }

@@ -23,7 +23,12 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// What to log: a level, or `module=level` pairs.
-    #[arg(long, env = "PLIMSOLL_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "PLIMSOLL_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
     log: String,
     /// Log JSON lines.
     #[arg(long)]
@@ -42,7 +47,10 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };

@@ -48,7 +48,9 @@ pub struct Feed {
 
 impl std::fmt::Debug for Feed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Feed").field("reader", &self.reader).finish_non_exhaustive()
+        f.debug_struct("Feed")
+            .field("reader", &self.reader)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,7 +85,12 @@ impl Feed {
         let known = self.history.cursor();
         let batch = self.reader.read(1, BATCH, BATCH_BYTES)?;
         let last_damaged = batch.damaged.last().map(|(_, last)| *last);
-        let Some(last) = batch.records.last().map(|record| record.seq).max(last_damaged) else {
+        let Some(last) = batch
+            .records
+            .last()
+            .map(|record| record.seq)
+            .max(last_damaged)
+        else {
             return Ok(0);
         };
         let mut made = Made {
@@ -99,7 +106,11 @@ impl Feed {
             }
             match decode::usage_window(&record.payload) {
                 Ok((id, window)) => {
-                    entries.push(Entry { seq: record.seq, node: id.node, window });
+                    entries.push(Entry {
+                        seq: record.seq,
+                        node: id.node,
+                        window,
+                    });
                     made.delivered += 1;
                 }
                 Err(error) => {

@@ -35,12 +35,11 @@ impl Decoded {
         if count == 0 {
             return;
         }
-        match self.others.iter_mut().find(|(known, _)| *known == fate) {
-            Some((_, sum)) => *sum += count,
-            None => {
-                self.others.push((fate, count));
-                self.reasons.push(reason());
-            }
+        if let Some((_, sum)) = self.others.iter_mut().find(|(known, _)| *known == fate) {
+            *sum += count;
+        } else {
+            self.others.push((fate, count));
+            self.reasons.push(reason());
         }
     }
 
@@ -85,8 +84,8 @@ impl Decoded {
         }
     }
 
-    fn check_node(&mut self, stated: Result<Option<&str>, DecodeError>, node: &str) -> bool {
-        let same = matches!(stated, Ok(Some(name)) if name == node);
+    fn check_node(&mut self, stated: &Result<Option<&str>, DecodeError>, node: &str) -> bool {
+        let same = matches!(stated, Ok(Some(name)) if *name == node);
         if !same {
             self.other(Fate::WrongNode, 1, || {
                 format!("{} is not the token's node", names::K8S_NODE_NAME)
@@ -109,7 +108,7 @@ pub fn security(request: Vec<ResourceLogs>, node: &str) -> Decoded {
             let Some(id) = decoded.take(id::read(&record.attributes), node, Class::Security) else {
                 continue;
             };
-            if !decoded.check_node(id::node(resource.as_ref()), node) {
+            if !decoded.check_node(&id::node(resource.as_ref()), node) {
                 continue;
             }
             if let Err(error) = logs::decode(&record) {
@@ -148,7 +147,7 @@ pub fn usage(request: Vec<ResourceMetrics>, node: &str) -> Decoded {
         let Some(id) = decoded.take(id::read(attributes), node, Class::Usage) else {
             continue;
         };
-        if !decoded.check_node(id::node(message.resource.as_ref()), node) {
+        if !decoded.check_node(&id::node(message.resource.as_ref()), node) {
             continue;
         }
         match metrics::decode(&message) {

@@ -121,9 +121,9 @@ pub async fn serve(
     let serving = router
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled_owned());
     // The committer ends when the last connection has dropped its end of the queue.
-    let (served, committed) = tokio::join!(serving, commit_all(store, queue));
-    served?;
-    Ok(committed?)
+    let (end_of_serving, end_of_commits) = tokio::join!(serving, commit_all(store, queue));
+    end_of_serving?;
+    Ok(end_of_commits?)
 }
 
 async fn commit_all(store: Store, mut queue: mpsc::Receiver<Job>) -> Result<(), StoreError> {
@@ -172,7 +172,6 @@ async fn commit_some(store: &Store, jobs: Vec<Job>) -> Result<(), StoreError> {
 }
 
 impl Door {
-    #[expect(clippy::result_large_err, reason = "tonic's own status type")]
     fn node<T>(&self, request: &Request<T>) -> Result<String, Status> {
         let header = request
             .metadata()

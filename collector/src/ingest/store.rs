@@ -251,7 +251,11 @@ impl Store {
         let shed = inner.shed.get(name).copied().unwrap_or(0);
         let journal = inner.journal(class);
         let waiting = journal.count_after(journal.cursor(name).unwrap_or(0));
-        Held { waiting, entered, shed }
+        Held {
+            waiting,
+            entered,
+            shed,
+        }
     }
 
     /// The journal's own epoch.
@@ -355,7 +359,10 @@ impl Inner {
     }
 
     fn bytes(&self) -> u64 {
-        self.journals.iter().map(|journal| journal.stats().bytes).sum()
+        self.journals
+            .iter()
+            .map(|journal| journal.stats().bytes)
+            .sum()
     }
 
     /// Sheds a segment, and each reader's books learn what it never had; false if there is none.
@@ -369,7 +376,9 @@ impl Inner {
         let after = journal.count_after(journal.cursor(reader).unwrap_or(0));
         let unread = before.saturating_sub(after);
         if unread > 0 {
-            journal.set_cursor(reader, shed.last_seq).map_err(failed(class))?;
+            journal
+                .set_cursor(reader, shed.last_seq)
+                .map_err(failed(class))?;
             *self.shed.entry(reader).or_default() += unread;
             tracing::error!(
                 class = class.as_str(),

@@ -8,7 +8,10 @@ use crate::api::AuditRecord;
 pub fn write(out: &mut Vec<u8>, journal_epoch: &str, journal_seq: u64, record: &AuditRecord) {
     let mut line = record.to_document();
     if let Some(line) = line.as_object_mut() {
-        line.insert("journal".to_owned(), json!({ "epoch": journal_epoch, "seq": journal_seq }));
+        line.insert(
+            "journal".to_owned(),
+            json!({ "epoch": journal_epoch, "seq": journal_seq }),
+        );
     }
     out.extend_from_slice(line.to_string().as_bytes());
     out.push(b'\n');

@@ -24,6 +24,7 @@ pub(crate) struct Lab {
 impl Lab {
     pub(crate) fn run(self) -> Result<()> {
         install::ensure(&install::LAB, self.yes)?;
+        crate::ebpf::ensure_toolchain(&crate::shell::root(), self.yes)?;
         let mut good = true;
         for (kernel, _) in KERNELS {
             if self.kernel == "all" || self.kernel == kernel {
