@@ -176,7 +176,7 @@ impl Containers {
         let mut closed = Vec::new();
         let booked = windows.add(sample, timeline, &mut closed);
         self.resets += u64::from(booked.reset.is_some() || booked.gap || booked.fallen > 0);
-        out.extend(closed.into_iter().map(|window| Output::Window(window)));
+        out.extend(closed.into_iter().map(Output::Window));
     }
 
     /// A cgroup is gone. `kernel_cpu_ns` is its CPU time by our own accounting, which unlike the last
@@ -199,7 +199,7 @@ impl Containers {
         let identity = windows.identity().clone();
         let mut closed = Vec::new();
         let life = windows.finish(&mut closed);
-        out.extend(closed.into_iter().map(|window| Output::Window(window)));
+        out.extend(closed.into_iter().map(Output::Window));
         if identity.container_id().is_none() {
             return;
         }
@@ -234,7 +234,7 @@ impl Containers {
         for (_, windows) in std::mem::take(&mut self.followed) {
             let mut closed = Vec::new();
             windows.finish(&mut closed);
-            out.extend(closed.into_iter().map(|window| Output::Window(window)));
+            out.extend(closed.into_iter().map(Output::Window));
         }
     }
 }
