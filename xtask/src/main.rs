@@ -13,7 +13,7 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// What is done with Plimsoll's sources.
 #[derive(Debug, Parser)]
@@ -35,6 +35,25 @@ enum Command {
     Bench(bench::Bench),
     /// Writes the generated documents.
     Docs,
+    /// Compiles the kernel programs alone, and says where the object is.
+    Ebpf(Ebpf),
+}
+
+/// Compiles the kernel programs alone.
+#[derive(Debug, Args)]
+struct Ebpf {
+    /// Install what is missing without asking.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Ebpf {
+    fn run(&self) -> anyhow::Result<()> {
+        let root = shell::root();
+        ebpf::ensure_toolchain(&root, self.yes)?;
+        shell::print(&ebpf::build_ebpf(&root)?.display().to_string());
+        Ok(())
+    }
 }
 
 fn main() -> ExitCode {
@@ -44,6 +63,7 @@ fn main() -> ExitCode {
         Command::Lab(lab) => lab.run(),
         Command::Bench(bench) => bench.run(),
         Command::Docs => docs::run(),
+        Command::Ebpf(ebpf) => ebpf.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
