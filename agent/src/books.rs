@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use plimsoll_abi::{
     Counters, KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR, KIND_CONNECT, KIND_OOM, KIND_SEGMENT, KINDS,
 };
-use plimsoll_wire::event::StageFates;
+use plimsoll_wire::Class;
+use plimsoll_wire::event::{Loss, StageFates};
 use plimsoll_wire::fate::Fates;
 
 use crate::cgroup::fs::Roots;
@@ -20,6 +21,8 @@ use crate::spool::Level;
 pub struct RingBooks {
     used: u64,
     undecodable: u64,
+    /// Of the lost and the undecodable, what a loss record has told.
+    told: [u64; 2],
 }
 
 impl RingBooks {
@@ -34,6 +37,29 @@ impl RingBooks {
             tracing::error!(%error, "kernel record cannot be decoded; further ones are only counted");
         }
         self.undecodable += 1;
+    }
+
+    /// What was lost since this was last asked, as records for the audit stream.
+    pub fn untold(&mut self, stage: &StageFates) -> Vec<Loss> {
+        let now = [
+            ("lost", stage.fates.lost),
+            ("undecodable", stage.fates.undecodable),
+        ];
+        let mut losses = Vec::new();
+        for ((fate, count), told) in now.into_iter().zip(&mut self.told) {
+            if count > *told {
+                losses.push(Loss {
+                    stage: stage.stage.clone(),
+                    lost_class: Class::Security,
+                    fate: fate.to_owned(),
+                    count: count - *told,
+                    first_seq: None,
+                    last_seq: None,
+                });
+                *told = count;
+            }
+        }
+        losses
     }
 
     /// What the kernel counted, and what came out. In flight is what the ring still holds.
@@ -70,12 +96,12 @@ pub fn ring_stages(
     };
     [
         stage(
-            "kernel_ring",
+            "security_ring",
             "security",
             security.fates(&of(&[KIND_CONNECT, KIND_SEGMENT, KIND_OOM])),
         ),
         stage(
-            "kernel_ring",
+            "process_ring",
             "process",
             process.fates(&of(&[KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR])),
         ),
@@ -150,6 +176,19 @@ mod tests {
         (0..5).for_each(|_| security.used());
         let [stage, _] = ring_stages(&counters, &security, &RingBooks::default());
         assert_eq!(stage.fates.unaccounted(), -1);
+    }
+
+    #[test]
+    fn each_loss_is_told_once() {
+        let mut counters = [Counters::default(); KINDS];
+        let mut security = RingBooks::default();
+        let mut told = Vec::new();
+        for lost in [0, 3, 3, 5] {
+            counters[usize::from(KIND_SEGMENT)] = Counters { emitted: 10, lost };
+            let [stage, _] = ring_stages(&counters, &security, &RingBooks::default());
+            told.extend(security.untold(&stage).into_iter().map(|loss| loss.count));
+        }
+        assert_eq!(told, [3, 2]);
     }
 
     #[test]

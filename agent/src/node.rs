@@ -10,13 +10,14 @@
 //!
 //! Everything that decides is elsewhere; this is the order in which it is asked.
 
+mod report;
+
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use plimsoll_imds::{Key, Redactor};
-use plimsoll_wire::AuditEvent;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -336,6 +337,7 @@ impl Node {
         if let Some(problem) = self.sampler.take_problem() {
             tracing::debug!(problem = %books::chain(&problem), "part of a sample is missing");
         }
+        self.tell_losses();
         self.sample_seconds = (monotonic_ns() - begun) as f64 / 1e9;
         self.show();
     }
@@ -361,23 +363,6 @@ impl Node {
         }
     }
 
-    fn heartbeat(&mut self) {
-        let own = self.meter.as_ref().map(SelfMeter::read);
-        let beat = plimsoll_wire::event::Heartbeat {
-            agent_started_unix_ns: self.started_unix_ns,
-            boot_id: self.setup.facts.boot_id.clone().unwrap_or_default(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            kernel: self.setup.facts.kernel_release.clone().unwrap_or_default(),
-            stages: self.stages(),
-            degraded: self.all_degraded(),
-            containers: self.containers.len() as u64,
-            agent_cpu_ns: own.map(|own| own.cpu_ns),
-            agent_rss_bytes: own.and_then(|own| own.rss_bytes),
-        };
-        self.out
-            .push(Output::Event(wall_unix_ns(), AuditEvent::Heartbeat(beat)));
-    }
-
     /// Hands everything to the spool and makes it durable.
     fn write(&mut self) {
         if self.out.is_empty() {
@@ -400,93 +385,6 @@ impl Node {
         }
         drop(spool);
         self.setup.committed.notify_waiters();
-    }
-
-    fn stages(&self) -> Vec<plimsoll_wire::event::StageFates> {
-        let counters = self.probe.as_ref().and_then(|probe| probe.counters().ok());
-        let mut stages = Vec::new();
-        if let Some(counters) = counters {
-            stages.extend(books::ring_stages(&counters, &self.security, &self.process));
-        }
-        stages.extend(self.auditor.fates().into_iter().map(|(class, fates)| {
-            plimsoll_wire::event::StageFates {
-                stage: "audit".to_owned(),
-                class: class.to_owned(),
-                fates,
-            }
-        }));
-        stages.extend(
-            self.setup
-                .spool
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .fates(),
-        );
-        stages
-    }
-
-    fn all_degraded(&self) -> Vec<String> {
-        let mut degraded = self.degraded.clone();
-        degraded.extend(
-            self.programs
-                .iter()
-                .filter(|(_, outcome)| outcome != "attached")
-                .map(|(name, outcome)| format!("{name}: {outcome}")),
-        );
-        if self
-            .setup
-            .spool
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_failing()
-        {
-            degraded.push("spool: the disk refuses writes; records are held in memory".to_owned());
-        }
-        degraded
-    }
-
-    fn show(&self) {
-        let now = wall_unix_ns();
-        let own = self.meter.as_ref().map(SelfMeter::read);
-        let counters = self.containers.counters();
-        let read = self.sampler.counters();
-        let levels = self
-            .setup
-            .spool
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .levels();
-        let (security, process) = self.probe.as_ref().map(Probe::ring_use).unwrap_or_default();
-        self.setup.metrics.show(&crate::telemetry::Books {
-            stages: self.stages(),
-            programs: self
-                .programs
-                .iter()
-                .map(|(name, outcome)| (name.clone(), outcome == "attached"))
-                .collect(),
-            ring_high_water: vec![
-                ("security", security.high_water_bytes),
-                ("process", process.high_water_bytes),
-            ],
-            spool: levels
-                .iter()
-                .map(|level| books::spool_row(level, now))
-                .collect(),
-            containers: self.containers.len() as u64,
-            containers_over_limit: counters.over_limit,
-            samples: read.samples,
-            resets: counters.resets,
-            parse_errors: read.malformed,
-            sample_seconds: self.sample_seconds,
-            cpu_ns: own.map(|own| own.cpu_ns),
-            rss_bytes: own.and_then(|own| own.rss_bytes),
-        });
-        self.setup.status.turned(Health {
-            phase: "running",
-            ready: true,
-            programs: self.programs.clone(),
-            degraded: self.all_degraded(),
-        });
     }
 
     /// The last of everything: what is in the rings, open requests, open windows.

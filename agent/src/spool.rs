@@ -11,6 +11,8 @@
 //! refuses, each journal holds a bounded amount in memory; what does not fit is shed, newest first
 //! there, so that evidence which is held already stays. Knows nothing of gRPC and has no clock.
 
+use std::collections::VecDeque;
+
 use plimsoll_journal::{Journal, JournalError, Options, Recovery, Storage};
 use plimsoll_wire::event::{Loss, StageFates};
 use plimsoll_wire::fate::Fates;
@@ -59,6 +61,9 @@ pub struct Spool<S> {
     max_bytes: u64,
     /// Losses that are not on record yet.
     unreported: Vec<Loss>,
+    /// Losses on record that the collector has not acknowledged, by number: one that is shed itself
+    /// is told again.
+    reported: VecDeque<(u64, Loss)>,
     failing: bool,
 }
 
@@ -86,6 +91,7 @@ impl<S: Storage> Spool<S> {
             security,
             max_bytes,
             unreported: Vec::new(),
+            reported: VecDeque::new(),
             failing: false,
         };
         for (class, recovery) in [
@@ -178,6 +184,12 @@ impl<S: Storage> Spool<S> {
                 Some((shed.first_seq, shed.last_seq)),
             );
         }
+        while class == Class::Security
+            && let Some((_, loss)) = self.reported.pop_front_if(|(seq, _)| *seq <= shed.last_seq)
+        {
+            let range = loss.first_seq.zip(loss.last_seq);
+            self.note_loss(loss.lost_class, &loss.fate, loss.count, range);
+        }
         Ok(true)
     }
 
@@ -207,11 +219,10 @@ impl<S: Storage> Spool<S> {
         let losses = std::mem::take(&mut self.unreported);
         for loss in losses {
             let record = otlp::logs::encode(&AuditEvent::Loss(loss.clone()), now_unix_ns);
-            if !self
-                .security
-                .append_or_refuse(&record.encode_to_vec(), now_unix_ns)
-            {
-                self.unreported.push(loss);
+            let payload = record.encode_to_vec();
+            match self.security.append_or_refuse(&payload, now_unix_ns) {
+                Some(seq) => self.reported.push_back((seq, loss)),
+                None => self.unreported.push(loss),
             }
         }
     }
@@ -240,6 +251,12 @@ impl<S: Storage> Spool<S> {
         if rejected > 0 {
             self.note_loss(class, "rejected", rejected, None);
         }
+        while class == Class::Security
+            && self
+                .reported
+                .pop_front_if(|(told, _)| *told <= seq)
+                .is_some()
+        {}
         self.stream_mut(class).acknowledge(seq, rejected)
     }
 

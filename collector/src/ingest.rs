@@ -24,6 +24,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 pub use service::{Options, serve};
+use store::{Arrival, Outcome};
 pub use store::{Store, StoreError};
 
 /// What may become of a record at the door, besides being delivered into the journal.
@@ -106,24 +107,24 @@ impl Counts {
         );
     }
 
-    /// Records of a request stand at the door.
-    fn arrive(&self, class: Class, count: u64) {
+    /// A request was answered: what it held, and what became of it, counted apart.
+    fn arrived(&self, arrival: &Arrival, outcome: &Outcome) {
+        let others: u64 = arrival.others.iter().map(|(_, count)| count).sum();
         self.with(|books| {
-            if let Some(fates) = books.get_mut(place(class)) {
-                fates.emitted += count;
-                fates.in_flight += count;
+            if let Some(fates) = books.get_mut(place(arrival.class)) {
+                fates.emitted += arrival.records.len() as u64 + others;
             }
         });
-    }
-
-    /// They were sent away as they came: the agent keeps them, and they never entered.
-    fn turn_away(&self, class: Class, count: u64) {
-        self.with(|books| {
-            if let Some(fates) = books.get_mut(place(class)) {
-                fates.emitted -= count;
-                fates.in_flight -= count;
-            }
-        });
+        for (fate, count) in [
+            (Fate::Delivered, outcome.delivered),
+            (Fate::Duplicate, outcome.duplicates),
+            (Fate::TooLarge, outcome.too_large),
+        ]
+        .iter()
+        .chain(&arrival.others)
+        {
+            self.settle(arrival.class, *fate, *count);
+        }
     }
 
     fn settle(&self, class: Class, fate: Fate, count: u64) {
@@ -140,7 +141,6 @@ impl Counts {
             let Some(fates) = books.get_mut(place(class)) else {
                 return;
             };
-            fates.in_flight = fates.in_flight.saturating_sub(count);
             match fate {
                 Fate::Delivered => fates.delivered += count,
                 Fate::Duplicate | Fate::Foreign => fates.filtered += count,

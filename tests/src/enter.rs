@@ -42,6 +42,9 @@ impl Enter {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
             .context("asking to end with the parent")?;
         if let Some(cgroup) = &self.cgroup {
+            // As with a container runtime, whose child sleeps until it has been moved: what this
+            // process ran so far is booked before, where it belongs.
+            std::thread::sleep(std::time::Duration::from_millis(1));
             let path = cgroup.join("cgroup.procs");
             fs::write(&path, "0").with_context(|| format!("joining {}", path.display()))?;
         }

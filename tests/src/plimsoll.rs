@@ -107,8 +107,10 @@ impl Plimsoll {
             .filter_map(Result::ok)
             .map(|entry| entry.path())
             .collect();
-        files.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+        // `audit.jsonl` is the newest; `audit.jsonl.1` was put aside before it, and so on.
+        files.retain(|path| path.to_string_lossy().contains(".jsonl"));
         files.sort();
+        files.reverse();
         let mut events = Vec::new();
         for file in files {
             let text = std::fs::read_to_string(&file)

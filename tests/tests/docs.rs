@@ -4,6 +4,10 @@
     clippy::disallowed_methods,
     reason = "shell: compares and writes docs/"
 )]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says by failing what it expected"
+)]
 
 use std::fmt::Write as _;
 use std::path::Path;

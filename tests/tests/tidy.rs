@@ -4,13 +4,27 @@
     clippy::disallowed_methods,
     reason = "shell: reads the project's own sources"
 )]
+#![expect(
+    clippy::expect_used,
+    clippy::string_slice,
+    reason = "a test says by failing what it expected"
+)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Files that are longer than 500 lines before their tests, each with its reason.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] = &[
+    (
+        "imds/src/connection.rs",
+        "one connection's life; requests and answers are to part",
+    ),
+    (
+        "journal/src/journal.rs",
+        "the order of writes is read best in one piece",
+    ),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -59,12 +73,15 @@ fn assert_none(what: &str, found: &[String]) {
 fn every_module_says_what_it_owns() {
     let silent: Vec<_> = files(&[".rs"])
         .into_iter()
+        // Their parent says what they test.
+        .filter(|(name, _)| !name.ends_with("/tests.rs"))
         .filter(|(_, text)| {
             let mut lines = text.lines().skip_while(|line| {
                 let line = line.trim();
                 line.is_empty()
                     || line.starts_with("#!")
                     || line.starts_with("clippy::")
+                    || line.starts_with("unsafe_code,")
                     || line.starts_with("reason =")
                     || line == ")]"
             });
@@ -80,6 +97,7 @@ fn no_file_has_outgrown_one_room() {
     let long: Vec<_> = files(&[".rs"])
         .into_iter()
         .map(|(name, text)| (before_tests(&text).lines().count(), name))
+        .filter(|(_, name)| !name.ends_with("/tests.rs") && !name.starts_with("tests/tests/"))
         .filter(|(lines, name)| *lines > 500 && !LONG_FILES.iter().any(|(known, _)| known == name))
         .map(|(lines, name)| format!("{name}: {lines} lines before its tests"))
         .collect();

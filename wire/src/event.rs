@@ -72,7 +72,7 @@ pub struct ContainerEnd {
 /// Records of a class were lost, shed or expired at a stage: the gap is itself a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
-    /// `kernel_ring`, `agent`, `spool`, `journal`.
+    /// `security_ring`, `process_ring`, `spool`, `journal`.
     pub stage: String,
     /// Which class of record.
     pub lost_class: Class,
@@ -89,7 +89,7 @@ pub struct Loss {
 /// Cumulative counts of one stage, sent with each heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageFates {
-    /// `security_ring`, `process_ring`, `agent`.
+    /// `security_ring`, `process_ring`, `audit`, `spool`.
     pub stage: String,
     /// Class of record, or kernel record kind by name.
     pub class: String,

@@ -49,11 +49,11 @@ impl<S: Storage> Stream<S> {
         taken
     }
 
-    /// Takes a record, or leaves it with the caller: false then, and nothing is counted.
-    pub(super) fn append_or_refuse(&mut self, payload: &[u8], now_unix_ns: u64) -> bool {
-        let taken = self.journal.append(payload, now_unix_ns).is_ok();
-        self.fates.emitted += u64::from(taken);
-        taken
+    /// Takes a record and gives back its number, or leaves it with the caller: nothing is counted then.
+    pub(super) fn append_or_refuse(&mut self, payload: &[u8], now_unix_ns: u64) -> Option<u64> {
+        let seq = self.journal.append(payload, now_unix_ns).ok()?;
+        self.fates.emitted += 1;
+        Some(seq)
     }
 
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {

@@ -31,8 +31,8 @@ use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use super::auth::{self, Token};
-use super::decode::{self, Decoded, Incoming};
-use super::store::{Outcome, Store, StoreError};
+use super::decode::{self, Decoded};
+use super::store::{Arrival, Outcome, Store, StoreError};
 
 /// Requests that wait for the committer; more wait in their connections.
 const QUEUE: usize = 256;
@@ -75,8 +75,7 @@ pub enum IngestError {
 }
 
 struct Job {
-    class: Class,
-    records: Vec<Incoming>,
+    arrival: Arrival,
     answer: oneshot::Sender<Option<Outcome>>,
 }
 
@@ -151,7 +150,7 @@ async fn commit_all(store: Store, mut queue: mpsc::Receiver<Job>) -> Result<(), 
 async fn commit_some(store: &Store, jobs: Vec<Job>) -> Result<(), StoreError> {
     let (requests, answers): (Vec<_>, Vec<_>) = jobs
         .into_iter()
-        .map(|job| ((job.class, job.records), job.answer))
+        .map(|job| (job.arrival, job.answer))
         .unzip();
     let store = store.clone();
     let outcomes = match tokio::task::spawn_blocking(move || store.commit(&requests)).await? {
@@ -202,28 +201,20 @@ impl Door {
             )));
         }
         let (mut refused, message) = (decoded.refused(), decoded.reasons.join("; "));
-        let others: u64 = decoded.others.iter().map(|(_, count)| count).sum();
-        let arrived = decoded.records.len() as u64 + others;
-        let counts = &self.store.counts;
-        counts.arrive(class, arrived);
         let (answer, outcome) = oneshot::channel();
-        let job = Job {
+        let arrival = Arrival {
             class,
             records: decoded.records,
-            answer,
+            others: decoded.others,
         };
-        if self.jobs.send(job).await.is_err() {
-            counts.turn_away(class, arrived);
-            return Err(Status::unavailable("shutting down"));
-        }
+        // Counted by the committer, so that a peer that goes away meanwhile leaves no open count.
+        self.jobs
+            .send(Job { arrival, answer })
+            .await
+            .map_err(|_| Status::unavailable("shutting down"))?;
         let Ok(Some(outcome)) = outcome.await else {
-            counts.turn_away(class, arrived);
             return Err(Status::unavailable("the journal cannot be written now"));
         };
-        // Only now: a request that is sent again is counted when it is settled.
-        for (fate, count) in decoded.others {
-            counts.settle(class, fate, count);
-        }
         refused += outcome.too_large;
         Ok((i64::try_from(refused).unwrap_or(i64::MAX), message))
     }

@@ -67,8 +67,10 @@ struct Inner {
     journals: [Journal<FileStorage>; 2],
     seen: Dedupe,
     max_bytes: u64,
-    /// Records that came in since the start, by class.
+    /// Records that became durable since the start, by class.
     entered: [u64; 2],
+    /// Records in the journals' hands that are not durable yet, by class.
+    unsynced: [u64; 2],
     /// Of each reader, the records that were shed before it had them.
     shed: BTreeMap<&'static str, u64>,
 }
@@ -91,6 +93,17 @@ pub struct Held {
     pub entered: u64,
     /// Records that were shed before the reader had them, since the start.
     pub shed: u64,
+}
+
+/// One request: its records, and what did not become one.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Of all records.
+    pub class: Class,
+    /// In the order sent.
+    pub records: Vec<Incoming>,
+    /// Fate and count of the others.
+    pub others: Vec<(Fate, u64)>,
 }
 
 /// What became of one request's records.
@@ -146,6 +159,7 @@ impl Store {
             seen: checkpoint.seen,
             max_bytes,
             entered: [0; 2],
+            unsynced: [0; 2],
             shed: BTreeMap::new(),
         };
         for class in Class::ALL {
@@ -177,28 +191,19 @@ impl Store {
     }
 
     /// Several requests, one wait for the disk. The answers are in the order of the requests; an
-    /// error concerns all of them, and sending them again is safe.
-    pub fn commit(&self, requests: &[(Class, Vec<Incoming>)]) -> Result<Vec<Outcome>, StoreError> {
+    /// error concerns all of them, nothing is counted then, and sending them again is safe.
+    pub fn commit(&self, requests: &[Arrival]) -> Result<Vec<Outcome>, StoreError> {
         let mut inner = self.lock();
         let now = now_unix_ns();
         let outcomes = requests
             .iter()
-            .map(|(class, records)| inner.take(*class, records, now))
+            .map(|arrival| inner.take(arrival.class, &arrival.records, now))
             .collect::<Result<Vec<_>, _>>()?;
         for class in Class::ALL {
-            inner.journal(class).sync().map_err(failed(class))?;
+            inner.sync(class)?;
         }
-        // Before the lock is given up: a reader's books begin where these end.
-        for ((class, _), outcome) in requests.iter().zip(&outcomes) {
-            if let Some(entered) = inner.entered.get_mut(place(*class)) {
-                *entered += outcome.delivered;
-            }
-            self.counts
-                .settle(*class, Fate::Delivered, outcome.delivered);
-            self.counts
-                .settle(*class, Fate::Duplicate, outcome.duplicates);
-            self.counts
-                .settle(*class, Fate::TooLarge, outcome.too_large);
+        for (arrival, outcome) in requests.iter().zip(&outcomes) {
+            self.counts.arrived(arrival, outcome);
         }
         drop(inner);
         self.commits.send_modify(|count| *count += 1);
@@ -249,8 +254,11 @@ impl Store {
         let mut inner = self.lock();
         let entered = inner.entered.get(place(class)).copied().unwrap_or(0);
         let shed = inner.shed.get(name).copied().unwrap_or(0);
+        let unsynced = inner.unsynced.get(place(class)).copied().unwrap_or(0);
         let journal = inner.journal(class);
-        let waiting = journal.count_after(journal.cursor(name).unwrap_or(0));
+        let waiting = journal
+            .count_after(journal.cursor(name).unwrap_or(0))
+            .saturating_sub(unsynced);
         Held {
             waiting,
             entered,
@@ -306,6 +314,16 @@ impl Inner {
         }
     }
 
+    /// Makes a class durable. What a failed sync left behind comes in with the next that succeeds.
+    fn sync(&mut self, class: Class) -> Result<(), StoreError> {
+        self.journal(class).sync().map_err(failed(class))?;
+        let unsynced = self.unsynced.get_mut(place(class)).map(std::mem::take);
+        if let (Some(entered), Some(unsynced)) = (self.entered.get_mut(place(class)), unsynced) {
+            *entered += unsynced;
+        }
+        Ok(())
+    }
+
     /// A record counts as seen once it is in the journal's hands, and the answer waits for the
     /// sync that follows: if that fails, the repeat is answered by a later one.
     fn take(
@@ -322,11 +340,16 @@ impl Inner {
             }
             let mut appended = self.journal(class).append(&record.payload, now);
             if matches!(appended, Err(JournalError::PendingFull { .. })) {
-                self.journal(class).sync().map_err(failed(class))?;
+                self.sync(class)?;
                 appended = self.journal(class).append(&record.payload, now);
             }
             match appended {
-                Ok(_) => outcome.delivered += 1,
+                Ok(_) => {
+                    outcome.delivered += 1;
+                    if let Some(unsynced) = self.unsynced.get_mut(place(class)) {
+                        *unsynced += 1;
+                    }
+                }
                 Err(JournalError::RecordTooLarge { .. }) => {
                     outcome.too_large += 1;
                     continue;
@@ -340,7 +363,7 @@ impl Inner {
 
     fn maintain(&mut self) -> Result<(), StoreError> {
         for class in Class::ALL {
-            self.journal(class).sync().map_err(failed(class))?;
+            self.sync(class)?;
         }
         let journal_seq = [
             self.journals[0].durable_seq(),

@@ -37,6 +37,8 @@ impl AuditFile {
             last_seq = look(&older, journal_epoch)?.0;
         }
         file.sync_all()?;
+        // The name too: the cursor moves on the word that the lines are there.
+        sync_folder(&options.path)?;
         Ok(Self {
             options: options.clone(),
             file,
@@ -76,10 +78,14 @@ impl AuditFile {
         }
         self.file = open(path)?;
         self.len = 0;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+        sync_folder(path)
+    }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
     }
 }
 
@@ -108,4 +114,56 @@ fn look(mut file: &File, journal_epoch: &str) -> io::Result<(Option<u64>, u64)> 
     file.take(TAIL).read_to_end(&mut tail)?;
     let (seq, whole) = line::last_whole(&tail, journal_epoch);
     Ok((seq, from + whole as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &[u8] = b"{\"journal\":{\"epoch\":\"e\",\"seq\":7}}\n";
+
+    fn options(folder: &Path) -> Options {
+        Options {
+            path: folder.join("audit.jsonl"),
+            rotate_bytes: 100,
+            keep_files: 2,
+        }
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_and_the_last_whole_line_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(folder.path());
+        fs::write(&options.path, [LINE, b"{\"journal\":{\"ep"].concat()).unwrap();
+        let file = AuditFile::open(&options, "e").unwrap();
+        assert_eq!(file.last_seq(), 7);
+        assert_eq!(fs::read(&options.path).unwrap(), LINE);
+        let other = AuditFile::open(&options, "another journal").unwrap();
+        assert_eq!(other.last_seq(), 0);
+    }
+
+    #[test]
+    fn long_files_are_put_aside_and_the_oldest_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(folder.path());
+        let mut file = AuditFile::open(&options, "e").unwrap();
+        for seq in 1..=12 {
+            let line = format!("{{\"journal\":{{\"epoch\":\"e\",\"seq\":{seq}}}}}\n");
+            file.append(line.as_bytes(), seq).unwrap();
+        }
+        let mut names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"]);
+        // A start after a rotation that wrote nothing yet looks at the newest file put aside.
+        fs::write(&options.path, "").unwrap();
+        let last_aside = fs::read_to_string(aside(&options.path, 1)).unwrap();
+        let known = AuditFile::open(&options, "e").unwrap().last_seq();
+        assert!(
+            last_aside.contains(&format!("\"seq\":{known}}}")),
+            "{known}: {last_aside}"
+        );
+    }
 }

@@ -1,0 +1,137 @@
+//! What the main loop says of itself: heartbeats to the collector, metrics and health to whoever asks.
+
+use std::sync::PoisonError;
+
+use plimsoll_wire::AuditEvent;
+use plimsoll_wire::event::{Heartbeat, StageFates};
+
+use super::Node;
+use crate::admin::Health;
+use crate::books;
+use crate::containers::Output;
+use crate::probe::Probe;
+use crate::usage::clock::wall_unix_ns;
+use crate::usage::self_usage::SelfMeter;
+
+impl Node {
+    /// A loss in the kernel's rings becomes a record of its own.
+    pub(super) fn tell_losses(&mut self) {
+        let Some(counters) = self.probe.as_ref().and_then(|probe| probe.counters().ok()) else {
+            return;
+        };
+        let [security, process] = books::ring_stages(&counters, &self.security, &self.process);
+        let mut losses = self.security.untold(&security);
+        losses.extend(self.process.untold(&process));
+        for loss in losses {
+            let event = AuditEvent::Loss(loss);
+            self.out.push(Output::Event(wall_unix_ns(), event));
+        }
+    }
+
+    pub(super) fn heartbeat(&mut self) {
+        let own = self.meter.as_ref().map(SelfMeter::read);
+        let beat = Heartbeat {
+            agent_started_unix_ns: self.started_unix_ns,
+            boot_id: self.setup.facts.boot_id.clone().unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: self.setup.facts.kernel_release.clone().unwrap_or_default(),
+            stages: self.stages(),
+            degraded: self.all_degraded(),
+            containers: self.containers.len() as u64,
+            agent_cpu_ns: own.map(|own| own.cpu_ns),
+            agent_rss_bytes: own.and_then(|own| own.rss_bytes),
+        };
+        self.out
+            .push(Output::Event(wall_unix_ns(), AuditEvent::Heartbeat(beat)));
+    }
+
+    fn stages(&self) -> Vec<StageFates> {
+        let counters = self.probe.as_ref().and_then(|probe| probe.counters().ok());
+        let mut stages = Vec::new();
+        if let Some(counters) = counters {
+            stages.extend(books::ring_stages(&counters, &self.security, &self.process));
+        }
+        stages.extend(
+            self.auditor
+                .fates()
+                .into_iter()
+                .map(|(class, fates)| StageFates {
+                    stage: "audit".to_owned(),
+                    class: class.to_owned(),
+                    fates,
+                }),
+        );
+        stages.extend(
+            self.setup
+                .spool
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .fates(),
+        );
+        stages
+    }
+
+    pub(super) fn all_degraded(&self) -> Vec<String> {
+        let mut degraded = self.degraded.clone();
+        degraded.extend(
+            self.programs
+                .iter()
+                .filter(|(_, outcome)| outcome != "attached")
+                .map(|(name, outcome)| format!("{name}: {outcome}")),
+        );
+        if self
+            .setup
+            .spool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_failing()
+        {
+            degraded.push("spool: the disk refuses writes; records are held in memory".to_owned());
+        }
+        degraded
+    }
+
+    pub(super) fn show(&self) {
+        let now = wall_unix_ns();
+        let own = self.meter.as_ref().map(SelfMeter::read);
+        let counters = self.containers.counters();
+        let read = self.sampler.counters();
+        let levels = self
+            .setup
+            .spool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .levels();
+        let (security, process) = self.probe.as_ref().map(Probe::ring_use).unwrap_or_default();
+        self.setup.metrics.show(&crate::telemetry::Books {
+            stages: self.stages(),
+            programs: self
+                .programs
+                .iter()
+                .map(|(name, outcome)| (name.clone(), outcome == "attached"))
+                .collect(),
+            ring_high_water: vec![
+                ("security", security.high_water_bytes),
+                ("process", process.high_water_bytes),
+            ],
+            spool: levels
+                .iter()
+                .map(|level| books::spool_row(level, now))
+                .collect(),
+            containers: self.containers.len() as u64,
+            containers_over_limit: counters.over_limit,
+            samples: read.samples,
+            resets: counters.resets,
+            parse_errors: read.malformed,
+            sample_seconds: self.sample_seconds,
+            cpu_ns: own.map(|own| own.cpu_ns),
+            rss_bytes: own.and_then(|own| own.rss_bytes),
+        });
+        self.setup.status.turned(Health {
+            phase: "running",
+            ready: true,
+            programs: self.programs.clone(),
+            degraded: self.all_degraded(),
+        });
+    }
+}
