@@ -154,7 +154,7 @@ fn median_window(looks: &[(Duration, u64)]) -> Option<f64> {
         .iter()
         .filter_map(|(begin, before)| {
             let (end, after) = looks.iter().find(|(at, _)| *at >= *begin + WINDOW)?;
-            let seconds = (*end - *begin).as_secs_f64();
+            let seconds = end.saturating_sub(*begin).as_secs_f64();
             Some(after.saturating_sub(*before) as f64 / 1_000.0 / seconds)
         })
         .collect();
