@@ -27,6 +27,8 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
@@ -36,6 +38,8 @@ use super::store::{Arrival, Outcome, Store, StoreError};
 
 /// Requests that wait for the committer; more wait in their connections.
 const QUEUE: usize = 256;
+/// Requests of one connection that are worked on at a time.
+const REQUESTS_PER_CONNECTION: usize = 8;
 /// Addresses whose refusal is remembered, to log it once.
 const MAX_REFUSED_PEERS: usize = 1024;
 /// Time between checkpoints.
@@ -114,9 +118,13 @@ pub async fn serve(
         jobs,
         refused: Arc::default(),
     };
+    let logs = LogsServiceServer::new(door.clone()).max_decoding_message_size(limit);
+    let metrics = MetricsServiceServer::new(door.clone()).max_decoding_message_size(limit);
+    // The token is looked at before a byte of the message is: strangers cost no memory.
     let router = server
-        .add_service(LogsServiceServer::new(door.clone()).max_decoding_message_size(limit))
-        .add_service(MetricsServiceServer::new(door).max_decoding_message_size(limit));
+        .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
+        .add_service(InterceptedService::new(logs, door.clone()))
+        .add_service(InterceptedService::new(metrics, door));
     let serving = router
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled_owned());
     // The committer ends when the last connection has dropped its end of the queue.
@@ -170,19 +178,33 @@ async fn commit_some(store: &Store, jobs: Vec<Job>) -> Result<(), StoreError> {
     Ok(())
 }
 
-impl Door {
-    fn node<T>(&self, request: &Request<T>) -> Result<String, Status> {
+/// The node that a request's token stands for.
+#[derive(Clone)]
+struct Node(String);
+
+impl Interceptor for Door {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let header = request
             .metadata()
             .get("authorization")
             .and_then(|value| value.to_str().ok());
-        auth::node_of(&self.options.tokens, header).ok_or_else(|| {
+        let Some(node) = auth::node_of(&self.options.tokens, header) else {
             self.store.counts.refuse("unauthenticated");
             self.log_refusal(request.remote_addr());
-            Status::unauthenticated("no known bearer token")
-        })
+            return Err(Status::unauthenticated("no known bearer token"));
+        };
+        request.extensions_mut().insert(Node(node));
+        Ok(request)
     }
+}
 
+fn node_of<T>(request: &Request<T>) -> Result<String, Status> {
+    let node = request.extensions().get::<Node>();
+    node.map(|node| node.0.clone())
+        .ok_or_else(|| Status::unauthenticated("no known bearer token"))
+}
+
+impl Door {
     fn log_refusal(&self, peer: Option<SocketAddr>) {
         let Some(peer) = peer else { return };
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,7 +248,7 @@ impl LogsService for Door {
         &self,
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        let node = self.node(&request)?;
+        let node = node_of(&request)?;
         let decoded = decode::security(request.into_inner().resource_logs, &node);
         let (rejected_log_records, error_message) = self.take(Class::Security, decoded).await?;
         let partial = ExportLogsPartialSuccess {
@@ -244,7 +266,7 @@ impl MetricsService for Door {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let node = self.node(&request)?;
+        let node = node_of(&request)?;
         let decoded = decode::usage(request.into_inner().resource_metrics, &node);
         let (rejected_data_points, error_message) = self.take(Class::Usage, decoded).await?;
         let partial = ExportMetricsPartialSuccess {
