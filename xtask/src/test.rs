@@ -51,6 +51,11 @@ impl Test {
             ]);
             check(sum, "lints", clippy.args(["--", "-D", "warnings"]))
         });
+        // Tests start the programs as processes, from beside themselves.
+        step(&mut sum, "build", |sum| {
+            let mut build = shell::cargo(&["build", "--locked", "--workspace", "--bins"]);
+            check(sum, "build", &mut build)
+        });
         step(&mut sum, "tests", |sum| {
             let mut cargo = shell::cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
             if !self.fast {
