@@ -40,7 +40,7 @@ enum Command {
     },
     /// The stage with agent and collector, and what they see.
     Up(Up),
-    /// What the agent costs, beside the naive way to read the same files.
+    /// What the agent costs, beside `below` and the naive way to read the same files.
     Bench(AgentCost),
     /// Does the real thing and compares what is reported with the truth.
     Scenarios {

@@ -79,6 +79,7 @@ impl Up {
             kernel: kernel.to_owned(),
             init,
             extra: Duration::from_secs(seconds),
+            ..lab::Job::default()
         };
         let json = self.output == Output::Json;
         let verdict = lab::run(&job, &mut |line| {
