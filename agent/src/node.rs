@@ -18,6 +18,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use plimsoll_imds::{Key, Redactor};
+use plimsoll_wire::AuditEvent;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -161,7 +162,7 @@ impl Node {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = readable(ring.as_ref()) => self.drain(),
-                _ = drain.tick() => self.drain(),
+                _ = drain.tick() => self.tick(),
                 _ = sample.tick() => self.sample(),
                 _ = heartbeat.tick() => self.heartbeat(),
                 _ = rescan.tick() => self.rescan(),
@@ -203,6 +204,14 @@ impl Node {
             reason = "its replacement is unsafe; an OwnedFd keeps the promise it asks for"
         )]
         AsyncFd::new(fd).ok()
+    }
+
+    fn tick(&mut self) {
+        self.drain();
+        let containers = &mut self.containers;
+        self.sampler.look_at_young(monotonic_ns(), |id, bytes| {
+            containers.memory_peak(id, bytes)
+        });
     }
 
     fn drain(&mut self) {
@@ -254,8 +263,15 @@ impl Node {
             timeline: &self.timeline,
             proc: &self.proc,
         };
-        let out = &mut self.out;
-        let mut event = |at_unix_ns, event| out.push(Output::Event(at_unix_ns, event));
+        let (out, sampler, containers) = (&mut self.out, &mut self.sampler, &self.containers);
+        let mut event = |at_unix_ns, mut event| {
+            if let AuditEvent::OomKill(kill) = &mut event
+                && let Some(owner) = containers.owner(kill.identity.cgroup_id)
+            {
+                (kill.memory_peak_bytes, kill.memory_limit_bytes) = sampler.memory_now(owner);
+            }
+            out.push(Output::Event(at_unix_ns, event));
+        };
         let mut rest = self.evidence.as_slice();
         while let Some((length, tail)) = rest.split_first_chunk::<4>() {
             let length = usize::try_from(u32::from_ne_bytes(*length)).unwrap_or(usize::MAX);
@@ -275,9 +291,15 @@ impl Node {
     }
 
     fn learn(&mut self, id: u64, path: &str, at_mono_ns: u64, made: bool) {
-        if self.containers.learn(id, path, at_mono_ns, made)
-            && let Err(error) = self.sampler.add(id, path)
-        {
+        if !self.containers.learn(id, path, at_mono_ns, made) {
+            return;
+        }
+        let added = if made {
+            self.sampler.add_young(id, path, at_mono_ns)
+        } else {
+            self.sampler.add(id, path)
+        };
+        if let Err(error) = added {
             tracing::debug!(id, path, %error, "cgroup went before its files could be opened");
         }
     }

@@ -54,6 +54,11 @@ pub struct OomKill {
     pub file_rss_bytes: Option<u64>,
     /// Victim's shared resident memory, bytes.
     pub shmem_rss_bytes: Option<u64>,
+    /// Highest memory of the container so far, by the kernel's count when the kill was handled, bytes;
+    /// `None` where no controller counts it or the cgroup was gone.
+    pub memory_peak_bytes: Option<u64>,
+    /// The container's memory limit then, bytes; `None` is unlimited or unknown.
+    pub memory_limit_bytes: Option<u64>,
 }
 
 /// A container came or went; the totals make a container that lived 200 ms visible.

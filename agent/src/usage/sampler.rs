@@ -22,9 +22,13 @@ use crate::cgroup::parse::ParseError;
 mod container;
 mod resident;
 mod slot;
+mod young;
 
 use container::Container;
 use resident::Processes;
+use young::Young;
+
+pub use young::{MAX_YOUNG_LOOKS, YOUNG_NS};
 
 /// How to sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +83,8 @@ pub struct Counters {
     pub samples: u64,
     /// Reads of `memory.stat`.
     pub memory_stats: u64,
+    /// Looks at young containers between samples.
+    pub young_looks: u64,
     /// Files whose text was not what the kernel documents.
     pub malformed: u64,
     /// Files that could not be read.
@@ -93,6 +99,7 @@ pub struct Sampler {
     shared: Shared,
     samples: Vec<Sample>,
     gone: Vec<u64>,
+    young: Young,
 }
 
 /// What all containers read with.
@@ -107,6 +114,12 @@ struct Shared {
 }
 
 impl Shared {
+    const fn descriptors_left(&self) -> usize {
+        self.options
+            .max_descriptors
+            .saturating_sub(self.descriptors)
+    }
+
     /// A group that could not be had: counted, the last one kept for the log. Gone is passed on.
     fn unless_gone<T>(
         &mut self,
@@ -164,6 +177,7 @@ impl Sampler {
             },
             samples: Vec::new(),
             gone: Vec::new(),
+            young: Young::default(),
         }
     }
 
@@ -173,11 +187,7 @@ impl Sampler {
         let Entry::Vacant(place) = self.containers.entry(id) else {
             return Ok(false);
         };
-        let left = self
-            .shared
-            .options
-            .max_descriptors
-            .saturating_sub(self.shared.descriptors);
+        let left = self.shared.descriptors_left();
         let container = Container::open(id, path, &self.roots, left)?;
         self.shared.descriptors += container.descriptors();
         place.insert(container);

@@ -166,6 +166,7 @@ impl Container {
             &self.throttling_v1,
             &self.memory.current,
             &self.memory.events,
+            &self.memory.peak,
             &self.io,
             &self.io_v1,
             &self.pids,
@@ -221,6 +222,64 @@ impl Container {
         };
         sample.pids = shared.unless_gone(id, pids)?;
         Ok(sample)
+    }
+
+    /// Some controller counts its memory, in files that are cheap to read.
+    pub(super) fn has_memory_controller(&self) -> bool {
+        matches!(
+            self.memory.source,
+            Some(Source::CgroupV2 | Source::CgroupV1)
+        )
+    }
+
+    /// Keeps the kernel's peak open while it is read with each tick; descriptors that this takes.
+    pub(super) fn hold_peak(&mut self, left: usize) -> Result<usize, FsError> {
+        let folder = match self.memory.source {
+            Some(Source::CgroupV2) => self.unified.as_ref(),
+            _ => self.v1.memory.as_ref(),
+        };
+        Ok(usize::from(self.memory.peak.hold(folder, left)?))
+    }
+
+    /// The end of that; descriptors that this gives back.
+    pub(super) fn let_peak_go(&mut self) -> usize {
+        usize::from(self.memory.peak.let_go())
+    }
+
+    fn memory_folder(&self) -> Option<&Folder> {
+        match self.memory.source {
+            Some(Source::CgroupV2) => self.unified.as_ref(),
+            Some(Source::CgroupV1) => self.v1.memory.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The kernel's own peak, or what is in use now where the kernel keeps no peak (before 5.19).
+    /// Zero is a cgroup that nobody has entered yet, which says nothing.
+    pub(super) fn peak(&self, shared: &mut Shared) -> Result<Option<u64>, FsError> {
+        let memory = &self.memory;
+        let slot = if memory.peak.is_absent() {
+            &memory.current
+        } else {
+            &memory.peak
+        };
+        let found = read(slot, self.memory_folder(), shared, |bytes| {
+            parse::single("memory.peak", bytes)
+        });
+        let found = shared.unless_gone(self.id, found)?;
+        Ok(found.filter(|bytes| *bytes > 0))
+    }
+
+    /// The limit as it stands; `None` is unlimited or unknown.
+    pub(super) fn limit(&self, shared: &mut Shared) -> Result<Option<u64>, FsError> {
+        let memory = &self.memory;
+        let parse = if memory.source == Some(Source::CgroupV2) {
+            parse::memory_max
+        } else {
+            parse::memory_limit_v1
+        };
+        let found = read(&memory.limit, self.memory_folder(), shared, parse);
+        shared.unless_gone(self.id, found)
     }
 
     fn cpu(&self, shared: &mut Shared) -> Result<Option<CpuSample>, ReadError> {
