@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Health, Status};
+use crate::admin::{Health, Pulse, Status};
 use crate::audit::{self, Auditor, NodeLookup, Proc};
 use crate::books::{self, RingBooks};
 use crate::cgroup::fs::{self, Roots};
@@ -152,7 +152,7 @@ impl Node {
     }
 
     /// Turns until `stop`, then closes everything and leaves it in the spool.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, pulse: Pulse, stop: CancellationToken) {
         let mut drain = ticks(DRAIN);
         let mut sample = ticks(Duration::from_millis(self.setup.config.usage.interval_ms));
         let mut heartbeat = ticks(HEARTBEAT);
@@ -168,8 +168,10 @@ impl Node {
                 _ = rescan.tick() => self.rescan(),
             }
             self.write();
+            pulse.beat();
         }
         self.finish();
+        pulse.done();
     }
 
     /// Without the cgroup events the walk is all there is.
@@ -210,7 +212,7 @@ impl Node {
         self.drain();
         let containers = &mut self.containers;
         self.sampler.look_at_young(monotonic_ns(), |id, bytes| {
-            containers.memory_peak(id, bytes)
+            containers.memory_peak(id, bytes);
         });
     }
 

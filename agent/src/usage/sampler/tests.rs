@@ -263,7 +263,12 @@ fn without_a_controller_no_peak_is_claimed_until_there_is_one() {
 fn a_kernel_without_a_peak_gives_what_is_in_use() {
     let root = tempfile::tempdir().unwrap();
     put_v2(root.path());
-    fs::remove_file(root.path().join(&PATH[1..]).join("memory.peak")).unwrap();
+    fs::remove_file(
+        root.path()
+            .join(PATH.trim_start_matches('/'))
+            .join("memory.peak"),
+    )
+    .unwrap();
     put(root.path(), &[("memory.max", "300000000\n")]);
     let mut sampler = sampler(unified(root.path()), 100, Path::new("/nowhere"));
     sampler.add_young(7, PATH, S).unwrap();
