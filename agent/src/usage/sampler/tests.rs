@@ -467,20 +467,51 @@ impl Drop for RealCgroup {
     }
 }
 
-/// The kernel's own files, if this host lets us make a cgroup; what a sample holds depends on the
-/// controllers, but use of CPU is always there, and a removed cgroup is always noticed.
+/// A removed folder of ordinary files is noticed by whoever opens by name; an open descriptor of an
+/// ordinary file goes on, which is why the kernel's own tree is tested below as well.
+#[test]
+fn a_removed_cgroup_is_noticed_in_a_fixture() {
+    let root = tempfile::tempdir().unwrap();
+    put_v2(root.path());
+    let mut sampler = sampler(unified(root.path()), 0, Path::new("/nowhere"));
+    sampler.add(7, PATH).unwrap();
+    let listed = crate::cgroup::fs::scan(root.path()).unwrap();
+    assert!(listed.found.iter().any(|found| found.path == PATH));
+    assert_eq!(one(&mut sampler, S).inode, 7);
+    fs::remove_dir_all(root.path().join("kubepods.slice")).unwrap();
+    let round = sampler.sample_all(|| 2 * S, |_| None);
+    assert_eq!((round.samples.len(), round.gone), (0, [7].as_slice()));
+    assert_eq!(sampler.len(), (0, 0));
+    assert!(sampler.take_problem().is_none(), "the end is no problem");
+    assert!(matches!(sampler.add(7, PATH), Err(FsError::Gone)));
+}
+
+/// What the host's facts say of making cgroups: where its version 2 tree is, if it may be written.
+fn writable_root() -> Option<std::path::PathBuf> {
+    let root = crate::host::read::facts().cgroup.v2?;
+    let access = rustix::fs::access(&root, rustix::fs::Access::WRITE_OK);
+    access.is_ok().then_some(root)
+}
+
+/// The kernel's own files, where the facts say that cgroups can be made; there it must be so, and
+/// elsewhere it must not. What a sample holds depends on the controllers, but use of CPU is always
+/// there, and a removed cgroup is always noticed.
 #[test]
 fn this_hosts_own_cgroup_is_sampled_until_it_is_removed() {
+    let name = format!("plimsoll-test-sampler-{}", std::process::id());
     let roots = Roots::find(Path::new("/sys/fs/cgroup"));
-    let Some(root) = roots.unified.clone() else {
+    let Some(root) = writable_root() else {
+        let root = roots.unified.unwrap_or_else(|| "/sys/fs/cgroup".into());
+        let refused = fs::create_dir(root.join(&name));
+        assert!(refused.is_err(), "the facts say that it cannot be made");
         return;
     };
-    let name = format!("plimsoll-test-sampler-{}", std::process::id());
+    let roots = Roots {
+        unified: Some(root.clone()),
+        ..roots
+    };
     let made = RealCgroup(root.join(&name));
-    // Not root, or a read-only tree: nothing to test on this host.
-    if fs::create_dir(&made.0).is_err() {
-        return;
-    }
+    fs::create_dir(&made.0).unwrap();
     let id = fs::metadata(&made.0).unwrap().ino();
     let listed = crate::cgroup::fs::scan(&root).unwrap();
     assert!(
@@ -491,7 +522,10 @@ fn this_hosts_own_cgroup_is_sampled_until_it_is_removed() {
     );
     for budget in [100, 0] {
         let mut sampler = sampler(roots.clone(), budget, Path::new("/proc"));
-        sampler.add(id, &format!("/{name}")).unwrap();
+        sampler.add_young(id, &format!("/{name}"), S).unwrap();
+        sampler.look_at_young(S, |_, bytes| {
+            panic!("nobody is in it, and it has {bytes} bytes")
+        });
         let round = sampler.sample_all(clock::monotonic_ns, |_| None);
         let sample = round.samples[0];
         assert_eq!(
@@ -502,6 +536,7 @@ fn this_hosts_own_cgroup_is_sampled_until_it_is_removed() {
         assert!(sample.memory.is_some());
         assert!(sampler.take_problem().is_none());
         fs::remove_dir(&made.0).unwrap();
+        sampler.look_at_young(S, |_, _| panic!("it is gone"));
         let round = sampler.sample_all(clock::monotonic_ns, |_| None);
         assert_eq!((round.samples.len(), round.gone), (0, [id].as_slice()));
         assert_eq!(sampler.len(), (0, 0));
