@@ -217,12 +217,12 @@ impl Containers {
         let whole = made_mono_ns.and(kernel_cpu_ns);
         let end = ContainerEnd {
             identity,
-            started_unix_ns: made_mono_ns.map(|made| timeline.wall_at(made)),
+            started_unix_ns: made_mono_ns.map(|made| timeline.stamp(made)),
             cpu_used_ns: whole.max(life.cpu_used_ns),
             memory_peak_bytes: life.memory_peak_bytes,
         };
         out.push(Output::Event(
-            timeline.wall_at(at_mono_ns),
+            timeline.stamp(at_mono_ns),
             AuditEvent::ContainerEnd(end),
         ));
     }

@@ -217,6 +217,8 @@ impl Node {
     }
 
     fn drain(&mut self) {
+        // Whatever comes out now is stamped by the clock as it is now.
+        self.timeline.remeasure(monotonic_ns(), wall_unix_ns());
         let Some(probe) = &mut self.probe else {
             return;
         };

@@ -20,6 +20,7 @@ use super::text::{self, Stat};
 use super::{Lookup, Task};
 use crate::cgroup::path;
 use crate::identity::Index;
+use crate::usage::clock::suspended_ns;
 use crate::usage::timeline::Timeline;
 
 /// Bytes of command line that an event carries.
@@ -47,6 +48,10 @@ impl Proc {
 
     /// What is known of a task. `exe` and `cmdline` are both there, or `missing` says why not.
     pub fn process(&self, task: Task<'_>) -> Process {
+        self.process_after(task, suspended_ns())
+    }
+
+    fn process_after(&self, task: Task<'_>, suspended_ns: u64) -> Process {
         let mut process = Process {
             pid: task.tgid,
             uid: Some(task.uid),
@@ -62,7 +67,7 @@ impl Proc {
             process.missing = Some("exited".to_owned());
             return process;
         };
-        if stat.is_zombie || !is_same(&stat, task) {
+        if stat.is_zombie || !is_same(&stat, task, suspended_ns) {
             process.missing = Some("exited".to_owned());
             return process;
         }
@@ -109,8 +114,13 @@ impl Proc {
     }
 }
 
-fn is_same(stat: &Stat<'_>, task: Task<'_>) -> bool {
-    let started_ns = stat.start_ticks.saturating_mul(TICK_NS);
+/// A process's start is in CLOCK_BOOTTIME (proc(5), since Linux 2.6.38: with the time of suspension),
+/// a record's time in CLOCK_MONOTONIC (without).
+fn is_same(stat: &Stat<'_>, task: Task<'_>, suspended_ns: u64) -> bool {
+    let started_ns = stat
+        .start_ticks
+        .saturating_mul(TICK_NS)
+        .saturating_sub(suspended_ns);
     started_ns <= task.at_ns.saturating_add(TICK_NS) || stat.comm == trimmed(task.comm)
 }
 
@@ -161,7 +171,7 @@ impl Lookup for NodeLookup<'_> {
     }
 
     fn wall(&self, at_ns: u64) -> u64 {
-        self.timeline.wall_at(at_ns)
+        self.timeline.stamp(at_ns)
     }
 }
 
@@ -226,7 +236,7 @@ mod tests {
     fn a_process_id_with_a_new_owner_says_nothing() {
         let check = |stat: String, comm: &[u8], at_ns, missing: Option<&str>| {
             let root = folder(&stat, b"curl\0", "");
-            let process = proc(root.path()).process(task(42, comm, at_ns));
+            let process = proc(root.path()).process_after(task(42, comm, at_ns), 0);
             assert_eq!(process.missing.as_deref(), missing, "{stat}");
             assert_eq!(process.exe.is_none(), missing.is_some(), "{stat}");
         };
@@ -255,6 +265,21 @@ mod tests {
         let process = proc(empty.path()).process(task(42, b"curl", 1));
         assert_eq!(process.missing.as_deref(), Some("exited"));
         assert_eq!(process.comm.as_deref(), Some("curl"));
+    }
+
+    /// After an hour of suspension a start of 3605 s in CLOCK_BOOTTIME is 5 s in CLOCK_MONOTONIC.
+    #[test]
+    fn suspension_makes_no_new_owner() {
+        const HOUR_NS: u64 = 3_600_000_000_000;
+        let root = folder(&stat("java", 'S', 0, 360_500), b"java\0", "");
+        // A thread has a name of its own, so only the time tells that it is the same process.
+        let seen = |at_s: u64, suspended_ns| {
+            let task = task(42, b"http-worker-7", at_s * 1_000_000_000);
+            proc(root.path()).process_after(task, suspended_ns).missing
+        };
+        assert_eq!(seen(6, HOUR_NS), None);
+        assert_eq!(seen(4, HOUR_NS).as_deref(), Some("exited"));
+        assert_eq!(seen(6, 0).as_deref(), Some("exited"));
     }
 
     #[test]
