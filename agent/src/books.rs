@@ -11,11 +11,13 @@ use plimsoll_wire::Class;
 use plimsoll_wire::event::{Loss, StageFates};
 use plimsoll_wire::fate::Fates;
 
+use crate::audit::TextCounts;
 use crate::cgroup::fs::Roots;
 use crate::host::{CgroupMode, HostFacts};
 use crate::probe::decode::Undecodable;
 use crate::spool::Level;
 use crate::telemetry::SpoolRow;
+use crate::usage::sampler;
 
 /// What was taken out of one ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,6 +108,31 @@ pub fn ring_stages(
             "process",
             process.fates(&of(&[KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR])),
         ),
+    ]
+}
+
+/// The stages of the kernel's text files: those of cgroups, and those of processes behind evidence.
+/// What was understood is used up in a sample or an event.
+pub fn file_stages(sampled: &sampler::Counters, processes: TextCounts) -> [StageFates; 2] {
+    let stage = |class: &str, parsed, undecodable, lost| StageFates {
+        stage: "files".to_owned(),
+        class: class.to_owned(),
+        fates: Fates {
+            emitted: parsed + undecodable + lost,
+            lost,
+            undecodable,
+            filtered: parsed,
+            ..Fates::default()
+        },
+    };
+    [
+        stage(
+            "usage",
+            sampled.parsed,
+            sampled.malformed,
+            sampled.unreadable,
+        ),
+        stage("security", processes.parsed, processes.malformed, 0),
     ]
 }
 

@@ -10,6 +10,7 @@
 //!
 //! Everything that decides is elsewhere; this is the order in which it is asked.
 
+mod drain;
 mod report;
 
 use std::collections::HashSet;
@@ -17,8 +18,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use plimsoll_abi::{Counters, KINDS};
 use plimsoll_imds::{Key, Redactor};
-use plimsoll_wire::AuditEvent;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -33,7 +34,6 @@ use crate::containers::{self, Containers, Output};
 use crate::export::SharedSpool;
 use crate::host::{HostFacts, PlanOptions};
 use crate::identity;
-use crate::probe::decode::{Record, decode};
 use crate::probe::{Outcome, Probe, ProgramName};
 use crate::telemetry::Metrics;
 use crate::usage::clock::{monotonic_ns, wall_unix_ns};
@@ -45,8 +45,6 @@ use crate::usage::{KernelTime, Sampler, Timeline, sampler};
 const DRAIN: Duration = Duration::from_millis(100);
 /// Time between heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Records taken from a ring in one go, so that a flood cannot keep the loop from its other work.
-const DRAIN_RECORDS: usize = 16_384;
 
 /// What the main loop is given.
 #[derive(Debug)]
@@ -84,6 +82,8 @@ pub struct Node {
     timeline: Timeline,
     security: RingBooks,
     process: RingBooks,
+    /// What the kernel counted, when it was last asked; `None` without kernel programs.
+    ring_counters: Option<[Counters; KINDS]>,
     meter: Option<SelfMeter>,
     started_unix_ns: u64,
     sample_seconds: f64,
@@ -136,6 +136,7 @@ impl Node {
             timeline: Timeline::new(monotonic_ns(), wall_unix_ns()),
             security: RingBooks::default(),
             process: RingBooks::default(),
+            ring_counters: None,
             meter: SelfMeter::open(&config.host.proc).ok(),
             started_unix_ns: wall_unix_ns(),
             sample_seconds: 0.0,
@@ -208,127 +209,9 @@ impl Node {
         AsyncFd::new(fd).ok()
     }
 
-    fn tick(&mut self) {
-        self.drain();
-        let containers = &mut self.containers;
-        self.sampler.look_at_young(monotonic_ns(), |id, bytes| {
-            containers.memory_peak(id, bytes);
-        });
-    }
-
-    fn drain(&mut self) {
-        // Whatever comes out now is stamped by the clock as it is now.
-        self.timeline.remeasure(monotonic_ns(), wall_unix_ns());
-        let Some(probe) = &mut self.probe else {
-            return;
-        };
-        // Taken first and judged last: whoever did this was made before, in the other ring.
-        let evidence = &mut self.evidence;
-        evidence.clear();
-        probe.drain_security(DRAIN_RECORDS, |bytes| {
-            evidence.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(0).to_ne_bytes());
-            evidence.extend_from_slice(bytes);
-        });
-        let mut cgroups = Vec::new();
-        let process = &mut self.process;
-        probe.drain_process(DRAIN_RECORDS, |bytes| match decode(bytes) {
-            Ok(Record::CgroupMkdir(record, path)) => {
-                process.used();
-                cgroups.push((
-                    true,
-                    record.header,
-                    String::from_utf8_lossy(path).into_owned(),
-                ));
-            }
-            Ok(Record::CgroupRmdir(record, path)) => {
-                process.used();
-                cgroups.push((
-                    false,
-                    record.header,
-                    String::from_utf8_lossy(path).into_owned(),
-                ));
-            }
-            Ok(_) => process.used(),
-            Err(error) => process.undecodable(&error),
-        });
-        for (made, header, path) in cgroups {
-            if made {
-                self.learn(header.cgroup_id, &path, header.ktime_ns, true);
-            } else {
-                self.removed(header.cgroup_id, header.ktime_ns);
-            }
-        }
-        self.judge_evidence();
-    }
-
-    fn judge_evidence(&mut self) {
-        let lookup = NodeLookup {
-            index: self.containers.index(),
-            timeline: &self.timeline,
-            proc: &self.proc,
-        };
-        let (out, sampler, containers) = (&mut self.out, &mut self.sampler, &self.containers);
-        let mut event = |at_unix_ns, mut event| {
-            if let AuditEvent::OomKill(kill) = &mut event
-                && let Some(owner) = containers.owner(kill.identity.cgroup_id)
-            {
-                (kill.memory_peak_bytes, kill.memory_limit_bytes) = sampler.memory_now(owner);
-            }
-            out.push(Output::Event(at_unix_ns, event));
-        };
-        let mut rest = self.evidence.as_slice();
-        while let Some((length, tail)) = rest.split_first_chunk::<4>() {
-            let length = usize::try_from(u32::from_ne_bytes(*length)).unwrap_or(usize::MAX);
-            let Some((bytes, tail)) = tail.split_at_checked(length) else {
-                break;
-            };
-            rest = tail;
-            match decode(bytes) {
-                Ok(record) => {
-                    self.security.used();
-                    self.auditor.take(&record, &lookup, &mut event);
-                }
-                Err(error) => self.security.undecodable(&error),
-            }
-        }
-        self.auditor.advance(monotonic_ns(), &lookup, &mut event);
-    }
-
-    fn learn(&mut self, id: u64, path: &str, at_mono_ns: u64, made: bool) {
-        if !self.containers.learn(id, path, at_mono_ns, made) {
-            return;
-        }
-        let added = if made {
-            self.sampler.add_young(id, path, at_mono_ns)
-        } else {
-            self.sampler.add(id, path)
-        };
-        if let Err(error) = added {
-            tracing::debug!(id, path, %error, "cgroup went before its files could be opened");
-        }
-    }
-
-    fn removed(&mut self, id: u64, at_mono_ns: u64) {
-        let booked = self
-            .probe
-            .as_ref()
-            .and_then(|probe| probe.cpu_use(id).ok().flatten());
-        let total = booked.map(|booked| booked.total_ns);
-        let kernel_cpu_ns = self
-            .kernel_time
-            .removed(id, self.containers.owner(id), total);
-        self.sampler.remove(id);
-        self.containers
-            .removed(id, at_mono_ns, kernel_cpu_ns, &self.timeline, &mut self.out);
-        if let Some(probe) = &mut self.probe
-            && let Err(error) = probe.forget_cgroup(id)
-        {
-            tracing::debug!(id, %error, "kernel keeps the CPU time of a cgroup that is gone");
-        }
-    }
-
     fn sample(&mut self) {
         let begun = monotonic_ns();
+        self.count_rings();
         self.timeline.remeasure(begun, wall_unix_ns());
         if self.attached(ProgramName::SchedSwitch)
             && let Some(probe) = &self.probe
@@ -496,3 +379,6 @@ async fn readable(ring: Option<&AsyncFd<OwnedFd>>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ pub struct Process {
     pub exe: Option<String>,
     /// Command line, redacted and cut.
     pub cmdline: Option<String>,
-    /// Why `exe` or `cmdline` is absent: `exited`, `denied`, `kernel_thread`.
+    /// Why `exe` or `cmdline` is absent: `exited`, `denied`, `kernel_thread`, `undecodable`.
     pub missing: Option<String>,
 }
 
@@ -94,7 +94,7 @@ pub struct Loss {
 /// Cumulative counts of one stage, sent with each heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageFates {
-    /// `security_ring`, `process_ring`, `audit`, `spool`.
+    /// `security_ring`, `process_ring`, `files` (texts of the kernel), `audit`, `spool`.
     pub stage: String,
     /// Class of record, or kernel record kind by name.
     pub class: String,

@@ -7,6 +7,7 @@
 //! A process id may have a new owner by then: what is read counts only if the process was started
 //! before the record was written, or has the very name that the record says.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -30,11 +31,21 @@ const FILE_BYTES: u64 = 4096;
 /// A clock tick of `/proc/<pid>/stat`.
 const TICK_NS: u64 = 10_000_000;
 
+/// What became of the texts of `/proc` that were read. Cumulative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TextCounts {
+    /// Understood.
+    pub parsed: u64,
+    /// Not what the kernel documents.
+    pub malformed: u64,
+}
+
 /// The processes below a `/proc`.
 #[derive(Clone, Debug)]
 pub struct Proc {
     root: PathBuf,
     redactor: Redactor,
+    counts: Cell<TextCounts>,
 }
 
 impl Proc {
@@ -43,7 +54,25 @@ impl Proc {
         Self {
             root: root.to_owned(),
             redactor,
+            counts: Cell::default(),
         }
+    }
+
+    /// What was read so far.
+    pub const fn counts(&self) -> TextCounts {
+        self.counts.get()
+    }
+
+    /// Counts a text by whether it was understood.
+    fn count<T>(&self, parsed: Option<T>) -> Option<T> {
+        let mut counts = self.counts.get();
+        if parsed.is_some() {
+            counts.parsed += 1;
+        } else {
+            counts.malformed += 1;
+        }
+        self.counts.set(counts);
+        parsed
     }
 
     /// What is known of a task. `exe` and `cmdline` are both there, or `missing` says why not.
@@ -63,8 +92,12 @@ impl Proc {
         let exe = std::fs::read_link(folder.join("exe"));
         let cmdline = read(&folder.join("cmdline"));
         let stat = read(&folder.join("stat"));
-        let Some(stat) = stat.as_deref().ok().and_then(Stat::parse) else {
+        let Ok(stat) = stat else {
             process.missing = Some("exited".to_owned());
+            return process;
+        };
+        let Some(stat) = self.count(Stat::parse(&stat)) else {
+            process.missing = Some("undecodable".to_owned());
             return process;
         };
         if stat.is_zombie || !is_same(&stat, task, suspended_ns) {
@@ -95,10 +128,11 @@ impl Proc {
     pub fn cgroup_path(&self, tgid: u32, comm: &[u8]) -> Option<String> {
         let folder = self.root.join(tgid.to_string());
         let bytes = read(&folder.join("cgroup")).ok()?;
-        let path = text::cgroup_path(&bytes)?.to_owned();
+        let text = self.count(std::str::from_utf8(&bytes).ok())?;
+        let path = text::cgroup_path(text)?.to_owned();
         let stat = read(&folder.join("stat")).ok()?;
         let name = trimmed(comm);
-        let stat = Stat::parse(&stat)?;
+        let stat = self.count(Stat::parse(&stat))?;
         (name.is_empty() || stat.comm == name).then_some(path)
     }
 

@@ -20,6 +20,7 @@ use crate::cgroup::fs::{Buffer, Folder, FsError, Roots};
 use crate::cgroup::parse::ParseError;
 
 mod container;
+mod memory;
 mod resident;
 mod slot;
 mod young;
@@ -85,6 +86,8 @@ pub struct Counters {
     pub memory_stats: u64,
     /// Looks at young containers between samples.
     pub young_looks: u64,
+    /// Files that were read and understood.
+    pub parsed: u64,
     /// Files whose text was not what the kernel documents.
     pub malformed: u64,
     /// Files that could not be read.
@@ -246,7 +249,11 @@ impl Sampler {
 
     /// What was read and what could not be.
     pub const fn counters(&self) -> Counters {
-        self.shared.counters
+        let counters = self.shared.counters;
+        Counters {
+            parsed: counters.parsed + self.shared.processes.parsed(),
+            ..counters
+        }
     }
 
     /// The last problem since this was asked, for the log.
