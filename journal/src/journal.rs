@@ -309,14 +309,31 @@ impl<S: Storage> Journal<S> {
     ) -> Result<Batch, JournalError> {
         let mut reading = Reading::new(from_seq, max_records, max_bytes);
         for segment in &mut self.segments {
-            if segment.is_empty() || segment.last < reading.expected() {
+            let before = reading.expected().saturating_sub(1);
+            if segment.is_empty() || segment.count_after(before) == 0 {
                 continue;
             }
-            if !reading.segment(&self.storage, segment)? {
-                break;
+            match reading.segment(&self.storage, segment) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // What was read before the trouble goes out first; the next read meets it again.
+                Err(_) if reading.has_records() => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(reading.into_batch())
+    }
+
+    /// Gives up the segment that holds the first record from `from_seq` on, which
+    /// [`read`](Self::read) could not read: from there to its end its records count as missing, as
+    /// after a start that met the same. The numbers, from and to inclusive.
+    pub fn give_up_segment(&mut self, from_seq: u64) -> Vec<(u64, u64)> {
+        let before = from_seq.saturating_sub(1);
+        self.segments
+            .iter_mut()
+            .find(|segment| segment.count_after(before) > 0)
+            .map(|segment| segment.add_hole(from_seq.max(segment.first), segment.last))
+            .unwrap_or_default()
     }
 
     /// The last number that this reader is done with.

@@ -1,7 +1,7 @@
 //! A folder in memory that crashes, tears writes, runs full and fails, for tests of a journal and
 //! of its owners. Cheap to clone: clones are the same folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +29,7 @@ struct Disk {
     ghosts: BTreeMap<String, File>,
     fail_writes: u32,
     fail_syncs: u32,
+    bad: BTreeSet<String>,
     room: Option<u64>,
 }
 
@@ -52,6 +53,11 @@ impl CrashStorage {
     /// syncs succeed, and readers see it until the crash.
     pub fn fail_syncs(&self, count: u32) {
         self.disk().fail_syncs = count;
+    }
+
+    /// From now on every read of this file fails with `EIO`.
+    pub fn fail_reads(&self, name: &str) {
+        self.disk().bad.insert(name.to_owned());
     }
 
     /// Bytes that the folder may hold in all; a write beyond is `ENOSPC`. `None`: no bound.
@@ -189,6 +195,9 @@ impl Storage for CrashStorage {
 
     fn read_at(&self, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let disk = self.disk();
+        if disk.bad.contains(name) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let file = disk.files.get(name).ok_or_else(not_found)?;
         let rest = usize::try_from(offset)
             .ok()

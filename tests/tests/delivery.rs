@@ -167,6 +167,8 @@ fn oom(victim_pid: u32) -> AuditEvent {
         anon_rss_bytes: None,
         file_rss_bytes: None,
         shmem_rss_bytes: None,
+        memory_peak_bytes: None,
+        memory_limit_bytes: None,
     })
 }
 

@@ -67,7 +67,10 @@ fn metrics() {
         }],
         programs: vec![("connect4".into(), true)],
         ring_high_water: vec![("security", 0)],
-        spool: vec![("security", 0, 0, 0.0)],
+        spool: vec![plimsoll_agent::telemetry::SpoolRow {
+            class: "security",
+            ..Default::default()
+        }],
         ..Default::default()
     });
     check(

@@ -116,6 +116,39 @@ fn shed_takes_the_oldest_and_says_which() {
 }
 
 #[test]
+fn an_unreadable_segment_is_given_up_and_the_rest_is_read() {
+    let storage = CrashStorage::default();
+    let (mut journal, _) = open(&storage);
+    for _ in 1..=60 {
+        journal.append(&[7; 100], 0).unwrap();
+        journal.sync().unwrap();
+    }
+    let mut names = storage.list().unwrap();
+    names.sort_unstable();
+    names.retain(|name| name.starts_with("segment"));
+    assert!(names.len() > 3, "{names:?}");
+    storage.fail_reads(&names[1]);
+    let first = seqs(&mut journal, 1);
+    let next = first.len() as u64 + 1;
+    assert_eq!(
+        first,
+        (1..next).collect::<Vec<_>>(),
+        "what comes before goes out"
+    );
+    let error = journal.read(next, 1000, 1 << 20).unwrap_err();
+    assert!(error.to_string().contains(&names[1]), "{error}");
+    let given_up = journal.give_up_segment(next);
+    let [(from, to)] = given_up[..] else {
+        panic!("{given_up:?}");
+    };
+    assert_eq!(from, next);
+    assert_eq!(seqs(&mut journal, next), (to + 1..=60).collect::<Vec<_>>());
+    assert_eq!(journal.count_after(0), 60 - (to - from + 1));
+    journal.set_cursor("reader", 60).unwrap();
+    assert_eq!(journal.give_up_segment(61), []);
+}
+
+#[test]
 fn a_failed_sync_is_never_trusted_again() {
     let storage = CrashStorage::default();
     let (mut journal, _) = open(&storage);
