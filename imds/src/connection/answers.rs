@@ -62,7 +62,7 @@ impl Sink for Down<'_> {
             answer.framing,
             Framing::Length(0) | Framing::Lost | Framing::Opaque
         );
-        if wanted && has_body {
+        if wanted && has_body && !answer.encoded {
             self.exchange.answering = Some(pending);
         } else {
             self.settle(pending);
@@ -73,21 +73,15 @@ impl Sink for Down<'_> {
     fn body(&mut self, bytes: &[u8]) {
         if let Some(pending) = &mut self.exchange.answering {
             let room = response::BODY_BYTES.saturating_sub(pending.body.len());
-            pending
-                .body
-                .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            let kept = bytes.get(..room).unwrap_or(bytes);
+            pending.body.extend_from_slice(kept);
         }
     }
 
     fn body_hole(&mut self) {
-        // Half a token has another hash than the token.
-        if let Some(pending) = self
-            .exchange
-            .answering
-            .as_mut()
-            .filter(|p| p.event.class == Class::Token)
-        {
-            pending.body = Vec::new();
+        // Half a token has another hash than the token, and no value may span what is missing.
+        if let Some(pending) = &mut self.exchange.answering {
+            pending.body.push(response::HOLE);
         }
     }
 

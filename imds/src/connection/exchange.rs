@@ -189,8 +189,8 @@ fn read_body(pending: &mut Pending, redactor: &Redactor) {
     let body = std::mem::take(&mut pending.body);
     match pending.event.class {
         Class::Token => {
-            let token = body.trim_ascii();
-            pending.event.minted_token_hash = (!token.is_empty()).then(|| redactor.hash(token));
+            pending.event.minted_token_hash =
+                response::session_token(&body).map(|token| redactor.hash(token));
         }
         Class::Cred => {
             pending.event.access_key_id = response::access_key_id(&body);
