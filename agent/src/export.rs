@@ -22,7 +22,6 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
-use crate::books;
 use crate::config;
 use crate::spool::{Outgoing, Spool};
 
@@ -114,7 +113,7 @@ impl Exporter {
         let mut token = None;
         let mut backoff = Backoff::default();
         let mut max_records = self.config.batch_records;
-        let mut failing = false;
+        let mut failing: Option<String> = None;
         loop {
             let epoch = self.spool().epoch(class).to_owned();
             let batch = self
@@ -139,7 +138,7 @@ impl Exporter {
             let verdict = match answer {
                 Ok(rejected) => {
                     self.acknowledge(class, last_seq, rejected);
-                    if std::mem::take(&mut failing) {
+                    if failing.take().is_some() {
                         tracing::info!(class = class.as_str(), "collector takes records again");
                     }
                     backoff = Backoff::default();
@@ -148,16 +147,18 @@ impl Exporter {
                 }
                 Err(status) => {
                     let verdict = retry::verdict(status.code(), batch.records.len());
-                    // Once for each outage: the spool's age tells the rest.
-                    if !std::mem::replace(&mut failing, true) {
+                    // Once for each cause: the spool's age tells the rest.
+                    let error = retry::cause(&status);
+                    if failing.as_ref() != Some(&error) {
                         tracing::warn!(
                             class = class.as_str(),
                             code = ?status.code(),
-                            error = books::chain(&status),
+                            error,
                             ?verdict,
                             records = batch.records.len(),
                             "collector did not take a batch; trying until it does"
                         );
+                        failing = Some(error);
                     }
                     verdict
                 }

@@ -6,6 +6,7 @@
 
 pub mod bench;
 pub mod cgroups;
+pub mod emit;
 pub mod encode;
 pub mod enter;
 pub mod fuzz;
