@@ -141,7 +141,7 @@ impl<S: Storage> Exporter<S> {
         let mut token = None;
         let mut backoff = Backoff::default();
         let mut max_records = self.config.batch_records;
-        let mut failing = false;
+        let mut failing: Option<String> = None;
         let mut unreadable = Unreadable::default();
         loop {
             pulse.beat();
@@ -172,7 +172,7 @@ impl<S: Storage> Exporter<S> {
             let verdict = match self.send(class, &epoch, &batch, &mut token).await {
                 Ok(rejected) => {
                     self.acknowledge(class, last_seq, rejected);
-                    if std::mem::take(&mut failing) {
+                    if failing.take().is_some() {
                         tracing::info!(class = class.as_str(), "collector takes records again");
                     }
                     backoff = Backoff::default();
@@ -181,16 +181,18 @@ impl<S: Storage> Exporter<S> {
                 }
                 Err(status) => {
                     let verdict = retry::verdict(status.code(), batch.records.len());
-                    // Once for each outage: the spool's age tells the rest.
-                    if !std::mem::replace(&mut failing, true) {
+                    // Once for each cause: the spool's age tells the rest.
+                    let error = retry::cause(&status);
+                    if failing.as_ref() != Some(&error) {
                         tracing::warn!(
                             class = class.as_str(),
                             code = ?status.code(),
-                            error = books::chain(&status),
+                            error,
                             ?verdict,
                             records = batch.records.len(),
                             "collector did not take a batch; trying until it does"
                         );
+                        failing = Some(error);
                     }
                     verdict
                 }
