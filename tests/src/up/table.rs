@@ -62,20 +62,18 @@ fn text(sizing: &Value, events: &[Value], accounting: &Value, since: Duration) -
     let mut accesses: BTreeMap<(String, String, String), u64> = BTreeMap::new();
     for event in events.iter().filter(|event| read::is_kind(event, "imds")) {
         let request = &read::body(event)["request"];
-        let what = format!(
-            "{} {}",
-            word(&request["imds_version"]),
-            word(&request["class"])
-        );
+        let endpoint = word(&request["endpoint"]);
+        // Versions are a matter of IMDS only.
+        let what = match word(&request["imds_version"]) {
+            "none" => format!("{endpoint} {}", word(&request["class"])),
+            version => format!("{endpoint} {version} {}", word(&request["class"])),
+        };
         *accesses
             .entry((who(event), what, word(&request["outcome"]).to_owned()))
             .or_default() += 1;
     }
     for ((who, what, outcome), times) in accesses {
-        let _infallible = writeln!(
-            out,
-            "  {who:<34} metadata {what:<14} {outcome:<18} × {times}"
-        );
+        let _infallible = writeln!(out, "  {who:<34} {what:<20} {outcome:<18} × {times}");
     }
     let kills = events
         .iter()
