@@ -85,11 +85,12 @@ impl Redactor {
     /// do not know, only the words of well-known clients are left.
     pub fn text(&self, bytes: &[u8], secrets: &Secrets<'_>, limit: usize) -> String {
         let mut text = printable(bytes);
+        if secrets.is_cut() {
+            return self.known_words(&text, limit);
+        }
         let shares = secrets.shares_window(text.as_bytes());
         let is_bad = |word: &str| {
-            looks_secret(word.as_bytes())
-                || (shares && secrets.shares_window(word.as_bytes()))
-                || (secrets.is_cut() && !clients::is_known(word.as_bytes()))
+            looks_secret(word.as_bytes()) || (shares && secrets.shares_window(word.as_bytes()))
         };
         if shares || text.split(is_break).any(is_bad) {
             let blanked = self.blank_words(&text, limit, is_bad);
@@ -101,6 +102,27 @@ impl Redactor {
         }
         text.truncate(limit);
         text
+    }
+
+    /// The words of well-known clients; not even what stands between the others.
+    fn known_words(&self, text: &str, limit: usize) -> String {
+        let mut known = String::new();
+        let words = text.split(' ').filter(|word| !word.is_empty());
+        for (index, word) in words.enumerate() {
+            if index > 0 {
+                known.push(' ');
+            }
+            if clients::is_known(word.as_bytes()) {
+                known.push_str(word);
+            } else {
+                known.push_str(&self.blank(word.as_bytes()));
+            }
+            if known.len() >= limit {
+                break;
+            }
+        }
+        known.truncate(limit);
+        known
     }
 
     fn blank_words(&self, text: &str, limit: usize, is_bad: impl Fn(&str) -> bool) -> String {

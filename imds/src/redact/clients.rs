@@ -78,10 +78,11 @@ const NAMES: &[&str] = &[
 /// Longest version, bytes.
 const VERSION_BYTES: usize = 12;
 
-/// Whether a word is made of known names and versions alone: `Boto3/1.29.0`, `lang/go#1.21.5`.
+/// Whether a word is made of known names and versions alone and begins with a name:
+/// `Boto3/1.29.0`, `lang/go#1.21.5`.
 pub(super) fn is_known(word: &[u8]) -> bool {
-    word.split(|byte| matches!(byte, b'/' | b'#'))
-        .all(|part| part.is_empty() || is_version(part) || is_name(part))
+    let mut parts = word.split(|byte| matches!(byte, b'/' | b'#'));
+    parts.next().is_some_and(is_name) && parts.all(|part| is_version(part) || is_name(part))
 }
 
 fn is_name(part: &[u8]) -> bool {
@@ -93,7 +94,7 @@ fn is_name(part: &[u8]) -> bool {
 /// Digits and dots, with a `v` before them perhaps.
 fn is_version(part: &[u8]) -> bool {
     let digits = part.strip_prefix(b"v").unwrap_or(part);
-    digits.len() <= VERSION_BYTES
+    (1..=VERSION_BYTES).contains(&digits.len())
         && digits
             .iter()
             .all(|byte| byte.is_ascii_digit() || *byte == b'.')
@@ -109,13 +110,20 @@ mod tests {
             "curl/8.5.0",
             "lang/go#1.21.5",
             "Boto3/1.29",
-            "",
             "md/GOOS#linux",
             "ft/ec2imds",
         ] {
             assert!(is_known(word.as_bytes()), "{word}");
         }
-        for word in ["hunter2", "curl/8.5.0-hunter2", "123456789012345", "curl8"] {
+        for word in [
+            "hunter2",
+            "curl/8.5.0-hunter2",
+            "123456789012345",
+            "curl8",
+            "",
+            "8",
+            "curl//////",
+        ] {
             assert!(!is_known(word.as_bytes()), "{word}");
         }
     }
