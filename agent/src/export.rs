@@ -84,6 +84,8 @@ pub struct Exporter<S = FileStorage> {
     spool: SharedSpool<S>,
     /// Told by the main loop when something was committed.
     committed: Arc<Notify>,
+    /// Of the one task that runs; a clone has none.
+    pulse: Option<Pulse>,
 }
 
 impl<S> Clone for Exporter<S> {
@@ -94,6 +96,7 @@ impl<S> Clone for Exporter<S> {
             node: self.node.clone(),
             spool: Arc::clone(&self.spool),
             committed: Arc::clone(&self.committed),
+            pulse: None,
         }
     }
 }
@@ -113,38 +116,46 @@ impl<S: Storage> Exporter<S> {
             node: node.to_owned(),
             spool,
             committed,
+            pulse: None,
         })
     }
 
-    /// The longest time between two beats of [`run`](Self::run)'s pulse.
+    /// The longest time between two beats of a pulse.
     pub fn may_wait(&self) -> Duration {
         Duration::from_millis(self.config.timeout_ms) + CONNECT_TIMEOUT + retry::LAST
     }
 
-    /// Sends one class until `stop`, then what is left until `abort`. Nothing else ends it: what the
-    /// collector or the disk refuses is tried again, or counted and given up.
-    pub async fn run(
-        self,
-        class: Class,
-        pulse: Pulse,
-        stop: CancellationToken,
-        abort: CancellationToken,
-    ) {
-        tokio::select! {
-            () = self.send_all(class, &pulse, stop) => {}
-            () = abort.cancelled() => {}
+    /// With a sign of life.
+    #[must_use]
+    pub fn with_pulse(self, pulse: Pulse) -> Self {
+        Self {
+            pulse: Some(pulse),
+            ..self
         }
-        pulse.done();
     }
 
-    async fn send_all(&self, class: Class, pulse: &Pulse, stop: CancellationToken) {
+    /// Sends one class until `stop`, then what is left until `abort`. Nothing else ends it: what the
+    /// collector or the disk refuses is tried again, or counted and given up.
+    pub async fn run(mut self, class: Class, stop: CancellationToken, abort: CancellationToken) {
+        tokio::select! {
+            () = self.send_all(class, stop) => {}
+            () = abort.cancelled() => {}
+        }
+        if let Some(pulse) = self.pulse.take() {
+            pulse.done();
+        }
+    }
+
+    async fn send_all(&self, class: Class, stop: CancellationToken) {
         let mut token = None;
         let mut backoff = Backoff::default();
         let mut max_records = self.config.batch_records;
         let mut failing = false;
         let mut unreadable = Unreadable::default();
         loop {
-            pulse.beat();
+            if let Some(pulse) = &self.pulse {
+                pulse.beat();
+            }
             let epoch = self.spool().epoch(class).to_owned();
             let read = self.spool().next_batch(class, max_records, BATCH_BYTES);
             let batch = match read {

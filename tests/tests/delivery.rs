@@ -212,8 +212,7 @@ fn empty(runtime: &tokio::runtime::Runtime, spool: &SharedSpool, otlp: u16, toke
     let sent = exporter.run(Class::Security, stop, abort);
     runtime
         .block_on(async { tokio::time::timeout(PATIENCE, sent).await })
-        .expect("the spool is emptied in time")
-        .unwrap();
+        .expect("the spool is emptied in time");
 }
 
 /// Waits for a state of the world, not for a time.
