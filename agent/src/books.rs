@@ -172,7 +172,11 @@ pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let _infallible = write!(line, ": {error}");
+        let text = error.to_string();
+        // Some libraries repeat their cause in their own words.
+        if !line.ends_with(&text) {
+            let _infallible = write!(line, ": {text}");
+        }
         cause = error.source();
     }
     line

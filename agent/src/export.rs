@@ -84,8 +84,6 @@ pub struct Exporter<S = FileStorage> {
     spool: SharedSpool<S>,
     /// Told by the main loop when something was committed.
     committed: Arc<Notify>,
-    /// Of the one task that runs; a clone has none.
-    pulse: Option<Pulse>,
 }
 
 impl<S> Clone for Exporter<S> {
@@ -96,7 +94,6 @@ impl<S> Clone for Exporter<S> {
             node: self.node.clone(),
             spool: Arc::clone(&self.spool),
             committed: Arc::clone(&self.committed),
-            pulse: None,
         }
     }
 }
@@ -116,46 +113,38 @@ impl<S: Storage> Exporter<S> {
             node: node.to_owned(),
             spool,
             committed,
-            pulse: None,
         })
     }
 
-    /// The longest time between two beats of a pulse.
+    /// The longest time between two beats of [`run`](Self::run)'s pulse.
     pub fn may_wait(&self) -> Duration {
         Duration::from_millis(self.config.timeout_ms) + CONNECT_TIMEOUT + retry::LAST
     }
 
-    /// With a sign of life.
-    #[must_use]
-    pub fn with_pulse(self, pulse: Pulse) -> Self {
-        Self {
-            pulse: Some(pulse),
-            ..self
-        }
-    }
-
     /// Sends one class until `stop`, then what is left until `abort`. Nothing else ends it: what the
     /// collector or the disk refuses is tried again, or counted and given up.
-    pub async fn run(mut self, class: Class, stop: CancellationToken, abort: CancellationToken) {
+    pub async fn run(
+        self,
+        class: Class,
+        pulse: Pulse,
+        stop: CancellationToken,
+        abort: CancellationToken,
+    ) {
         tokio::select! {
-            () = self.send_all(class, stop) => {}
+            () = self.send_all(class, &pulse, stop) => {}
             () = abort.cancelled() => {}
         }
-        if let Some(pulse) = self.pulse.take() {
-            pulse.done();
-        }
+        pulse.done();
     }
 
-    async fn send_all(&self, class: Class, stop: CancellationToken) {
+    async fn send_all(&self, class: Class, pulse: &Pulse, stop: CancellationToken) {
         let mut token = None;
         let mut backoff = Backoff::default();
         let mut max_records = self.config.batch_records;
-        let mut failing = false;
+        let mut failing: Option<String> = None;
         let mut unreadable = Unreadable::default();
         loop {
-            if let Some(pulse) = &self.pulse {
-                pulse.beat();
-            }
+            pulse.beat();
             let epoch = self.spool().epoch(class).to_owned();
             let read = self.spool().next_batch(class, max_records, BATCH_BYTES);
             let batch = match read {
@@ -183,7 +172,7 @@ impl<S: Storage> Exporter<S> {
             let verdict = match self.send(class, &epoch, &batch, &mut token).await {
                 Ok(rejected) => {
                     self.acknowledge(class, last_seq, rejected);
-                    if std::mem::take(&mut failing) {
+                    if failing.take().is_some() {
                         tracing::info!(class = class.as_str(), "collector takes records again");
                     }
                     backoff = Backoff::default();
@@ -192,16 +181,18 @@ impl<S: Storage> Exporter<S> {
                 }
                 Err(status) => {
                     let verdict = retry::verdict(status.code(), batch.records.len());
-                    // Once for each outage: the spool's age tells the rest.
-                    if !std::mem::replace(&mut failing, true) {
+                    // Once for each cause: the spool's age tells the rest.
+                    let error = retry::cause(&status);
+                    if failing.as_ref() != Some(&error) {
                         tracing::warn!(
                             class = class.as_str(),
                             code = ?status.code(),
-                            error = books::chain(&status),
+                            error,
                             ?verdict,
                             records = batch.records.len(),
                             "collector did not take a batch; trying until it does"
                         );
+                        failing = Some(error);
                     }
                     verdict
                 }

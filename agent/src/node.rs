@@ -334,6 +334,18 @@ fn attach(
         );
     }
     let plan = crate::host::plan(facts, PlanOptions::default());
+    // What is known to be in vain is not tried: the plan's reason is the better one.
+    if let Some(reasons) = plan.nothing_to_attach() {
+        tracing::warn!(
+            reason = reasons,
+            "no kernel programs: running on cgroup files and procfs"
+        );
+        return (
+            None,
+            Vec::new(),
+            vec![format!("kernel programs: {reasons}")],
+        );
+    }
     let options = crate::probe::Options {
         security_ring_bytes: config.kernel.security_ring_bytes,
         process_ring_bytes: config.kernel.process_ring_bytes,

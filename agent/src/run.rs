@@ -128,8 +128,7 @@ pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
         let pulse = status.task(name, exporter.may_wait());
         let sent = exporter
             .clone()
-            .with_pulse(pulse)
-            .run(class, drained.clone(), abort.clone());
+            .run(class, pulse, drained.clone(), abort.clone());
         tasks.spawn(async move {
             sent.await;
             Ok(name)

@@ -13,6 +13,7 @@ pub mod decode;
 pub mod dedupe;
 pub mod service;
 pub mod store;
+pub mod tls;
 
 use std::sync::Mutex;
 
@@ -93,7 +94,7 @@ impl Counts {
         );
         registry.register(
             "ingest_refused",
-            "Requests refused, by reason",
+            "Requests and TLS handshakes refused, by reason",
             self.refused.clone(),
         );
     }

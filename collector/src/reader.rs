@@ -1,13 +1,17 @@
 //! A reader of one of the collector's journals, with books that can be checked: what it should have
 //! had comes from the journal's door, what it did with it is counted here.
 //!
-//! Knows no disk and no format.
+//! Knows no disk and no format. How records are carried to where they belong is in [`carry`].
 
-use std::sync::{Mutex, PoisonError};
+pub mod carry;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use plimsoll_journal::Batch;
 use plimsoll_wire::Class;
 use plimsoll_wire::fate::Fates;
+
+pub use carry::{CarryError, Destination, Resumed};
 
 use crate::api::StageRow;
 use crate::ingest::{Store, StoreError};
@@ -23,6 +27,32 @@ pub struct Made {
     pub undecodable: u64,
 }
 
+impl Made {
+    const fn add(&mut self, other: Self) {
+        self.delivered += other.delivered;
+        self.filtered += other.filtered;
+        self.undecodable += other.undecodable;
+    }
+}
+
+/// A reader's state for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReaderState {
+    /// Times that the destination or the journal refused, since the start.
+    pub failures: u64,
+    /// Times that the destination turned out to know another journal, since the start.
+    pub renewals: u64,
+    /// Time of the oldest record that was read and could not be settled yet, Unix nanoseconds;
+    /// `None` while nothing is stuck.
+    pub stuck_since_unix_ns: Option<u64>,
+}
+
+#[derive(Default)]
+struct Books {
+    made: Made,
+    state: ReaderState,
+}
+
 /// See the module.
 pub struct Reader {
     store: Store,
@@ -30,7 +60,7 @@ pub struct Reader {
     cursor: &'static str,
     /// Records before the reader when it was opened.
     carried: u64,
-    books: Mutex<Made>,
+    books: Mutex<Books>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -59,32 +89,58 @@ impl Reader {
         &self.store
     }
 
-    /// The records behind `from_seq`, or behind the cursor if that is further.
-    pub fn read(&self, from_seq: u64, records: usize, bytes: usize) -> Result<Batch, StoreError> {
+    /// What it reads.
+    pub const fn class(&self) -> Class {
+        self.class
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The records behind the cursor. Numbers that turn out to be damaged are booked at once: the
+    /// journal tells them only once, whatever becomes of this batch.
+    pub fn read(&self, records: usize, bytes: usize) -> Result<Batch, StoreError> {
         let next = self.store.cursor(self.class, self.cursor) + 1;
-        self.store
-            .read(self.class, next.max(from_seq), records, bytes)
+        let mut books = self.books();
+        let batch = self.store.read(self.class, next, records, bytes)?;
+        let damaged: u64 = batch.damaged.iter().map(|(from, to)| to - from + 1).sum();
+        books.made.undecodable += damaged;
+        books.state.stuck_since_unix_ns = batch.records.first().map(|record| record.time_unix_ns);
+        Ok(batch)
     }
 
     /// The reader is done with everything up to `seq`, and made this of it.
     pub fn settle(&self, seq: u64, made: Made) -> Result<(), StoreError> {
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut books = self.books();
         self.store.set_cursor(self.class, self.cursor, seq)?;
-        books.delivered += made.delivered;
-        books.filtered += made.filtered;
-        books.undecodable += made.undecodable;
+        books.made.add(made);
+        books.state.stuck_since_unix_ns = None;
         Ok(())
+    }
+
+    fn failed(&self) {
+        self.books().state.failures += 1;
+    }
+
+    fn renewed(&self) {
+        self.books().state.renewals += 1;
+    }
+
+    /// How it fares.
+    pub fn state(&self) -> ReaderState {
+        self.books().state
     }
 
     /// Counts since the start; what an earlier life left behind counts as emitted.
     pub fn fates(&self) -> Fates {
-        let made = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let books = self.books();
         let held = self.store.held(self.class, self.cursor);
         Fates {
             emitted: self.carried + held.entered,
-            delivered: made.delivered,
-            filtered: made.filtered,
-            undecodable: made.undecodable,
+            delivered: books.made.delivered,
+            filtered: books.made.filtered,
+            undecodable: books.made.undecodable,
             shed: held.shed,
             in_flight: held.waiting,
             ..Fates::default()
@@ -102,3 +158,7 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests look at real folders")]
+pub(crate) mod tests;

@@ -22,14 +22,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ApiState, AuditRing, Gap, StageRow};
 use crate::config::Config;
-use crate::history::feed::{Feed, FeedError};
+use crate::history::feed::Feed;
 use crate::history::{History, HistoryError, Limits};
 use crate::ingest::service::IngestError;
 use crate::ingest::store::{HISTORY, SINK};
 use crate::ingest::{self, Store, StoreError, auth};
 use crate::inventory::{IndexReader, Inventory, Reloaded};
 use crate::join::join;
-use crate::reader::Reader;
+use crate::reader::{CarryError, Reader};
 use crate::sink::{self, FileSink, SinkError};
 
 /// Time that the end may take.
@@ -72,11 +72,11 @@ pub enum RunError {
     #[error(transparent)]
     Ingest(#[from] IngestError),
     /// The audit file.
-    #[error(transparent)]
-    Sink(#[from] SinkError),
+    #[error("carry audit events into the audit file")]
+    Sink(#[from] CarryError<SinkError>),
     /// The way into the history.
-    #[error(transparent)]
-    Feed(#[from] FeedError),
+    #[error("carry windows into the history")]
+    Feed(#[from] CarryError<HistoryError>),
     /// Dashboard and API.
     #[error("serve the dashboard")]
     Http(#[source] std::io::Error),
@@ -142,7 +142,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 
     let (stop, last) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks: JoinSet<Result<&'static str, RunError>> = JoinSet::new();
-    let receiving = ingest::serve(otlp, store, ingest_options(&config), stop.clone());
+    let receiving = ingest::serve(otlp, store.clone(), ingest_options(&config), stop.clone());
     let after = last.clone();
     tasks.spawn(async move {
         let end = receiving.await;
@@ -152,12 +152,11 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     });
     let names = index.clone();
     let file = FileSink::new(
-        readers.file,
         options,
         Arc::new(move |event| names_of(event, &names)),
         ring,
     );
-    let writing = file.run(last.clone());
+    let writing = readers.file.carry(file, last.clone());
     tasks.spawn(async move {
         writing
             .await
@@ -165,11 +164,10 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             .map_err(RunError::from)
     });
     let feed = Feed {
-        reader: readers.history,
         history: Arc::clone(&history),
         index: index.clone(),
     };
-    let feeding = feed.run(last.clone());
+    let feeding = readers.history.carry(feed, last.clone());
     tasks.spawn(async move {
         feeding
             .await
@@ -186,7 +184,16 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             .map_err(RunError::Http)
     });
     tracing::info!(otlp = %config.ingest.listen, dashboard = format!("http://{}/", config.http.listen), "ready");
-    until_told(tasks, stop).await
+    until_told(tasks, stop).await?;
+    reclaim(store).await
+}
+
+/// The last upkeep of the journals, after the readers' last word: what all of them have passed goes
+/// now, and need not be read again by the next life.
+async fn reclaim(store: Store) -> Result<(), RunError> {
+    Ok(tokio::task::spawn_blocking(move || store.maintain())
+        .await
+        .map_err(RunError::Task)??)
 }
 
 /// Reads the inventory again when it changes, and gives past usage the names that came late.

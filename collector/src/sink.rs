@@ -9,25 +9,17 @@ pub mod line;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use plimsoll_journal::Record;
 use plimsoll_wire::AuditEvent;
 use serde_json::{Map, Value};
 use thiserror::Error;
-use tokio_util::sync::CancellationToken;
 
 use crate::api::{AuditRecord, AuditRing};
-use crate::ingest::{StoreError, decode};
-use crate::reader::{Made, Reader};
+use crate::ingest::decode::{self, PayloadError};
+use crate::reader::{Destination, Resumed};
 use file::AuditFile;
-use plimsoll_wire::Class;
-
-/// Records taken from the journal at once.
-const BATCH: usize = 512;
-/// Payload bytes taken at once.
-const BATCH_BYTES: usize = 4 << 20;
-/// Time between attempts while the file cannot be written.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Where the lines go.
 #[derive(Clone, Debug)]
@@ -42,34 +34,39 @@ pub struct Options {
 
 /// The sink cannot go on.
 #[derive(Debug, Error)]
-pub enum SinkError {
-    /// The file.
-    #[error("write the audit file {path} (audit_file)")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The journal.
-    #[error("read the journal for the audit file")]
-    Store(#[from] StoreError),
-    /// The thread that waits for the disk ended.
-    #[error("the thread of the audit file ended early")]
-    Thread(#[from] tokio::task::JoinError),
+#[error("write the audit file {path} (audit_file)")]
+pub struct SinkError {
+    /// Which.
+    path: PathBuf,
+    /// Why.
+    #[source]
+    source: std::io::Error,
+}
+
+/// What the sink wrote since the start.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Lines.
+    pub lines: AtomicU64,
+    /// Bytes of lines.
+    pub bytes: AtomicU64,
+    /// Files put aside because they were full.
+    pub rotations: AtomicU64,
+    /// Files removed because more than `keep_files` were there.
+    pub removed: AtomicU64,
 }
 
 /// What is known of the event's subject.
 pub type Join = Arc<dyn Fn(&AuditEvent) -> Map<String, Value> + Send + Sync>;
 
 /// See the module.
-#[derive(Clone)]
 pub struct FileSink {
-    reader: Arc<Reader>,
     options: Options,
     join: Join,
     shown: Arc<AuditRing>,
+    written: Arc<Written>,
+    /// Closed at first and after an error: it is opened anew then, from its last line.
+    file: Option<AuditFile>,
 }
 
 impl std::fmt::Debug for FileSink {
@@ -81,109 +78,87 @@ impl std::fmt::Debug for FileSink {
 }
 
 impl FileSink {
-    /// Nothing is opened before [`run`](Self::run).
-    pub fn new(reader: Arc<Reader>, options: Options, join: Join, shown: Arc<AuditRing>) -> Self {
+    /// Nothing is opened before the first record is wanted.
+    pub fn new(options: Options, join: Join, shown: Arc<AuditRing>) -> Self {
         Self {
-            reader,
             options,
             join,
             shown,
+            written: Arc::default(),
+            file: None,
         }
     }
 
-    /// Writes until `stop`, then what is in the journal by then.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), SinkError> {
-        let mut commits = self.reader.store().commits();
-        let mut file: Option<AuditFile> = None;
-        loop {
-            let ending = stop.is_cancelled();
-            let sink = self.clone();
-            let (given_back, outcome) = tokio::task::spawn_blocking(move || {
-                let outcome = sink.write_some(&mut file);
-                (file, outcome)
-            })
-            .await?;
-            file = given_back;
-            match outcome {
-                Ok(0) if ending => return Ok(()),
-                Ok(0) => tokio::select! {
-                    _ = commits.changed() => {}
-                    () = stop.cancelled() => {}
-                },
-                Ok(_) => {}
-                Err(error) if ending => return Err(error),
-                Err(error) => {
-                    // The records wait in the journal; the file is opened anew, from its last line.
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "audit file cannot be written, will try again"
-                    );
-                    file = None;
-                    drop(tokio::time::timeout(RETRY, stop.cancelled()).await);
-                }
-            }
-        }
+    /// What it wrote, for metrics.
+    pub fn written(&self) -> Arc<Written> {
+        Arc::clone(&self.written)
     }
 
-    /// One batch, durable in the file before the cursor moves; gives back how many records.
-    fn write_some(&self, file: &mut Option<AuditFile>) -> Result<u64, SinkError> {
-        let epoch = self.reader.store().journal_epoch(Class::Security);
-        let broken = |source| SinkError::File {
-            path: self.options.path.clone(),
+    fn open(&self, epoch: &str) -> Result<(AuditFile, bool), SinkError> {
+        AuditFile::open(&self.options, epoch, Arc::clone(&self.written)).map_err(self.broken())
+    }
+
+    fn broken(&self) -> impl Fn(std::io::Error) -> SinkError + use<> {
+        let path = self.options.path.clone();
+        move |source| SinkError {
+            path: path.clone(),
             source,
-        };
-        let file = match file {
-            Some(file) => file,
-            None => file.insert(AuditFile::open(&self.options, &epoch).map_err(broken)?),
-        };
-        let batch = self.reader.read(1, BATCH, BATCH_BYTES)?;
-        let last_damaged = batch.damaged.last().map(|(_, last)| *last);
-        let Some(last) = batch
-            .records
-            .last()
-            .map(|record| record.seq)
-            .max(last_damaged)
-        else {
-            return Ok(0);
-        };
-        let mut made = Made {
-            undecodable: batch.damaged.iter().map(|(from, to)| to - from + 1).sum(),
-            ..Made::default()
-        };
-        let (mut lines, mut shown) = (Vec::new(), Vec::new());
-        for record in &batch.records {
-            if record.seq <= file.last_seq() {
-                made.filtered += 1;
-                continue;
-            }
-            match decode::audit_event(&record.payload) {
-                Ok((id, time_unix_ns, event)) => {
-                    let names = (self.join)(&event);
-                    let audit = AuditRecord {
-                        time_unix_ns,
-                        id,
-                        event,
-                        names,
-                    };
-                    line::write(&mut lines, &epoch, record.seq, &audit);
-                    shown.push(audit);
-                    made.delivered += 1;
-                }
-                Err(error) => {
-                    tracing::error!(
-                        seq = record.seq,
-                        error = &error as &dyn std::error::Error,
-                        "journal record cannot be read"
-                    );
-                    made.undecodable += 1;
-                }
-            }
         }
-        file.append(&lines, last).map_err(broken)?;
-        self.reader.settle(last, made)?;
-        for audit in shown {
+    }
+}
+
+impl Destination for FileSink {
+    type Item = (u64, AuditRecord);
+    type Error = SinkError;
+    const NAME: &'static str = "file";
+    const BATCH: usize = 512;
+
+    fn resume(&mut self, epoch: &str) -> Result<Resumed, SinkError> {
+        if let Some(file) = &self.file {
+            return Ok(Resumed {
+                last_seq: file.last_seq(),
+                renewed: false,
+            });
+        }
+        let (file, renewed) = self.open(epoch)?;
+        let last_seq = file.last_seq();
+        self.file = Some(file);
+        Ok(Resumed { last_seq, renewed })
+    }
+
+    fn decode(record: &Record) -> Result<Self::Item, PayloadError> {
+        let (id, time_unix_ns, event) = decode::audit_event(&record.payload)?;
+        let audit = AuditRecord {
+            time_unix_ns,
+            id,
+            event,
+            names: Map::new(),
+        };
+        Ok((record.seq, audit))
+    }
+
+    fn take(
+        &mut self,
+        mut items: Vec<Self::Item>,
+        epoch: &str,
+        last_seq: u64,
+    ) -> Result<(), SinkError> {
+        let mut lines = Vec::new();
+        for (seq, audit) in &mut items {
+            audit.names = (self.join)(&audit.event);
+            line::write(&mut lines, epoch, *seq, audit);
+        }
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => self.open(epoch)?.0,
+        };
+        file.append(&lines, last_seq).map_err(self.broken())?;
+        self.file = Some(file);
+        let count = items.len() as u64;
+        self.written.lines.fetch_add(count, Ordering::Relaxed);
+        for (_, audit) in items {
             self.shown.push(audit);
         }
-        Ok(batch.records.len().max(1) as u64)
+        Ok(())
     }
 }

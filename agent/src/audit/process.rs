@@ -13,7 +13,6 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use plimsoll_imds::Redactor;
-use plimsoll_imds::redact::Secrets;
 use plimsoll_wire::Identity;
 use plimsoll_wire::event::Process;
 
@@ -120,7 +119,9 @@ impl Proc {
             _ => "exited".to_owned(),
         });
         process.exe = exe.ok().map(|exe| exe.to_string_lossy().into_owned());
-        process.cmdline = cmdline.ok().map(|bytes| self.command_line(&bytes));
+        process.cmdline = cmdline
+            .ok()
+            .map(|bytes| self.redactor.command_line(&bytes, CMDLINE_BYTES));
         process
     }
 
@@ -134,17 +135,6 @@ impl Proc {
         let name = trimmed(comm);
         let stat = self.count(Stat::parse(&stat))?;
         (name.is_empty() || stat.comm == name).then_some(path)
-    }
-
-    fn command_line(&self, bytes: &[u8]) -> String {
-        let words: Vec<u8> = bytes
-            .strip_suffix(&[0])
-            .unwrap_or(bytes)
-            .iter()
-            .map(|byte| if *byte == 0 { b' ' } else { *byte })
-            .collect();
-        self.redactor
-            .text(&words, &Secrets::default(), CMDLINE_BYTES)
     }
 }
 
@@ -261,6 +251,11 @@ mod tests {
         assert!(cmdline.ends_with("] http://x/"), "{cmdline}");
         assert_eq!(process.exe.as_deref(), Some("/usr/bin/curl"));
         assert_eq!((process.uid, process.missing), (Some(1000), None));
+        let words = b"app\0--password\0hunter2\0";
+        let root = folder(&stat("app", 'S', 0, 100), words, "");
+        let process = proc(root.path()).process(task(42, b"app", 2_000_000_000));
+        let cmdline = process.cmdline.unwrap();
+        assert!(cmdline.starts_with("app --password ["), "{cmdline}");
         let long = folder(&stat("curl", 'S', 0, 100), &[b'a'; 9000], "");
         let process = proc(long.path()).process(task(42, b"curl", 2_000_000_000));
         assert!(process.cmdline.unwrap().len() <= CMDLINE_BYTES);

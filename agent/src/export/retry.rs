@@ -1,10 +1,11 @@
 //! What to do about a failed request. Pure: chance is an argument.
 
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// First bound of a pause.
 const FIRST: Duration = Duration::from_millis(200);
@@ -35,6 +36,28 @@ pub fn verdict(code: Code, records: usize) -> Verdict {
         Code::InvalidArgument | Code::OutOfRange if records > 1 => Verdict::Halve,
         Code::InvalidArgument | Code::OutOfRange => Verdict::Reject,
         _ => Verdict::Later,
+    }
+}
+
+/// Why a request failed, in one line: what was said and what is at the bottom of it. The status' own
+/// display shows each twice, with the names of types around it.
+pub fn cause(status: &Status) -> String {
+    let mut bottom: &dyn Error = status;
+    while let Some(cause) = bottom.source() {
+        bottom = cause;
+    }
+    let message = status.message();
+    // A status without a cause is its own bottom.
+    if status.source().is_none() {
+        return message.to_owned();
+    }
+    let bottom = bottom.to_string();
+    if message.contains(&bottom) {
+        message.to_owned()
+    } else if message.is_empty() {
+        bottom
+    } else {
+        format!("{message}: {bottom}")
     }
 }
 
@@ -138,6 +161,29 @@ mod tests {
         );
         assert_eq!(Backoff::default().next(0.0), Duration::ZERO);
         assert_eq!(Backoff::default().next(0.5), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_cause_is_told_once_and_to_the_bottom() {
+        let check = |message: &str, bottom: Option<&'static str>, expect: &str| {
+            let mut status = Status::unavailable(message);
+            if let Some(bottom) = bottom {
+                status.set_source(std::sync::Arc::new(std::io::Error::other(bottom)));
+            }
+            assert_eq!(cause(&status), expect);
+        };
+        check("no known bearer token", None, "no known bearer token");
+        check(
+            "tcp connect error",
+            Some("refused"),
+            "tcp connect error: refused",
+        );
+        check(
+            "certificate: expired",
+            Some("expired"),
+            "certificate: expired",
+        );
+        check("", Some("refused"), "refused");
     }
 
     #[test]

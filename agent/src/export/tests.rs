@@ -93,11 +93,7 @@ async fn an_unreadable_segment_does_not_end_the_export() {
     let status = crate::admin::Status::new(Registry::default());
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
     let pulse = status.task("the export of security", exporter.may_wait());
-    let task = tokio::spawn(
-        exporter
-            .with_pulse(pulse)
-            .run(Class::Security, stop.clone(), abort),
-    );
+    let task = tokio::spawn(exporter.run(Class::Security, pulse, stop.clone(), abort));
 
     let mut seen = BTreeSet::new();
     let mut told = None;

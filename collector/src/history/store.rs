@@ -22,6 +22,9 @@ use crate::inventory::Index;
 
 const SERIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("series.v1");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta.v1");
+const ORIGIN: TableDefinition<'_, &str, &str> = TableDefinition::new("origin.v1");
+/// Epoch of the journal that the cursor counts in.
+const JOURNAL: &str = "journal_epoch";
 const CURSOR: &str = "cursor";
 const EXPIRED: &str = "expired";
 
@@ -134,6 +137,7 @@ pub struct HistoryStats {
 #[derive(Default)]
 struct State {
     series: BTreeMap<String, Stored>,
+    journal: Option<String>,
     cursor: u64,
     expired: u64,
     undecodable: u64,
@@ -198,6 +202,33 @@ impl History {
     /// Journal sequence of the last window that is in: feed on from the next one.
     pub fn cursor(&self) -> u64 {
         self.durable().cursor
+    }
+
+    /// Ties the cursor to the journal of that epoch, durably. The cursor of another journal says
+    /// nothing about this one's numbers, so it goes back to 0, and `true` is returned. A store that
+    /// was never tied keeps its cursor.
+    pub fn follow(&self, epoch: &str) -> Result<bool, HistoryError> {
+        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, cursor) = {
+            let state = self.durable();
+            if state.journal.as_deref() == Some(epoch) {
+                return Ok(false);
+            }
+            (state.journal.is_some(), state.cursor)
+        };
+        let cursor = if known { 0 } else { cursor };
+        let transaction = self.db.begin_write().map_err(write_error)?;
+        {
+            let mut meta = transaction.open_table(META).map_err(write_error)?;
+            meta.insert(CURSOR, cursor).map_err(write_error)?;
+            let mut origin = transaction.open_table(ORIGIN).map_err(write_error)?;
+            origin.insert(JOURNAL, epoch).map_err(write_error)?;
+        }
+        transaction.commit().map_err(write_error)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.cursor = cursor;
+        state.journal = Some(epoch.to_owned());
+        Ok(known)
     }
 
     /// Takes a batch in, durably, exactly once. Sequences rise within and over batches.
@@ -334,6 +365,7 @@ fn read_all(db: &Database) -> Result<State, HistoryError> {
     let transaction = db.begin_write().map_err(write_error)?;
     transaction.open_table(SERIES).map_err(write_error)?;
     transaction.open_table(META).map_err(write_error)?;
+    transaction.open_table(ORIGIN).map_err(write_error)?;
     transaction.commit().map_err(write_error)?;
 
     let reading = db.begin_read().map_err(read_error)?;
@@ -362,6 +394,9 @@ fn read_all(db: &Database) -> Result<State, HistoryError> {
     };
     state.cursor = number(CURSOR)?;
     state.expired = number(EXPIRED)?;
+    let origin = reading.open_table(ORIGIN).map_err(read_error)?;
+    let journal = origin.get(JOURNAL).map_err(read_error)?;
+    state.journal = journal.map(|epoch| epoch.value().to_owned());
     Ok(state)
 }
 

@@ -1,7 +1,3 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: listens for agents, reads certificate files"
-)]
 //! The OTLP services and the task that commits for all of them.
 
 use std::collections::BTreeSet;
@@ -25,21 +21,24 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 use plimsoll_wire::Class;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use super::auth::{self, Token};
 use super::decode::{self, Decoded};
 use super::store::{Arrival, Outcome, Store, StoreError};
+use super::tls::{self, TlsError};
 
 /// Requests that wait for the committer; more wait in their connections.
 const QUEUE: usize = 256;
 /// Requests of one connection that are worked on at a time.
 const REQUESTS_PER_CONNECTION: usize = 8;
+/// Connections that are secured and wait for the server.
+const SECURED: usize = 16;
 /// Addresses whose refusal is remembered, to log it once.
 const MAX_REFUSED_PEERS: usize = 1024;
 /// Time between checkpoints.
@@ -62,14 +61,8 @@ pub struct Options {
 #[derive(Debug, Error)]
 pub enum IngestError {
     /// Certificate or key.
-    #[error("cannot read {path}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error("OTLP receiver")]
+    Tls(#[from] TlsError),
     /// The gRPC server.
     #[error("OTLP receiver")]
     Transport(#[from] tonic::transport::Error),
@@ -88,7 +81,18 @@ struct Door {
     store: Store,
     options: Arc<Options>,
     jobs: mpsc::Sender<Job>,
-    refused: Arc<Mutex<BTreeSet<IpAddr>>>,
+    refused: Arc<Refused>,
+}
+
+/// Addresses that were refused, so that each is named in the log once.
+#[derive(Debug, Default)]
+struct Refused(Mutex<BTreeSet<IpAddr>>);
+
+impl Refused {
+    fn is_new(&self, peer: SocketAddr) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.len() < MAX_REFUSED_PEERS && known.insert(peer.ip())
+    }
 }
 
 /// Receives until `shutdown`, then finishes what was taken and writes the last checkpoint.
@@ -99,18 +103,10 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), IngestError> {
     let (jobs, queue) = mpsc::channel(QUEUE);
-    let mut server = Server::builder().http2_keepalive_interval(Some(Duration::from_secs(30)));
-    if let Some((certificate, key)) = &options.tls {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|source| IngestError::File {
-                path: path.clone(),
-                source,
-            })
-        };
-        server = server.tls_config(
-            ServerTlsConfig::new().identity(Identity::from_pem(read(certificate)?, read(key)?)),
-        )?;
-    }
+    let acceptor = match &options.tls {
+        Some((certificate, key)) => Some(tls::acceptor(certificate, key)?),
+        None => None,
+    };
     let limit = options.max_request_bytes;
     let door = Door {
         store: store.clone(),
@@ -121,12 +117,33 @@ pub async fn serve(
     let logs = LogsServiceServer::new(door.clone()).max_decoding_message_size(limit);
     let metrics = MetricsServiceServer::new(door.clone()).max_decoding_message_size(limit);
     // The token is looked at before a byte of the message is: strangers cost no memory.
-    let router = server
+    let router = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
         .add_service(InterceptedService::new(logs, door.clone()))
         .add_service(InterceptedService::new(metrics, door));
-    let serving = router
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled_owned());
+    let counts = Arc::clone(&store.counts);
+    let serving = async {
+        let end = shutdown.clone().cancelled_owned();
+        let Some(acceptor) = acceptor else {
+            let connections = TcpListenerStream::new(listener);
+            return router.serve_with_incoming_shutdown(connections, end).await;
+        };
+        let (taken, secured) = mpsc::channel(SECURED);
+        let known = Refused::default();
+        let refused = |peer: SocketAddr, reason: &str| {
+            counts.refuse("tls");
+            if known.is_new(peer) {
+                tracing::warn!(%peer, reason, "refused: no TLS with it (said once for this address)");
+            }
+        };
+        let connections = ReceiverStream::new(secured);
+        let (end, ()) = tokio::join!(
+            router.serve_with_incoming_shutdown(connections, end),
+            tls::accept(listener, acceptor, taken, shutdown, refused),
+        );
+        end
+    };
     // The committer ends when the last connection has dropped its end of the queue.
     let (end_of_serving, end_of_commits) = tokio::join!(serving, commit_all(store, queue));
     end_of_serving?;
@@ -207,8 +224,7 @@ fn node_of<T>(request: &Request<T>) -> Result<String, Status> {
 impl Door {
     fn log_refusal(&self, peer: Option<SocketAddr>) {
         let Some(peer) = peer else { return };
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.len() < MAX_REFUSED_PEERS && refused.insert(peer.ip()) {
+        if self.refused.is_new(peer) {
             tracing::warn!(%peer, "refused: no known bearer token (said once for this address)");
         }
     }

@@ -8,8 +8,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::{Options, line};
+use super::line::{self, Place};
+use super::{Options, Written};
 
 /// The end of the file that is looked through for the last whole line.
 const TAIL: u64 = 4 << 20;
@@ -19,32 +22,44 @@ pub(super) struct AuditFile {
     file: File,
     len: u64,
     last_seq: u64,
+    written: Arc<Written>,
 }
 
 impl AuditFile {
     /// Opens the current file, cuts a torn last line off, and learns how far it goes; where it is
-    /// empty, from the newest one put aside.
-    pub(super) fn open(options: &Options, journal_epoch: &str) -> io::Result<Self> {
+    /// empty, from the newest one put aside. Says as well whether its last line is of another
+    /// journal than the one of that epoch.
+    pub(super) fn open(
+        options: &Options,
+        journal_epoch: &str,
+        written: Arc<Written>,
+    ) -> io::Result<(Self, bool)> {
         if let Some(folder) = options.path.parent() {
             fs::create_dir_all(folder)?;
         }
         let file = open(&options.path)?;
-        let (mut last_seq, len) = look(&file, journal_epoch)?;
+        let (mut place, len) = look(&file, journal_epoch)?;
         file.set_len(len)?;
-        if last_seq.is_none()
+        if place == Place::Nowhere
             && let Ok(older) = File::open(aside(&options.path, 1))
         {
-            last_seq = look(&older, journal_epoch)?.0;
+            place = look(&older, journal_epoch)?.0;
         }
         file.sync_all()?;
         // The name too: the cursor moves on the word that the lines are there.
         sync_folder(&options.path)?;
-        Ok(Self {
+        let last_seq = match place {
+            Place::At(seq) => seq,
+            Place::OtherJournal | Place::Nowhere => 0,
+        };
+        let file = Self {
             options: options.clone(),
             file,
             len,
-            last_seq: last_seq.unwrap_or(0),
-        })
+            last_seq,
+            written,
+        };
+        Ok((file, place == Place::OtherJournal))
     }
 
     /// The last journal number that is in the file.
@@ -60,24 +75,33 @@ impl AuditFile {
         self.file.write_all(lines)?;
         self.file.sync_data()?;
         self.len += lines.len() as u64;
+        self.written
+            .bytes
+            .fetch_add(lines.len() as u64, Ordering::Relaxed);
         self.last_seq = self.last_seq.max(last_seq);
         Ok(())
     }
 
     fn rotate(&mut self) -> io::Result<()> {
         let path = &self.options.path;
-        for at in (1..self.options.keep_files).rev() {
+        let full = self.options.keep_files;
+        let removes = full == 0 || aside(path, full).exists();
+        for at in (1..full).rev() {
             if aside(path, at).exists() {
                 fs::rename(aside(path, at), aside(path, at + 1))?;
             }
         }
-        if self.options.keep_files > 0 {
+        if full > 0 {
             fs::rename(path, aside(path, 1))?;
         } else {
             fs::remove_file(path)?;
         }
         self.file = open(path)?;
         self.len = 0;
+        self.written.rotations.fetch_add(1, Ordering::Relaxed);
+        self.written
+            .removed
+            .fetch_add(u64::from(removes), Ordering::Relaxed);
         sync_folder(path)
     }
 }
@@ -106,14 +130,14 @@ fn aside(path: &Path, at: usize) -> PathBuf {
     name.into()
 }
 
-fn look(mut file: &File, journal_epoch: &str) -> io::Result<(Option<u64>, u64)> {
+fn look(mut file: &File, journal_epoch: &str) -> io::Result<(Place, u64)> {
     let len = file.metadata()?.len();
     let from = len.saturating_sub(TAIL);
     file.seek(SeekFrom::Start(from))?;
     let mut tail = Vec::new();
     file.take(TAIL).read_to_end(&mut tail)?;
-    let (seq, whole) = line::last_whole(&tail, journal_epoch);
-    Ok((seq, from + whole as u64))
+    let (place, whole) = line::last_whole(&tail, journal_epoch);
+    Ok((place, from + whole as u64))
 }
 
 #[cfg(test)]
@@ -130,23 +154,27 @@ mod tests {
         }
     }
 
+    fn open_for(options: &Options, epoch: &str) -> (AuditFile, bool) {
+        AuditFile::open(options, epoch, Arc::default()).unwrap()
+    }
+
     #[test]
     fn a_torn_end_is_cut_and_the_last_whole_line_counts() {
         let folder = tempfile::tempdir().unwrap();
         let options = options(folder.path());
         fs::write(&options.path, [LINE, b"{\"journal\":{\"ep"].concat()).unwrap();
-        let file = AuditFile::open(&options, "e").unwrap();
-        assert_eq!(file.last_seq(), 7);
+        let (file, renewed) = open_for(&options, "e");
+        assert_eq!((file.last_seq(), renewed), (7, false));
         assert_eq!(fs::read(&options.path).unwrap(), LINE);
-        let other = AuditFile::open(&options, "another journal").unwrap();
-        assert_eq!(other.last_seq(), 0);
+        let (other, renewed) = open_for(&options, "another journal");
+        assert_eq!((other.last_seq(), renewed), (0, true));
     }
 
     #[test]
     fn long_files_are_put_aside_and_the_oldest_goes() {
         let folder = tempfile::tempdir().unwrap();
         let options = options(folder.path());
-        let mut file = AuditFile::open(&options, "e").unwrap();
+        let (mut file, _) = open_for(&options, "e");
         for seq in 1..=12 {
             let line = format!("{{\"journal\":{{\"epoch\":\"e\",\"seq\":{seq}}}}}\n");
             file.append(line.as_bytes(), seq).unwrap();
@@ -156,11 +184,14 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
+        let rotations = file.written.rotations.load(Ordering::Relaxed);
+        let removed = file.written.removed.load(Ordering::Relaxed);
+        assert_eq!(removed, rotations - 2);
         assert_eq!(names, ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"]);
         // A start after a rotation that wrote nothing yet looks at the newest file put aside.
         fs::write(&options.path, "").unwrap();
         let last_aside = fs::read_to_string(aside(&options.path, 1)).unwrap();
-        let known = AuditFile::open(&options, "e").unwrap().last_seq();
+        let known = open_for(&options, "e").0.last_seq();
         assert!(
             last_aside.contains(&format!("\"seq\":{known}}}")),
             "{known}: {last_aside}"

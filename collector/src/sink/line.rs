@@ -17,24 +17,41 @@ pub fn write(out: &mut Vec<u8>, journal_epoch: &str, journal_seq: u64, record: &
     out.push(b'\n');
 }
 
+/// Where a file's lines end, in terms of one journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The last line of that journal has this number.
+    At(u64),
+    /// There are lines, but all are of another journal.
+    OtherJournal,
+    /// No line says its place.
+    Nowhere,
+}
+
 /// The journal's place in the last whole line that has one of this epoch, and how many bytes are
 /// whole lines.
-pub fn last_whole(bytes: &[u8], journal_epoch: &str) -> (Option<u64>, usize) {
+pub fn last_whole(bytes: &[u8], journal_epoch: &str) -> (Place, usize) {
     let whole = bytes
         .iter()
         .rposition(|byte| *byte == b'\n')
         .map_or(0, |at| at + 1);
-    let seq = bytes
-        .get(..whole)
-        .unwrap_or_default()
-        .rsplit(|byte| *byte == b'\n')
-        .find_map(|line| {
-            let line: Value = serde_json::from_slice(line).ok()?;
-            let journal = line.get("journal")?;
-            (journal.get("epoch")?.as_str()? == journal_epoch)
-                .then(|| journal.get("seq")?.as_u64())?
-        });
-    (seq, whole)
+    let mut place = Place::Nowhere;
+    let lines = bytes.get(..whole).unwrap_or_default();
+    for line in lines.rsplit(|byte| *byte == b'\n') {
+        match place_of(line) {
+            Some((epoch, seq)) if epoch == journal_epoch => return (Place::At(seq), whole),
+            Some(_) => place = Place::OtherJournal,
+            None => {}
+        }
+    }
+    (place, whole)
+}
+
+fn place_of(line: &[u8]) -> Option<(String, u64)> {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let journal = line.get("journal")?;
+    let epoch = journal.get("epoch")?.as_str()?.to_owned();
+    Some((epoch, journal.get("seq")?.as_u64()?))
 }
 
 #[cfg(test)]
@@ -72,11 +89,14 @@ mod tests {
         }
         let whole = bytes.len() / 2;
         insta::assert_snapshot!(String::from_utf8_lossy(&bytes[..whole]));
-        assert_eq!(last_whole(&bytes, "j"), (Some(8), bytes.len()));
-        assert_eq!(last_whole(&bytes, "other"), (None, bytes.len()));
+        assert_eq!(last_whole(&bytes, "j"), (Place::At(8), bytes.len()));
+        assert_eq!(
+            last_whole(&bytes, "other"),
+            (Place::OtherJournal, bytes.len())
+        );
         for cut in whole..bytes.len() {
-            assert_eq!(last_whole(&bytes[..cut], "j"), (Some(7), whole));
+            assert_eq!(last_whole(&bytes[..cut], "j"), (Place::At(7), whole));
         }
-        assert_eq!(last_whole(&bytes[..3], "j"), (None, 0));
+        assert_eq!(last_whole(&bytes[..3], "j"), (Place::Nowhere, 0));
     }
 }

@@ -15,6 +15,9 @@ const PODS: usize = 10;
 const EACH: usize = 50;
 /// CPU time may differ by the ends of the accounting: a tenth, or this.
 const SLACK_NS: u64 = 10_000_000;
+/// The kernel's own figure leaves out interrupts, which under software emulation can last for tens
+/// of milliseconds: so many in a hundred containers may be off by three times the slack, none by more.
+const UNLUCKY_PERCENT: usize = 2;
 
 pub(super) fn five_hundred(context: &Context) -> Result<String> {
     let mut rng = rng();
@@ -72,12 +75,14 @@ pub(super) fn five_hundred(context: &Context) -> Result<String> {
             "container {id} is reported twice"
         );
     }
+    let mut unlucky = 0;
     for (id, true_ns) in &truth {
         let used = seen.get(id.as_str()).copied().unwrap_or_default();
-        let off = used.abs_diff(*true_ns);
+        let (off, slack) = (used.abs_diff(*true_ns), SLACK_NS.max(true_ns / 10));
+        unlucky += usize::from(off > slack);
         ensure!(
-            off <= SLACK_NS.max(true_ns / 10),
-            "container {id}: {used} ns, in truth {true_ns}"
+            off <= 3 * slack && unlucky * 100 <= truth.len() * UNLUCKY_PERCENT,
+            "container {id}: {used} ns, in truth {true_ns}; {unlucky} such in all"
         );
     }
     // Read with each tick of 100 ms: who comes and goes between two ticks has none.

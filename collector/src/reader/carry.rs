@@ -1,0 +1,203 @@
+//! The loop that carries a journal's records to where they belong, one for all destinations.
+//!
+//! ```text
+//!  journal ─ read behind the cursor ─► sort (pure) ─► take, durable ─► settle: the cursor moves
+//!                                       ▲                      │
+//!                       resume: what is there already ◄────────┘
+//! ```
+//!
+//! A destination knows by itself which number it has last, because it writes the number with the
+//! record; the journal's cursor follows, and what lies between the two after a kill is known to be
+//! there. A number means something only together with its journal's epoch: numbers of another
+//! journal (the folder was wiped) say nothing about this one's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_journal::{Batch, Record};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use super::{Made, Reader};
+use crate::ingest::StoreError;
+use crate::ingest::decode::PayloadError;
+
+/// Time between attempts while the destination refuses.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where a destination stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resumed {
+    /// The last number of this journal that is there for good; 0 for none.
+    pub last_seq: u64,
+    /// What it had before was of another journal.
+    pub renewed: bool,
+}
+
+/// Where records go, exactly once each.
+pub trait Destination: Send + 'static {
+    /// What a record's bytes mean here.
+    type Item;
+    /// Why it refuses.
+    type Error: std::error::Error + Send + Sync + 'static;
+    /// Its name in metrics, accounting and log.
+    const NAME: &'static str;
+    /// Records taken from the journal at once.
+    const BATCH: usize;
+    /// Payload bytes taken at once.
+    const BATCH_BYTES: usize = 4 << 20;
+
+    /// Opens what is not open, and says what is there of the journal with this epoch. Asked before
+    /// each batch, so it is to be cheap when nothing changed.
+    fn resume(&mut self, epoch: &str) -> Result<Resumed, Self::Error>;
+
+    /// What a record means. Pure.
+    fn decode(record: &Record) -> Result<Self::Item, PayloadError>;
+
+    /// Takes the items in for good, all or none as far as [`resume`](Self::resume) can tell; the
+    /// last of them has the number `last_seq` or a lower one. `epoch` is that of `resume`.
+    fn take(
+        &mut self,
+        items: Vec<Self::Item>,
+        epoch: &str,
+        last_seq: u64,
+    ) -> Result<(), Self::Error>;
+}
+
+/// Why records are not carried on.
+#[derive(Debug, Error)]
+pub enum CarryError<E: std::error::Error + 'static> {
+    /// The journal.
+    #[error("read the journal")]
+    Store(#[from] StoreError),
+    /// The destination.
+    #[error(transparent)]
+    Destination(E),
+    /// The thread that waits for the disk ended.
+    #[error("a thread that waits for the disk ended early")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+/// A batch, judged.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Sorted<T> {
+    /// To be taken in.
+    pub items: Vec<T>,
+    /// Everything up to this number is settled then.
+    pub last_seq: u64,
+    /// And came to this; damaged numbers are not among it, see [`Reader::read`].
+    pub made: Made,
+}
+
+/// Parts a batch into what is new, what is there already (up to `known`) and what nobody can read.
+/// `None` if there is nothing to settle.
+pub fn sort<T>(
+    batch: &Batch,
+    known: u64,
+    decode: impl Fn(&Record) -> Result<T, PayloadError>,
+) -> Option<Sorted<T>> {
+    let last_record = batch.records.last().map(|record| record.seq);
+    let last_damaged = batch.damaged.last().map(|(_, last)| *last);
+    let last_seq = last_record.max(last_damaged)?;
+    let mut made = Made::default();
+    let mut items = Vec::with_capacity(batch.records.len());
+    for record in &batch.records {
+        if record.seq <= known {
+            // Written before the process ended, and the cursor not yet.
+            made.filtered += 1;
+            continue;
+        }
+        match decode(record) {
+            Ok(item) => {
+                items.push(item);
+                made.delivered += 1;
+            }
+            Err(error) => {
+                tracing::error!(
+                    seq = record.seq,
+                    error = &error as &dyn std::error::Error,
+                    "journal record cannot be read"
+                );
+                made.undecodable += 1;
+            }
+        }
+    }
+    Some(Sorted {
+        items,
+        last_seq,
+        made,
+    })
+}
+
+impl Reader {
+    /// Carries records to `destination` until `stop`, then what is in the journal by then. While
+    /// the destination refuses, records wait in the journal and it is asked again each second.
+    pub async fn carry<D: Destination>(
+        self: Arc<Self>,
+        destination: D,
+        stop: CancellationToken,
+    ) -> Result<(), CarryError<D::Error>> {
+        let mut commits = self.store.commits();
+        let mut destination = destination;
+        loop {
+            let ending = stop.is_cancelled();
+            let reader = Arc::clone(&self);
+            let (given_back, outcome) = tokio::task::spawn_blocking(move || {
+                let outcome = reader.carry_some(&mut destination);
+                (destination, outcome)
+            })
+            .await?;
+            destination = given_back;
+            match outcome {
+                Ok(false) if ending => return Ok(()),
+                Ok(false) => tokio::select! {
+                    _ = commits.changed() => {}
+                    () = stop.cancelled() => {}
+                },
+                Ok(true) => {}
+                Err(error) => {
+                    self.failed();
+                    if ending {
+                        return Err(error);
+                    }
+                    tracing::error!(
+                        destination = D::NAME,
+                        error = &error as &dyn std::error::Error,
+                        "records wait in the journal, will try again"
+                    );
+                    drop(tokio::time::timeout(RETRY, stop.cancelled()).await);
+                }
+            }
+        }
+    }
+
+    /// One batch, durable before the cursor moves; false if there was none.
+    fn carry_some<D: Destination>(
+        &self,
+        destination: &mut D,
+    ) -> Result<bool, CarryError<D::Error>> {
+        let epoch = self.store.journal_epoch(self.class);
+        let resumed = destination
+            .resume(&epoch)
+            .map_err(CarryError::Destination)?;
+        if resumed.renewed {
+            self.renewed();
+            tracing::warn!(
+                destination = D::NAME,
+                journal = epoch,
+                "the journal is another one than before: beginning at its start"
+            );
+        }
+        let batch = self.read(D::BATCH, D::BATCH_BYTES)?;
+        let Some(sorted) = sort(&batch, resumed.last_seq, D::decode) else {
+            return Ok(false);
+        };
+        if !sorted.items.is_empty() {
+            destination
+                .take(sorted.items, &epoch, sorted.last_seq)
+                .map_err(CarryError::Destination)?;
+        }
+        self.settle(sorted.last_seq, sorted.made)?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,276 @@
+//! Readers on real folders.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use plimsoll_journal::{Batch, Record};
+use plimsoll_wire::event::Loss;
+use plimsoll_wire::otlp::{self, id};
+use plimsoll_wire::{AuditEvent, RecordId};
+use prost::Message as _;
+use serde_json::Map;
+use tokio_util::sync::CancellationToken;
+
+use super::carry::sort;
+use super::*;
+use crate::api::AuditRing;
+use crate::history::feed::Feed;
+use crate::history::{History, Limits, series};
+use crate::ingest::decode::{Incoming, PayloadError};
+use crate::ingest::store::{Arrival, HISTORY, SINK};
+use crate::inventory::{Index, IndexReader};
+use crate::sink::{self, FileSink};
+
+fn name(class: Class, seq: u64) -> RecordId {
+    RecordId {
+        node: "n".to_owned(),
+        epoch: "ab12".to_owned(),
+        class,
+        seq,
+    }
+}
+
+/// What the door makes of one window or event.
+fn incoming(class: Class, seq: u64, padding: usize) -> Incoming {
+    let id = name(class, seq);
+    let stream = id::StreamId {
+        epoch: id.epoch.clone(),
+        class,
+        seq,
+    };
+    let payload = match class {
+        Class::Usage => {
+            let mut window = series::tests::window("a", seq, 100, 1 << 20);
+            window.identity.cgroup_path = Some("x".repeat(padding));
+            let mut message = otlp::metrics::encode(&window);
+            let resource = message.resource.get_or_insert_default();
+            let node = id::node_resource("n");
+            resource.attributes.extend(node.attributes);
+            id::stamp(&mut resource.attributes, &stream);
+            message.encode_to_vec()
+        }
+        Class::Security => {
+            let event = AuditEvent::Loss(Loss {
+                stage: "x".repeat(padding),
+                lost_class: Class::Usage,
+                fate: "shed".to_owned(),
+                count: 1,
+                first_seq: None,
+                last_seq: None,
+            });
+            let mut record = otlp::logs::encode(&event, seq);
+            id::stamp(&mut record.attributes, &stream);
+            opentelemetry_proto::tonic::logs::v1::ResourceLogs {
+                resource: Some(id::node_resource("n")),
+                scope_logs: vec![opentelemetry_proto::tonic::logs::v1::ScopeLogs {
+                    log_records: vec![record],
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }
+            .encode_to_vec()
+        }
+    };
+    Incoming { id, payload }
+}
+
+fn commit(store: &Store, class: Class, seqs: std::ops::RangeInclusive<u64>, padding: usize) {
+    let arrival = Arrival {
+        class,
+        records: seqs.map(|seq| incoming(class, seq, padding)).collect(),
+        others: Vec::new(),
+    };
+    store.commit(&[arrival]).unwrap();
+}
+
+/// A collector's readers and what they write, on one folder.
+struct Life {
+    store: Store,
+    history: Arc<History>,
+    usage: Arc<Reader>,
+    security: Arc<Reader>,
+    written: Arc<sink::Written>,
+    sink: FileSink,
+}
+
+impl Life {
+    fn begin(folder: &Path) -> Self {
+        let (store, _) = Store::open(folder, 1 << 30).unwrap();
+        let history = History::open(&folder.join("history.redb"), Limits::default()).unwrap();
+        let options = sink::Options {
+            path: folder.join("audit/audit.jsonl"),
+            rotate_bytes: 1 << 30,
+            keep_files: 1,
+        };
+        let sink = FileSink::new(
+            options,
+            Arc::new(|_| Map::new()),
+            Arc::new(AuditRing::default()),
+        );
+        Self {
+            history: Arc::new(history),
+            usage: Arc::new(Reader::open(store.clone(), Class::Usage, HISTORY)),
+            security: Arc::new(Reader::open(store.clone(), Class::Security, SINK)),
+            written: sink.written(),
+            sink,
+            store,
+        }
+    }
+
+    /// Everything that is in the journals by now.
+    fn drain(self) -> Ended {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let feed = Feed {
+            history: Arc::clone(&self.history),
+            index: IndexReader::fixed(Index::default()),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            Arc::clone(&self.usage)
+                .carry(feed, stop.clone())
+                .await
+                .unwrap();
+            Arc::clone(&self.security)
+                .carry(self.sink, stop)
+                .await
+                .unwrap();
+        });
+        Ended {
+            store: self.store,
+            history: self.history,
+            usage: self.usage,
+            security: self.security,
+            lines: self.written.lines.load(Ordering::Relaxed),
+        }
+    }
+}
+
+struct Ended {
+    store: Store,
+    history: Arc<History>,
+    usage: Arc<Reader>,
+    security: Arc<Reader>,
+    lines: u64,
+}
+
+impl Ended {
+    fn windows(&self) -> u64 {
+        let snapshot = self.history.snapshot();
+        snapshot.iter().map(|(_, s)| s.usage.windows).sum()
+    }
+}
+
+fn segments(folder: &Path, class: Class) -> usize {
+    std::fs::read_dir(folder.join("journal").join(class.as_str()))
+        .unwrap()
+        .filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_string_lossy().ends_with(".plj")
+        })
+        .count()
+}
+
+#[test]
+fn a_batch_is_sorted_into_new_known_and_unreadable() {
+    let record = |seq| Record {
+        seq,
+        time_unix_ns: 0,
+        payload: vec![u8::try_from(seq).unwrap()],
+    };
+    let decode = |record: &Record| match record.payload.as_slice() {
+        [4] => Err(PayloadError::Absent("sense")),
+        _ => Ok(record.seq),
+    };
+    let batch = Batch {
+        records: [1, 2, 4, 5].map(record).to_vec(),
+        damaged: vec![(3, 3), (6, 9)],
+    };
+    let sorted = sort(&batch, 2, decode).unwrap();
+    assert_eq!(sorted.items, [5]);
+    assert_eq!(sorted.last_seq, 9);
+    let made = Made {
+        delivered: 1,
+        filtered: 2,
+        undecodable: 1,
+    };
+    assert_eq!(sorted.made, made);
+    assert!(sort(&Batch::default(), 2, decode).is_none());
+}
+
+#[test]
+fn a_journal_that_was_wiped_is_read_from_its_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let life = Life::begin(dir.path());
+    for class in Class::ALL {
+        commit(&life.store, class, 1..=7, 0);
+    }
+    let first = life.drain();
+    assert_eq!((first.windows(), first.lines), (7, 7));
+    assert_eq!(first.usage.state().renewals, 0);
+    drop(first);
+
+    std::fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    let life = Life::begin(dir.path());
+    for class in Class::ALL {
+        commit(&life.store, class, 8..=10, 0);
+    }
+    let second = life.drain();
+    assert_eq!((second.windows(), second.lines), (10, 3));
+    for reader in [&second.usage, &second.security] {
+        assert_eq!(reader.state().renewals, 1);
+        let fates = reader.fates();
+        assert_eq!((fates.delivered, fates.filtered), (3, 0));
+        assert_eq!(fates.unaccounted(), 0);
+    }
+    drop(second);
+
+    // The same journal again: nothing is new, nothing is counted.
+    let third = Life::begin(dir.path()).drain();
+    assert_eq!((third.windows(), third.lines), (10, 0));
+    assert_eq!(third.usage.state().renewals, 0);
+    assert_eq!(third.security.state().renewals, 0);
+    let text = std::fs::read_to_string(dir.path().join("audit/audit.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), 10);
+}
+
+#[test]
+fn what_all_readers_have_passed_is_reclaimed_at_the_end_and_after_a_kill() {
+    const PADDING: usize = 900 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let life = Life::begin(dir.path());
+    for seq in 1..=12 {
+        for class in Class::ALL {
+            commit(&life.store, class, seq..=seq, PADDING);
+        }
+    }
+    // What the receiver does last, before the readers have read on: nothing may go.
+    life.store.maintain().unwrap();
+    for class in Class::ALL {
+        assert!(segments(dir.path(), class) >= 3);
+    }
+    // Killed here: the readers' records are where they should be, their cursors not on disk.
+    let read = life.drain();
+    assert_eq!((read.windows(), read.lines), (12, 12));
+    drop(read);
+
+    let life = Life::begin(dir.path());
+    let again = life.drain();
+    assert_eq!((again.windows(), again.lines), (12, 0));
+    assert_eq!(again.usage.fates().filtered, 12);
+    again.store.maintain().unwrap();
+    for class in Class::ALL {
+        assert_eq!(segments(dir.path(), class), 1);
+    }
+    drop(again);
+
+    let life = Life::begin(dir.path());
+    commit(&life.store, Class::Usage, 13..=13, 0);
+    let last = life.drain();
+    assert_eq!(last.usage.fates().filtered, 0, "the cursors were on disk");
+    assert_eq!(last.windows(), 13);
+}
