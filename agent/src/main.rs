@@ -10,8 +10,12 @@ use plimsoll_agent::{books, config, run, telemetry};
 const EXIT_CONFIG: u8 = 64;
 
 /// Watches one node: what its containers use, and who reads the metadata service.
+///
+/// Ends with 0 after SIGTERM or SIGINT, with 64 for a configuration that cannot be used (every
+/// mistake is named, with its place), with 1 for everything else. What this host does not allow is
+/// switched off and said in the log, in /readyz and to the collector.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, max_term_width = 100)]
 struct Arguments {
     /// Configuration file (YAML); docs/configuration.md lists every setting.
     #[arg(long, value_name = "FILE")]
