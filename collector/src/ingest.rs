@@ -9,8 +9,10 @@
 //! Deliberately not known here: names of pods, what the readers make of a record.
 
 pub mod auth;
+mod checkpoint;
 pub mod decode;
 pub mod dedupe;
+mod losses;
 pub mod service;
 pub mod store;
 
@@ -24,7 +26,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 pub use service::{Options, serve};
-use store::{Arrival, Outcome};
+use store::Outcome;
 pub use store::{Store, StoreError};
 
 /// What may become of a record at the door, besides being delivered into the journal.
@@ -53,6 +55,18 @@ impl Fate {
             Self::WrongNode => "rejected_wrong_node",
             Self::Undecodable => "undecodable",
             Self::TooLarge => "rejected_too_large",
+        }
+    }
+
+    /// As the sender is told.
+    const fn told(self) -> &'static str {
+        match self {
+            Self::Delivered => "taken",
+            Self::Duplicate => "sent before",
+            Self::Foreign => "not used",
+            Self::WrongNode => "of another node",
+            Self::Undecodable => "not understood",
+            Self::TooLarge => "too long",
         }
     }
 }
@@ -107,24 +121,42 @@ impl Counts {
         );
     }
 
-    /// A request was answered: what it held, and what became of it, counted apart.
-    fn arrived(&self, arrival: &Arrival, outcome: &Outcome) {
-        let others: u64 = arrival.others.iter().map(|(_, count)| count).sum();
+    /// The store looked at records that have a name: what the journal holds in memory is in flight,
+    /// the rest has met its fate.
+    fn taken(&self, class: Class, outcome: &Outcome) {
         self.with(|books| {
-            if let Some(fates) = books.get_mut(place(arrival.class)) {
-                fates.emitted += arrival.records.len() as u64 + others;
+            if let Some(fates) = books.get_mut(place(class)) {
+                fates.emitted += outcome.taken;
+                fates.in_flight += outcome.taken;
             }
         });
         for (fate, count) in [
-            (Fate::Delivered, outcome.delivered),
             (Fate::Duplicate, outcome.duplicates),
+            (Fate::Undecodable, outcome.undecodable),
             (Fate::TooLarge, outcome.too_large),
-        ]
-        .iter()
-        .chain(&arrival.others)
-        {
-            self.settle(arrival.class, *fate, *count);
+        ] {
+            self.met(class, fate, count);
         }
+    }
+
+    /// Records that were in flight are on disk.
+    fn durable(&self, class: Class, count: u64) {
+        self.with(|books| {
+            if let Some(fates) = books.get_mut(place(class)) {
+                fates.in_flight = fates.in_flight.saturating_sub(count);
+            }
+        });
+        self.settle(class, Fate::Delivered, count);
+    }
+
+    /// Records that came and met this fate at once.
+    fn met(&self, class: Class, fate: Fate, count: u64) {
+        self.with(|books| {
+            if let Some(fates) = books.get_mut(place(class)) {
+                fates.emitted += count;
+            }
+        });
+        self.settle(class, fate, count);
     }
 
     fn settle(&self, class: Class, fate: Fate, count: u64) {

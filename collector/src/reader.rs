@@ -81,7 +81,8 @@ impl Reader {
         let made = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         let held = self.store.held(self.class, self.cursor);
         Fates {
-            emitted: self.carried + held.entered,
+            emitted: self.carried + held.entered + held.lost,
+            lost: held.lost,
             delivered: made.delivered,
             filtered: made.filtered,
             undecodable: made.undecodable,

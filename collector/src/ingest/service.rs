@@ -32,6 +32,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
+use super::Fate;
 use super::auth::{self, Token};
 use super::decode::{self, Decoded};
 use super::store::{Arrival, Outcome, Store, StoreError};
@@ -222,7 +223,7 @@ impl Door {
                 self.options.max_request_records
             )));
         }
-        let (mut refused, message) = (decoded.refused(), decoded.reasons.join("; "));
+        let (mut refused, mut message) = (decoded.nameless_refused(), decoded.message());
         let (answer, outcome) = oneshot::channel();
         let arrival = Arrival {
             class,
@@ -237,7 +238,15 @@ impl Door {
         let Ok(Some(outcome)) = outcome.await else {
             return Err(Status::unavailable("the journal cannot be written now"));
         };
-        refused += outcome.too_large;
+        refused += outcome.refused;
+        if outcome.refused_too_large > 0 {
+            let more = format!("{} {}", outcome.refused_too_large, Fate::TooLarge.told());
+            message = [message, more]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join("; ");
+        }
         Ok((i64::try_from(refused).unwrap_or(i64::MAX), message))
     }
 }
