@@ -41,16 +41,23 @@ pub(super) struct Slots<S> {
 impl<S: Storage> Slots<S> {
     /// Opens the folder, and gives back the last whole checkpoint. What cannot be read counts as
     /// not there: the journals know most of it. `room_bytes` are held for losses.
-    pub(super) fn open(storage: S, room_bytes: u64) -> (Self, Option<Vec<u8>>) {
-        let newest = SLOTS
+    pub(super) fn open(mut storage: S, room_bytes: u64) -> (Self, Option<Vec<u8>>) {
+        // What is read here may sit in the page cache only: it counts as durable from now on.
+        let durable = SLOTS
+            .into_iter()
+            .filter(|slot| storage.sync(slot).is_ok())
+            .collect::<Vec<_>>();
+        let whole = durable.len() == SLOTS.len() && storage.sync_dir().is_ok();
+        let newest = durable
             .into_iter()
             .filter_map(|slot| decode(&read(&storage, slot).ok()?))
             .max_by_key(|(generation, _)| *generation);
         let room_bytes = room_bytes.min(MAX_ROOM_BYTES);
         let len = |name| storage.len(name).unwrap_or(0);
+        let shorter = SLOTS.into_iter().map(len).min();
         let slots = Self {
             generation: newest.as_ref().map_or(0, |(generation, _)| *generation),
-            capacity: SLOTS.into_iter().map(len).min().unwrap_or(0),
+            capacity: shorter.filter(|_| whole).unwrap_or(0),
             holds_room: len(ROOM) >= room_bytes,
             room_bytes: usize::try_from(room_bytes).unwrap_or(0),
             storage,

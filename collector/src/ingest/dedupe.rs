@@ -405,6 +405,11 @@ impl Dedupe {
         }
     }
 
+    /// Nothing was accepted since the last sync.
+    pub fn is_synced(&self) -> bool {
+        self.unsynced.iter().all(Vec::is_empty)
+    }
+
     /// What may be written down: nothing that a loss of power could take back.
     pub fn stored(&self) -> Vec<StoredStream> {
         self.streams().filter_map(Stream::stored).collect()
@@ -566,7 +571,7 @@ mod tests {
             dedupe.accept(&id(seq));
         }
         assert_eq!(dedupe.judge(&id(u64::MAX)), Verdict::Repeat);
-        assert_eq!(dedupe.streams().next().unwrap().missing(), u64::MAX - 2);
+        assert_eq!(dedupe.streams().next().unwrap().missing(), u64::MAX - 3);
     }
 
     #[test]

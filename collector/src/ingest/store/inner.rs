@@ -439,7 +439,8 @@ impl<S: Storage> Inner<S> {
         self.slots
             .write(&checkpoint.encode_to_vec())
             .map_err(checkpoint_failed)?;
-        self.refused_unwritten = false;
+        // While a sync fails, the checkpoint is that of the last one that did not.
+        self.refused_unwritten &= !self.seen.is_synced();
         Ok(journal_seq)
     }
 

@@ -450,6 +450,8 @@ struct Model {
     clock: u64,
     /// The last number that each stream got an answer for.
     acknowledged: BTreeMap<(usize, Class), u64>,
+    /// The last number that each stream ever sent.
+    sent: BTreeMap<(usize, Class), u64>,
     /// Numbers that are refused, whenever they come.
     refused: BTreeSet<(usize, Class, u64)>,
     /// What readers got, by class and journal number.
@@ -465,6 +467,7 @@ impl Model {
             random: fastrand::Rng::with_seed(seed),
             clock: 1,
             acknowledged: BTreeMap::new(),
+            sent: BTreeMap::new(),
             refused: BTreeSet::new(),
             got: BTreeMap::new(),
         }
@@ -521,6 +524,8 @@ impl Model {
         });
         let request = [arrival(class, records.collect())];
         self.clock += 1;
+        let sent = self.sent.entry((node, class)).or_default();
+        *sent = (*sent).max(from + count - 1);
         self.store.lock().commit(&request, self.clock)?;
         self.acknowledged.insert((node, class), from + count - 1);
         Ok(())
@@ -558,18 +563,21 @@ impl Model {
         self.disk.fail_syncs(0);
         for node in 0..NODES.len() {
             for class in Class::ALL {
-                self.send(node, class, 3, 100)
+                let acknowledged = self.acknowledged.get(&(node, class)).copied();
+                let sent = self.sent.get(&(node, class)).copied();
+                let count = sent.unwrap_or(0) - acknowledged.unwrap_or(0) + 1;
+                self.send(node, class, count, 100)
                     .expect("it goes on after space returns");
             }
         }
         self.store.maintain().expect("upkeep goes on");
-        let mut known = 0;
-        loop {
+        let waiting = |store: &Store<CrashStorage>| {
+            store.held(Class::Usage, HISTORY).waiting + store.held(Class::Security, SINK).waiting
+        };
+        while waiting(&self.store) > 0 {
+            let before = waiting(&self.store);
             self.read();
-            if self.got.len() == known {
-                break;
-            }
-            known = self.got.len();
+            assert!(waiting(&self.store) < before, "readers go on");
         }
         let mut ids = BTreeSet::new();
         for id in self.got.values() {
