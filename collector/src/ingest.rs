@@ -12,6 +12,7 @@ pub mod auth;
 mod checkpoint;
 pub mod decode;
 pub mod dedupe;
+mod foreign;
 mod losses;
 pub mod service;
 pub mod store;
@@ -25,6 +26,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use dedupe::Forgotten;
 pub use service::{Options, serve};
 use store::Outcome;
 pub use store::{Store, StoreError};
@@ -87,6 +89,8 @@ struct ReasonLabels {
 pub struct Counts {
     records: Family<FateLabels, Counter>,
     refused: Family<ReasonLabels, Counter>,
+    unused_spans: Counter,
+    forgotten: Family<ReasonLabels, Counter>,
     books: Mutex<[Fates; 2]>,
 }
 
@@ -109,6 +113,16 @@ impl Counts {
             "ingest_refused",
             "Requests refused, by reason",
             self.refused.clone(),
+        );
+        registry.register(
+            "ingest_unused_spans",
+            "Trace spans received, which nothing here uses",
+            self.unused_spans.clone(),
+        );
+        registry.register(
+            "ingest_streams_forgotten",
+            "Streams whose numbers were forgotten, by the bound that was reached",
+            self.forgotten.clone(),
         );
     }
 
@@ -184,6 +198,32 @@ impl Counts {
 
     fn refuse(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    fn unused_spans(&self, count: u64) {
+        self.unused_spans.inc_by(count);
+    }
+
+    /// Streams that were forgotten since the start.
+    fn forgotten(&self, forgotten: Forgotten) {
+        for (reason, count) in [
+            ("node_bound", forgotten.node),
+            ("total_bound", forgotten.total),
+        ] {
+            if count == 0 {
+                continue;
+            }
+            let counter = self.forgotten.get_or_create(&ReasonLabels { reason });
+            let more = count.saturating_sub(counter.get());
+            counter.inc_by(more);
+            if more > 0 {
+                tracing::warn!(
+                    reason,
+                    streams = more,
+                    "too many streams: the numbers of some were forgotten, repeats of them are not known any more"
+                );
+            }
+        }
     }
 
     /// Counts since the start, by class.

@@ -238,6 +238,7 @@ impl<S: Storage> Inner<S> {
             taken?;
             outcomes.push(outcome);
         }
+        self.counts.forgotten(self.seen.forgotten());
         let mut synced = Ok(());
         for class in Class::ALL {
             keep(&mut synced, self.sync(class));
