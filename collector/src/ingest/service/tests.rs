@@ -218,8 +218,8 @@ fn set(record: &mut LogRecord, name: &str, value: Option<Value>) {
         .extend(value.map(|value| value::attribute(name, value)));
 }
 
-fn text(text: &str) -> Option<Value> {
-    Some(Value::StringValue(text.into()))
+fn text(text: &str) -> Value {
+    Value::StringValue(text.into())
 }
 
 /// One kind of malformed record, and what the sender is told of it.
@@ -228,7 +228,7 @@ type Malformed = (&'static str, fn(&mut LogRecord), &'static str);
 const MALFORMED: &[Malformed] = &[
     (
         "sequence of another type",
-        |record| set(record, names::SEQ, text("seven")),
+        |record| set(record, names::SEQ, Some(text("seven"))),
         "plimsoll.seq is not an unsigned integer",
     ),
     (
@@ -258,12 +258,12 @@ const MALFORMED: &[Malformed] = &[
     ),
     (
         "epoch that is no hex",
-        |record| set(record, names::EPOCH, text("../../etc")),
+        |record| set(record, names::EPOCH, Some(text("../../etc"))),
         "plimsoll.epoch has an unknown value",
     ),
     (
         "epoch without end",
-        |record| set(record, names::EPOCH, text(&"a".repeat(5000))),
+        |record| set(record, names::EPOCH, Some(text(&"a".repeat(5000)))),
         "plimsoll.epoch has an unknown value",
     ),
     (
@@ -273,12 +273,12 @@ const MALFORMED: &[Malformed] = &[
     ),
     (
         "unknown class",
-        |record| set(record, names::CLASS, text("gossip")),
+        |record| set(record, names::CLASS, Some(text("gossip"))),
         "plimsoll.class has an unknown value",
     ),
     (
         "class of the other service",
-        |record| set(record, names::CLASS, text("usage")),
+        |record| set(record, names::CLASS, Some(text("usage"))),
         "plimsoll.class is not security",
     ),
     ("no body", |record| record.body = None, "body is absent"),
@@ -552,6 +552,8 @@ async fn what_is_not_used_is_named() {
     receiver.end(0).await;
 }
 
+type Fault = (&'static str, fn(&CrashStorage));
+
 #[tokio::test]
 async fn a_disk_that_refuses_is_a_reason_to_send_again() {
     let receiver = Receiver::start().await;
@@ -559,7 +561,7 @@ async fn a_disk_that_refuses_is_a_reason_to_send_again() {
         receiver.send(vec![record(1, |_| {})]).await.unwrap(),
         Partial::default()
     );
-    let faults: [(&str, fn(&CrashStorage)); 3] = [
+    let faults: [Fault; 3] = [
         ("no room", |disk| disk.set_room(Some(disk.used()))),
         ("a failing write", |disk| disk.fail_writes(1)),
         ("a failing sync", |disk| disk.fail_syncs(1)),

@@ -202,8 +202,7 @@ impl<S: Storage> Inner<S> {
                 );
             }
         }
-        let told = self.tell(now);
-        let mut begun = told;
+        let mut begun = self.tell(now);
         if begun.is_ok() {
             for class in Class::ALL {
                 let journal = self.journal(class);
@@ -278,20 +277,14 @@ impl<S: Storage> Inner<S> {
                 self.slots
                     .reserve(CHECKPOINT_BYTES + self.seen.most_bytes_with(id))
                     .map_err(checkpoint_failed)?;
-                match (content, refusal) {
-                    (Content::Payload(payload), None) => {
-                        self.append(class, payload, now)?;
-                        outcome.taken += 1;
-                        if let Some((all, received)) = self.unsynced.get_mut(place(class)) {
-                            *all += 1;
-                            *received += 1;
-                        }
-                    }
-                    _ => {
-                        self.refused_unwritten = true;
-                        outcome.too_large += too_large;
-                        outcome.undecodable += 1 - too_large;
-                    }
+                if let (Content::Payload(payload), None) = (content, refusal) {
+                    self.append(class, payload, now)?;
+                    self.note_unsynced(class, true);
+                    outcome.taken += 1;
+                } else {
+                    self.refused_unwritten = true;
+                    outcome.too_large += too_large;
+                    outcome.undecodable += 1 - too_large;
                 }
                 self.seen.accept(id);
             }
@@ -299,6 +292,13 @@ impl<S: Storage> Inner<S> {
             outcome.refused_too_large += too_large;
         }
         Ok(())
+    }
+
+    fn note_unsynced(&mut self, class: Class, is_received: bool) {
+        if let Some((all, received)) = self.unsynced.get_mut(place(class)) {
+            *all += 1;
+            *received += u64::from(is_received);
+        }
     }
 
     fn append(&mut self, class: Class, payload: &[u8], now: u64) -> Result<u64, StoreError> {
@@ -358,9 +358,7 @@ impl<S: Storage> Inner<S> {
                 Ok(seq) => {
                     self.seen.accept(&id);
                     self.losses.taken(seq, loss);
-                    if let Some((all, _)) = self.unsynced.get_mut(place(id.class)) {
-                        *all += 1;
-                    }
+                    self.note_unsynced(id.class, false);
                 }
                 Err(error) => {
                     self.losses.put_back(loss);
@@ -430,7 +428,7 @@ impl<S: Storage> Inner<S> {
 
     fn write_checkpoint(&mut self) -> Result<[u64; 2], StoreError> {
         let journal_seq = self.journals.each_ref().map(Journal::durable_seq);
-        let epochs = self.journals.each_ref().map(|journal| journal.epoch());
+        let epochs = self.journals.each_ref().map(Journal::epoch);
         let checkpoint = Checkpoint {
             streams: self.seen.stored(),
             journal_seq: journal_seq.to_vec(),

@@ -516,7 +516,7 @@ impl Model {
         let records = (from..from + count).map(|seq| {
             let mut record = incoming(NODES[node], class, seq, len);
             // The same number is refused each time that it comes.
-            if (seq * 7 + node as u64) % 5 == 0 {
+            if (seq * 7 + node as u64).is_multiple_of(5) {
                 self.refused.insert((node, class, seq));
                 record.content = Content::Refused(Fate::Undecodable);
             }
