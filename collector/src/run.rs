@@ -291,14 +291,14 @@ fn state(
         let with_gaps = streams
             .streams()
             .into_iter()
-            .filter(|stream| stream.missing > 0);
+            .filter(|stream| stream.missing() > 0);
         with_gaps
             .map(|stream| Gap {
+                missing: stream.missing(),
+                ranges: stream.gaps().to_vec(),
+                class: stream.class.as_str().to_owned(),
                 node: stream.node,
                 epoch: stream.epoch,
-                class: stream.class.as_str().to_owned(),
-                missing: stream.missing,
-                ranges: stream.gaps,
             })
             .collect()
     };

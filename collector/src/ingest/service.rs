@@ -18,6 +18,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
+use plimsoll_journal::Storage;
 use plimsoll_wire::Class;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -30,7 +31,9 @@ use tonic::{Request, Response, Status};
 
 use super::auth::{self, Token};
 use super::decode::{self, Decoded};
+use super::foreign::{Told, Traces};
 use super::store::{Arrival, Outcome, Store, StoreError};
+use super::{Counts, Fate};
 use super::tls::{self, TlsError};
 
 /// Requests that wait for the committer; more wait in their connections.
@@ -78,7 +81,7 @@ struct Job {
 
 #[derive(Clone)]
 struct Door {
-    store: Store,
+    counts: Arc<Counts>,
     options: Arc<Options>,
     jobs: mpsc::Sender<Job>,
     refused: Arc<Refused>,
@@ -96,9 +99,9 @@ impl Refused {
 }
 
 /// Receives until `shutdown`, then finishes what was taken and writes the last checkpoint.
-pub async fn serve(
+pub async fn serve<S: Storage + Send + 'static>(
     listener: tokio::net::TcpListener,
-    store: Store,
+    store: Store<S>,
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), IngestError> {
@@ -109,19 +112,24 @@ pub async fn serve(
     };
     let limit = options.max_request_bytes;
     let door = Door {
-        store: store.clone(),
+        counts: Arc::clone(&store.counts),
         options: Arc::new(options),
         jobs,
         refused: Arc::default(),
     };
     let logs = LogsServiceServer::new(door.clone()).max_decoding_message_size(limit);
     let metrics = MetricsServiceServer::new(door.clone()).max_decoding_message_size(limit);
-    // The token is looked at before a byte of the message is: strangers cost no memory.
+    let traces = Traces {
+        counts: Arc::clone(&store.counts),
+        max_request_bytes: limit,
+    };
     let router = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
-        .add_service(InterceptedService::new(logs, door.clone()))
-        .add_service(InterceptedService::new(metrics, door));
+        .add_service(door.before(logs))
+        .add_service(door.before(metrics))
+        .add_service(door.before(traces));
+    drop(door);
     let counts = Arc::clone(&store.counts);
     let serving = async {
         let end = shutdown.clone().cancelled_owned();
@@ -150,7 +158,10 @@ pub async fn serve(
     Ok(end_of_commits?)
 }
 
-async fn commit_all(store: Store, mut queue: mpsc::Receiver<Job>) -> Result<(), StoreError> {
+async fn commit_all<S: Storage + Send + 'static>(
+    store: Store<S>,
+    mut queue: mpsc::Receiver<Job>,
+) -> Result<(), StoreError> {
     let mut maintain = tokio::time::interval(MAINTAIN);
     let mut jobs = Vec::new();
     loop {
@@ -172,7 +183,10 @@ async fn commit_all(store: Store, mut queue: mpsc::Receiver<Job>) -> Result<(), 
     tokio::task::spawn_blocking(move || store.maintain()).await?
 }
 
-async fn commit_some(store: &Store, jobs: Vec<Job>) -> Result<(), StoreError> {
+async fn commit_some<S: Storage + Send + 'static>(
+    store: &Store<S>,
+    jobs: Vec<Job>,
+) -> Result<(), StoreError> {
     let (requests, answers): (Vec<_>, Vec<_>) = jobs
         .into_iter()
         .map(|job| (job.arrival, job.answer))
@@ -206,7 +220,7 @@ impl Interceptor for Door {
             .get("authorization")
             .and_then(|value| value.to_str().ok());
         let Some(node) = auth::node_of(&self.options.tokens, header) else {
-            self.store.counts.refuse("unauthenticated");
+            self.counts.refuse("unauthenticated");
             self.log_refusal(request.remote_addr());
             return Err(Status::unauthenticated("no known bearer token"));
         };
@@ -222,6 +236,12 @@ fn node_of<T>(request: &Request<T>) -> Result<String, Status> {
 }
 
 impl Door {
+    /// The token is looked at before a byte of the message is: strangers cost no memory.
+    fn before<T>(&self, service: T) -> InterceptedService<Told<T>, Self> {
+        let counts = Arc::clone(&self.counts);
+        InterceptedService::new(Told { service, counts }, self.clone())
+    }
+
     fn log_refusal(&self, peer: Option<SocketAddr>) {
         let Some(peer) = peer else { return };
         if self.refused.is_new(peer) {
@@ -232,13 +252,15 @@ impl Door {
     /// Gives back what the answer says: refused records and a message.
     async fn take(&self, class: Class, decoded: Decoded) -> Result<(i64, String), Status> {
         if decoded.records.len() > self.options.max_request_records {
-            self.store.counts.refuse("too_many_records");
-            return Err(Status::resource_exhausted(format!(
-                "at most {} records in a request",
+            self.counts.refuse("too_many_records");
+            // A code that the agent answers with half of the batch.
+            return Err(Status::invalid_argument(format!(
+                "{} records in a request, at most {} are taken",
+                decoded.records.len(),
                 self.options.max_request_records
             )));
         }
-        let (mut refused, message) = (decoded.refused(), decoded.reasons.join("; "));
+        let (mut refused, mut message) = (decoded.nameless_refused(), decoded.message());
         let (answer, outcome) = oneshot::channel();
         let arrival = Arrival {
             class,
@@ -253,7 +275,15 @@ impl Door {
         let Ok(Some(outcome)) = outcome.await else {
             return Err(Status::unavailable("the journal cannot be written now"));
         };
-        refused += outcome.too_large;
+        refused += outcome.refused;
+        if outcome.refused_too_large > 0 {
+            let more = format!("{} {}", outcome.refused_too_large, Fate::TooLarge.told());
+            message = [message, more]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join("; ");
+        }
         Ok((i64::try_from(refused).unwrap_or(i64::MAX), message))
     }
 }
@@ -296,3 +326,6 @@ impl MetricsService for Door {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;
