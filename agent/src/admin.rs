@@ -5,10 +5,13 @@
 //! `/livez`, `/readyz` and `/metrics`.
 //!
 //! Ready means sampling: it does not depend on the collector, so that a collector that is away
-//! never makes the kubelet restart a fleet of agents. Live means that the main loop turns.
+//! never makes the kubelet restart a fleet of agents. Live means that every task of the agent turns:
+//! each has a [`Pulse`], and one that stopped or hangs is named.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -20,8 +23,8 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// A main loop that has not turned for this long is dead.
-const LIVE_WITHIN_S: u64 = 30;
+/// A task that has not turned for this long, beyond what it may wait by itself, is dead.
+const LIVE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Health as `/readyz` prints it.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -39,8 +42,47 @@ pub struct Health {
 /// Shared by the main loop, which writes it, and the endpoint, which reads it.
 #[derive(Debug)]
 pub struct Status {
-    health: Mutex<(Health, Instant)>,
+    health: Mutex<Health>,
+    tasks: Mutex<BTreeMap<&'static str, Turn>>,
     registry: Registry,
+}
+
+/// When a task last turned.
+#[derive(Debug)]
+struct Turn {
+    at: Instant,
+    within: Duration,
+    ended: bool,
+}
+
+/// A task's sign of life. Dropped, the task has ended; one that ends as it should says so with
+/// [`done`](Self::done).
+#[derive(Debug)]
+pub struct Pulse {
+    name: &'static str,
+    status: Arc<Status>,
+}
+
+impl Pulse {
+    /// The task turned.
+    pub fn beat(&self) {
+        if let Some(turn) = self.status.tasks().get_mut(self.name) {
+            turn.at = Instant::now();
+        }
+    }
+
+    /// The task has done all that it was to do.
+    pub fn done(self) {
+        self.status.tasks().remove(self.name);
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        if let Some(turn) = self.status.tasks().get_mut(self.name) {
+            turn.ended = true;
+        }
+    }
 }
 
 /// The endpoint cannot be served.
@@ -68,19 +110,56 @@ impl Status {
             ..Health::default()
         };
         Arc::new(Self {
-            health: Mutex::new((health, Instant::now())),
+            health: Mutex::new(health),
+            tasks: Mutex::default(),
             registry,
         })
     }
 
-    /// The main loop turned, and this is how it is.
+    /// The main loop says how it is.
     pub fn turned(&self, health: Health) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = (health, Instant::now());
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 
-    fn read(&self) -> (Health, u64) {
-        let guard = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        (guard.0.clone(), guard.1.elapsed().as_secs())
+    /// A task begins; it may wait for `may_wait` between two beats.
+    pub fn task(self: &Arc<Self>, name: &'static str, may_wait: Duration) -> Pulse {
+        let turn = Turn {
+            at: Instant::now(),
+            within: LIVE_WITHIN.saturating_add(may_wait),
+            ended: false,
+        };
+        self.tasks().insert(name, turn);
+        Pulse {
+            name,
+            status: Arc::clone(self),
+        }
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, BTreeMap<&'static str, Turn>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn health(&self) -> Health {
+        self.health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// One line for each task that does not turn.
+    fn dead(&self, now: Instant) -> String {
+        let mut lines = String::new();
+        for (name, turn) in &*self.tasks() {
+            let silent = now.saturating_duration_since(turn.at);
+            let _infallible = if turn.ended {
+                writeln!(lines, "{name} ended by itself")
+            } else if silent > turn.within {
+                writeln!(lines, "{name} has not turned for {} s", silent.as_secs())
+            } else {
+                Ok(())
+            };
+        }
+        lines
     }
 }
 
@@ -112,17 +191,16 @@ pub async fn serve(
 }
 
 async fn livez(State(status): State<Arc<Status>>) -> Response {
-    let (_, silent_s) = status.read();
-    if silent_s <= LIVE_WITHIN_S {
+    let dead = status.dead(Instant::now());
+    if dead.is_empty() {
         (StatusCode::OK, "ok\n").into_response()
     } else {
-        let text = format!("the main loop has not turned for {silent_s} s\n");
-        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, dead).into_response()
     }
 }
 
 async fn readyz(State(status): State<Arc<Status>>) -> Response {
-    let (health, _) = status.read();
+    let health = status.health();
     let code = if health.ready {
         StatusCode::OK
     } else {
@@ -181,8 +259,35 @@ mod tests {
             "{ready}"
         );
         assert!(ask(address, "/metrics").await.contains("# EOF"));
+        let main = status.task("the main loop", Duration::ZERO);
+        let done = status.task("the start", Duration::ZERO);
+        drop(status.task("the export of usage", Duration::ZERO));
+        done.done();
+        let live = ask(address, "/livez").await;
+        assert!(
+            live.starts_with("HTTP/1.1 503")
+                && live.ends_with("the export of usage ended by itself\n"),
+            "{live}"
+        );
+        main.done();
         stop.cancel();
         server.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_task_that_hangs_is_named_until_it_turns_again() {
+        let status = Status::new(Registry::default());
+        let begun = Instant::now();
+        let main = status.task("the main loop", Duration::ZERO);
+        let export = status.task("the export", Duration::from_secs(40));
+        let at = |s| status.dead(begun + Duration::from_secs(s));
+        assert_eq!(at(29), "");
+        assert_eq!(at(60), "the main loop has not turned for 59 s\n");
+        let both = at(100);
+        assert_eq!(both.lines().count(), 2, "{both}");
+        main.beat();
+        export.beat();
+        assert_eq!(status.dead(Instant::now()), "");
     }
 
     #[tokio::test]

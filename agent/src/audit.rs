@@ -23,7 +23,7 @@ mod tests;
 mod text;
 
 pub use auditor::{Auditor, Counts, Limits};
-pub use process::{NodeLookup, Proc};
+pub use process::{NodeLookup, Proc, TextCounts};
 
 use plimsoll_wire::Identity;
 use plimsoll_wire::event::Process;

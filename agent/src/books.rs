@@ -11,10 +11,13 @@ use plimsoll_wire::Class;
 use plimsoll_wire::event::{Loss, StageFates};
 use plimsoll_wire::fate::Fates;
 
+use crate::audit::TextCounts;
 use crate::cgroup::fs::Roots;
 use crate::host::{CgroupMode, HostFacts};
 use crate::probe::decode::Undecodable;
 use crate::spool::Level;
+use crate::telemetry::SpoolRow;
+use crate::usage::sampler;
 
 /// What was taken out of one ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,16 +111,42 @@ pub fn ring_stages(
     ]
 }
 
-/// Class, bytes, records, age in seconds of the oldest that was not acknowledged.
-pub fn spool_row(level: &Level, now_unix_ns: u64) -> (&'static str, u64, u64, f64) {
+/// The stages of the kernel's text files: those of cgroups, and those of processes behind evidence.
+/// What was understood is used up in a sample or an event.
+pub fn file_stages(sampled: &sampler::Counters, processes: TextCounts) -> [StageFates; 2] {
+    let stage = |class: &str, parsed, undecodable, lost| StageFates {
+        stage: "files".to_owned(),
+        class: class.to_owned(),
+        fates: Fates {
+            emitted: parsed + undecodable + lost,
+            lost,
+            undecodable,
+            filtered: parsed,
+            ..Fates::default()
+        },
+    };
+    [
+        stage(
+            "usage",
+            sampled.parsed,
+            sampled.malformed,
+            sampled.unreadable,
+        ),
+        stage("security", processes.parsed, processes.malformed, 0),
+    ]
+}
+
+/// A class of the spool as the metrics show it.
+pub fn spool_row(level: &Level, now_unix_ns: u64) -> SpoolRow {
     let waiting = level.oldest_unix_ns.filter(|_| level.records > 0);
     let age_ns = waiting.map_or(0, |oldest| now_unix_ns.saturating_sub(oldest));
-    (
-        level.class.as_str(),
-        level.bytes,
-        level.records,
-        age_ns as f64 / 1e9,
-    )
+    SpoolRow {
+        class: level.class.as_str(),
+        bytes: level.bytes,
+        records: level.records,
+        oldest_s: age_ns as f64 / 1e9,
+        read_errors: level.read_errors,
+    }
 }
 
 /// What a host without cgroup v2 controllers cannot tell.
@@ -143,7 +172,11 @@ pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let _infallible = write!(line, ": {error}");
+        let text = error.to_string();
+        // Some libraries repeat their cause in their own words.
+        if !line.ends_with(&text) {
+            let _infallible = write!(line, ": {text}");
+        }
         cause = error.source();
     }
     line

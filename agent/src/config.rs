@@ -1,12 +1,20 @@
 //! The agent's configuration: YAML text in, a checked [`Config`] or every mistake at once out.
 //!
-//! Knows no file and no environment: the path is only used to name the place of a mistake.
+//! Knows no file and no environment: the path is only used to name the place of a mistake, and whether
+//! a file that it names can be read is asked of the caller ([`file`]). `diagnosis` finds lines and
+//! mistakes of shape, `check` mistakes of value.
 //! `docs/configuration.md` is generated from [`DOCUMENTED`], which a test parses back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+
+mod check;
+mod diagnosis;
+pub mod file;
+
+use diagnosis::{Lines, Mistake, Section, names_of};
 
 /// Every setting with its default and meaning; parses to [`Config::default`].
 pub const DOCUMENTED: &str = include_str!("config/default.yaml");
@@ -208,156 +216,77 @@ impl Config {
     /// Parses and checks a whole configuration text.
     ///
     /// # Errors
-    /// Every mistake, each as `name: place: what is wrong`. A text that is not YAML of the right
-    /// shape yields the one mistake at which reading had to stop.
+    /// Every mistake, each as `name:line: place: what is wrong`. A text that is no YAML yields the one
+    /// mistake at which reading had to stop.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
-        let config: Self = if text.trim().is_empty() {
-            Self::default()
-        } else {
-            serde_saphyr::from_str(text)
-                .map_err(|error| ConfigError(vec![format!("{name}: {error}")]))?
-        };
-        let mistakes: Vec<String> = config
-            .mistakes()
+        Self::parse_with_files(name, text, |_| Ok(()))
+    }
+
+    /// [`parse`](Self::parse), and asks whether each file that it names can be used: `Err` says why
+    /// not.
+    pub fn parse_with_files(
+        name: &str,
+        text: &str,
+        can_read: impl Fn(&Path) -> Result<(), String>,
+    ) -> Result<Self, ConfigError> {
+        let (config, mut mistakes, lines) = Self::read(text);
+        let known: Vec<String> = mistakes.iter().map(|found| found.place.clone()).collect();
+        let values = check::mistakes(&config)
             .into_iter()
-            .map(|mistake| format!("{name}: {mistake}"))
-            .collect();
+            .chain(check::files(&config, can_read))
+            // What could not be read is its default here, and no mistake of value on top.
+            .filter(|(place, _)| !known.iter().any(|known| known == place));
+        mistakes.extend(values.map(|(place, what)| Mistake {
+            line: lines.find(place),
+            place: place.to_owned(),
+            what,
+        }));
+        mistakes.sort_by_key(|mistake| mistake.line.unwrap_or(u64::MAX));
         if mistakes.is_empty() {
             Ok(config)
         } else {
-            Err(ConfigError(mistakes))
+            let shown = mistakes.iter().map(|mistake| mistake.show(name));
+            Err(ConfigError(shown.collect()))
         }
+    }
+
+    fn read(text: &str) -> (Self, Vec<Mistake>, Lines) {
+        if text.trim().is_empty() {
+            return Self::default_without_mistakes();
+        }
+        match serde_saphyr::from_str(text) {
+            Ok(config) => (config, Vec::new(), Lines::of(text)),
+            Err(error) => {
+                let (config, mut mistakes) = diagnosis::diagnose(text, &["node"], &sections());
+                if mistakes.is_empty() {
+                    mistakes.push(diagnosis::first(&error));
+                }
+                (config, mistakes, Lines::of(text))
+            }
+        }
+    }
+
+    fn default_without_mistakes() -> (Self, Vec<Mistake>, Lines) {
+        (Self::default(), Vec::new(), Lines::default())
     }
 
     /// Length of a window.
     pub const fn window(&self) -> Duration {
         Duration::from_secs(self.usage.window_s)
     }
+}
 
-    fn mistakes(&self) -> Vec<String> {
-        let mut mistakes = Vec::new();
-        let mut check = |fine: bool, place: &str, must: &str| {
-            if !fine {
-                mistakes.push(format!("{place}: must {must}"));
-            }
-        };
-        let usage = &self.usage;
-        check(
-            (100..=60_000).contains(&usage.interval_ms),
-            "usage.interval_ms",
-            "lie between 100 and 60000",
-        );
-        check(
-            usage.window_s > 0 && 3600 % usage.window_s == 0,
-            "usage.window_s",
-            "divide an hour (3600 s) without rest",
-        );
-        check(
-            usage.window_s * 1000 >= usage.interval_ms,
-            "usage.window_s",
-            "be no shorter than usage.interval_ms",
-        );
-        check(
-            usage.memory_stat_every > 0,
-            "usage.memory_stat_every",
-            "be at least 1",
-        );
-        check(usage.rescan_s > 0, "usage.rescan_s", "be at least 1");
-        check(
-            (1..=100_000).contains(&usage.max_containers),
-            "usage.max_containers",
-            "lie between 1 and 100000",
-        );
-        for (place, bytes) in [
-            (
-                "kernel.security_ring_bytes",
-                self.kernel.security_ring_bytes,
-            ),
-            ("kernel.process_ring_bytes", self.kernel.process_ring_bytes),
-        ] {
-            check(
-                bytes.is_power_of_two() && (1 << 16..=1 << 28).contains(&bytes),
-                place,
-                "be a power of two between 65536 and 268435456",
-            );
-        }
-        check(
-            (64..=1 << 20).contains(&self.kernel.max_cgroups),
-            "kernel.max_cgroups",
-            "lie between 64 and 1048576",
-        );
-        check(
-            (1..=1 << 20).contains(&self.imds.max_connections),
-            "imds.max_connections",
-            "lie between 1 and 1048576",
-        );
-        check(
-            self.imds.response_timeout_ms > 0,
-            "imds.response_timeout_ms",
-            "be at least 1",
-        );
-        check(
-            self.spool.max_bytes >= 1 << 20,
-            "spool.max_bytes",
-            "be at least 1048576 (1 MiB)",
-        );
-        check(
-            (1..=10_000).contains(&self.export.batch_records),
-            "export.batch_records",
-            "lie between 1 and 10000",
-        );
-        check(
-            self.export.timeout_ms > 0,
-            "export.timeout_ms",
-            "be at least 1",
-        );
-        check(
-            self.admin.listen.parse::<std::net::SocketAddr>().is_ok(),
-            "admin.listen",
-            "be an address and port, as 127.0.0.1:9464",
-        );
-        mistakes
-    }
+fn sections() -> [Section; 7] {
+    [
+        ("host", names_of::<Host>()),
+        ("usage", names_of::<Usage>()),
+        ("kernel", names_of::<Kernel>()),
+        ("imds", names_of::<Imds>()),
+        ("spool", names_of::<Spool>()),
+        ("export", names_of::<Export>()),
+        ("admin", names_of::<Admin>()),
+    ]
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(text: &str, expect: &[&str]) {
-        let said = match Config::parse("agent.yaml", text) {
-            Ok(_) => Vec::new(),
-            Err(ConfigError(lines)) => lines,
-        };
-        assert_eq!(said.len(), expect.len(), "{said:#?}");
-        for (said, expect) in said.iter().zip(expect) {
-            assert!(said.contains(expect), "{said:?} does not say {expect:?}");
-        }
-    }
-
-    #[test]
-    fn the_documented_file_is_the_default() {
-        assert_eq!(
-            Config::parse("default.yaml", DOCUMENTED).unwrap(),
-            Config::default()
-        );
-        assert_eq!(Config::parse("empty.yaml", "").unwrap(), Config::default());
-    }
-
-    #[test]
-    fn mistakes_come_all_at_once_with_their_place() {
-        check("node: a\n", &[]);
-        check(
-            "usage: { interval_ms: 1, window_s: 7 }\nspool: { max_bytes: 5 }\n",
-            &[
-                "agent.yaml: usage.interval_ms: must lie",
-                "usage.window_s: must divide",
-                "spool.max_bytes: must be at least",
-            ],
-        );
-        check("usage:\n  intervall_ms: 5\n", &["intervall_ms"]);
-        check("usage: [", &["agent.yaml"]);
-        check("usage: { interval_ms: many }", &["agent.yaml"]);
-    }
-}
+mod tests;

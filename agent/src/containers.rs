@@ -168,6 +168,13 @@ impl Containers {
         }
     }
 
+    /// The kernel's memory peak of a followed cgroup, read between two samples.
+    pub fn memory_peak(&mut self, id: u64, bytes: u64) {
+        if let Some(windows) = self.followed.get_mut(&id) {
+            windows.add_memory_peak(bytes);
+        }
+    }
+
     /// A sample; closed windows go to `out`.
     pub fn sample(&mut self, sample: &Sample, timeline: &Timeline, out: &mut Vec<Output>) {
         let Some(windows) = self.followed.get_mut(&sample.inode) else {
@@ -210,12 +217,12 @@ impl Containers {
         let whole = made_mono_ns.and(kernel_cpu_ns);
         let end = ContainerEnd {
             identity,
-            started_unix_ns: made_mono_ns.map(|made| timeline.wall_at(made)),
+            started_unix_ns: made_mono_ns.map(|made| timeline.stamp(made)),
             cpu_used_ns: whole.max(life.cpu_used_ns),
             memory_peak_bytes: life.memory_peak_bytes,
         };
         out.push(Output::Event(
-            timeline.wall_at(at_mono_ns),
+            timeline.stamp(at_mono_ns),
             AuditEvent::ContainerEnd(end),
         ));
     }
@@ -288,11 +295,14 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_was_never_sampled_still_has_its_time() {
+    fn a_container_that_was_never_sampled_still_has_its_time_and_its_peak() {
         let mut all = containers(10);
         let timeline = Timeline::new(0, 100 * SECOND);
         let mut out = Vec::new();
         all.learn(3, &container('a'), SECOND, true);
+        for peak in [4096, 9000, 8192] {
+            all.memory_peak(3, peak);
+        }
         all.removed(
             3,
             SECOND + 200_000_000,
@@ -306,6 +316,7 @@ mod tests {
         assert_eq!(*time, 101 * SECOND + 200_000_000);
         assert_eq!(end.started_unix_ns, Some(101 * SECOND));
         assert_eq!(end.cpu_used_ns, Some(42_000_000));
+        assert_eq!(end.memory_peak_bytes, Some(9000));
         assert_eq!(end.identity.container_id(), Some("a".repeat(64).as_str()));
         assert!(all.is_empty());
     }

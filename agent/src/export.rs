@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
-use plimsoll_journal::{FileStorage, JournalError};
+use plimsoll_journal::{FileStorage, JournalError, Storage};
 use plimsoll_wire::Class;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
+use crate::admin::Pulse;
 use crate::books;
 use crate::config;
 use crate::spool::{Outgoing, Spool};
@@ -29,15 +30,17 @@ use crate::spool::{Outgoing, Spool};
 pub mod request;
 pub mod retry;
 
-use retry::{Backoff, Verdict};
+use retry::{Backoff, Reading, Unreadable, Verdict};
 
 /// Payload bytes of one request; the collector takes 8 MiB.
 const BATCH_BYTES: usize = 2 << 20;
+/// Time that a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// An idle task looks at the spool this often even if nobody woke it.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// The spool as the main loop and the export tasks share it.
-pub type SharedSpool = Arc<Mutex<Spool<FileStorage>>>;
+pub type SharedSpool<S = FileStorage> = Arc<Mutex<Spool<S>>>;
 
 /// The export cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -70,29 +73,38 @@ pub enum ExportError {
     /// The token holds bytes that no header may.
     #[error("{0} (export.token_file) holds no bearer token")]
     Token(PathBuf),
-    /// The spool's disk.
-    #[error("read the spool")]
-    Spool(#[source] JournalError),
 }
 
 /// Everything that a task needs; one is cloned for each class.
-#[derive(Clone, Debug)]
-pub struct Exporter {
+#[derive(Debug)]
+pub struct Exporter<S = FileStorage> {
     channel: Channel,
     config: Arc<config::Export>,
     node: String,
-    spool: SharedSpool,
+    spool: SharedSpool<S>,
     /// Told by the main loop when something was committed.
     committed: Arc<Notify>,
 }
 
-impl Exporter {
+impl<S> Clone for Exporter<S> {
+    fn clone(&self) -> Self {
+        Self {
+            channel: self.channel.clone(),
+            config: Arc::clone(&self.config),
+            node: self.node.clone(),
+            spool: Arc::clone(&self.spool),
+            committed: Arc::clone(&self.committed),
+        }
+    }
+}
+
+impl<S: Storage> Exporter<S> {
     /// Prepares the connection; it is made when it is first needed, so that a collector that is away
     /// does not keep the agent from starting.
     pub fn new(
         config: &config::Export,
         node: &str,
-        spool: SharedSpool,
+        spool: SharedSpool<S>,
         committed: Arc<Notify>,
     ) -> Result<Self, ExportError> {
         Ok(Self {
@@ -104,26 +116,51 @@ impl Exporter {
         })
     }
 
-    /// Sends one class until `stop`, then what is left until `abort`.
+    /// The longest time between two beats of [`run`](Self::run)'s pulse.
+    pub fn may_wait(&self) -> Duration {
+        Duration::from_millis(self.config.timeout_ms) + CONNECT_TIMEOUT + retry::LAST
+    }
+
+    /// Sends one class until `stop`, then what is left until `abort`. Nothing else ends it: what the
+    /// collector or the disk refuses is tried again, or counted and given up.
     pub async fn run(
         self,
         class: Class,
+        pulse: Pulse,
         stop: CancellationToken,
         abort: CancellationToken,
-    ) -> Result<(), ExportError> {
+    ) {
+        tokio::select! {
+            () = self.send_all(class, &pulse, stop) => {}
+            () = abort.cancelled() => {}
+        }
+        pulse.done();
+    }
+
+    async fn send_all(&self, class: Class, pulse: &Pulse, stop: CancellationToken) {
         let mut token = None;
         let mut backoff = Backoff::default();
         let mut max_records = self.config.batch_records;
-        let mut failing = false;
+        let mut failing: Option<String> = None;
+        let mut unreadable = Unreadable::default();
         loop {
+            pulse.beat();
             let epoch = self.spool().epoch(class).to_owned();
-            let batch = self
-                .spool()
-                .next_batch(class, max_records, BATCH_BYTES)
-                .map_err(ExportError::Spool)?;
+            let read = self.spool().next_batch(class, max_records, BATCH_BYTES);
+            let batch = match read {
+                Ok(batch) => {
+                    unreadable.succeeded();
+                    batch
+                }
+                Err(error) => {
+                    self.could_not_read(class, &error, &mut unreadable);
+                    tokio::time::sleep(IDLE).await;
+                    continue;
+                }
+            };
             let Some(last_seq) = batch.last_seq() else {
                 if stop.is_cancelled() {
-                    return Ok(());
+                    return;
                 }
                 tokio::select! {
                     () = self.committed.notified() => {}
@@ -132,14 +169,10 @@ impl Exporter {
                 }
                 continue;
             };
-            let answer = tokio::select! {
-                answer = self.send(class, &epoch, &batch, &mut token) => answer,
-                () = abort.cancelled() => return Ok(()),
-            };
-            let verdict = match answer {
+            let verdict = match self.send(class, &epoch, &batch, &mut token).await {
                 Ok(rejected) => {
                     self.acknowledge(class, last_seq, rejected);
-                    if std::mem::take(&mut failing) {
+                    if failing.take().is_some() {
                         tracing::info!(class = class.as_str(), "collector takes records again");
                     }
                     backoff = Backoff::default();
@@ -148,16 +181,18 @@ impl Exporter {
                 }
                 Err(status) => {
                     let verdict = retry::verdict(status.code(), batch.records.len());
-                    // Once for each outage: the spool's age tells the rest.
-                    if !std::mem::replace(&mut failing, true) {
+                    // Once for each cause: the spool's age tells the rest.
+                    let error = retry::cause(&status);
+                    if failing.as_ref() != Some(&error) {
                         tracing::warn!(
                             class = class.as_str(),
                             code = ?status.code(),
-                            error = books::chain(&status),
+                            error,
                             ?verdict,
                             records = batch.records.len(),
                             "collector did not take a batch; trying until it does"
                         );
+                        failing = Some(error);
                     }
                     verdict
                 }
@@ -174,15 +209,37 @@ impl Exporter {
                 Verdict::NewToken => token = None,
                 Verdict::Later => {}
             }
-            let pause = backoff.next(fastrand::f64());
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = abort.cancelled() => return Ok(()),
-            }
+            tokio::time::sleep(backoff.next(fastrand::f64())).await;
         }
     }
 
-    fn spool(&self) -> MutexGuard<'_, Spool<FileStorage>> {
+    /// The disk refused a read: told once for each kind, tried again, and given up in the end.
+    fn could_not_read(&self, class: Class, error: &JournalError, unreadable: &mut Unreadable) {
+        let JournalError::Io { source, .. } = error else {
+            // No other error comes of reading; it is no reason to stop either.
+            return;
+        };
+        let class_name = class.as_str();
+        let (is_new, then) = unreadable.failed(source);
+        if is_new {
+            let error = books::chain(error);
+            tracing::warn!(
+                class = class_name,
+                error,
+                "the spool cannot be read; further failures of this kind are only counted"
+            );
+        }
+        if then == Reading::Skip {
+            let records = self.spool().skip_unreadable(class);
+            tracing::warn!(
+                class = class_name,
+                records,
+                "gave up a part of the spool that cannot be read; a loss record says which"
+            );
+        }
+    }
+
+    fn spool(&self) -> MutexGuard<'_, Spool<S>> {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -277,7 +334,7 @@ fn endpoint(config: &config::Export) -> Result<Endpoint, ExportError> {
     };
     let endpoint = Endpoint::from_shared(config.endpoint.clone())
         .map_err(failed)?
-        .connect_timeout(Duration::from_secs(5))
+        .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
     if endpoint.uri().scheme_str() != Some("https") {
@@ -302,3 +359,6 @@ fn endpoint(config: &config::Export) -> Result<Endpoint, ExportError> {
     }
     endpoint.tls_config(tls).map_err(failed)
 }
+
+#[cfg(test)]
+mod tests;

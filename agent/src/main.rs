@@ -1,22 +1,21 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: reads the environment and the configuration file, once"
-)]
 //! `plimsoll-agent`: see `plimsoll_agent::run`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use plimsoll_agent::config::Config;
-use plimsoll_agent::{books, run, telemetry};
+use plimsoll_agent::{books, config, run, telemetry};
 
 /// Bad configuration (`EX_CONFIG` is 78, but 64 is what this project promises).
 const EXIT_CONFIG: u8 = 64;
 
 /// Watches one node: what its containers use, and who reads the metadata service.
+///
+/// Ends with 0 after SIGTERM or SIGINT, with 64 for a configuration that cannot be used (every
+/// mistake is named, with its place), with 1 for everything else. What this host does not allow is
+/// switched off and said in the log, in /readyz and to the collector.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, max_term_width = 100)]
 struct Arguments {
     /// Configuration file (YAML); docs/configuration.md lists every setting.
     #[arg(long, value_name = "FILE")]
@@ -40,10 +39,10 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::start_log(Some(&arguments.log), arguments.log_json);
-    let config = match read(arguments.config) {
+    let config = match config::file::read(arguments.config.as_deref()) {
         Ok(config) => config,
         Err(mistakes) => {
-            for mistake in mistakes.lines() {
+            for mistake in mistakes.0 {
                 tracing::error!("{mistake}");
             }
             return ExitCode::from(EXIT_CONFIG);
@@ -60,15 +59,6 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
-}
-
-fn read(path: Option<PathBuf>) -> Result<Config, String> {
-    let Some(path) = path else {
-        return Ok(Config::default());
-    };
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
-    Config::parse(&name, &text).map_err(|error| error.to_string())
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {

@@ -10,6 +10,7 @@
 //!
 //! Everything that decides is elsewhere; this is the order in which it is asked.
 
+mod drain;
 mod report;
 
 use std::collections::HashSet;
@@ -17,13 +18,14 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use plimsoll_abi::{Counters, KINDS};
 use plimsoll_imds::{Key, Redactor};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Health, Status};
+use crate::admin::{Health, Pulse, Status};
 use crate::audit::{self, Auditor, NodeLookup, Proc};
 use crate::books::{self, RingBooks};
 use crate::cgroup::fs::{self, Roots};
@@ -32,7 +34,6 @@ use crate::containers::{self, Containers, Output};
 use crate::export::SharedSpool;
 use crate::host::{HostFacts, PlanOptions};
 use crate::identity;
-use crate::probe::decode::{Record, decode};
 use crate::probe::{Outcome, Probe, ProgramName};
 use crate::telemetry::Metrics;
 use crate::usage::clock::{monotonic_ns, wall_unix_ns};
@@ -44,8 +45,6 @@ use crate::usage::{KernelTime, Sampler, Timeline, sampler};
 const DRAIN: Duration = Duration::from_millis(100);
 /// Time between heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Records taken from a ring in one go, so that a flood cannot keep the loop from its other work.
-const DRAIN_RECORDS: usize = 16_384;
 
 /// What the main loop is given.
 #[derive(Debug)]
@@ -83,6 +82,8 @@ pub struct Node {
     timeline: Timeline,
     security: RingBooks,
     process: RingBooks,
+    /// What the kernel counted, when it was last asked; `None` without kernel programs.
+    ring_counters: Option<[Counters; KINDS]>,
     meter: Option<SelfMeter>,
     started_unix_ns: u64,
     sample_seconds: f64,
@@ -135,6 +136,7 @@ impl Node {
             timeline: Timeline::new(monotonic_ns(), wall_unix_ns()),
             security: RingBooks::default(),
             process: RingBooks::default(),
+            ring_counters: None,
             meter: SelfMeter::open(&config.host.proc).ok(),
             started_unix_ns: wall_unix_ns(),
             sample_seconds: 0.0,
@@ -151,7 +153,7 @@ impl Node {
     }
 
     /// Turns until `stop`, then closes everything and leaves it in the spool.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, pulse: Pulse, stop: CancellationToken) {
         let mut drain = ticks(DRAIN);
         let mut sample = ticks(Duration::from_millis(self.setup.config.usage.interval_ms));
         let mut heartbeat = ticks(HEARTBEAT);
@@ -161,14 +163,16 @@ impl Node {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = readable(ring.as_ref()) => self.drain(),
-                _ = drain.tick() => self.drain(),
+                _ = drain.tick() => self.tick(),
                 _ = sample.tick() => self.sample(),
                 _ = heartbeat.tick() => self.heartbeat(),
                 _ = rescan.tick() => self.rescan(),
             }
             self.write();
+            pulse.beat();
         }
         self.finish();
+        pulse.done();
     }
 
     /// Without the cgroup events the walk is all there is.
@@ -205,104 +209,9 @@ impl Node {
         AsyncFd::new(fd).ok()
     }
 
-    fn drain(&mut self) {
-        let Some(probe) = &mut self.probe else {
-            return;
-        };
-        // Taken first and judged last: whoever did this was made before, in the other ring.
-        let evidence = &mut self.evidence;
-        evidence.clear();
-        probe.drain_security(DRAIN_RECORDS, |bytes| {
-            evidence.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(0).to_ne_bytes());
-            evidence.extend_from_slice(bytes);
-        });
-        let mut cgroups = Vec::new();
-        let process = &mut self.process;
-        probe.drain_process(DRAIN_RECORDS, |bytes| match decode(bytes) {
-            Ok(Record::CgroupMkdir(record, path)) => {
-                process.used();
-                cgroups.push((
-                    true,
-                    record.header,
-                    String::from_utf8_lossy(path).into_owned(),
-                ));
-            }
-            Ok(Record::CgroupRmdir(record, path)) => {
-                process.used();
-                cgroups.push((
-                    false,
-                    record.header,
-                    String::from_utf8_lossy(path).into_owned(),
-                ));
-            }
-            Ok(_) => process.used(),
-            Err(error) => process.undecodable(&error),
-        });
-        for (made, header, path) in cgroups {
-            if made {
-                self.learn(header.cgroup_id, &path, header.ktime_ns, true);
-            } else {
-                self.removed(header.cgroup_id, header.ktime_ns);
-            }
-        }
-        self.judge_evidence();
-    }
-
-    fn judge_evidence(&mut self) {
-        let lookup = NodeLookup {
-            index: self.containers.index(),
-            timeline: &self.timeline,
-            proc: &self.proc,
-        };
-        let out = &mut self.out;
-        let mut event = |at_unix_ns, event| out.push(Output::Event(at_unix_ns, event));
-        let mut rest = self.evidence.as_slice();
-        while let Some((length, tail)) = rest.split_first_chunk::<4>() {
-            let length = usize::try_from(u32::from_ne_bytes(*length)).unwrap_or(usize::MAX);
-            let Some((bytes, tail)) = tail.split_at_checked(length) else {
-                break;
-            };
-            rest = tail;
-            match decode(bytes) {
-                Ok(record) => {
-                    self.security.used();
-                    self.auditor.take(&record, &lookup, &mut event);
-                }
-                Err(error) => self.security.undecodable(&error),
-            }
-        }
-        self.auditor.advance(monotonic_ns(), &lookup, &mut event);
-    }
-
-    fn learn(&mut self, id: u64, path: &str, at_mono_ns: u64, made: bool) {
-        if self.containers.learn(id, path, at_mono_ns, made)
-            && let Err(error) = self.sampler.add(id, path)
-        {
-            tracing::debug!(id, path, %error, "cgroup went before its files could be opened");
-        }
-    }
-
-    fn removed(&mut self, id: u64, at_mono_ns: u64) {
-        let booked = self
-            .probe
-            .as_ref()
-            .and_then(|probe| probe.cpu_use(id).ok().flatten());
-        let total = booked.map(|booked| booked.total_ns);
-        let kernel_cpu_ns = self
-            .kernel_time
-            .removed(id, self.containers.owner(id), total);
-        self.sampler.remove(id);
-        self.containers
-            .removed(id, at_mono_ns, kernel_cpu_ns, &self.timeline, &mut self.out);
-        if let Some(probe) = &mut self.probe
-            && let Err(error) = probe.forget_cgroup(id)
-        {
-            tracing::debug!(id, %error, "kernel keeps the CPU time of a cgroup that is gone");
-        }
-    }
-
     fn sample(&mut self) {
         let begun = monotonic_ns();
+        self.count_rings();
         self.timeline.remeasure(begun, wall_unix_ns());
         if self.attached(ProgramName::SchedSwitch)
             && let Some(probe) = &self.probe
@@ -425,6 +334,18 @@ fn attach(
         );
     }
     let plan = crate::host::plan(facts, PlanOptions::default());
+    // What is known to be in vain is not tried: the plan's reason is the better one.
+    if let Some(reasons) = plan.nothing_to_attach() {
+        tracing::warn!(
+            reason = reasons,
+            "no kernel programs: running on cgroup files and procfs"
+        );
+        return (
+            None,
+            Vec::new(),
+            vec![format!("kernel programs: {reasons}")],
+        );
+    }
     let options = crate::probe::Options {
         security_ring_bytes: config.kernel.security_ring_bytes,
         process_ring_bytes: config.kernel.process_ring_bytes,
@@ -470,3 +391,6 @@ async fn readable(ring: Option<&AsyncFd<OwnedFd>>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

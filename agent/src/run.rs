@@ -4,7 +4,7 @@
 )]
 //! One life of the agent: everything that runs, who owns it, and how it ends.
 //!
-//! A task that ends early ends the process. SIGTERM or SIGINT: stop taking, close the windows as
+//! A task that ends early is named by `/livez` and ends the process. SIGTERM or SIGINT: stop taking, close the windows as
 //! partial, write the spool, export until the deadline, end. A second signal ends at once.
 
 use std::io::Read as _;
@@ -16,7 +16,7 @@ use plimsoll_imds::Key;
 use plimsoll_journal::{FileStorage, JournalError};
 use plimsoll_wire::Class;
 use prometheus_client::registry::Registry;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,12 @@ use crate::host;
 use crate::node::{Node, Setup};
 use crate::spool::Spool;
 use crate::telemetry::Metrics;
+
+/// A task that ended gives its name.
+type Ended = Result<&'static str, RunError>;
+type Tasks = JoinSet<Ended>;
+
+const MAIN_LOOP: &str = "the main loop";
 
 /// Why the agent cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +112,7 @@ pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
         CancellationToken::new(),
         CancellationToken::new(),
     );
-    let mut tasks = JoinSet::new();
+    let mut tasks = Tasks::new();
     let served = admin::serve(listener, Arc::clone(&status), abort.clone());
     tasks.spawn(async move {
         served
@@ -115,9 +121,20 @@ pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
             .map_err(RunError::from)
     });
     for class in Class::ALL {
-        let sent = exporter.clone().run(class, drained.clone(), abort.clone());
-        tasks.spawn(async move { sent.await.map(|()| "the export").map_err(RunError::from) });
+        let name = match class {
+            Class::Usage => "the export of usage",
+            Class::Security => "the export of security",
+        };
+        let pulse = status.task(name, exporter.may_wait());
+        let sent = exporter
+            .clone()
+            .run(class, pulse, drained.clone(), abort.clone());
+        tasks.spawn(async move {
+            sent.await;
+            Ok(name)
+        });
     }
+    let pulse = status.task(MAIN_LOOP, Duration::from_millis(config.usage.interval_ms));
     let setup = Setup {
         config,
         node,
@@ -130,49 +147,84 @@ pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
     };
     let (turning, ended) = (stop.clone(), drained.clone());
     tasks.spawn(async move {
-        Node::start(setup).run(turning).await;
+        Node::start(setup).run(pulse, turning).await;
         // The export goes on until the spool is empty.
         ended.cancel();
-        Ok("the main loop")
+        Ok(MAIN_LOOP)
     });
 
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        ended = tasks.join_next() => return Err(early(ended)),
+    let mut signals = Signals::listen()?;
+    let died = tokio::select! {
+        () = signals.received() => None,
+        ended = tasks.join_next() => Some(early(ended)),
+    };
+    if let Some(error) = &died {
+        // `/livez` names it meanwhile; what the others hold is still written and sent.
+        tracing::error!(
+            error = books::chain(error),
+            "a task ended by itself, the agent ends"
+        );
     }
     tracing::info!(
         deadline_ms = drain.as_millis(),
         "stopping: closing windows and sending what is left"
     );
     stop.cancel();
+    // All but the health endpoint, which lives until the end.
+    let left = Class::ALL.len() + 1 - usize::from(died.is_some());
+    let outcome = wind_down(&mut tasks, left, drain, &mut signals).await;
+    abort.cancel();
+    died.map_or(outcome, Err)
+}
+
+/// Waits until so many tasks have ended, the deadline is reached or a second signal comes.
+async fn wind_down(
+    tasks: &mut Tasks,
+    left: usize,
+    drain: Duration,
+    signals: &mut Signals,
+) -> Result<(), RunError> {
     let rest = async {
-        // All but the health endpoint, which lives until the end.
-        for _ in 0..=Class::ALL.len() {
+        for _ in 0..left {
             if let Some(ended) = tasks.join_next().await {
                 ended.map_err(RunError::Task)??;
             }
         }
         Ok(())
     };
-    let outcome = tokio::select! {
+    tokio::select! {
         outcome = rest => outcome,
         () = tokio::time::sleep(drain) => {
             tracing::warn!("deadline reached: what is left stays in the spool");
             Ok(())
         }
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-    };
-    abort.cancel();
-    outcome
+        () = signals.received() => Ok(()),
+    }
 }
 
-fn early(
-    ended: Option<Result<Result<&'static str, RunError>, tokio::task::JoinError>>,
-) -> RunError {
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, RunError> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(RunError::Signal)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(RunError::Signal)?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn early(ended: Option<Result<Ended, tokio::task::JoinError>>) -> RunError {
     match ended {
         Some(Ok(Ok(task))) => RunError::EndedEarly(task),
         Some(Ok(Err(error))) => error,

@@ -37,6 +37,8 @@ pub struct Level {
     pub records: u64,
     /// Time of the oldest record, Unix nanoseconds.
     pub oldest_unix_ns: Option<u64>,
+    /// Reads that the disk refused, since the start.
+    pub read_errors: u64,
 }
 
 /// A batch on its way out: ascending numbers, each with the record's protobuf bytes.
@@ -239,6 +241,17 @@ impl<S: Storage> Spool<S> {
             self.note_loss(class, "undecodable", last - first + 1, Some((first, last)));
         }
         Ok(batch)
+    }
+
+    /// Goes on behind a segment that [`next_batch`](Self::next_batch) could not read, and counts and
+    /// tells what was in it. How many records that were.
+    pub fn skip_unreadable(&mut self, class: Class) -> u64 {
+        let mut count = 0;
+        for (first, last) in self.stream_mut(class).give_up() {
+            count += last - first + 1;
+            self.note_loss(class, "undecodable", last - first + 1, Some((first, last)));
+        }
+        count
     }
 
     /// The collector has everything up to `seq`; of these it refused `rejected` for good.

@@ -36,6 +36,21 @@ struct ClassLabels {
     class: &'static str,
 }
 
+/// One class of the spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SpoolRow {
+    /// Its name.
+    pub class: &'static str,
+    /// Bytes on disk and in memory.
+    pub bytes: u64,
+    /// Records that were not acknowledged.
+    pub records: u64,
+    /// Age of the oldest of these, seconds.
+    pub oldest_s: f64,
+    /// Reads that the disk refused, since the start.
+    pub read_errors: u64,
+}
+
 /// The books of the agent at one moment; what is unknown is `None` and keeps its last value.
 #[derive(Clone, Debug, Default)]
 pub struct Books {
@@ -45,8 +60,8 @@ pub struct Books {
     pub programs: Vec<(String, bool)>,
     /// Name of a ring and the most bytes that were ever waiting in it.
     pub ring_high_water: Vec<(&'static str, u64)>,
-    /// Class, bytes on disk, records, age of the oldest unacknowledged record in seconds.
-    pub spool: Vec<(&'static str, u64, u64, f64)>,
+    /// Each class of the spool.
+    pub spool: Vec<SpoolRow>,
     /// Containers sampled.
     pub containers: u64,
     /// Containers not sampled because `usage.max_containers` was reached.
@@ -75,6 +90,7 @@ pub struct Metrics {
     spool_bytes: Family<ClassLabels, Gauge>,
     spool_records: Family<ClassLabels, Gauge>,
     spool_oldest: Family<ClassLabels, Gauge<f64, AtomicU64>>,
+    spool_read_errors: Family<ClassLabels, Counter>,
     containers: Gauge,
     containers_over_limit: Gauge,
     samples: Counter,
@@ -126,6 +142,11 @@ impl Metrics {
             "Age of the oldest record that the collector has not acknowledged",
             Unit::Seconds,
             self.spool_oldest.clone(),
+        );
+        registry.register(
+            "spool_read_errors",
+            "Reads of the spool that the disk refused; what is given up for it counts as undecodable",
+            self.spool_read_errors.clone(),
         );
         registry.register("containers", "Containers sampled", self.containers.clone());
         registry.register(
@@ -185,13 +206,19 @@ impl Metrics {
                 .get_or_create(&RingLabels { ring })
                 .set(signed(*bytes));
         }
-        for (class, bytes, records, age) in &books.spool {
-            let labels = ClassLabels { class };
-            self.spool_bytes.get_or_create(&labels).set(signed(*bytes));
+        for row in &books.spool {
+            let labels = ClassLabels { class: row.class };
+            self.spool_bytes
+                .get_or_create(&labels)
+                .set(signed(row.bytes));
             self.spool_records
                 .get_or_create(&labels)
-                .set(signed(*records));
-            self.spool_oldest.get_or_create(&labels).set(*age);
+                .set(signed(row.records));
+            self.spool_oldest.get_or_create(&labels).set(row.oldest_s);
+            self.spool_read_errors
+                .get_or_create(&labels)
+                .inner()
+                .store(row.read_errors, Ordering::Relaxed);
         }
         self.containers.set(signed(books.containers));
         self.containers_over_limit
@@ -288,7 +315,13 @@ mod tests {
             }],
             programs: vec![("connect4".into(), true)],
             ring_high_water: vec![("security", 7)],
-            spool: vec![("usage", 1, 2, 3.5)],
+            spool: vec![SpoolRow {
+                class: "usage",
+                bytes: 1,
+                records: 2,
+                oldest_s: 3.5,
+                read_errors: 6,
+            }],
             containers: 4,
             containers_over_limit: 1,
             samples: 9,
@@ -308,11 +341,12 @@ mod tests {
             let (_, value) = line.rsplit_once(' ').unwrap();
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }
-        assert_eq!(families, 15, "{text}");
+        assert_eq!(families, 16, "{text}");
         for expected in [
             r#"plimsoll_agent_records_total{stage="agent",class="security",fate="lost"} 2"#,
             r#"plimsoll_agent_records_in_flight{stage="agent",class="security",fate="in_flight"} 1"#,
             r#"plimsoll_agent_spool_bytes{class="usage"} 1"#,
+            r#"plimsoll_agent_spool_read_errors_total{class="usage"} 6"#,
             "plimsoll_agent_cpu_seconds_total 1.5",
             "plimsoll_agent_resident_memory_bytes 1048576",
         ] {

@@ -390,6 +390,8 @@ fn events(ring: &AuditRing, index: &Index, now: u64) {
         anon_rss_bytes: Some(248 * MIB),
         file_rss_bytes: Some(3 * MIB),
         shmem_rss_bytes: None,
+        memory_peak_bytes: Some(512 << 20),
+        memory_limit_bytes: Some(512 << 20),
     };
     record(241, now - 90_000_000_000, AuditEvent::OomKill(kill));
     let loss = Loss {

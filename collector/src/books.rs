@@ -95,13 +95,13 @@ impl Sources {
     pub fn gaps(&self) -> Vec<Gap> {
         let streams = self.store.streams().into_iter();
         streams
-            .filter(|stream| stream.missing > 0)
+            .filter(|stream| stream.missing() > 0)
             .map(|stream| Gap {
+                missing: stream.missing(),
+                ranges: stream.gaps().to_vec(),
+                class: stream.class.as_str().to_owned(),
                 node: stream.node,
                 epoch: stream.epoch,
-                class: stream.class.as_str().to_owned(),
-                missing: stream.missing,
-                ranges: stream.gaps,
             })
             .collect()
     }
@@ -170,8 +170,8 @@ impl Sources {
             let of_class = |row: &&mut StreamsRow| row.class == stream.class.as_str();
             if let Some(row) = rows.iter_mut().find(of_class) {
                 row.streams += 1;
-                row.with_gaps += u64::from(stream.missing > 0);
-                row.missing = row.missing.saturating_add(stream.missing);
+                row.with_gaps += u64::from(stream.missing() > 0);
+                row.missing = row.missing.saturating_add(stream.missing());
             }
         }
         rows.to_vec()

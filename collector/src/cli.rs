@@ -50,7 +50,11 @@ enum Command {
     /// Requests to the metadata and credential endpoints, from a capture.
     #[command(subcommand)]
     Imds(ImdsCommand),
-    /// Print a completion script: `plimsoll completions bash > /etc/bash_completion.d/plimsoll`.
+    /// Print a completion script for a shell.
+    #[command(after_help = "Examples:
+  plimsoll completions bash > /etc/bash_completion.d/plimsoll
+  plimsoll completions zsh > \"${fpath[1]}/_plimsoll\"
+  plimsoll completions fish > ~/.config/fish/completions/plimsoll.fish")]
     Completions {
         /// The shell to complete in.
         shell: Shell,
@@ -77,6 +81,10 @@ enum SizingCommand {
     /// The CPU request is the 95th percentile of minute means of the hottest pod; the memory
     /// request is the highest peak of what cannot be reclaimed plus a margin. `-o json` has the
     /// distributions, the evidence and the explanation of every number.
+    #[command(after_help = "Examples:
+  plimsoll sizing report -n shop
+  plimsoll sizing report -l 'app=api,tier!=cache' -o wide
+  plimsoll sizing report -o csv > sizing.csv")]
     Report(ReportArgs),
 }
 
@@ -113,10 +121,28 @@ enum SizingOutput {
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     /// The newest events, oldest of them first; with `--follow` whatever comes after them.
+    ///
+    /// An event is a request to a metadata or credential endpoint with its answer, a kill for want
+    /// of memory, the end of a container, or a loss of records. docs/events.md lists the fields.
+    #[command(after_help = "Examples:
+  plimsoll audit tail -f
+  plimsoll audit tail --class CRED,TOKEN -n shop --lines 100
+  plimsoll audit tail -f -o json | jq -r .request.path")]
     Tail(TailArgs),
     /// Events that match, newest first.
+    ///
+    /// The collector keeps the newest events at hand; older ones are in its audit files.
+    #[command(after_help = "Examples:
+  plimsoll audit query --since 1h --class CRED
+  plimsoll audit query --workload api -n shop --limit 5000 -o json")]
     Query(QueryArgs),
     /// Every record's fate, by stage; exit code 1 if any is unaccounted for.
+    ///
+    /// At each stage emitted = lost + undecodable + filtered + shed + expired + rejected +
+    /// quarantined + delivered + in flight. What is missing in that sum is unaccounted for.
+    #[command(after_help = "Examples:
+  plimsoll audit accounting
+  plimsoll audit accounting -o json > accounting.json || echo 'records are missing'")]
     Accounting(AccountingArgs),
 }
 
@@ -184,7 +210,11 @@ enum ImdsCommand {
     /// order of completion, schema `plimsoll.imds/v1`.
     ///
     /// Link types: Ethernet, Linux cooked (v1 and v2), raw IP, loopback. Secrets are printed as
-    /// keyed hashes that hold within one document.
+    /// keyed hashes that hold within one document. Where a capture breaks off, what came before is
+    /// printed all the same; the error names the packet and its place in the file, exit code 2.
+    #[command(after_help = "Examples:
+  tcpdump -i any -w imds.pcap host 169.254.169.254
+  plimsoll imds decode imds.pcap | jq '.events[] | select(.imds_version == \"v1\")'")]
     Decode(DecodeArgs),
 }
 

@@ -9,10 +9,14 @@
 //! Deliberately not known here: names of pods, what the readers make of a record.
 
 pub mod auth;
+mod checkpoint;
 pub mod decode;
 pub mod dedupe;
+mod foreign;
+mod losses;
 pub mod service;
 pub mod store;
+pub mod tls;
 
 use std::sync::Mutex;
 
@@ -23,8 +27,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use dedupe::Forgotten;
 pub use service::{Options, serve};
-use store::{Arrival, Outcome};
+use store::Outcome;
 pub use store::{Store, StoreError};
 
 /// What may become of a record at the door, besides being delivered into the journal.
@@ -55,6 +60,18 @@ impl Fate {
             Self::TooLarge => "rejected_too_large",
         }
     }
+
+    /// As the sender is told.
+    const fn told(self) -> &'static str {
+        match self {
+            Self::Delivered => "taken",
+            Self::Duplicate => "sent before",
+            Self::Foreign => "not used",
+            Self::WrongNode => "of another node",
+            Self::Undecodable => "not understood",
+            Self::TooLarge => "too long",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -73,6 +90,8 @@ struct ReasonLabels {
 pub struct Counts {
     records: Family<FateLabels, Counter>,
     refused: Family<ReasonLabels, Counter>,
+    unused_spans: Counter,
+    forgotten: Family<ReasonLabels, Counter>,
     books: Mutex<[Fates; 2]>,
 }
 
@@ -93,12 +112,25 @@ impl Counts {
         );
         registry.register(
             "ingest_refused",
-            "Requests refused, by reason",
+            "Requests and TLS handshakes refused, by reason",
             self.refused.clone(),
         );
+        registry.register(
+            "ingest_unused_spans",
+            "Trace spans received, which nothing here uses",
+            self.unused_spans.clone(),
+        );
+        registry.register(
+            "ingest_streams_forgotten",
+            "Streams whose numbers were forgotten, by the bound that was reached",
+            self.forgotten.clone(),
+        );
         // They begin at 0, so that the first of a kind is seen as a rise.
-        for reason in ["too_many_records", "unauthenticated"] {
+        for reason in ["tls", "too_many_records", "unauthenticated"] {
             drop(self.refused.get_or_create(&ReasonLabels { reason }));
+        }
+        for reason in ["node_bound", "total_bound"] {
+            drop(self.forgotten.get_or_create(&ReasonLabels { reason }));
         }
         for class in Class::ALL {
             let fate = Fate::Delivered.name();
@@ -116,24 +148,42 @@ impl Counts {
         );
     }
 
-    /// A request was answered: what it held, and what became of it, counted apart.
-    fn arrived(&self, arrival: &Arrival, outcome: &Outcome) {
-        let others: u64 = arrival.others.iter().map(|(_, count)| count).sum();
+    /// The store looked at records that have a name: what the journal holds in memory is in flight,
+    /// the rest has met its fate.
+    fn taken(&self, class: Class, outcome: &Outcome) {
         self.with(|books| {
-            if let Some(fates) = books.get_mut(place(arrival.class)) {
-                fates.emitted += arrival.records.len() as u64 + others;
+            if let Some(fates) = books.get_mut(place(class)) {
+                fates.emitted += outcome.taken;
+                fates.in_flight += outcome.taken;
             }
         });
         for (fate, count) in [
-            (Fate::Delivered, outcome.delivered),
             (Fate::Duplicate, outcome.duplicates),
+            (Fate::Undecodable, outcome.undecodable),
             (Fate::TooLarge, outcome.too_large),
-        ]
-        .iter()
-        .chain(&arrival.others)
-        {
-            self.settle(arrival.class, *fate, *count);
+        ] {
+            self.met(class, fate, count);
         }
+    }
+
+    /// Records that were in flight are on disk.
+    fn durable(&self, class: Class, count: u64) {
+        self.with(|books| {
+            if let Some(fates) = books.get_mut(place(class)) {
+                fates.in_flight = fates.in_flight.saturating_sub(count);
+            }
+        });
+        self.settle(class, Fate::Delivered, count);
+    }
+
+    /// Records that came and met this fate at once.
+    fn met(&self, class: Class, fate: Fate, count: u64) {
+        self.with(|books| {
+            if let Some(fates) = books.get_mut(place(class)) {
+                fates.emitted += count;
+            }
+        });
+        self.settle(class, fate, count);
     }
 
     fn settle(&self, class: Class, fate: Fate, count: u64) {
@@ -161,6 +211,32 @@ impl Counts {
 
     fn refuse(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    fn unused_spans(&self, count: u64) {
+        self.unused_spans.inc_by(count);
+    }
+
+    /// Streams that were forgotten since the start.
+    fn forgotten(&self, forgotten: Forgotten) {
+        for (reason, count) in [
+            ("node_bound", forgotten.node),
+            ("total_bound", forgotten.total),
+        ] {
+            if count == 0 {
+                continue;
+            }
+            let counter = self.forgotten.get_or_create(&ReasonLabels { reason });
+            let more = count.saturating_sub(counter.get());
+            counter.inc_by(more);
+            if more > 0 {
+                tracing::warn!(
+                    reason,
+                    streams = more,
+                    "too many streams: the numbers of some were forgotten, repeats of them are not known any more"
+                );
+            }
+        }
     }
 
     /// Counts since the start, by class.

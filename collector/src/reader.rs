@@ -137,7 +137,8 @@ impl Reader {
         let books = self.books();
         let held = self.store.held(self.class, self.cursor);
         Fates {
-            emitted: self.carried + held.entered,
+            emitted: self.carried + held.entered + held.lost,
+            lost: held.lost,
             delivered: books.made.delivered,
             filtered: books.made.filtered,
             undecodable: books.made.undecodable,

@@ -6,10 +6,17 @@
 //! Rather a word too many than a token: what is lost here is a curiosity.
 
 use hmac::{Hmac, KeyInit, Mac};
-use serde::Deserialize;
 use sha2::Sha256;
 
-use crate::PodIdentity;
+mod argv;
+mod claims;
+mod clients;
+mod secrets;
+mod shape;
+
+pub use secrets::{Secrets, WINDOW};
+pub(crate) use shape::role_may_be_secret;
+pub use shape::{looks_secret, role_looks_secret};
 
 /// Bytes of user agent that an event carries.
 pub const USER_AGENT_BYTES: usize = 256;
@@ -19,12 +26,8 @@ pub const HOST_BYTES: usize = 255;
 pub const PATH_BYTES: usize = 512;
 /// Bytes of free text that are looked at.
 const TEXT_BYTES: usize = 1024;
-/// So many equal bytes in a row give a secret away.
-pub const WINDOW: usize = 8;
 /// Longest JWT whose claims are read. A Pod Identity token has some 1,200 bytes.
 pub const JWT_BYTES: usize = 6 * 1024;
-/// Longest secret whose windows are compared.
-const SECRET_BYTES: usize = 8 * 1024;
 
 /// Secret of the hashes: 32 random bytes, new for each boot.
 #[derive(Clone)]
@@ -78,244 +81,89 @@ impl Redactor {
 
     /// Free text: words that look like secrets or share bytes with `secrets` are blanked, control
     /// and non-ASCII bytes become `?`, the rest is cut to `limit` bytes (after blanking, so that
-    /// the cut cannot shorten a secret until it looks harmless).
+    /// the cut cannot shorten a secret until it looks harmless). Where there may be secrets that we
+    /// do not know, only the words of well-known clients are left.
     pub fn text(&self, bytes: &[u8], secrets: &Secrets<'_>, limit: usize) -> String {
-        let seen = bytes.get(..TEXT_BYTES).unwrap_or(bytes);
-        let mut text = String::with_capacity(seen.len().min(limit));
-        for word in seen.split_inclusive(|byte| is_break(*byte)) {
-            let end = word.len() - usize::from(word.last().is_some_and(|byte| is_break(*byte)));
-            let (word, after) = word.split_at(end);
-            if looks_secret(word) || secrets.shares_window(word) {
-                text.push_str(&self.blank(word));
-            } else {
-                push_printable(&mut text, word);
+        let mut text = printable(bytes);
+        if secrets.is_cut() {
+            return self.known_words(&text, limit);
+        }
+        let shares = secrets.shares_window(text.as_bytes());
+        let is_bad = |word: &str| {
+            looks_secret(word.as_bytes()) || (shares && secrets.shares_window(word.as_bytes()))
+        };
+        if shares || text.split(is_break).any(is_bad) {
+            let blanked = self.blank_words(&text, limit, is_bad);
+            // A secret with blanks in it spans words.
+            if shares && secrets.shares_window(blanked.as_bytes()) {
+                return self.blank(text.as_bytes());
             }
-            push_printable(&mut text, after);
-            if text.len() >= limit {
+            text = blanked;
+        }
+        text.truncate(limit);
+        text
+    }
+
+    /// The words of well-known clients; not even what stands between the others.
+    fn known_words(&self, text: &str, limit: usize) -> String {
+        let mut known = String::new();
+        let words = text.split(' ').filter(|word| !word.is_empty());
+        for (index, word) in words.enumerate() {
+            if index > 0 {
+                known.push(' ');
+            }
+            if clients::is_known(word.as_bytes()) {
+                known.push_str(word);
+            } else {
+                known.push_str(&self.blank(word.as_bytes()));
+            }
+            if known.len() >= limit {
                 break;
             }
         }
-        text.truncate(limit);
-        // A secret with blanks in it spans words.
-        if secrets.shares_window(text.as_bytes()) {
-            self.blank(seen)
-        } else {
-            text
-        }
+        known.truncate(limit);
+        known
     }
 
-    /// Claims of a JWT, unverified. `None` if it is not a JWT with claims that we can read.
-    pub fn claims(&self, token: &[u8]) -> Option<PodIdentity> {
-        if token.len() > JWT_BYTES {
-            return None;
-        }
-        let mut parts = token.split(|byte| *byte == b'.');
-        let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
-        if parts.next().is_some() {
-            return None;
-        }
-        let payload = decode_base64url(payload)?;
-        let claims: Claims = serde_json::from_slice(&payload).ok()?;
-        let kubernetes = claims.kubernetes?;
-        let named =
-            |named: Option<Named>| named.map_or((None, None), |named| (named.name, named.uid));
-        let (pod_name, pod_uid) = named(kubernetes.pod);
-        let (service_account, _) = named(kubernetes.serviceaccount);
-        Some(PodIdentity {
-            namespace: kubernetes.namespace.filter(|name| is_object_name(name)),
-            pod_name: pod_name.filter(|name| is_object_name(name)),
-            pod_uid: pod_uid.filter(|uid| is_object_name(uid)),
-            service_account: service_account.filter(|name| is_object_name(name)),
-        })
-    }
-}
-
-/// The secrets that one request carries in the open, to be kept out of its other fields.
-#[derive(Debug, Default)]
-pub struct Secrets<'a> {
-    known: Vec<&'a [u8]>,
-    /// One bit for each hash of a window: most text shares none.
-    filter: Vec<u64>,
-}
-
-impl<'a> Secrets<'a> {
-    const FILTER_WORDS: usize = 64;
-
-    /// Adds a secret.
-    pub fn add(&mut self, secret: &'a [u8]) {
-        let secret = secret.get(..SECRET_BYTES).unwrap_or(secret);
-        if secret.len() < WINDOW {
-            return;
-        }
-        if self.filter.is_empty() {
-            self.filter = vec![0; Self::FILTER_WORDS];
-        }
-        for window in secret.windows(WINDOW) {
-            let (word, bit) = Self::place(window);
-            if let Some(word) = self.filter.get_mut(word) {
-                *word |= 1 << bit;
+    fn blank_words(&self, text: &str, limit: usize, is_bad: impl Fn(&str) -> bool) -> String {
+        let mut blanked = String::with_capacity(text.len().min(limit));
+        for part in text.split_inclusive(is_break) {
+            let word = part.trim_end_matches(is_break);
+            if !word.is_empty() && is_bad(word) {
+                blanked.push_str(&self.blank(word.as_bytes()));
+            } else {
+                blanked.push_str(word);
+            }
+            blanked.push_str(part.get(word.len()..).unwrap_or_default());
+            if blanked.len() >= limit {
+                break;
             }
         }
-        self.known.push(secret);
-    }
-
-    /// Whether [`WINDOW`] bytes in a row of `text` occur in a secret.
-    pub fn shares_window(&self, text: &[u8]) -> bool {
-        if self.known.is_empty() {
-            return false;
-        }
-        text.windows(WINDOW).any(|window| {
-            let (word, bit) = Self::place(window);
-            self.filter
-                .get(word)
-                .is_some_and(|bits| bits >> bit & 1 == 1)
-                && self
-                    .known
-                    .iter()
-                    .any(|secret| secret.windows(WINDOW).any(|other| other == window))
-        })
-    }
-
-    fn place(window: &[u8]) -> (usize, u32) {
-        let value = window
-            .iter()
-            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
-        let mixed = value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
-        ((mixed >> 6) as usize, (mixed & 63) as u32)
+        blanked.truncate(limit);
+        blanked
     }
 }
 
-/// Longest word without the marks of a random string.
-const PLAIN_WORD_BYTES: usize = 20;
-/// No word of a user agent or path has so many base64url characters in a row.
-const LONG_RUN_BYTES: usize = 32;
+const fn is_break(letter: char) -> bool {
+    matches!(letter, ' ' | '(' | ')' | ';' | ',' | '"' | '\'' | '<' | '>')
+}
 
-/// Whether a word reads like key material. Random base64 or hex changes between lower case, upper
-/// case and digits at nearly every second place, names hardly ever do; a JWT and padded base64
-/// are known by their ends.
-pub fn looks_secret(word: &[u8]) -> bool {
-    if word.len() < 16 {
-        return false;
-    }
-    if word.ends_with(b"==") || word.starts_with(b"eyJ") {
-        return true;
-    }
-    let mut changes = 0_u32;
-    let mut recent = 0_u16;
-    let mut previous = 0_u8;
-    let mut dense = false;
-    for byte in word {
-        let kind = kind(*byte);
-        let change = kind != previous && kind != 0 && previous != 0;
-        recent = recent << 1 | u16::from(change);
-        changes += u32::from(change);
-        dense |= recent.count_ones() >= 7;
-        previous = kind;
-    }
-    let long_run = || {
-        let mut runs =
-            word.split(|byte| kind(*byte) == 0 && !matches!(byte, b'-' | b'_' | b'+' | b'='));
-        let mixed = |run: &[u8]| (1..=3).all(|wanted| run.iter().any(|byte| kind(*byte) == wanted));
-        let hex =
-            |run: &[u8]| run.iter().filter(|byte| byte.is_ascii_hexdigit()).count() == run.len();
-        runs.any(|run| run.len() >= LONG_RUN_BYTES && (mixed(run) || hex(run)))
+/// The first [`TEXT_BYTES`] as printable ASCII. A word that this limit would cut is left out: half
+/// a secret may look harmless.
+fn printable(bytes: &[u8]) -> String {
+    let seen = match bytes.get(..TEXT_BYTES) {
+        Some(seen) if bytes.len() > TEXT_BYTES => {
+            let end = seen.iter().rposition(|byte| is_break(char::from(*byte)));
+            seen.get(..end.unwrap_or(0)).unwrap_or_default()
+        }
+        _ => bytes,
     };
-    dense || long_run() || (word.len() >= PLAIN_WORD_BYTES && changes as usize * 4 >= word.len())
-}
-
-/// Whether a role name is really key material. Generated role names
-/// (`eksctl-prod-NodeInstanceRole-1ABCDEFGHIJKL`) change more often than words do.
-pub fn role_looks_secret(role: &[u8]) -> bool {
-    if role.ends_with(b"==") || role.starts_with(b"eyJ") {
-        return true;
-    }
-    let changes = role.windows(2).filter(|pair| {
-        let (a, b) = (
-            pair.first().map_or(0, |b| kind(*b)),
-            pair.last().map_or(0, |b| kind(*b)),
-        );
-        a != b && a != 0 && b != 0
-    });
-    role.len() >= PLAIN_WORD_BYTES && changes.count() * 20 >= role.len() * 9
-}
-
-const fn kind(byte: u8) -> u8 {
-    match byte {
-        b'a'..=b'z' => 1,
-        b'A'..=b'Z' => 2,
-        b'0'..=b'9' => 3,
-        _ => 0,
-    }
-}
-
-const fn is_break(byte: u8) -> bool {
-    matches!(
-        byte,
-        b' ' | b'\t' | b'(' | b')' | b';' | b',' | b'"' | b'\'' | b'<' | b'>'
-    )
-}
-
-fn push_printable(text: &mut String, bytes: &[u8]) {
-    text.extend(bytes.iter().map(|byte| {
-        if byte.is_ascii_graphic() || *byte == b' ' {
-            char::from(*byte)
-        } else {
-            '?'
-        }
-    }));
-}
-
-/// Kubernetes names and UIDs: RFC 1123 subdomains.
-fn is_object_name(name: &str) -> bool {
-    (1..=253).contains(&name.len())
-        && name.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
-        })
-}
-
-#[derive(Deserialize)]
-struct Claims {
-    #[serde(rename = "kubernetes.io")]
-    kubernetes: Option<Kubernetes>,
-}
-
-#[derive(Deserialize)]
-struct Kubernetes {
-    namespace: Option<String>,
-    pod: Option<Named>,
-    serviceaccount: Option<Named>,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    name: Option<String>,
-    uid: Option<String>,
-}
-
-/// RFC 4648 section 5, padding optional.
-fn decode_base64url(text: &[u8]) -> Option<Vec<u8>> {
-    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    let text = text.get(..text.len() - padding)?;
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    let mut bits = 0_u32;
-    let mut count = 0;
-    for byte in text {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'-' | b'+' => 62,
-            b'_' | b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count & 0xff) as u8);
-        }
-    }
-    Some(bytes)
+    let letter = |byte: &u8| match byte {
+        b'\t' => ' ',
+        b' '..=b'~' => char::from(*byte),
+        _ => '?',
+    };
+    seen.iter().map(letter).collect()
 }
 
 #[cfg(test)]

@@ -1,19 +1,20 @@
 //! One request head becomes the first half of an event.
 
+mod seen;
+mod shown;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use crate::classify::{classify, is_own_host};
-use crate::http::{Cut, Framing, Head, Header, RequestLine, parse_request_line, walk_headers};
-use crate::redact::{
-    HOST_BYTES, PATH_BYTES, Secrets, USER_AGENT_BYTES, looks_secret, role_looks_secret,
-};
+use crate::http::{Cut, Framing, Head, RequestLine, parse_request_line, walk_headers};
+use crate::redact::{HOST_BYTES, USER_AGENT_BYTES};
 use crate::target::{self, Target};
 use crate::{Class, ConnKey, Endpoint, Flags, ImdsEvent, Opaque, Outcome, Redactor, Version};
+pub(crate) use seen::{Lengths, TTL};
+use seen::{Seen, TOKEN};
+use shown::{show_path, show_raw};
 
-/// The two headers that make a request version 2.
-const TOKEN: &str = "x-aws-ec2-metadata-token";
-pub(crate) const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 /// Longest life of a session token, seconds (EC2 user guide).
 const TTL_MAX_SECONDS: u32 = 21_600;
 /// Shorter than any token ever issued (they have 56 characters).
@@ -134,6 +135,11 @@ pub(crate) fn read(bytes: &[u8], cut: Cut, place: &Place, redactor: &Redactor) -
     seen.doubtful_token |=
         (odd.malformed || odd.folded) && seen.tokens == 0 && names_token(head.lines);
     seen.cut = cut_off;
+    if cut_off || odd.malformed || odd.folded {
+        // The rest of a secret, or a whole one, may stand where we cannot read.
+        seen.take_cut(head.cut_line);
+        seen.secrets.cut();
+    }
     let framing = seen.framing(cut, &mut event.flags);
     fill(&mut event, place, redactor, &line, &seen);
     Request {
@@ -163,109 +169,6 @@ fn unreadable(mut event: ImdsEvent, start: &[u8], has_line: bool) -> Request {
         event,
         framing: Framing::Opaque,
         is_head: false,
-    }
-}
-
-/// The headers that matter.
-#[derive(Default)]
-struct Seen<'a> {
-    tokens: u32,
-    token: Option<&'a [u8]>,
-    doubtful_token: bool,
-    ttls: u32,
-    ttl: Option<&'a [u8]>,
-    host: Option<&'a [u8]>,
-    foreign_hosts: Vec<&'a [u8]>,
-    user_agent: Option<&'a [u8]>,
-    authorization: Option<&'a [u8]>,
-    secrets: Secrets<'a>,
-    proxied: bool,
-    lengths: Lengths,
-    cut: bool,
-}
-
-/// Body length as the headers say it.
-#[derive(Default)]
-pub(crate) struct Lengths {
-    pub(crate) length: Option<u64>,
-    pub(crate) chunked: bool,
-    pub(crate) conflict: bool,
-}
-
-impl Lengths {
-    pub(crate) fn take(&mut self, header: &Header<'_>) {
-        if header.is("content-length") {
-            let digits = !header.value.is_empty() && header.value.iter().all(u8::is_ascii_digit);
-            let text = std::str::from_utf8(header.value).ok().filter(|_| digits);
-            match text.and_then(|text| text.parse().ok()) {
-                Some(length) if self.length.is_none_or(|known| known == length) => {
-                    self.length = Some(length);
-                }
-                _ => self.conflict = true,
-            }
-        } else if header.is("transfer-encoding") {
-            self.chunked |= header.value.to_ascii_lowercase().ends_with(b"chunked");
-        }
-    }
-}
-
-impl<'a> Seen<'a> {
-    fn take(&mut self, header: &Header<'a>) {
-        // The length decides first: nearly every header is none of ours.
-        match header.name.len() {
-            24 if header.is(TOKEN) => {
-                self.secrets.add(header.value);
-                if header.blank_name {
-                    self.doubtful_token = true;
-                } else {
-                    self.tokens += 1;
-                    self.token.get_or_insert(header.value);
-                }
-            }
-            36 if header.is(TTL) => {
-                self.ttls += 1;
-                self.ttl.get_or_insert(header.value);
-            }
-            4 if header.is("host") => {
-                if self.host.is_some() {
-                    self.foreign_hosts.push(header.value);
-                }
-                self.host.get_or_insert(header.value);
-            }
-            10 if header.is("user-agent") => self.user_agent = Some(header.value),
-            13 if header.is("authorization") => {
-                self.secrets.add(header.value);
-                self.authorization.get_or_insert(header.value);
-            }
-            6 if header.is("cookie") => self.secrets.add(header.value),
-            15 if header.is("x-forwarded-for") => self.proxied = true,
-            3 if header.is("via") => self.proxied = true,
-            9 if header.is("forwarded") => self.proxied = true,
-            14 | 17 => self.lengths.take(header),
-            _ => {}
-        }
-    }
-
-    fn framing(&self, cut: Cut, flags: &mut Flags) -> Framing {
-        let conflict =
-            self.lengths.conflict || (self.lengths.chunked && self.lengths.length.is_some());
-        flags.add_if(conflict, Flags::LENGTH_CONFLICT);
-        match (cut, self.lengths.chunked, self.lengths.length) {
-            (Cut::Missing, ..) => Framing::Lost,
-            _ if self.lengths.conflict => Framing::Lost,
-            (_, true, _) => Framing::Chunked,
-            (_, false, length) => Framing::Length(length.unwrap_or(0)),
-        }
-    }
-
-    fn version(&self) -> Version {
-        if self.tokens > 0 || self.ttls > 0 {
-            Version::V2
-        } else if self.cut || self.doubtful_token {
-            Version::Unknown
-        } else {
-            Version::V1
-        }
     }
 }
 
@@ -369,7 +272,7 @@ fn host(
         let name = |byte: &u8| {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_:[]".contains(byte)
         };
-        let is_name = !odd && foreign.iter().all(name);
+        let is_name = !odd && !seen.secrets.is_cut() && foreign.iter().all(name);
         event.host = Some(if is_name {
             redactor.text(foreign, &seen.secrets, HOST_BYTES)
         } else {
@@ -412,89 +315,4 @@ fn names_token(lines: &[u8]) -> bool {
     lines
         .windows(TOKEN.len())
         .any(|window| window.eq_ignore_ascii_case(TOKEN.as_bytes()))
-}
-
-struct Shown {
-    text: String,
-    /// Nothing was blanked.
-    is_whole: bool,
-}
-
-/// The path as it may be shown: the service's own words as they are, the client's only if they
-/// read like words.
-fn show_path(
-    path: &str,
-    class: &crate::classify::PathClass<'_>,
-    redactor: &Redactor,
-    secrets: &Secrets<'_>,
-) -> Shown {
-    let (known, free) = path
-        .split_at_checked(class.known_bytes)
-        .unwrap_or(("", path));
-    let bytes = free.as_bytes();
-    let plain =
-        |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/-._:=".contains(byte);
-    let fits = match class.class {
-        Class::Cred if class.role.is_none() => free.is_empty(),
-        Class::Cred => {
-            bytes.len() <= 65
-                && bytes
-                    .iter()
-                    .all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-/".contains(b))
-                && !role_looks_secret(bytes)
-        }
-        Class::Tags | Class::Keys => bytes.len() <= 128 && !looks_secret(bytes),
-        _ => bytes.len() < 8 || (bytes.iter().all(plain) && !looks_secret(bytes)),
-    };
-    let is_whole = fits && path.len() <= PATH_BYTES && !secrets.shares_window(path.as_bytes());
-    if is_whole {
-        return Shown {
-            text: path.to_owned(),
-            is_whole,
-        };
-    }
-    let known = if known.is_empty() { "/" } else { known };
-    Shown {
-        text: format!("{known}{}", redactor.blank(bytes)),
-        is_whole,
-    }
-}
-
-/// The target as sent. A query means nothing to any of the services, so it is only told apart.
-fn show_raw(
-    target: &Target<'_>,
-    path_is_whole: bool,
-    redactor: &Redactor,
-    secrets: &Secrets<'_>,
-) -> String {
-    let raw = target.raw_path;
-    let harmless = path_is_whole
-        && raw.len() <= PATH_BYTES
-        && raw.iter().all(u8::is_ascii_graphic)
-        && !secrets.shares_window(raw)
-        && !raw_looks_secret(raw, target);
-    let mut text = if harmless {
-        String::from_utf8_lossy(raw).into_owned()
-    } else {
-        redactor.blank(raw)
-    };
-    if let Some(query) = target.query {
-        text.push('?');
-        text.push_str(&redactor.blank(query));
-    }
-    text
-}
-
-/// A path that is sent as it is was judged already. One that was rewritten may have hidden words:
-/// each must be in the path shown, or be made of lower-case letters and the like.
-fn raw_looks_secret(raw: &[u8], target: &Target<'_>) -> bool {
-    let plain = |byte: &u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._:=%\\".contains(byte)
-    };
-    let shown = |word: &[u8]| target.path.split('/').any(|known| known.as_bytes() == word);
-    raw != target.path.as_bytes()
-        && (looks_secret(raw)
-            || raw
-                .split(|byte| *byte == b'/')
-                .any(|word| !word.iter().all(plain) && !shown(word)))
 }

@@ -9,6 +9,8 @@ use crate::{Class, Outcome};
 
 /// Bytes of a body that are kept for that, until the answer is complete.
 pub(crate) const BODY_BYTES: usize = 2 * 1024;
+/// Stands in a body for bytes that were not captured. No text holds it.
+pub(crate) const HOLE: u8 = 0;
 
 /// The head of an answer.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub(crate) struct Answer {
     pub(crate) status: Option<u16>,
     pub(crate) length: Option<u64>,
     pub(crate) token_ttl_seconds: Option<u32>,
+    /// The body is compressed: it is not read.
+    pub(crate) encoded: bool,
     pub(crate) framing: Framing,
 }
 
@@ -27,13 +31,18 @@ pub(crate) fn read(bytes: &[u8], cut: Cut, to_head: bool) -> Answer {
             status: None,
             length: None,
             token_ttl_seconds: None,
+            encoded: false,
             framing: Framing::Lost,
         };
     };
     let mut lengths = Lengths::default();
+    let mut encoded = false;
     let mut token_ttl_seconds = None;
     walk_headers(head.lines, |header| match header.name.len() {
         14 | 17 => lengths.take(&header),
+        16 if header.is("content-encoding") => {
+            encoded |= !header.value.eq_ignore_ascii_case(b"identity");
+        }
         36 if header.is(TTL) => {
             token_ttl_seconds = std::str::from_utf8(header.value)
                 .ok()
@@ -55,6 +64,7 @@ pub(crate) fn read(bytes: &[u8], cut: Cut, to_head: bool) -> Answer {
         status: Some(line.status),
         length: lengths.length,
         token_ttl_seconds,
+        encoded,
         framing,
     }
 }
@@ -70,6 +80,13 @@ pub(crate) const fn outcome(status: u16) -> Outcome {
     }
 }
 
+/// The session token that a body is; `None` where a part of it is missing or it is something else.
+pub(crate) fn session_token(body: &[u8]) -> Option<&[u8]> {
+    let token = body.trim_ascii();
+    let is_text = token.iter().all(u8::is_ascii_graphic);
+    (!token.is_empty() && is_text && body.len() < BODY_BYTES).then_some(token)
+}
+
 /// Whether the body of an answer says something that the event wants.
 pub(crate) const fn wants_body(class: Class, status: u16) -> bool {
     status == 200 && matches!(class, Class::Cred | Class::Token)
@@ -78,7 +95,10 @@ pub(crate) const fn wants_body(class: Class, status: u16) -> bool {
 /// `AccessKeyId` of a credential document. Not secret: CloudTrail shows it with each call.
 pub(crate) fn access_key_id(body: &[u8]) -> Option<String> {
     let value = string_value(body, "\"AccessKeyId\"")?;
-    let is_id = (16..=32).contains(&value.len())
+    // IAM user guide, "Unique identifiers": AKIA, ASIA and a few more that have this in common.
+    let is_kind = value.starts_with('A') && value.get(2..4) == Some("IA");
+    let is_id = is_kind
+        && (16..=32).contains(&value.len())
         && value
             .bytes()
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());

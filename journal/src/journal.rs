@@ -1,13 +1,18 @@
-//! The journal itself: order of writes, and what may be trusted after which answer of the disk.
-//! Knows the disk only through [`Storage`], and has no clock.
+//! The journal itself: opening a folder again, numbers, cursors, reading. Knows the disk only
+//! through [`Storage`], and has no clock.
+//!
+//! * `write`: the way in, and what may be believed after which answer of the disk
+//! * `read`: reading on through the segments, around damage
+//! * `retention`: what is removed, and in which order
 
 mod options;
 mod read;
+mod retention;
+mod write;
 
 use std::collections::VecDeque;
 use std::io;
 
-use crate::frame::{self, HEADER_LEN, Kind};
 use crate::positions::{self, Positions};
 use crate::recovery::{Recovery, Survey};
 use crate::segment::Segment;
@@ -17,22 +22,11 @@ use options::io_error;
 pub use options::{JournalError, Options};
 use read::Reading;
 pub use read::{Batch, Record};
+pub use retention::Shed;
+use write::Pending;
 
 /// A segment file that is longer than this was not written by us; the rest of it is not looked at.
 const MAX_SEGMENT_BYTES: u64 = 256 << 20;
-
-/// What was shed, counting only records that some reader still wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shed {
-    /// Records.
-    pub count: u64,
-    /// Bytes set free, of wanted and unwanted records.
-    pub bytes: u64,
-    /// First number, 0 if `count` is 0.
-    pub first_seq: u64,
-    /// Last number, 0 if `count` is 0.
-    pub last_seq: u64,
-}
 
 /// Sizes at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,14 +43,6 @@ pub struct Stats {
     pub last_seq: Option<u64>,
     /// Time of the oldest record, Unix nanoseconds.
     pub oldest_unix_ns: Option<u64>,
-}
-
-/// Frames that wait for a sync, ready to be written in one go.
-#[derive(Debug, Default)]
-struct Pending {
-    frames: Vec<u8>,
-    /// (number, offset within `frames`, time)
-    records: Vec<(u64, u64, u64)>,
 }
 
 /// See the crate.
@@ -162,6 +148,9 @@ impl<S: Storage> Journal<S> {
             .max(self.positions.reported);
         let mut recovery = std::mem::take(&mut survey.recovery);
         recovery.missing = survey.missing(horizon.saturating_add(1), self.next_seq);
+        if !recovery.missing.is_empty() {
+            recovery.unsure_from = survey.last_run().max(passed.saturating_add(1));
+        }
         recovery.positions_lost = positions_lost;
         self.segments = survey.segments.into();
         recovery.records = self
@@ -176,112 +165,6 @@ impl<S: Storage> Journal<S> {
             .max()
             .unwrap_or(0);
         recovery
-    }
-
-    /// Takes a record into memory and gives it its number. It is safe after the next
-    /// [`sync`](Self::sync) that succeeds.
-    pub fn append(&mut self, payload: &[u8], now_unix_ns: u64) -> Result<u64, JournalError> {
-        let limit = self.options.max_record_bytes.min(frame::MAX_PAYLOAD);
-        if payload.len() > limit {
-            return Err(JournalError::RecordTooLarge {
-                bytes: payload.len(),
-                limit,
-            });
-        }
-        let held = self.pending.frames.len();
-        if held > 0 && held + HEADER_LEN + payload.len() > self.options.max_pending_bytes {
-            return Err(JournalError::PendingFull { pending: held });
-        }
-        let seq = self.next_seq;
-        frame::encode(
-            &mut self.pending.frames,
-            Kind::Record,
-            self.options.stream,
-            seq,
-            now_unix_ns,
-            payload,
-        );
-        self.pending.records.push((seq, held as u64, now_unix_ns));
-        self.next_seq += 1;
-        Ok(seq)
-    }
-
-    /// Writes what is pending and waits for the disk. On an error everything stays pending, and
-    /// the next call tries again: in the same place after a failed write, in a new file after a
-    /// failed sync, for the kernel forgets pages that it could not write.
-    pub fn sync(&mut self) -> Result<u64, JournalError> {
-        if self.pending.records.is_empty() {
-            return Ok(self.durable_seq);
-        }
-        let full = self
-            .segments
-            .back()
-            .is_none_or(|segment| segment.len >= self.options.segment_bytes);
-        if !self.writable || full {
-            self.start_segment()?;
-        }
-        let Some(segment) = self.segments.back_mut() else {
-            return Ok(self.durable_seq);
-        };
-        let name = segment.name();
-        self.storage
-            .write_at(&name, segment.len, &self.pending.frames)
-            .map_err(io_error("write", &name))?;
-        if let Err(source) = self.storage.sync(&name) {
-            self.writable = false;
-            if segment.is_empty() && self.storage.remove(&name).is_ok() {
-                self.segments.pop_back();
-            } else {
-                // The cache may still show what the disk never got, and show it to the next
-                // process too. A failure here leaves that window open; there is nothing more to do.
-                drop(self.storage.truncate(&name, segment.len));
-            }
-            return Err(io_error("sync", &name)(source));
-        }
-        for (seq, offset, time_unix_ns) in self.pending.records.drain(..) {
-            segment.note(seq, segment.len + offset, time_unix_ns);
-        }
-        segment.len += self.pending.frames.len() as u64;
-        self.durable_seq = segment.last;
-        self.pending.frames.clear();
-        // A burst is not to cost memory for ever.
-        self.pending.frames.shrink_to(64 << 10);
-        self.pending.records.shrink_to(1 << 10);
-        Ok(self.durable_seq)
-    }
-
-    fn start_segment(&mut self) -> Result<(), JournalError> {
-        let first = self
-            .pending
-            .records
-            .first()
-            .map_or(self.next_seq, |(seq, ..)| *seq);
-        let mut bytes = Vec::new();
-        frame::encode(
-            &mut bytes,
-            Kind::Start,
-            self.options.stream,
-            first,
-            0,
-            self.positions.epoch.as_bytes(),
-        );
-        let segment = Segment::new(self.next_index, first, bytes.len() as u64);
-        let name = segment.name();
-        self.next_index += 1;
-        let made = self
-            .storage
-            .create(&name)
-            .and_then(|()| self.storage.write_at(&name, 0, &bytes))
-            .and_then(|()| self.storage.sync(&name))
-            .and_then(|()| self.storage.sync_dir());
-        if let Err(source) = made {
-            // Nothing of value is in it; if it cannot be removed, the next start finds it empty.
-            drop(self.storage.remove(&name));
-            return Err(io_error("create", &name)(source));
-        }
-        self.segments.push_back(segment);
-        self.writable = true;
-        Ok(())
     }
 
     /// The highest number that survives a crash; 0 before the first.
@@ -309,14 +192,31 @@ impl<S: Storage> Journal<S> {
     ) -> Result<Batch, JournalError> {
         let mut reading = Reading::new(from_seq, max_records, max_bytes);
         for segment in &mut self.segments {
-            if segment.is_empty() || segment.last < reading.expected() {
+            let before = reading.expected().saturating_sub(1);
+            if segment.is_empty() || segment.count_after(before) == 0 {
                 continue;
             }
-            if !reading.segment(&self.storage, segment)? {
-                break;
+            match reading.segment(&self.storage, segment) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // What was read before the trouble goes out first; the next read meets it again.
+                Err(_) if reading.has_records() => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(reading.into_batch())
+    }
+
+    /// Gives up the segment that holds the first record from `from_seq` on, which
+    /// [`read`](Self::read) could not read: from there to its end its records count as missing, as
+    /// after a start that met the same. The numbers, from and to inclusive.
+    pub fn give_up_segment(&mut self, from_seq: u64) -> Vec<(u64, u64)> {
+        let before = from_seq.saturating_sub(1);
+        self.segments
+            .iter_mut()
+            .find(|segment| segment.count_after(before) > 0)
+            .map(|segment| segment.add_hole(from_seq.max(segment.first), segment.last))
+            .unwrap_or_default()
     }
 
     /// The last number that this reader is done with.
@@ -347,98 +247,9 @@ impl<S: Storage> Journal<S> {
         }
     }
 
-    /// Makes the cursors durable, then removes the segments that every reader has passed.
-    pub fn sync_positions(&mut self) -> Result<(), JournalError> {
-        if self.positions_dirty {
-            self.write_positions()?;
-        }
-        let Some(low) = self.low_cursor() else {
-            return Ok(());
-        };
-        let newest = self.segments.len().saturating_sub(1);
-        let passed = |segment: &Segment| segment.is_empty() || segment.last <= low;
-        if newest == 0 || !self.segments.front().is_some_and(passed) {
-            return Ok(());
-        }
-        // Both slots, so that damage to one cannot bring back a cursor from before the removal.
-        self.write_positions()?;
-        for _ in 0..newest {
-            if !self.segments.front().is_some_and(passed) {
-                break;
-            }
-            self.remove_oldest()?;
-        }
-        Ok(())
-    }
-
-    fn write_positions(&mut self) -> Result<(), JournalError> {
-        self.positions.generation += 1;
-        self.positions.next_seq = self.next_seq;
-        let error = |source| io_error("write", positions::FILE)(source);
-        self.storage
-            .write_at(
-                positions::FILE,
-                self.positions.offset(),
-                &self.positions.encode(),
-            )
-            .map_err(error)?;
-        self.storage.sync(positions::FILE).map_err(error)?;
-        self.positions_dirty = false;
-        Ok(())
-    }
-
-    fn remove_oldest(&mut self) -> Result<(), JournalError> {
-        let Some(name) = self.segments.front().map(Segment::name) else {
-            return Ok(());
-        };
-        self.storage
-            .remove(&name)
-            .map_err(io_error("remove", &name))?;
-        self.segments.pop_front();
-        self.writable &= !self.segments.is_empty();
-        self.storage.sync_dir().map_err(io_error("sync", "."))
-    }
-
+    /// Every reader has passed this number.
     fn low_cursor(&self) -> Option<u64> {
         self.positions.cursors.values().min().copied()
-    }
-
-    /// Removes the oldest segment, read or not. The caller writes down what it says, and then
-    /// moves the cursors past it. `None` if no segment is left.
-    pub fn shed_oldest(&mut self) -> Result<Option<Shed>, JournalError> {
-        let low = self.low_cursor().unwrap_or(0);
-        let Some(segment) = self.segments.front() else {
-            return Ok(None);
-        };
-        let count = segment.count_after(low);
-        let shed = Shed {
-            count,
-            bytes: segment.len,
-            first_seq: if count > 0 {
-                segment.first.max(low + 1)
-            } else {
-                0
-            },
-            last_seq: if count > 0 { segment.last } else { 0 },
-        };
-        let written = self.write_positions();
-        if self.segments.len() == 1 {
-            // The last place on disk that knows how far the numbers went is about to go.
-            written?;
-        }
-        self.remove_oldest()?;
-        Ok(Some(shed))
-    }
-
-    /// Drops what waits for the disk.
-    pub fn shed_pending(&mut self) -> Shed {
-        let pending = std::mem::take(&mut self.pending);
-        Shed {
-            count: pending.records.len() as u64,
-            bytes: pending.frames.len() as u64,
-            first_seq: pending.records.first().map_or(0, |(seq, ..)| *seq),
-            last_seq: pending.records.last().map_or(0, |(seq, ..)| *seq),
-        }
     }
 
     /// Records, pending included, with a higher number than `seq`.

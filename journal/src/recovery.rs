@@ -32,6 +32,11 @@ pub struct Recovery {
     /// ([`mark_reported`](crate::Journal::mark_reported)), from and to inclusive. After a torn end
     /// this is an upper bound: it is not known how many records the torn bytes held.
     pub missing: Vec<(u64, u64)>,
+    /// Of `missing`, numbers from this one on may never have been durable: a loss of power tears
+    /// what was being written. They lie in the last run of records that share a time, or behind it,
+    /// and no cursor has passed them. Says something only to an owner who gives one time to all
+    /// records of a sync; 0 if nothing is missing.
+    pub unsure_from: u64,
     /// Neither slot of the position file could be read although there were records: every reader
     /// begins at the first record again.
     pub positions_lost: bool,
@@ -49,6 +54,10 @@ pub(crate) struct Survey {
     floor: u64,
     /// … nor this many more: unknown bytes after the last number that is known.
     unknown: u64,
+    /// The last run of records that share a time: its first number, and the time.
+    last_run: (u64, u64),
+    /// The last number that was read whole.
+    last_whole: u64,
 }
 
 impl Survey {
@@ -112,6 +121,11 @@ impl Survey {
         segment.note(header.seq, offset, header.time_unix_ns);
         self.floor = self.floor.max(header.seq.saturating_add(1));
         self.unknown = 0;
+        if self.last_run.1 != header.time_unix_ns || self.last_run.0 == 0 {
+            // Damage just before it may be of this run as well.
+            self.last_run = (self.last_whole.saturating_add(1), header.time_unix_ns);
+        }
+        self.last_whole = header.seq;
     }
 
     fn damage(&mut self, segment: &Segment, offset: usize, len: usize, header: Option<Header>) {
@@ -135,6 +149,11 @@ impl Survey {
     /// The lowest number that was surely never given out, knowing that none below `at_least` may be.
     pub(crate) fn next_seq(&self, at_least: u64) -> u64 {
         self.floor.max(at_least).max(1).saturating_add(self.unknown)
+    }
+
+    /// First number of the last run of records that share a time.
+    pub(crate) const fn last_run(&self) -> u64 {
+        self.last_run.0
     }
 
     /// Numbers within `from..next` that no segment holds.

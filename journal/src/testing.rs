@@ -1,7 +1,7 @@
 //! A folder in memory that crashes, tears writes, runs full and fails, for tests of a journal and
 //! of its owners. Cheap to clone: clones are the same folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +29,7 @@ struct Disk {
     ghosts: BTreeMap<String, File>,
     fail_writes: u32,
     fail_syncs: u32,
+    bad: BTreeSet<String>,
     room: Option<u64>,
 }
 
@@ -36,11 +37,26 @@ struct Disk {
 #[derive(Clone, Debug, Default)]
 pub struct CrashStorage {
     disk: Arc<Mutex<Disk>>,
+    /// What the names on the disk begin with.
+    folder: String,
 }
 
 impl CrashStorage {
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another folder on the same disk: room, faults and crashes are shared.
+    #[must_use]
+    pub fn folder(&self, name: &str) -> Self {
+        Self {
+            disk: Arc::clone(&self.disk),
+            folder: format!("{}{name}/", self.folder),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.folder)
     }
 
     /// The next `count` writes fail with `EIO`, having written a part.
@@ -52,6 +68,12 @@ impl CrashStorage {
     /// syncs succeed, and readers see it until the crash.
     pub fn fail_syncs(&self, count: u32) {
         self.disk().fail_syncs = count;
+    }
+
+    /// From now on every read of this file fails with `EIO`.
+    pub fn fail_reads(&self, name: &str) {
+        let path = self.path(name);
+        self.disk().bad.insert(path);
     }
 
     /// Bytes that the folder may hold in all; a write beyond is `ENOSPC`. `None`: no bound.
@@ -103,6 +125,7 @@ impl CrashStorage {
                 room: disk.room,
                 ..Disk::default()
             })),
+            folder: self.folder.clone(),
         }
     }
 
@@ -118,6 +141,7 @@ impl CrashStorage {
         };
         Self {
             disk: Arc::new(Mutex::new(copy)),
+            folder: self.folder.clone(),
         }
     }
 
@@ -127,7 +151,9 @@ impl CrashStorage {
         let mut files: Vec<_> = disk
             .files
             .iter_mut()
-            .filter(|(name, file)| name.starts_with("segment") && !file.durable.is_empty())
+            .filter(|(name, file)| {
+                name.starts_with(&self.path("segment")) && !file.durable.is_empty()
+            })
             .map(|(_, file)| file)
             .collect();
         let count = files.len() as u64;
@@ -167,29 +193,41 @@ fn not_found() -> io::Error {
 
 impl Storage for CrashStorage {
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.disk().files.keys().cloned().collect())
+        let disk = self.disk();
+        let here = disk
+            .files
+            .keys()
+            .filter_map(|path| path.strip_prefix(&self.folder));
+        Ok(here
+            .filter(|name| !name.contains('/'))
+            .map(str::to_owned)
+            .collect())
     }
 
     fn create(&mut self, name: &str) -> io::Result<()> {
+        let name = self.path(name);
         let mut disk = self.disk();
-        if disk.files.contains_key(name) {
+        if disk.files.contains_key(&name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        disk.files.insert(name.to_owned(), File::default());
+        disk.files.insert(name, File::default());
         Ok(())
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {
         self.disk()
             .files
-            .get(name)
+            .get(&self.path(name))
             .map(|file| file.live.len() as u64)
             .ok_or_else(not_found)
     }
 
     fn read_at(&self, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let disk = self.disk();
-        let file = disk.files.get(name).ok_or_else(not_found)?;
+        if disk.bad.contains(&self.path(name)) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        let file = disk.files.get(&self.path(name)).ok_or_else(not_found)?;
         let rest = usize::try_from(offset)
             .ok()
             .and_then(|offset| file.live.get(offset..))
@@ -204,16 +242,19 @@ impl Storage for CrashStorage {
         let used: u64 = disk.files.values().map(|file| file.live.len() as u64).sum();
         let (failing, room) = (disk.fail_writes > 0, disk.room);
         disk.fail_writes = disk.fail_writes.saturating_sub(1);
-        let file = disk.files.get_mut(name).ok_or_else(not_found)?;
+        let file = disk.files.get_mut(&self.path(name)).ok_or_else(not_found)?;
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         let grows = (offset + bytes.len()).saturating_sub(file.live.len()) as u64;
-        let full = room.is_some_and(|room| used + grows > room);
-        let taken = if failing || full {
-            &bytes[..bytes.len() / 2]
+        let lacking = room.map_or(0, |room| (used + grows).saturating_sub(room).min(grows));
+        let full = lacking > 0;
+        // Short writes: half of it when the device fails, what fits when there is no more room.
+        let taken = if failing {
+            bytes.len() / 2
         } else {
-            bytes
+            bytes.len() - usize::try_from(lacking).map_err(io::Error::other)?
         };
-        if !full {
+        let taken = &bytes[..taken];
+        if !taken.is_empty() {
             put(&mut file.live, offset, taken);
             file.unsynced.push((offset, taken.to_vec()));
         }
@@ -226,7 +267,7 @@ impl Storage for CrashStorage {
 
     fn truncate(&mut self, name: &str, len: u64) -> io::Result<()> {
         let mut disk = self.disk();
-        let file = disk.files.get_mut(name).ok_or_else(not_found)?;
+        let file = disk.files.get_mut(&self.path(name)).ok_or_else(not_found)?;
         file.live
             .truncate(usize::try_from(len).map_err(io::Error::other)?);
         Ok(())
@@ -236,7 +277,7 @@ impl Storage for CrashStorage {
         let mut disk = self.disk();
         let failing = disk.fail_syncs > 0;
         disk.fail_syncs = disk.fail_syncs.saturating_sub(1);
-        let file = disk.files.get_mut(name).ok_or_else(not_found)?;
+        let file = disk.files.get_mut(&self.path(name)).ok_or_else(not_found)?;
         for (index, (offset, written)) in std::mem::take(&mut file.unsynced).into_iter().enumerate()
         {
             if !failing || index % 2 == 1 {
@@ -252,16 +293,20 @@ impl Storage for CrashStorage {
 
     fn sync_dir(&mut self) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.ghosts.clear();
-        disk.files.values_mut().for_each(|file| file.named = true);
+        disk.ghosts
+            .retain(|path, _| !path.starts_with(&self.folder));
+        for (path, file) in &mut disk.files {
+            file.named |= path.starts_with(&self.folder);
+        }
         Ok(())
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
         let mut disk = self.disk();
-        let file = disk.files.remove(name).ok_or_else(not_found)?;
+        let name = self.path(name);
+        let file = disk.files.remove(&name).ok_or_else(not_found)?;
         if file.named {
-            disk.ghosts.insert(name.to_owned(), file);
+            disk.ghosts.insert(name, file);
         }
         Ok(())
     }

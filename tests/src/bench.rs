@@ -2,19 +2,20 @@
     clippy::disallowed_methods,
     reason = "shell: measures a running agent against the clock"
 )]
-//! What the agent costs: its CPU and memory beside the naive way to read the same files.
+//! What the agent costs: its CPU and memory beside `below record` and the naive way to read the
+//! same files.
 //!
-//! Both are measured in one run on the same containers, so that the ratio holds on any machine. In
-//! the lab the absolute figures are those of software emulation.
+//! All are measured in one run on the same containers, so that the ratios hold on any machine. In
+//! the lab a nanosecond is an instruction: 1 % of a core there is ten million instructions a second.
 
 pub mod imds;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -119,29 +120,68 @@ impl Drop for Crowd {
     }
 }
 
+/// What one reader took.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    /// CPU time over wall time, percent of one core.
+    cpu_percent: f64,
+    rss_bytes: u64,
+}
+
+impl Cost {
+    /// Of a process, over `length`.
+    fn of(pid: u32, length: Duration) -> Result<Self> {
+        std::thread::sleep(SETTLE);
+        let (begin, cpu) = (Instant::now(), cpu_ticks(pid)?);
+        std::thread::sleep(length);
+        Ok(Self {
+            cpu_percent: share(cpu_ticks(pid)?.saturating_sub(cpu), begin.elapsed()),
+            rss_bytes: rss_bytes(pid)?,
+        })
+    }
+
+    fn to(self, other: Self) -> Option<f64> {
+        (other.cpu_percent > 0.0).then(|| self.cpu_percent / other.cpu_percent)
+    }
+}
+
 fn measure(crowd: &Crowd, programs: &Path, length: Duration) -> Result<Value> {
     let dir = tempfile::Builder::new()
         .prefix("plimsoll-bench-")
         .tempdir()
         .context("making a folder")?;
-    let objects = dir
-        .path()
-        .join(format!("objects-{}.yaml", stage::run_name()));
+    let agent = agent(programs, dir.path(), length)?;
+    let naive = naive(&crowd.scopes, length)?;
+    let below = below(programs, dir.path(), length)?;
+    Ok(json!({
+        "containers": crowd.scopes.len(), "processes": crowd.children.len(), "seconds": length.as_secs(),
+        "agent_cpu_percent": agent.cpu_percent, "agent_rss_bytes": agent.rss_bytes,
+        "naive_cpu_percent": naive.cpu_percent, "agent_to_naive": agent.to(naive),
+        "below_cpu_percent": below.map(|cost| cost.cpu_percent),
+        "below_rss_bytes": below.map(|cost| cost.rss_bytes),
+        "agent_to_below": below.and_then(|cost| agent.to(cost)),
+    }))
+}
+
+/// The agent with everything on, sending to a collector.
+fn agent(programs: &Path, dir: &Path, length: Duration) -> Result<Cost> {
+    let objects = dir.join(format!("objects-{}.yaml", stage::run_name()));
     fs::write(&objects, inventory::document(&[], "1970-01-01T00:00:00Z"))
         .context("writing an inventory")?;
-    let plimsoll = Plimsoll::start(Settings::new(programs, dir.path(), &objects)?)?;
+    let plimsoll = Plimsoll::start(Settings::new(programs, dir, &objects)?)?;
     let pid = plimsoll.agent_pid().context("the agent does not run")?;
-    std::thread::sleep(SETTLE);
-    let (begin, cpu) = (Instant::now(), cpu_ticks(pid)?);
-    std::thread::sleep(length);
-    let agent = share(cpu_ticks(pid)?.saturating_sub(cpu), begin.elapsed());
-    let rss = rss_bytes(pid)?;
+    let cost = Cost::of(pid, length)?;
     plimsoll.stop()?;
+    Ok(cost)
+}
+
+/// Opens, reads and closes every file once a second, and does nothing with what it read.
+fn naive(scopes: &[PathBuf], length: Duration) -> Result<Cost> {
     let me = std::process::id();
     let (begin, cpu) = (Instant::now(), cpu_ticks(me)?);
     while begin.elapsed() < length {
         let next = Instant::now() + Duration::from_secs(1);
-        for scope in &crowd.scopes {
+        for scope in scopes {
             for file in FILES {
                 // A file that this kernel lacks costs its open, as it would cost anyone.
                 std::hint::black_box(fs::read(scope.join(file)).unwrap_or_default());
@@ -149,12 +189,42 @@ fn measure(crowd: &Crowd, programs: &Path, length: Duration) -> Result<Value> {
         }
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
-    let naive = share(cpu_ticks(me)?.saturating_sub(cpu), begin.elapsed());
-    Ok(json!({
-        "containers": crowd.scopes.len(), "processes": crowd.children.len(), "seconds": length.as_secs(),
-        "agent_cpu_percent": agent, "agent_rss_bytes": rss, "naive_cpu_percent": naive,
-        "agent_to_naive": if naive > 0.0 { Some(agent / naive) } else { None },
-    }))
+    Ok(Cost {
+        cpu_percent: share(cpu_ticks(me)?.saturating_sub(cpu), begin.elapsed()),
+        rss_bytes: rss_bytes(me)?,
+    })
+}
+
+/// `below record --interval-s 1`, if it lies beside the programs.
+fn below(programs: &Path, dir: &Path, length: Duration) -> Result<Option<Cost>> {
+    let program = programs.join("below");
+    if !program.exists() {
+        return Ok(None);
+    }
+    let config = dir.join("below.conf");
+    let text = format!(
+        "log_dir = '{0}/below-log'\nstore_dir = '{0}/below-store'\n",
+        dir.display()
+    );
+    fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
+    let mut child = Command::new(&program)
+        .arg("--config")
+        .arg(&config)
+        // The lab's machine has no disk.
+        .args(["record", "--interval-s", "1", "--disable-disk-stat"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("starting below")?;
+    let cost = Cost::of(child.id(), length);
+    let ended = child.try_wait().context("asking after below")?;
+    // Gone already is told in the next line.
+    drop(child.kill());
+    drop(child.wait());
+    if let Some(status) = ended {
+        bail!("below ended by itself: {status}");
+    }
+    cost.map(Some)
 }
 
 /// User and system time in ticks: fields 14 and 15 of `/proc/<pid>/stat` (proc(5)).

@@ -9,8 +9,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
 
@@ -82,6 +83,18 @@ fn set_up() -> Result<()> {
     }
     for name in modules()? {
         load(&name)?;
+    }
+    loopback()
+}
+
+/// A kernel starts with loopback down; agent, collector and their askers speak over it.
+fn loopback() -> Result<()> {
+    let status = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status()
+        .context("running ip")?;
+    if !status.success() {
+        bail!("ip link set lo up: {status}");
     }
     Ok(())
 }

@@ -4,8 +4,10 @@
 //! `plimsoll` runs the agent and the collector beside it; `up` shows what they see; `scenarios`
 //! compares that with the truth, on this host or, started by `lab`, in a virtual machine.
 
+pub mod alive;
 pub mod bench;
 pub mod cgroups;
+pub mod emit;
 pub mod encode;
 pub mod enter;
 pub mod fuzz;

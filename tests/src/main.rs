@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use plimsoll_tests::bench::AgentCost;
+use plimsoll_tests::emit::Emit;
 use plimsoll_tests::enter::Enter;
 use plimsoll_tests::scenarios::{self, Facts};
 use plimsoll_tests::stop::Stop;
@@ -30,6 +31,8 @@ enum Command {
     /// One load, as a container would run it.
     #[command(subcommand)]
     Workload(Workload),
+    /// The agent's spool and export with known records, to be killed.
+    Emit(Emit),
     /// Joins a cgroup and a namespace and becomes another command of this program.
     Enter(Enter),
     /// The stage alone, until Ctrl-C: pods, namespaces, metadata service, inventory.
@@ -40,7 +43,7 @@ enum Command {
     },
     /// The stage with agent and collector, and what they see.
     Up(Up),
-    /// What the agent costs, beside the naive way to read the same files.
+    /// What the agent costs, beside `below` and the naive way to read the same files.
     Bench(AgentCost),
     /// Does the real thing and compares what is reported with the truth.
     Scenarios {
@@ -64,6 +67,7 @@ fn main() -> Result<()> {
 fn run(command: Command, init: bool) -> Result<()> {
     match command {
         Command::Workload(workload) => workload.run(),
+        Command::Emit(emit) => emit.run(&|line| println!("{line}")),
         Command::Enter(enter) => enter.run(),
         Command::Stage { dir } => stage::run_alone(dir),
         Command::Bench(cost) => cost.run(init, &|line| println!("{line}")),

@@ -87,32 +87,8 @@ const ALL: [(&str, &[Need], Play); 12] = [
     ),
 ];
 
-/// Agent and collector have not been seen together in a machine of the lab: the collector's address
-/// is not reached there. On an ordinary host the same scenarios run.
-const APART: &str = "pending: the collector is not reached inside the lab's machine";
-
-/// See the entry of `kernel-programs`.
-const BEHIND: &str = "pending: not tried since the panic of kernel-programs";
-
-/// What is known not to work in the lab yet: scenario, beginning of the kernel's release, reason.
-const PENDING_IN_THE_LAB: [(&str, &str, &str); 11] = [
-    (
-        "kernel-programs",
-        "6.12",
-        "pending: the emulated 6.12 kernel panics while the programs' tests run",
-    ),
-    // Behind the panic, so not seen to pass on this kernel since.
-    ("stage-pods", "6.12", BEHIND),
-    ("stage-limits", "6.12", BEHIND),
-    ("stage-imds", "6.12", BEHIND),
-    ("throttle", "", APART),
-    ("usage", "", APART),
-    ("oom", "", APART),
-    ("shortlived", "", APART),
-    ("imds", "", APART),
-    ("imds-10000", "", APART),
-    ("ring-overflow", "", APART),
-];
+/// What is known not to work in the lab: scenario, beginning of the kernel's release, reason.
+const PENDING_IN_THE_LAB: [(&str, &str, &str); 0] = [];
 
 /// Why a scenario is not run on this machine of the lab.
 fn pending(name: &str) -> Option<&'static str> {

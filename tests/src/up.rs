@@ -6,6 +6,7 @@
 //!
 //! Started by `cargo xtask up` on this machine, or as a machine's init in the lab.
 
+mod scratch;
 mod table;
 
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ use crate::{plimsoll, pods};
 const TICK: Duration = Duration::from_millis(100);
 /// Between two tables.
 const TABLE_EVERY: Duration = Duration::from_secs(5);
+/// Where the dashboard is, unless that is taken.
+const DASHBOARD_PORT: u16 = 8080;
 /// Nothing runs longer than this with `--seconds`.
 const SECONDS_AT_MOST: u64 = 7 * 24 * 3_600;
 
@@ -47,6 +50,9 @@ pub struct Up {
     /// What is printed.
     #[arg(short, long, value_enum, default_value = "table")]
     pub output: Output,
+    /// Port of the dashboard on 127.0.0.1. Without it 8080, or any other where that one is taken.
+    #[arg(long)]
+    pub port: Option<u16>,
     /// Folder of plimsoll-agent and plimsoll-collector; beside this program if absent.
     #[arg(long)]
     pub programs: Option<PathBuf>,
@@ -68,10 +74,9 @@ impl Up {
     /// # Errors
     /// A program cannot be started or ends early, or the stage breaks.
     pub fn run(&self, stop: &Stop, own_machine: bool, say: &dyn Fn(&str)) -> Result<Seen> {
-        let temporary = tempfile::Builder::new()
-            .prefix("plimsoll-up-")
-            .tempdir()
-            .context("making a folder")?;
+        // Before anything is started: a port that is taken is told at once.
+        let port = self.dashboard_port(say)?;
+        let temporary = scratch::folder()?;
         let dir = self
             .dir
             .clone()
@@ -79,14 +84,20 @@ impl Up {
         std::fs::create_dir_all(dir.join("inventory"))
             .with_context(|| format!("making {}", dir.display()))?;
         let programs = self.programs()?;
-        let mut stage = build_stage(&dir, own_machine, say);
+        let (mut stage, missing) = build_stage(&dir, own_machine);
+        for missing in &missing {
+            say(&format!("Without {missing}"));
+        }
         let inventory = dir.join("inventory").join("objects.yaml");
         if stage.is_none() {
             let empty = crate::inventory::document(&[], "1970-01-01T00:00:00Z");
             std::fs::write(&inventory, empty)
                 .with_context(|| format!("writing {}", inventory.display()))?;
         }
-        let mut plimsoll = Plimsoll::start(Settings::new(&programs, &dir, &inventory)?)?;
+        let mut settings = Settings::new(&programs, &dir, &inventory)?;
+        let [dashboard, ..] = &mut settings.ports;
+        *dashboard = port;
+        let mut plimsoll = Plimsoll::start(settings)?;
         say(&format!("Dashboard: {}", plimsoll.dashboard()));
         say_degraded(&plimsoll, say);
         let begin = Instant::now();
@@ -100,16 +111,12 @@ impl Up {
             if self.output == Output::Table && Instant::now() >= next_table {
                 next_table += TABLE_EVERY;
                 // A table that fails once is no reason to end; a dead program is, above.
-                match table::render(&plimsoll, begin.elapsed()) {
+                match table::render(&plimsoll, &missing, begin.elapsed()) {
                     Ok(text) => say(&text),
                     Err(e) => say(&format!("not seen now: {e:#}")),
                 }
             }
         }
-        let missing = stage.as_ref().map_or_else(
-            || vec!["sample workloads: see above".to_owned()],
-            |stage| stage.missing().to_vec(),
-        );
         let agent = plimsoll.agent()?;
         // Loads end first, so that what they did is seen to its end.
         drop(stage);
@@ -123,6 +130,23 @@ impl Up {
         });
         plimsoll.stop()?;
         Ok(Seen { document })
+    }
+
+    /// A port that was asked for must be free; the usual one gives way, and says so.
+    fn dashboard_port(&self, say: &dyn Fn(&str)) -> Result<u16> {
+        let wanted = self.port.unwrap_or(DASHBOARD_PORT);
+        let port = plimsoll::free_port(wanted)?;
+        if port != wanted && self.port.is_some() {
+            bail!(
+                "--port {wanted}: 127.0.0.1:{wanted} is taken; choose another port, or leave --port out for any free one"
+            );
+        }
+        if port != wanted {
+            say(&format!(
+                "Port {wanted} is taken: the dashboard gets {port} (--port chooses one)"
+            ));
+        }
+        Ok(port)
     }
 
     fn programs(&self) -> Result<PathBuf> {
@@ -139,8 +163,9 @@ impl Up {
     }
 }
 
-/// Without root, or without a cgroup v2 tree, Plimsoll shows what is there already.
-fn build_stage(dir: &std::path::Path, own_machine: bool, say: &dyn Fn(&str)) -> Option<Stage> {
+/// The stage and what it lacks. Without root, or without a cgroup v2 tree, there is none, and
+/// Plimsoll shows what is there already.
+fn build_stage(dir: &std::path::Path, own_machine: bool) -> (Option<Stage>, Vec<String>) {
     let options = stage::Options {
         run: stage::run_name(),
         dir: dir.to_owned(),
@@ -149,15 +174,13 @@ fn build_stage(dir: &std::path::Path, own_machine: bool, say: &dyn Fn(&str)) -> 
     };
     match Stage::build(options, pods::sample(&mut Rng::new()), fastrand::u64(..)) {
         Ok(stage) => {
-            for missing in stage.missing() {
-                say(&format!("Without {missing}"));
-            }
-            Some(stage)
+            let missing = stage.missing().to_vec();
+            (Some(stage), missing)
         }
-        Err(e) => {
-            say(&format!("Without sample workloads: {e:#}"));
-            None
+        Err(e) if rustix::process::geteuid().is_root() => {
+            (None, vec![format!("sample workloads: {e:#}")])
         }
+        Err(e) => (None, vec![format!("sample workloads: not root ({e:#})")]),
     }
 }
 

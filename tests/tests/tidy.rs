@@ -15,16 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Files that are longer than 500 lines before their tests, each with its reason.
-const LONG_FILES: &[(&str, &str)] = &[
-    (
-        "imds/src/connection.rs",
-        "one connection's life; requests and answers are to part",
-    ),
-    (
-        "journal/src/journal.rs",
-        "the order of writes is read best in one piece",
-    ),
-];
+const LONG_FILES: &[(&str, &str)] = &[];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

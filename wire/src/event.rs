@@ -18,7 +18,7 @@ pub struct Process {
     pub exe: Option<String>,
     /// Command line, redacted and cut.
     pub cmdline: Option<String>,
-    /// Why `exe` or `cmdline` is absent: `exited`, `denied`, `kernel_thread`.
+    /// Why `exe` or `cmdline` is absent: `exited`, `denied`, `kernel_thread`, `undecodable`.
     pub missing: Option<String>,
 }
 
@@ -54,6 +54,11 @@ pub struct OomKill {
     pub file_rss_bytes: Option<u64>,
     /// Victim's shared resident memory, bytes.
     pub shmem_rss_bytes: Option<u64>,
+    /// Highest memory of the container so far, by the kernel's count when the kill was handled, bytes;
+    /// `None` where no controller counts it or the cgroup was gone.
+    pub memory_peak_bytes: Option<u64>,
+    /// The container's memory limit then, bytes; `None` is unlimited or unknown.
+    pub memory_limit_bytes: Option<u64>,
 }
 
 /// A container came or went; the totals make a container that lived 200 ms visible.
@@ -89,7 +94,7 @@ pub struct Loss {
 /// Cumulative counts of one stage, sent with each heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageFates {
-    /// `security_ring`, `process_ring`, `audit`, `spool`.
+    /// `security_ring`, `process_ring`, `files` (texts of the kernel), `audit`, `spool`.
     pub stage: String,
     /// Class of record, or kernel record kind by name.
     pub class: String,

@@ -4,6 +4,8 @@
 //! `agent` runs in the kernel lab, where cgroup v2 has its controllers; the rest are the
 //! workspace's own bench targets.
 
+mod below;
+
 use std::fs;
 use std::time::Duration;
 
@@ -11,6 +13,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{install, lab, shell};
+
+/// Length of each measurement of the agent, seconds of the lab's machine.
+const AGENT_SECONDS: &str = "30";
 
 /// Benchmarks.
 #[derive(Debug, Args)]
@@ -48,8 +53,12 @@ impl Bench {
     fn agent(&self) -> Result<()> {
         let job = lab::Job {
             kernel: self.kernel.clone(),
-            init: vec!["bench".to_owned()],
-            extra: Duration::from_mins(10),
+            init: ["bench", "--seconds", AGENT_SECONDS]
+                .map(str::to_owned)
+                .to_vec(),
+            extra: Duration::from_mins(40),
+            guests: vec![below::ensure(self.yes)?],
+            counted: true,
         };
         let mut results = Vec::new();
         let verdict = lab::run(&job, &mut |line| {
@@ -61,19 +70,36 @@ impl Bench {
         if !verdict.is_good() || results.is_empty() {
             bail!("the lab gave no figures: {verdict:?}");
         }
-        for result in &results {
-            shell::print(&format!(
-                "{} containers: agent {:.2} % of a core, naive reads {:.2} %, ratio {:.2}",
-                result["containers"],
-                result["agent_cpu_percent"].as_f64().unwrap_or(f64::NAN),
-                result["naive_cpu_percent"].as_f64().unwrap_or(f64::NAN),
-                result["agent_to_naive"].as_f64().unwrap_or(f64::NAN),
-            ));
-        }
+        shell::print(&table(&results));
         let path = shell::target()
             .join("bench")
             .join(format!("agent-{}.json", self.kernel));
         let text = serde_json::to_string_pretty(&results).context("writing the figures")?;
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
     }
+}
+
+/// One line for each number of containers.
+fn table(results: &[serde_json::Value]) -> String {
+    let head = "containers   agent %    RSS MiB    naive %    ratio    below %    RSS MiB    ratio";
+    std::iter::once(head.to_owned())
+        .chain(results.iter().map(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn line(result: &serde_json::Value) -> String {
+    let number = |name: &str| result[name].as_f64().unwrap_or(f64::NAN);
+    let mib = |name: &str| number(name) / f64::from(1 << 20);
+    format!(
+        "{:>10} {:>9.2} {:>10.1} {:>10.2} {:>8.2} {:>10.2} {:>10.1} {:>8.3}",
+        result["containers"],
+        number("agent_cpu_percent"),
+        mib("agent_rss_bytes"),
+        number("naive_cpu_percent"),
+        number("agent_to_naive"),
+        number("below_cpu_percent"),
+        mib("below_rss_bytes"),
+        number("agent_to_below"),
+    )
 }

@@ -30,6 +30,14 @@ pub(crate) fn ensure(needed: &[Needed], yes: bool) -> Result<()> {
         .filter(|(program, _)| !shell::has(program))
         .map(|(_, package)| *package)
         .collect();
+    packages(&missing, yes)
+}
+
+/// Installs packages: as root or with `yes` at once, else after asking.
+///
+/// # Errors
+/// They cannot, or shall not, be installed.
+pub(crate) fn packages(missing: &[&str], yes: bool) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -43,7 +51,7 @@ pub(crate) fn ensure(needed: &[Needed], yes: bool) -> Result<()> {
     shell::say(&format!("installing {list}"));
     apt(&["update", "-qq"])?;
     let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    args.extend(&missing);
+    args.extend(missing);
     apt(&args)
 }
 

@@ -35,7 +35,7 @@ const SILENT_AT_MOST: Duration = Duration::from_mins(3);
 const RUN_AT_MOST: Duration = Duration::from_mins(20);
 
 /// What the machine is to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Job {
     /// `6.1` or `6.12`.
     pub(crate) kernel: String,
@@ -43,6 +43,11 @@ pub(crate) struct Job {
     pub(crate) init: Vec<String>,
     /// Time allowed beyond the usual.
     pub(crate) extra: Duration,
+    /// Programs of this host that go into the machine beside ours, with their libraries.
+    pub(crate) guests: Vec<PathBuf>,
+    /// One nanosecond of the machine is one instruction (QEMU's `-icount`): CPU time there does
+    /// not depend upon what else this host does, and idle time takes none here.
+    pub(crate) counted: bool,
 }
 
 /// Packages that the lab needs and that are not there.
@@ -71,13 +76,13 @@ pub(crate) fn run(job: &Job, show: &mut dyn FnMut(&str)) -> Result<Verdict> {
     }
     let kernel = image::kernel(&job.kernel)?;
     let binaries = image::binaries()?;
-    let initramfs = image::initramfs(&kernel, &binaries)?;
+    let initramfs = image::initramfs(&kernel, &binaries, &job.guests)?;
     boot(job, &kernel.image, &initramfs, show)
 }
 
 fn boot(job: &Job, kernel: &Path, initramfs: &Path, show: &mut dyn FnMut(&str)) -> Result<Verdict> {
     let begin = Instant::now();
-    let mut child = qemu(kernel, initramfs, &job.init)?;
+    let mut child = qemu(kernel, initramfs, job)?;
     let stdout = child.stdout.take().context("QEMU's output")?;
     let (sender, lines) = channel();
     let reader = std::thread::spawn(move || {
@@ -134,15 +139,18 @@ fn end(child: &mut Child) {
 }
 
 /// Software emulation everywhere: a machine without nested virtualisation runs the same lab.
-fn qemu(kernel: &Path, initramfs: &Path, init: &[String]) -> Result<Child> {
+fn qemu(kernel: &Path, initramfs: &Path, job: &Job) -> Result<Child> {
     let append = format!(
         "console=ttyS0 quiet panic=-1 lockdown=integrity random.trust_cpu=on rdinit=/init -- {}",
-        init.join(" ")
+        job.init.join(" ")
     );
     let mut command = shell::command(
         "qemu-system-x86_64",
         &["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "2048"],
     );
+    if job.counted {
+        command.args(["-icount", "shift=0,sleep=off"]);
+    }
     command
         .arg("-kernel")
         .arg(kernel)

@@ -31,6 +31,9 @@ pub(crate) struct Up {
     /// Install what is missing without asking.
     #[arg(long)]
     yes: bool,
+    /// Port of the dashboard on 127.0.0.1. Without it 8080, or any other where that one is taken.
+    #[arg(long, conflicts_with = "lab")]
+    port: Option<u16>,
     /// Folder for configuration, state and logs; a temporary one if absent.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -42,8 +45,15 @@ const LAB_SECONDS: u64 = 120;
 impl Up {
     pub(crate) fn run(self) -> Result<()> {
         install::ensure(&install::BUILD, self.yes)?;
-        ebpf::ensure_toolchain(&shell::root(), self.yes)?;
-        install::ensure(&install::STAGE, self.yes)?;
+        let kernel_programs = ebpf::ensure_toolchain(&shell::root(), self.yes);
+        let stage = install::ensure(&install::STAGE, self.yes);
+        if shell::is_root() || self.lab.is_some() {
+            kernel_programs?;
+            stage?;
+        } else if let Err(error) = kernel_programs {
+            // They could not be loaded either.
+            shell::say(&format!("{error:#}"));
+        }
         match &self.lab {
             Some(kernel) => self.in_lab(kernel),
             None => self.here(),
@@ -61,6 +71,9 @@ impl Up {
         }
         let mut command = shell::command(programs.join("plimsoll-lab"), &[]);
         command.args(self.words());
+        if let Some(port) = self.port {
+            command.args(["--port", &port.to_string()]);
+        }
         if let Some(dir) = &self.dir {
             command.arg("--dir").arg(dir);
         }
@@ -79,6 +92,7 @@ impl Up {
             kernel: kernel.to_owned(),
             init,
             extra: Duration::from_secs(seconds),
+            ..lab::Job::default()
         };
         let json = self.output == Output::Json;
         let verdict = lab::run(&job, &mut |line| {

@@ -377,6 +377,9 @@ impl Auditor {
             anon_rss_bytes: bytes(oom.anon_rss_kib),
             file_rss_bytes: bytes(oom.file_rss_kib),
             shmem_rss_bytes: bytes(oom.shmem_rss_kib),
+            // In the files of the container, which the main loop has open.
+            memory_peak_bytes: None,
+            memory_limit_bytes: None,
         };
         out(lookup.wall(at_ns), AuditEvent::OomKill(kill));
     }

@@ -7,12 +7,12 @@
 //! A process id may have a new owner by then: what is read counts only if the process was started
 //! before the record was written, or has the very name that the record says.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use plimsoll_imds::Redactor;
-use plimsoll_imds::redact::Secrets;
 use plimsoll_wire::Identity;
 use plimsoll_wire::event::Process;
 
@@ -20,6 +20,7 @@ use super::text::{self, Stat};
 use super::{Lookup, Task};
 use crate::cgroup::path;
 use crate::identity::Index;
+use crate::usage::clock::suspended_ns;
 use crate::usage::timeline::Timeline;
 
 /// Bytes of command line that an event carries.
@@ -29,11 +30,21 @@ const FILE_BYTES: u64 = 4096;
 /// A clock tick of `/proc/<pid>/stat`.
 const TICK_NS: u64 = 10_000_000;
 
+/// What became of the texts of `/proc` that were read. Cumulative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TextCounts {
+    /// Understood.
+    pub parsed: u64,
+    /// Not what the kernel documents.
+    pub malformed: u64,
+}
+
 /// The processes below a `/proc`.
 #[derive(Clone, Debug)]
 pub struct Proc {
     root: PathBuf,
     redactor: Redactor,
+    counts: Cell<TextCounts>,
 }
 
 impl Proc {
@@ -42,11 +53,33 @@ impl Proc {
         Self {
             root: root.to_owned(),
             redactor,
+            counts: Cell::default(),
         }
+    }
+
+    /// What was read so far.
+    pub const fn counts(&self) -> TextCounts {
+        self.counts.get()
+    }
+
+    /// Counts a text by whether it was understood.
+    fn count<T>(&self, parsed: Option<T>) -> Option<T> {
+        let mut counts = self.counts.get();
+        if parsed.is_some() {
+            counts.parsed += 1;
+        } else {
+            counts.malformed += 1;
+        }
+        self.counts.set(counts);
+        parsed
     }
 
     /// What is known of a task. `exe` and `cmdline` are both there, or `missing` says why not.
     pub fn process(&self, task: Task<'_>) -> Process {
+        self.process_after(task, suspended_ns())
+    }
+
+    fn process_after(&self, task: Task<'_>, suspended_ns: u64) -> Process {
         let mut process = Process {
             pid: task.tgid,
             uid: Some(task.uid),
@@ -58,11 +91,15 @@ impl Proc {
         let exe = std::fs::read_link(folder.join("exe"));
         let cmdline = read(&folder.join("cmdline"));
         let stat = read(&folder.join("stat"));
-        let Some(stat) = stat.as_deref().ok().and_then(Stat::parse) else {
+        let Ok(stat) = stat else {
             process.missing = Some("exited".to_owned());
             return process;
         };
-        if stat.is_zombie || !is_same(&stat, task) {
+        let Some(stat) = self.count(Stat::parse(&stat)) else {
+            process.missing = Some("undecodable".to_owned());
+            return process;
+        };
+        if stat.is_zombie || !is_same(&stat, task, suspended_ns) {
             process.missing = Some("exited".to_owned());
             return process;
         }
@@ -82,7 +119,9 @@ impl Proc {
             _ => "exited".to_owned(),
         });
         process.exe = exe.ok().map(|exe| exe.to_string_lossy().into_owned());
-        process.cmdline = cmdline.ok().map(|bytes| self.command_line(&bytes));
+        process.cmdline = cmdline
+            .ok()
+            .map(|bytes| self.redactor.command_line(&bytes, CMDLINE_BYTES));
         process
     }
 
@@ -90,27 +129,22 @@ impl Proc {
     pub fn cgroup_path(&self, tgid: u32, comm: &[u8]) -> Option<String> {
         let folder = self.root.join(tgid.to_string());
         let bytes = read(&folder.join("cgroup")).ok()?;
-        let path = text::cgroup_path(&bytes)?.to_owned();
+        let text = self.count(std::str::from_utf8(&bytes).ok())?;
+        let path = text::cgroup_path(text)?.to_owned();
         let stat = read(&folder.join("stat")).ok()?;
         let name = trimmed(comm);
-        let stat = Stat::parse(&stat)?;
+        let stat = self.count(Stat::parse(&stat))?;
         (name.is_empty() || stat.comm == name).then_some(path)
-    }
-
-    fn command_line(&self, bytes: &[u8]) -> String {
-        let words: Vec<u8> = bytes
-            .strip_suffix(&[0])
-            .unwrap_or(bytes)
-            .iter()
-            .map(|byte| if *byte == 0 { b' ' } else { *byte })
-            .collect();
-        self.redactor
-            .text(&words, &Secrets::default(), CMDLINE_BYTES)
     }
 }
 
-fn is_same(stat: &Stat<'_>, task: Task<'_>) -> bool {
-    let started_ns = stat.start_ticks.saturating_mul(TICK_NS);
+/// A process's start is in CLOCK_BOOTTIME (proc(5), since Linux 2.6.38: with the time of suspension),
+/// a record's time in CLOCK_MONOTONIC (without).
+fn is_same(stat: &Stat<'_>, task: Task<'_>, suspended_ns: u64) -> bool {
+    let started_ns = stat
+        .start_ticks
+        .saturating_mul(TICK_NS)
+        .saturating_sub(suspended_ns);
     started_ns <= task.at_ns.saturating_add(TICK_NS) || stat.comm == trimmed(task.comm)
 }
 
@@ -161,7 +195,7 @@ impl Lookup for NodeLookup<'_> {
     }
 
     fn wall(&self, at_ns: u64) -> u64 {
-        self.timeline.wall_at(at_ns)
+        self.timeline.stamp(at_ns)
     }
 }
 
@@ -217,6 +251,11 @@ mod tests {
         assert!(cmdline.ends_with("] http://x/"), "{cmdline}");
         assert_eq!(process.exe.as_deref(), Some("/usr/bin/curl"));
         assert_eq!((process.uid, process.missing), (Some(1000), None));
+        let words = b"app\0--password\0hunter2\0";
+        let root = folder(&stat("app", 'S', 0, 100), words, "");
+        let process = proc(root.path()).process(task(42, b"app", 2_000_000_000));
+        let cmdline = process.cmdline.unwrap();
+        assert!(cmdline.starts_with("app --password ["), "{cmdline}");
         let long = folder(&stat("curl", 'S', 0, 100), &[b'a'; 9000], "");
         let process = proc(long.path()).process(task(42, b"curl", 2_000_000_000));
         assert!(process.cmdline.unwrap().len() <= CMDLINE_BYTES);
@@ -226,7 +265,7 @@ mod tests {
     fn a_process_id_with_a_new_owner_says_nothing() {
         let check = |stat: String, comm: &[u8], at_ns, missing: Option<&str>| {
             let root = folder(&stat, b"curl\0", "");
-            let process = proc(root.path()).process(task(42, comm, at_ns));
+            let process = proc(root.path()).process_after(task(42, comm, at_ns), 0);
             assert_eq!(process.missing.as_deref(), missing, "{stat}");
             assert_eq!(process.exe.is_none(), missing.is_some(), "{stat}");
         };
@@ -255,6 +294,21 @@ mod tests {
         let process = proc(empty.path()).process(task(42, b"curl", 1));
         assert_eq!(process.missing.as_deref(), Some("exited"));
         assert_eq!(process.comm.as_deref(), Some("curl"));
+    }
+
+    /// After an hour of suspension a start of 3605 s in CLOCK_BOOTTIME is 5 s in CLOCK_MONOTONIC.
+    #[test]
+    fn suspension_makes_no_new_owner() {
+        const HOUR_NS: u64 = 3_600_000_000_000;
+        let root = folder(&stat("java", 'S', 0, 360_500), b"java\0", "");
+        // A thread has a name of its own, so only the time tells that it is the same process.
+        let seen = |at_s: u64, suspended_ns| {
+            let task = task(42, b"http-worker-7", at_s * 1_000_000_000);
+            proc(root.path()).process_after(task, suspended_ns).missing
+        };
+        assert_eq!(seen(6, HOUR_NS), None);
+        assert_eq!(seen(4, HOUR_NS).as_deref(), Some("exited"));
+        assert_eq!(seen(6, 0).as_deref(), Some("exited"));
     }
 
     #[test]

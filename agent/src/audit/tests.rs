@@ -589,6 +589,8 @@ fn oom_victims_are_named_by_themselves_or_by_the_trigger() {
             anon_rss_bytes: Some(10_240),
             file_rss_bytes: None,
             shmem_rss_bytes: None,
+            memory_peak_bytes: None,
+            memory_limit_bytes: None,
         };
         assert_eq!(kill, expected);
     };

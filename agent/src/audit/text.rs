@@ -45,8 +45,7 @@ impl<'a> Stat<'a> {
 
 /// The v2 path of `/proc/<pid>/cgroup`, as far as it says anything: a task that is gone from its
 /// cgroup shows the root.
-pub(super) fn cgroup_path(bytes: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(bytes).ok()?;
+pub(super) fn cgroup_path(text: &str) -> Option<&str> {
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
     (path != "/").then_some(path)
@@ -85,11 +84,11 @@ mod tests {
     #[test]
     fn paths_of_cgroups() {
         assert_eq!(
-            cgroup_path(b"12:memory:/x\n0::/a/b (deleted)\n"),
+            cgroup_path("12:memory:/x\n0::/a/b (deleted)\n"),
             Some("/a/b")
         );
-        assert_eq!(cgroup_path(b"0::/\n"), None);
-        assert_eq!(cgroup_path(b"3:cpu:/a\n"), None);
+        assert_eq!(cgroup_path("0::/\n"), None);
+        assert_eq!(cgroup_path("3:cpu:/a\n"), None);
         assert_eq!(below_detour("/../../kubepods/a"), ("/kubepods/a", true));
         assert_eq!(below_detour("/kubepods/a"), ("/kubepods/a", false));
     }

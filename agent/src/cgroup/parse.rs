@@ -59,5 +59,15 @@ pub struct IoStat {
     pub written_bytes: u64,
 }
 
+impl IoStat {
+    const fn add_read(&mut self, bytes: u64) {
+        self.read_bytes = self.read_bytes.saturating_add(bytes);
+    }
+
+    const fn add_written(&mut self, bytes: u64) {
+        self.written_bytes = self.written_bytes.saturating_add(bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests;

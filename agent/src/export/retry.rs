@@ -1,13 +1,16 @@
 //! What to do about a failed request. Pure: chance is an argument.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
-use tonic::Code;
+use rustix::io::Errno;
+use tonic::{Code, Status};
 
 /// First bound of a pause.
 const FIRST: Duration = Duration::from_millis(200);
 /// Last bound of a pause.
-const LAST: Duration = Duration::from_secs(30);
+pub(super) const LAST: Duration = Duration::from_secs(30);
 
 /// What follows from a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,28 @@ pub fn verdict(code: Code, records: usize) -> Verdict {
     }
 }
 
+/// Why a request failed, in one line: what was said and what is at the bottom of it. The status' own
+/// display shows each twice, with the names of types around it.
+pub fn cause(status: &Status) -> String {
+    let mut bottom: &dyn Error = status;
+    while let Some(cause) = bottom.source() {
+        bottom = cause;
+    }
+    let message = status.message();
+    // A status without a cause is its own bottom.
+    if status.source().is_none() {
+        return message.to_owned();
+    }
+    let bottom = bottom.to_string();
+    if message.contains(&bottom) {
+        message.to_owned()
+    } else if message.is_empty() {
+        bottom
+    } else {
+        format!("{message}: {bottom}")
+    }
+}
+
 /// Exponential back-off with full jitter: a pause is any time up to a bound that doubles, so that a
 /// fleet that lost its collector does not come back in step.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,9 +77,77 @@ impl Backoff {
     }
 }
 
+/// Reads of one place of the spool before it is given up. A device that comes back does so within
+/// seconds; a sector that is gone stays gone.
+const READ_ATTEMPTS: u32 = 5;
+
+/// Failed reads of the spool: what to do about them, and which were told already.
+#[derive(Clone, Debug, Default)]
+pub struct Unreadable {
+    failures: u32,
+    told: Vec<(io::ErrorKind, Option<i32>)>,
+}
+
+/// What follows from a failed read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// The same again, after a pause.
+    Again,
+    /// The segment is given up.
+    Skip,
+}
+
+impl Unreadable {
+    /// A read failed. Whether this kind of failure is told the first time, and what to do.
+    pub fn failed(&mut self, error: &io::Error) -> (bool, Reading) {
+        let kind = (error.kind(), error.raw_os_error());
+        let is_new = !self.told.contains(&kind);
+        if is_new {
+            self.told.push(kind);
+        }
+        // Want of descriptors or memory is ours and passes; the records are not damaged by it.
+        if let Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::ACCESS) =
+            Errno::from_io_error(error)
+        {
+            return (is_new, Reading::Again);
+        }
+        self.failures += 1;
+        if self.failures < READ_ATTEMPTS {
+            return (is_new, Reading::Again);
+        }
+        self.failures = 0;
+        (is_new, Reading::Skip)
+    }
+
+    /// A read succeeded.
+    pub const fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn damage_is_given_up_after_some_attempts_and_told_once_for_each_kind() {
+        let mut unreadable = Unreadable::default();
+        let mut fail = |errno: Errno| unreadable.failed(&errno.into());
+        assert_eq!(fail(Errno::IO), (true, Reading::Again));
+        for _ in 2..READ_ATTEMPTS {
+            assert_eq!(fail(Errno::IO), (false, Reading::Again));
+        }
+        assert_eq!(fail(Errno::IO), (false, Reading::Skip));
+        assert_eq!(fail(Errno::NOENT), (true, Reading::Again));
+        for attempt in 0..100 {
+            let found = fail(Errno::MFILE);
+            assert_eq!(found, (attempt == 0, Reading::Again), "passes by itself");
+        }
+        unreadable.succeeded();
+        for _ in 1..READ_ATTEMPTS {
+            assert_eq!(unreadable.failed(&Errno::IO.into()).1, Reading::Again);
+        }
+    }
 
     #[test]
     fn pauses_grow_to_a_bound_and_are_spread() {
@@ -68,6 +161,29 @@ mod tests {
         );
         assert_eq!(Backoff::default().next(0.0), Duration::ZERO);
         assert_eq!(Backoff::default().next(0.5), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_cause_is_told_once_and_to_the_bottom() {
+        let check = |message: &str, bottom: Option<&'static str>, expect: &str| {
+            let mut status = Status::unavailable(message);
+            if let Some(bottom) = bottom {
+                status.set_source(std::sync::Arc::new(std::io::Error::other(bottom)));
+            }
+            assert_eq!(cause(&status), expect);
+        };
+        check("no known bearer token", None, "no known bearer token");
+        check(
+            "tcp connect error",
+            Some("refused"),
+            "tcp connect error: refused",
+        );
+        check(
+            "certificate: expired",
+            Some("expired"),
+            "certificate: expired",
+        );
+        check("", Some("refused"), "refused");
     }
 
     #[test]

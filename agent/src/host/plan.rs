@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::facts::{Capability, HostFacts, Lockdown};
-use crate::probe::program::ProgramName;
+use crate::probe::program::{Hook, ProgramName};
 
 /// What the operator wants switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,25 @@ impl AttachPlan {
             .iter()
             .find(|planned| planned.name == name)
             .map(|planned| &planned.action)
+    }
+
+    /// Why not one program is to be attached, each reason once; `None` if one is.
+    pub fn nothing_to_attach(&self) -> Option<String> {
+        let mut reasons: Vec<String> = Vec::new();
+        for planned in &self.programs {
+            match &planned.action {
+                // Not attached, but run on demand: of no use without the others.
+                Action::Attach if planned.name.hook() == Hook::OnDemand => {}
+                Action::Attach => return None,
+                Action::Skip(reason) => {
+                    let reason = reason.to_string();
+                    if !reasons.contains(&reason) {
+                        reasons.push(reason);
+                    }
+                }
+            }
+        }
+        Some(reasons.join("; "))
     }
 }
 
@@ -418,6 +437,19 @@ mod tests {
                 facts.capabilities = Some(Capabilities::ALL.without(capability));
             }
         };
+        assert_eq!(
+            plan(&HostFacts::default(), PlanOptions::default()).nothing_to_attach(),
+            None,
+            "what is not known is tried"
+        );
+        let mut facts = HostFacts::default();
+        without(Capability::Bpf)(&mut facts);
+        assert_eq!(
+            plan(&facts, PlanOptions::default())
+                .nothing_to_attach()
+                .as_deref(),
+            Some("CAP_BPF is missing")
+        );
         let missing = SkipReason::NoCapability;
         check(
             without(Capability::Bpf),

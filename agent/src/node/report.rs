@@ -14,9 +14,16 @@ use crate::usage::clock::wall_unix_ns;
 use crate::usage::self_usage::SelfMeter;
 
 impl Node {
+    /// Asks the kernel what it counted; what it cannot say now stays as it was.
+    pub(super) fn count_rings(&mut self) {
+        if let Some(counters) = self.probe.as_ref().and_then(|probe| probe.counters().ok()) {
+            self.ring_counters = Some(counters);
+        }
+    }
+
     /// A loss in the kernel's rings becomes a record of its own.
     pub(super) fn tell_losses(&mut self) {
-        let Some(counters) = self.probe.as_ref().and_then(|probe| probe.counters().ok()) else {
+        let Some(counters) = self.ring_counters else {
             return;
         };
         let [security, process] = books::ring_stages(&counters, &self.security, &self.process);
@@ -29,6 +36,7 @@ impl Node {
     }
 
     pub(super) fn heartbeat(&mut self) {
+        self.count_rings();
         let own = self.meter.as_ref().map(SelfMeter::read);
         let beat = Heartbeat {
             agent_started_unix_ns: self.started_unix_ns,
@@ -45,12 +53,15 @@ impl Node {
             .push(Output::Event(wall_unix_ns(), AuditEvent::Heartbeat(beat)));
     }
 
-    fn stages(&self) -> Vec<StageFates> {
-        let counters = self.probe.as_ref().and_then(|probe| probe.counters().ok());
+    pub(super) fn stages(&self) -> Vec<StageFates> {
         let mut stages = Vec::new();
-        if let Some(counters) = counters {
+        if let Some(counters) = self.ring_counters {
             stages.extend(books::ring_stages(&counters, &self.security, &self.process));
         }
+        stages.extend(books::file_stages(
+            &self.sampler.counters(),
+            self.proc.counts(),
+        ));
         stages.extend(
             self.auditor
                 .fates()

@@ -51,6 +51,9 @@ pub enum Reason {
     /// The header's length is not that of the bytes.
     #[error("the header says {0} bytes")]
     Length(u32),
+    /// A record of the other ring.
+    #[error("it belongs in the other ring")]
+    Ring,
     /// The tail is not as long as the record says, or longer than it may be.
     #[error("the record says a tail of {0} bytes")]
     Tail(u32),

@@ -14,6 +14,7 @@ pub(super) struct Stream<S> {
     pub(super) journal: Journal<S>,
     /// Everything but `in_flight`, which the journal knows.
     fates: Fates,
+    read_errors: u64,
 }
 
 impl<S: Storage> Stream<S> {
@@ -22,6 +23,7 @@ impl<S: Storage> Stream<S> {
             class,
             journal,
             fates: no_fates(),
+            read_errors: 0,
         };
         stream.fates.emitted = stream.in_flight();
         stream
@@ -82,7 +84,8 @@ impl<S: Storage> Stream<S> {
         let before = self.in_flight();
         let batch = self
             .journal
-            .read(self.cursor() + 1, max_records, max_bytes)?;
+            .read(self.cursor() + 1, max_records, max_bytes)
+            .inspect_err(|_| self.read_errors += 1)?;
         self.fates.undecodable += before.saturating_sub(self.in_flight());
         let records = batch
             .records
@@ -90,6 +93,14 @@ impl<S: Storage> Stream<S> {
             .map(|record| (record.seq, record.payload))
             .collect();
         Ok((Outgoing { records }, batch.damaged))
+    }
+
+    /// Gives up the segment that the reader stands in; the numbers that were in it.
+    pub(super) fn give_up(&mut self) -> Vec<(u64, u64)> {
+        let before = self.in_flight();
+        let given_up = self.journal.give_up_segment(self.cursor() + 1);
+        self.fates.undecodable += before.saturating_sub(self.in_flight());
+        given_up
     }
 
     pub(super) fn acknowledge(&mut self, seq: u64, rejected: u64) -> Result<(), JournalError> {
@@ -120,6 +131,7 @@ impl<S: Storage> Stream<S> {
             bytes: stats.bytes,
             records: self.in_flight(),
             oldest_unix_ns: stats.oldest_unix_ns,
+            read_errors: self.read_errors,
         }
     }
 }

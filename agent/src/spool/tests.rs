@@ -18,6 +18,8 @@ fn oom(victim_pid: u32) -> AuditEvent {
         anon_rss_bytes: None,
         file_rss_bytes: None,
         shmem_rss_bytes: None,
+        memory_peak_bytes: None,
+        memory_limit_bytes: None,
     })
 }
 
@@ -163,6 +165,34 @@ fn a_refused_record_is_counted_and_told() {
     assert!(
         matches!(events(&mut spool).as_slice(), [AuditEvent::Loss(loss)] if loss.fate == "rejected" && loss.count == 1)
     );
+    assert_lawful(&spool);
+}
+
+#[test]
+fn what_the_disk_cannot_read_is_skipped_counted_and_told() {
+    let storage = CrashStorage::default();
+    let mut spool = open(&CrashStorage::default(), &storage, 1 << 20);
+    for pid in 1..=2000 {
+        spool.event(&oom(pid), NOW, NOW);
+        if pid % 100 == 0 {
+            spool.commit(NOW).unwrap();
+        }
+    }
+    let mut names = plimsoll_journal::Storage::list(&storage).unwrap();
+    names.retain(|name| name.starts_with("segment"));
+    names.sort_unstable();
+    assert!(names.len() > 2, "{names:?}");
+    storage.fail_reads(&names[0]);
+    assert!(spool.next_batch(Class::Security, 10, 1 << 20).is_err());
+    let skipped = spool.skip_unreadable(Class::Security);
+    assert!(skipped >= 100, "{skipped}");
+    spool.commit(NOW).unwrap();
+    let left = events(&mut spool);
+    assert_eq!(left.len() as u64, 2000 - skipped + 1);
+    assert!(matches!(left.last(), Some(AuditEvent::Loss(loss))
+            if (loss.fate.as_str(), loss.count, loss.first_seq) == ("undecodable", skipped, Some(1))));
+    assert_eq!(of(&spool, Class::Security).undecodable, skipped);
+    assert_eq!(spool.levels()[1].read_errors, 1);
     assert_lawful(&spool);
 }
 

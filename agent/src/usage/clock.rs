@@ -10,6 +10,14 @@ pub fn monotonic_ns() -> u64 {
     nanoseconds(rustix::time::clock_gettime(ClockId::Monotonic))
 }
 
+/// Time that the machine was suspended since its boot, nanoseconds: CLOCK_BOOTTIME counts it and
+/// CLOCK_MONOTONIC does not.
+pub fn suspended_ns() -> u64 {
+    // In this order, so that what passes between the two reads makes it smaller and never larger.
+    let boot = nanoseconds(rustix::time::clock_gettime(ClockId::Boottime));
+    boot.saturating_sub(monotonic_ns())
+}
+
 /// Unix nanoseconds. A clock before 1970 shows as 1970.
 pub fn wall_unix_ns() -> u64 {
     let since = SystemTime::now()

@@ -20,11 +20,16 @@ use crate::cgroup::fs::{Buffer, Folder, FsError, Roots};
 use crate::cgroup::parse::ParseError;
 
 mod container;
+mod memory;
 mod resident;
 mod slot;
+mod young;
 
 use container::Container;
 use resident::Processes;
+use young::Young;
+
+pub use young::{MAX_YOUNG_LOOKS, YOUNG_NS};
 
 /// How to sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +84,10 @@ pub struct Counters {
     pub samples: u64,
     /// Reads of `memory.stat`.
     pub memory_stats: u64,
+    /// Looks at young containers between samples.
+    pub young_looks: u64,
+    /// Files that were read and understood.
+    pub parsed: u64,
     /// Files whose text was not what the kernel documents.
     pub malformed: u64,
     /// Files that could not be read.
@@ -93,6 +102,7 @@ pub struct Sampler {
     shared: Shared,
     samples: Vec<Sample>,
     gone: Vec<u64>,
+    young: Young,
 }
 
 /// What all containers read with.
@@ -107,6 +117,12 @@ struct Shared {
 }
 
 impl Shared {
+    const fn descriptors_left(&self) -> usize {
+        self.options
+            .max_descriptors
+            .saturating_sub(self.descriptors)
+    }
+
     /// A group that could not be had: counted, the last one kept for the log. Gone is passed on.
     fn unless_gone<T>(
         &mut self,
@@ -164,6 +180,7 @@ impl Sampler {
             },
             samples: Vec::new(),
             gone: Vec::new(),
+            young: Young::default(),
         }
     }
 
@@ -173,11 +190,7 @@ impl Sampler {
         let Entry::Vacant(place) = self.containers.entry(id) else {
             return Ok(false);
         };
-        let left = self
-            .shared
-            .options
-            .max_descriptors
-            .saturating_sub(self.shared.descriptors);
+        let left = self.shared.descriptors_left();
         let container = Container::open(id, path, &self.roots, left)?;
         self.shared.descriptors += container.descriptors();
         place.insert(container);
@@ -236,7 +249,11 @@ impl Sampler {
 
     /// What was read and what could not be.
     pub const fn counters(&self) -> Counters {
-        self.shared.counters
+        let counters = self.shared.counters;
+        Counters {
+            parsed: counters.parsed + self.shared.processes.parsed(),
+            ..counters
+        }
     }
 
     /// The last problem since this was asked, for the log.

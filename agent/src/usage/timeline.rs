@@ -9,6 +9,13 @@
 //!   hours for an hour; [`Timeline::ahead_ns`] tells). Windows meanwhile hold up to 1/15 more
 //!   monotonic time than their length; their `observed_ns` is monotonic, so rates stay exact.
 //!
+//! An event has no neighbour that it may not overlap, and is compared with other people's logs: it is
+//! stamped with the wall clock as it was last measured ([`Timeline::stamp`]), also where that went
+//! back. The order of events is that of their numbers, not of their times.
+//!
+//! A suspended machine is a wall clock that goes forward: CLOCK_MONOTONIC, in which the kernel stamps
+//! its records, stands still meanwhile.
+//!
 //! It has no clock: whoever measures hands both readings in.
 
 /// How much slower the timeline runs while it is ahead.
@@ -55,6 +62,13 @@ impl Timeline {
         u64::try_from(wall.max(0)).unwrap_or(u64::MAX)
     }
 
+    /// The wall clock's time of an event at a monotonic time, by the last measurement, Unix
+    /// nanoseconds. Falls where the wall clock went back.
+    pub fn stamp(&self, mono_ns: u64) -> u64 {
+        let wall = i128::from(mono_ns) + self.offset_ns;
+        u64::try_from(wall.max(0)).unwrap_or(u64::MAX)
+    }
+
     /// How far the timeline is ahead of the wall clock.
     pub fn ahead_ns(&self, mono_ns: u64) -> u64 {
         self.ahead_at(mono_ns)
@@ -88,7 +102,13 @@ mod tests {
             (timeline.wall_at(120 * S), timeline.ahead_ns(120 * S)),
             (8620 * S, 30 * S)
         );
+        assert_eq!(
+            timeline.stamp(120 * S),
+            8590 * S,
+            "an event has the clock's time"
+        );
         assert_eq!(timeline.wall_at(136 * S), 8635 * S, "16 s take 15 s");
+        assert_eq!(timeline.stamp(136 * S), 8606 * S);
         timeline.remeasure(136 * S, 8606 * S);
         assert_eq!(
             timeline.wall_at((136 + 16 * 29) * S),

@@ -157,6 +157,14 @@ impl Windows {
         booked
     }
 
+    /// The kernel's memory peak, read between two samples.
+    pub fn add_memory_peak(&mut self, bytes: u64) {
+        raise(&mut self.life.memory_peak_bytes, Some(bytes));
+        if let Some(open) = &mut self.open {
+            raise(&mut open.window.memory.lifetime_peak_bytes, Some(bytes));
+        }
+    }
+
     /// The container ended, or the agent stops: closes what is open, as it is.
     pub fn finish(mut self, closed: &mut Vec<UsageWindow>) -> Life {
         if let Some(open) = self.open.take() {

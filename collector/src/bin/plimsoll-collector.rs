@@ -16,8 +16,11 @@ use plimsoll_collector::{run, telemetry};
 const EXIT_CONFIG: u8 = 64;
 
 /// Receives what the agents see, names it, keeps it, and shows it.
+///
+/// Ends with 0 after SIGTERM or SIGINT, with 64 for a configuration that cannot be used (every
+/// mistake is named, with its place), with 1 for everything else.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, max_term_width = 100)]
 struct Arguments {
     /// Configuration file (YAML); docs/configuration.md lists every setting.
     #[arg(long, value_name = "FILE")]

@@ -40,12 +40,14 @@ pub enum DecodeError {
     #[error("writing events")]
     Output(#[source] std::io::Error),
     /// The capture is no capture, or ends too soon.
-    #[error("decoding {path}, packet {packet}")]
+    #[error("decoding {path}, packet {packet} at byte {offset}")]
     Capture {
         /// As given.
         path: String,
         /// Number of the packet that could not be read; the first has number 1.
         packet: u64,
+        /// Where its block begins in the file.
+        offset: u64,
         /// Why.
         #[source]
         source: Broken,
@@ -87,12 +89,13 @@ pub fn decode_from(
     key: &Key,
     out: &mut dyn Write,
 ) -> Result<u64, DecodeError> {
-    let broken = |packet: u64, source: Broken| DecodeError::Capture {
+    let broken = |packet: u64, offset: u64, source: Broken| DecodeError::Capture {
         path: name.to_owned(),
         packet,
+        offset,
         source,
     };
-    let mut packets = Packets::open(input).map_err(|source| broken(1, source))?;
+    let mut packets = Packets::open(input).map_err(|source| broken(1, 0, source))?;
     let mut decoder = Decoder::new(Limits::default(), key);
     let mut document = Document::begin(out).map_err(DecodeError::Output)?;
     let mut ready = Vec::new();
@@ -108,7 +111,7 @@ pub fn decode_from(
         match more {
             Ok(true) => {}
             Ok(false) => break Ok(()),
-            Err(source) => break Err(broken(packets.taken() + 1, source)),
+            Err(source) => break Err(broken(packets.taken() + 1, packets.offset(), source)),
         }
     };
     decoder.finish(&mut |event| ready.push(event));

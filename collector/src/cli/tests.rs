@@ -38,6 +38,45 @@ fn help_is_an_answer_and_reads_like_documentation() {
     }
 }
 
+/// Every command says what it is for; every argument what it does; what can be run, how.
+fn check_help(command: &mut clap::Command, path: &str) -> usize {
+    let about = command.get_about().map(ToString::to_string);
+    assert!(
+        about.is_some_and(|about| about.len() > 20),
+        "{path}: no about"
+    );
+    for argument in command.get_arguments() {
+        let help = argument.get_help().map(ToString::to_string);
+        assert!(
+            help.is_some_and(|help| help.len() > 7),
+            "{path}: {}",
+            argument.get_id()
+        );
+    }
+    let inner: Vec<String> = command
+        .get_subcommands()
+        .map(|inner| inner.get_name().to_owned())
+        .collect();
+    if inner.is_empty() {
+        let text = command.render_long_help().to_string();
+        assert!(text.contains("Examples:\n  "), "{path}: {text}");
+        let longest = text.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(100), "{path} is {longest:?} wide: {text}");
+        return 1;
+    }
+    let mut commands = 0;
+    for name in inner {
+        let inner = command.find_subcommand_mut(&name).unwrap();
+        commands += check_help(inner, &format!("{path} {name}"));
+    }
+    commands
+}
+
+#[test]
+fn every_command_is_documented_with_an_example() {
+    assert!(check_help(&mut Cli::command(), "plimsoll") >= 6);
+}
+
 #[test]
 fn bad_usage_is_exit_2_and_names_the_word() {
     for (args, word) in [
@@ -182,4 +221,108 @@ fn reports_in_every_form() {
         serde_json::from_slice::<crate::sizing::Report>(&json).unwrap(),
         report
     );
+}
+
+/// The four forms tell the same numbers, as far as each goes.
+#[test]
+fn the_forms_of_a_report_agree() {
+    let mut report = crate::sizing::tests::sample_report();
+    // A second one, of which less is known.
+    let mut poor = report.recommendations[0].clone();
+    poor.workload = "poor".to_owned();
+    (poor.current.limit_millicores, poor.current.request_bytes) = (None, None);
+    (poor.cpu.request_millicores, poor.memory.oom_kills) = (None, None);
+    report.recommendations.push(poor);
+    let text = |output| {
+        let mut out = Vec::new();
+        sizing::print(&report, output, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let json: serde_json::Value = serde_json::from_str(&text(SizingOutput::Json)).unwrap();
+    let yaml: serde_json::Value = serde_saphyr::from_str(&text(SizingOutput::Yaml)).unwrap();
+    assert_eq!(yaml, json, "YAML is the same document");
+
+    let found = json["recommendations"].as_array().unwrap();
+    assert!(found.len() > 1);
+    let csv = text(SizingOutput::Csv);
+    let mut csv = csv::Reader::from_reader(csv.as_bytes());
+    let heads = csv.headers().unwrap().clone();
+    let rows: Vec<_> = csv.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), found.len());
+    let places = [
+        ("namespace", "/namespace"),
+        ("kind", "/kind"),
+        ("workload", "/workload"),
+        ("container", "/container"),
+        ("role", "/role"),
+        ("replicas", "/replicas"),
+        (
+            "current_cpu_request_millicores",
+            "/current/request_millicores",
+        ),
+        ("current_cpu_limit_millicores", "/current/limit_millicores"),
+        ("current_memory_request_bytes", "/current/request_bytes"),
+        ("current_memory_limit_bytes", "/current/limit_bytes"),
+        ("cpu_request_millicores", "/cpu/request_millicores"),
+        ("cpu_limit_millicores", "/cpu/limit_millicores"),
+        ("memory_request_bytes", "/memory/request_bytes"),
+        ("memory_limit_bytes", "/memory/limit_bytes"),
+        (
+            "cpu_minute_p95_millicores",
+            "/cpu/statistics/minute_means/p95_millicores",
+        ),
+        (
+            "cpu_second_p99_millicores",
+            "/cpu/statistics/seconds/p99_millicores",
+        ),
+        (
+            "cpu_second_max_millicores",
+            "/cpu/statistics/seconds/max_millicores",
+        ),
+        (
+            "cpu_100ms_p99_millicores",
+            "/cpu/statistics/periods_100ms/p99_millicores",
+        ),
+        ("throttled_share", "/cpu/throttled_share"),
+        (
+            "memory_working_set_peak_bytes",
+            "/memory/peaks/working_set_bytes",
+        ),
+        ("memory_sampled_peak_bytes", "/memory/peaks/sampled_bytes"),
+        ("oom_kills", "/memory/oom_kills"),
+        ("windows", "/confidence/windows"),
+        ("coverage", "/confidence/coverage"),
+        ("waste_millicores", "/assessment/waste_millicores"),
+        ("waste_bytes", "/assessment/waste_bytes"),
+    ];
+    for (row, found) in rows.iter().zip(found) {
+        for (head, place) in places {
+            let column = heads.iter().position(|name| name == head).unwrap();
+            let expected = match found.pointer(place) {
+                None | Some(serde_json::Value::Null) => String::new(),
+                Some(serde_json::Value::String(text)) => text.clone(),
+                Some(number) => number.to_string(),
+            };
+            assert_eq!(row[column], expected, "{head} and {place}");
+        }
+    }
+    // No column is left out of the comparison but the level, which is in words of its own.
+    assert_eq!(heads.len(), places.len() + 1);
+
+    let table = text(SizingOutput::Table);
+    let lines: Vec<&str> = table.lines().skip(1).collect();
+    for (line, found) in lines.iter().zip(found) {
+        let name = format!(
+            "{}/{}",
+            found["kind"].as_str().unwrap(),
+            found["workload"].as_str().unwrap()
+        );
+        let cpu = found["cpu"]["request_millicores"].as_u64();
+        let cpu = cpu.map_or("?".to_owned(), |millicores| format!("{millicores}m"));
+        assert!(line.contains(&name), "{line}");
+        assert!(
+            line.split_whitespace().any(|word| word == cpu),
+            "{cpu} is not in {line}"
+        );
+    }
 }

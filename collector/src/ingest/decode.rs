@@ -1,6 +1,7 @@
 //! From an OTLP request to records for the journal, and from the journal's bytes to what readers
 //! want. Pure.
 
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use plimsoll_wire::otlp::{DecodeError, id, logs, metrics};
@@ -15,8 +16,18 @@ use super::Fate;
 pub struct Incoming {
     /// Its name.
     pub id: RecordId,
+    /// What came under that name.
+    pub content: Content,
+}
+
+/// What came under a record's name.
+#[derive(Clone, Debug)]
+pub enum Content {
     /// One `ResourceLogs` or `ResourceMetrics`.
-    pub payload: Vec<u8>,
+    Payload(Vec<u8>),
+    /// Something that is refused for good. The number is used up all the same: a refused record is
+    /// not a missing one as well.
+    Refused(Fate),
 }
 
 /// What a request held.
@@ -24,27 +35,43 @@ pub struct Incoming {
 pub struct Decoded {
     /// In the order sent.
     pub records: Vec<Incoming>,
-    /// What did not become a record: fate and count.
+    /// What has no name of ours to go by: fate and count.
     pub others: Vec<(Fate, u64)>,
-    /// Why, of the first of each kind.
-    pub reasons: Vec<String>,
+    /// Why, of the first of each fate.
+    reasons: Vec<(Fate, String)>,
 }
 
 impl Decoded {
-    fn other(&mut self, fate: Fate, count: u64, reason: impl FnOnce() -> String) {
-        if count == 0 {
-            return;
-        }
-        if let Some((_, sum)) = self.others.iter_mut().find(|(known, _)| *known == fate) {
-            *sum += count;
-        } else {
-            self.others.push((fate, count));
-            self.reasons.push(reason());
+    fn explain(&mut self, fate: Fate, reason: impl FnOnce() -> String) {
+        if !self.reasons.iter().any(|(known, _)| *known == fate) {
+            self.reasons.push((fate, reason()));
         }
     }
 
-    /// Records refused for good.
-    pub fn refused(&self) -> u64 {
+    fn other(&mut self, fate: Fate, reason: impl FnOnce() -> String) {
+        match self.others.iter_mut().find(|(known, _)| *known == fate) {
+            Some((_, sum)) => *sum += 1,
+            None => self.others.push((fate, 1)),
+        }
+        self.explain(fate, reason);
+    }
+
+    fn refuse(&mut self, id: RecordId, fate: Fate, reason: impl FnOnce() -> String) {
+        self.explain(fate, reason);
+        let content = Content::Refused(fate);
+        self.records.push(Incoming { id, content });
+    }
+
+    fn count(&self, fate: Fate) -> u64 {
+        let nameless = self.others.iter().filter(|(other, _)| *other == fate);
+        let named = self.records.iter().filter(
+            |record| matches!(record.content, Content::Refused(refused) if refused == fate),
+        );
+        nameless.map(|(_, count)| count).sum::<u64>() + named.count() as u64
+    }
+
+    /// Records without a name that are refused for good.
+    pub fn nameless_refused(&self) -> u64 {
         self.others
             .iter()
             .filter(|(fate, _)| *fate != Fate::Foreign)
@@ -52,11 +79,23 @@ impl Decoded {
             .sum()
     }
 
+    /// What the sender is told: how many of each fate, and what was wrong with the first. Empty if
+    /// every record was taken.
+    pub fn message(&self) -> String {
+        let told: Vec<_> = self
+            .reasons
+            .iter()
+            .map(|(fate, reason)| format!("{} {}: {reason}", self.count(*fate), fate.told()))
+            .collect();
+        told.join("; ")
+    }
+
     fn take(
         &mut self,
         result: Result<Option<id::StreamId>, DecodeError>,
         node: &str,
         class: Class,
+        foreign: impl FnOnce() -> String,
     ) -> Option<RecordId> {
         match result {
             Ok(Some(id)) if id.class == class => Some(RecordId {
@@ -66,19 +105,20 @@ impl Decoded {
                 seq: id.seq,
             }),
             Ok(Some(_)) => {
-                self.other(Fate::Undecodable, 1, || {
+                // The name says another stream than the service: it is not believed.
+                self.other(Fate::Undecodable, || {
                     format!("{} is not {}", names::CLASS, class.as_str())
                 });
                 None
             }
             Ok(None) => {
-                self.other(Fate::Foreign, 1, || {
-                    format!("records without {} are accepted but not used: this collector keeps what the Plimsoll agent sends", names::EPOCH)
+                self.other(Fate::Foreign, || {
+                    format!("{} without {}; this collector keeps only what the Plimsoll agent sends, send the rest to an OpenTelemetry Collector", foreign(), names::EPOCH)
                 });
                 None
             }
             Err(error) => {
-                self.other(Fate::Undecodable, 1, || error.to_string());
+                self.other(Fate::Undecodable, || chain(&error));
                 None
             }
         }
@@ -87,7 +127,7 @@ impl Decoded {
     fn check_node(&mut self, stated: &Result<Option<&str>, DecodeError>, node: &str) -> bool {
         let same = matches!(stated, Ok(Some(name)) if *name == node);
         if !same {
-            self.other(Fate::WrongNode, 1, || {
+            self.other(Fate::WrongNode, || {
                 format!("{} is not the token's node", names::K8S_NODE_NAME)
             });
         }
@@ -105,18 +145,20 @@ pub fn security(request: Vec<ResourceLogs>, node: &str) -> Decoded {
     } in request
     {
         for record in scope_logs.into_iter().flat_map(|scope| scope.log_records) {
-            let Some(id) = decoded.take(id::read(&record.attributes), node, Class::Security) else {
+            let foreign = || format!("log record {:?}", short(log_name(&record)));
+            let id = id::read(&record.attributes);
+            let Some(id) = decoded.take(id, node, Class::Security, foreign) else {
                 continue;
             };
             if !decoded.check_node(&id::node(resource.as_ref()), node) {
                 continue;
             }
             if let Err(error) = logs::decode(&record) {
-                decoded.other(Fate::Undecodable, 1, || error.to_string());
+                decoded.refuse(id, Fate::Undecodable, || chain(&error));
                 continue;
             }
             decoded.records.push(Incoming {
-                payload: envelope(record, node).encode_to_vec(),
+                content: Content::Payload(envelope(record, node).encode_to_vec()),
                 id,
             });
         }
@@ -124,7 +166,48 @@ pub fn security(request: Vec<ResourceLogs>, node: &str) -> Decoded {
     decoded
 }
 
-fn envelope(record: LogRecord, node: &str) -> ResourceLogs {
+/// Names of the sender's that are repeated to it are cut to this length.
+const MAX_TOLD: usize = 100;
+
+fn short(name: &str) -> String {
+    name.chars().take(MAX_TOLD).collect()
+}
+
+/// What a foreign log record calls itself.
+fn log_name(record: &LogRecord) -> &str {
+    let body = record.body.as_ref().and_then(|body| body.value.as_ref());
+    match body {
+        _ if !record.event_name.is_empty() => &record.event_name,
+        Some(Value::StringValue(text)) => text,
+        _ => &record.severity_text,
+    }
+}
+
+fn metric_name(message: &ResourceMetrics) -> &str {
+    let metrics = message
+        .scope_metrics
+        .iter()
+        .flat_map(|scope| &scope.metrics);
+    metrics
+        .map(|metric| metric.name.as_str())
+        .next()
+        .unwrap_or_default()
+}
+
+/// An error with its causes: the innermost names the field.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// One log record of `node` by itself, as the journal keeps it.
+pub fn envelope(record: LogRecord, node: &str) -> ResourceLogs {
     ResourceLogs {
         resource: Some(id::node_resource(node)),
         scope_logs: vec![ScopeLogs {
@@ -144,7 +227,8 @@ pub fn usage(request: Vec<ResourceMetrics>, node: &str) -> Decoded {
             .as_ref()
             .map(|resource| resource.attributes.as_slice())
             .unwrap_or_default();
-        let Some(id) = decoded.take(id::read(attributes), node, Class::Usage) else {
+        let foreign = || format!("metric {:?}", short(metric_name(&message)));
+        let Some(id) = decoded.take(id::read(attributes), node, Class::Usage, foreign) else {
             continue;
         };
         if !decoded.check_node(&id::node(message.resource.as_ref()), node) {
@@ -152,10 +236,10 @@ pub fn usage(request: Vec<ResourceMetrics>, node: &str) -> Decoded {
         }
         match metrics::decode(&message) {
             Ok(_) => decoded.records.push(Incoming {
-                payload: message.encode_to_vec(),
+                content: Content::Payload(message.encode_to_vec()),
                 id,
             }),
-            Err(error) => decoded.other(Fate::Undecodable, 1, || error.to_string()),
+            Err(error) => decoded.refuse(id, Fate::Undecodable, || chain(&error)),
         }
     }
     decoded

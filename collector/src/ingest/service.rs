@@ -1,7 +1,3 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: listens for agents, reads certificate files"
-)]
 //! The OTLP services and the task that commits for all of them.
 
 use std::collections::BTreeSet;
@@ -22,24 +18,30 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
+use plimsoll_journal::Storage;
 use plimsoll_wire::Class;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use super::auth::{self, Token};
 use super::decode::{self, Decoded};
+use super::foreign::{Told, Traces};
 use super::store::{Arrival, Outcome, Store, StoreError};
+use super::tls::{self, TlsError};
+use super::{Counts, Fate};
 
 /// Requests that wait for the committer; more wait in their connections.
 const QUEUE: usize = 256;
 /// Requests of one connection that are worked on at a time.
 const REQUESTS_PER_CONNECTION: usize = 8;
+/// Connections that are secured and wait for the server.
+const SECURED: usize = 16;
 /// Addresses whose refusal is remembered, to log it once.
 const MAX_REFUSED_PEERS: usize = 1024;
 /// Time between checkpoints.
@@ -62,14 +64,8 @@ pub struct Options {
 #[derive(Debug, Error)]
 pub enum IngestError {
     /// Certificate or key.
-    #[error("cannot read {path}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error("OTLP receiver")]
+    Tls(#[from] TlsError),
     /// The gRPC server.
     #[error("OTLP receiver")]
     Transport(#[from] tonic::transport::Error),
@@ -85,55 +81,87 @@ struct Job {
 
 #[derive(Clone)]
 struct Door {
-    store: Store,
+    counts: Arc<Counts>,
     options: Arc<Options>,
     jobs: mpsc::Sender<Job>,
-    refused: Arc<Mutex<BTreeSet<IpAddr>>>,
+    refused: Arc<Refused>,
+}
+
+/// Addresses that were refused, so that each is named in the log once.
+#[derive(Debug, Default)]
+struct Refused(Mutex<BTreeSet<IpAddr>>);
+
+impl Refused {
+    fn is_new(&self, peer: SocketAddr) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.len() < MAX_REFUSED_PEERS && known.insert(peer.ip())
+    }
 }
 
 /// Receives until `shutdown`, then finishes what was taken and writes the last checkpoint.
-pub async fn serve(
+pub async fn serve<S: Storage + Send + 'static>(
     listener: tokio::net::TcpListener,
-    store: Store,
+    store: Store<S>,
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), IngestError> {
     let (jobs, queue) = mpsc::channel(QUEUE);
-    let mut server = Server::builder().http2_keepalive_interval(Some(Duration::from_secs(30)));
-    if let Some((certificate, key)) = &options.tls {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|source| IngestError::File {
-                path: path.clone(),
-                source,
-            })
-        };
-        server = server.tls_config(
-            ServerTlsConfig::new().identity(Identity::from_pem(read(certificate)?, read(key)?)),
-        )?;
-    }
+    let acceptor = match &options.tls {
+        Some((certificate, key)) => Some(tls::acceptor(certificate, key)?),
+        None => None,
+    };
     let limit = options.max_request_bytes;
     let door = Door {
-        store: store.clone(),
+        counts: Arc::clone(&store.counts),
         options: Arc::new(options),
         jobs,
         refused: Arc::default(),
     };
     let logs = LogsServiceServer::new(door.clone()).max_decoding_message_size(limit);
     let metrics = MetricsServiceServer::new(door.clone()).max_decoding_message_size(limit);
-    // The token is looked at before a byte of the message is: strangers cost no memory.
-    let router = server
+    let traces = Traces {
+        counts: Arc::clone(&store.counts),
+        max_request_bytes: limit,
+    };
+    let router = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
-        .add_service(InterceptedService::new(logs, door.clone()))
-        .add_service(InterceptedService::new(metrics, door));
-    let serving = router
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled_owned());
+        .add_service(door.before(logs))
+        .add_service(door.before(metrics))
+        .add_service(door.before(traces));
+    drop(door);
+    let counts = Arc::clone(&store.counts);
+    let serving = async {
+        let end = shutdown.clone().cancelled_owned();
+        let Some(acceptor) = acceptor else {
+            let connections = TcpListenerStream::new(listener);
+            return router.serve_with_incoming_shutdown(connections, end).await;
+        };
+        let (taken, secured) = mpsc::channel(SECURED);
+        let known = Refused::default();
+        let refused = |peer: SocketAddr, reason: &str| {
+            counts.refuse("tls");
+            if known.is_new(peer) {
+                tracing::warn!(%peer, reason, "refused: no TLS with it (said once for this address)");
+            }
+        };
+        let connections = ReceiverStream::new(secured);
+        let (end, ()) = tokio::join!(
+            router.serve_with_incoming_shutdown(connections, end),
+            tls::accept(listener, acceptor, taken, shutdown, refused),
+        );
+        end
+    };
     // The committer ends when the last connection has dropped its end of the queue.
     let (end_of_serving, end_of_commits) = tokio::join!(serving, commit_all(store, queue));
     end_of_serving?;
     Ok(end_of_commits?)
 }
 
-async fn commit_all(store: Store, mut queue: mpsc::Receiver<Job>) -> Result<(), StoreError> {
+async fn commit_all<S: Storage + Send + 'static>(
+    store: Store<S>,
+    mut queue: mpsc::Receiver<Job>,
+) -> Result<(), StoreError> {
     let mut maintain = tokio::time::interval(MAINTAIN);
     let mut jobs = Vec::new();
     loop {
@@ -155,7 +183,10 @@ async fn commit_all(store: Store, mut queue: mpsc::Receiver<Job>) -> Result<(), 
     tokio::task::spawn_blocking(move || store.maintain()).await?
 }
 
-async fn commit_some(store: &Store, jobs: Vec<Job>) -> Result<(), StoreError> {
+async fn commit_some<S: Storage + Send + 'static>(
+    store: &Store<S>,
+    jobs: Vec<Job>,
+) -> Result<(), StoreError> {
     let (requests, answers): (Vec<_>, Vec<_>) = jobs
         .into_iter()
         .map(|job| (job.arrival, job.answer))
@@ -189,7 +220,7 @@ impl Interceptor for Door {
             .get("authorization")
             .and_then(|value| value.to_str().ok());
         let Some(node) = auth::node_of(&self.options.tokens, header) else {
-            self.store.counts.refuse("unauthenticated");
+            self.counts.refuse("unauthenticated");
             self.log_refusal(request.remote_addr());
             return Err(Status::unauthenticated("no known bearer token"));
         };
@@ -205,10 +236,15 @@ fn node_of<T>(request: &Request<T>) -> Result<String, Status> {
 }
 
 impl Door {
+    /// The token is looked at before a byte of the message is: strangers cost no memory.
+    fn before<T>(&self, service: T) -> InterceptedService<Told<T>, Self> {
+        let counts = Arc::clone(&self.counts);
+        InterceptedService::new(Told { service, counts }, self.clone())
+    }
+
     fn log_refusal(&self, peer: Option<SocketAddr>) {
         let Some(peer) = peer else { return };
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.len() < MAX_REFUSED_PEERS && refused.insert(peer.ip()) {
+        if self.refused.is_new(peer) {
             tracing::warn!(%peer, "refused: no known bearer token (said once for this address)");
         }
     }
@@ -216,13 +252,15 @@ impl Door {
     /// Gives back what the answer says: refused records and a message.
     async fn take(&self, class: Class, decoded: Decoded) -> Result<(i64, String), Status> {
         if decoded.records.len() > self.options.max_request_records {
-            self.store.counts.refuse("too_many_records");
-            return Err(Status::resource_exhausted(format!(
-                "at most {} records in a request",
+            self.counts.refuse("too_many_records");
+            // A code that the agent answers with half of the batch.
+            return Err(Status::invalid_argument(format!(
+                "{} records in a request, at most {} are taken",
+                decoded.records.len(),
                 self.options.max_request_records
             )));
         }
-        let (mut refused, message) = (decoded.refused(), decoded.reasons.join("; "));
+        let (mut refused, mut message) = (decoded.nameless_refused(), decoded.message());
         let (answer, outcome) = oneshot::channel();
         let arrival = Arrival {
             class,
@@ -237,7 +275,15 @@ impl Door {
         let Ok(Some(outcome)) = outcome.await else {
             return Err(Status::unavailable("the journal cannot be written now"));
         };
-        refused += outcome.too_large;
+        refused += outcome.refused;
+        if outcome.refused_too_large > 0 {
+            let more = format!("{} {}", outcome.refused_too_large, Fate::TooLarge.told());
+            message = [message, more]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join("; ");
+        }
         Ok((i64::try_from(refused).unwrap_or(i64::MAX), message))
     }
 }
@@ -280,3 +326,6 @@ impl MetricsService for Door {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,8 +60,8 @@ impl Header<'_> {
     }
 }
 
-/// A head split in first line and header lines. Incomplete last lines of a cut head are dropped:
-/// half a value says nothing that can be relied on.
+/// A head split in first line and header lines. The incomplete last line of a cut head stands
+/// apart: half a value says nothing that can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head<'a> {
     /// First line without its end; `None` if even that is incomplete.
@@ -70,6 +70,8 @@ pub struct Head<'a> {
     pub lines: &'a [u8],
     /// Whether the first line ends with LF alone.
     pub first_lf_only: bool,
+    /// What there is of a line behind the last complete one.
+    pub cut_line: &'a [u8],
 }
 
 impl<'a> Head<'a> {
@@ -80,15 +82,22 @@ impl<'a> Head<'a> {
                 first_line: None,
                 lines: &[],
                 first_lf_only: false,
+                cut_line: bytes,
             };
         };
         let (line, rest) = bytes.split_at(end);
-        let lines = rest.get(1..).unwrap_or_default();
+        let rest = rest.get(1..).unwrap_or_default();
+        let complete = rest
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let (lines, cut_line) = rest.split_at(complete);
         let (first_line, first_lf_only) = strip_cr(line);
         Self {
             first_line: Some(first_line),
             lines,
             first_lf_only,
+            cut_line,
         }
     }
 }

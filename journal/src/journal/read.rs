@@ -52,6 +52,10 @@ impl Reading {
         self.expected
     }
 
+    pub(super) const fn has_records(&self) -> bool {
+        !self.batch.records.is_empty()
+    }
+
     pub(super) fn into_batch(self) -> Batch {
         self.batch
     }

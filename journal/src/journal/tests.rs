@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::FileStorage;
+use crate::frame::HEADER_LEN;
 use crate::testing::CrashStorage;
 
 fn options() -> Options {
@@ -116,6 +117,39 @@ fn shed_takes_the_oldest_and_says_which() {
 }
 
 #[test]
+fn an_unreadable_segment_is_given_up_and_the_rest_is_read() {
+    let storage = CrashStorage::default();
+    let (mut journal, _) = open(&storage);
+    for _ in 1..=60 {
+        journal.append(&[7; 100], 0).unwrap();
+        journal.sync().unwrap();
+    }
+    let mut names = storage.list().unwrap();
+    names.sort_unstable();
+    names.retain(|name| name.starts_with("segment"));
+    assert!(names.len() > 3, "{names:?}");
+    storage.fail_reads(&names[1]);
+    let first = seqs(&mut journal, 1);
+    let next = first.len() as u64 + 1;
+    assert_eq!(
+        first,
+        (1..next).collect::<Vec<_>>(),
+        "what comes before goes out"
+    );
+    let error = journal.read(next, 1000, 1 << 20).unwrap_err();
+    assert!(error.to_string().contains(&names[1]), "{error}");
+    let given_up = journal.give_up_segment(next);
+    let [(from, to)] = given_up[..] else {
+        panic!("{given_up:?}");
+    };
+    assert_eq!(from, next);
+    assert_eq!(seqs(&mut journal, next), (to + 1..=60).collect::<Vec<_>>());
+    assert_eq!(journal.count_after(0), 60 - (to - from + 1));
+    journal.set_cursor("reader", 60).unwrap();
+    assert_eq!(journal.give_up_segment(61), []);
+}
+
+#[test]
 fn a_failed_sync_is_never_trusted_again() {
     let storage = CrashStorage::default();
     let (mut journal, _) = open(&storage);
@@ -151,6 +185,68 @@ fn a_full_disk_keeps_what_it_has_and_takes_more_later() {
     storage.set_room(None);
     assert_eq!(journal.sync().unwrap(), 2 + held as u64);
     assert_eq!(seqs(&mut journal, 2).len(), 1 + held);
+}
+
+#[test]
+fn what_the_last_sync_may_have_torn_is_told_apart() {
+    let storage = CrashStorage::default();
+    let open = |storage: &CrashStorage| {
+        let two = Options {
+            cursors: vec!["reader".into(), "other".into()],
+            ..options()
+        };
+        Journal::open(storage.clone(), two).unwrap()
+    };
+    let (mut journal, _) = open(&storage);
+    for now in [10, 20, 30] {
+        for _ in 0..3 {
+            journal.append(&[7; 100], now).unwrap();
+        }
+        journal.sync().unwrap();
+    }
+    let name = storage
+        .list()
+        .unwrap()
+        .into_iter()
+        .find(|name| name.starts_with("segment"))
+        .unwrap();
+    // Records 5 and 8: the payloads of their frames.
+    let start = HEADER_LEN + 32;
+    for seq in [5, 8] {
+        let at = start + (seq - 1) * (HEADER_LEN + 100) + HEADER_LEN + 50;
+        let mut storage = storage.clone();
+        storage.write_at(&name, at as u64, b"?").unwrap();
+    }
+    let (mut journal, recovery) = open(&storage);
+    assert_eq!(recovery.missing, [(5, 5), (8, 8)]);
+    assert_eq!(recovery.unsure_from, 7, "the third sync may have been torn");
+    // A cursor has passed it: it was there.
+    journal.set_cursor("reader", 8).unwrap();
+    journal.sync_positions().unwrap();
+    let (_, recovery) = open(&storage);
+    assert_eq!(recovery.missing, [(5, 5), (8, 8)]);
+    assert_eq!(recovery.unsure_from, 9);
+}
+
+#[test]
+fn a_torn_position_file_leaves_the_last_good_one() {
+    let storage = CrashStorage::default();
+    let (mut journal, _) = open(&storage);
+    for seq in 1..=3 {
+        journal.append(b"x", seq).unwrap();
+    }
+    journal.sync().unwrap();
+    journal.set_cursor("reader", 1).unwrap();
+    journal.sync_positions().unwrap();
+    journal.set_cursor("reader", 2).unwrap();
+    storage.fail_writes(2);
+    for _ in 0..2 {
+        assert!(journal.sync_positions().is_err());
+        let found = open(&storage.crash(|_| 0)).0.cursor("reader");
+        assert_eq!(found, Some(1), "both attempts went to the same slot");
+    }
+    journal.sync_positions().unwrap();
+    assert_eq!(open(&storage.crash(|_| 0)).0.cursor("reader"), Some(2));
 }
 
 #[derive(Clone, Debug)]

@@ -139,6 +139,8 @@ pub(super) fn otlp() -> Vec<Vec<u8>> {
         anon_rss_bytes: Some(5),
         file_rss_bytes: None,
         shmem_rss_bytes: None,
+        memory_peak_bytes: None,
+        memory_limit_bytes: None,
     });
     let request = ExportLogsServiceRequest {
         resource_logs: vec![ResourceLogs {

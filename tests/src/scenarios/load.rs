@@ -15,6 +15,8 @@ use crate::cgroups::keyed;
 use crate::plimsoll::read;
 use crate::pods::{self, Pod, Qos};
 
+/// Memory limit of the leak, bytes.
+const LEAK_LIMIT: u64 = 40 << 20;
 /// Time that a load runs before it is judged: four windows of five seconds, and their way.
 const RUN: Duration = Duration::from_secs(25);
 /// Window of the agent in scenarios.
@@ -61,7 +63,7 @@ pub(super) fn steady(context: &Context) -> Result<String> {
 /// A killed container: the event names it.
 pub(super) fn oom(context: &Context) -> Result<String> {
     let mut pod = pods::pod(&mut rng(), "leak", &["leak", "--bound-mib", "60"]);
-    pod.resources.memory_limit_bytes = Some(40 << 20);
+    pod.resources.memory_limit_bytes = Some(LEAK_LIMIT);
     pod.restart_after_ms = NEVER_MS;
     let uid = pod.uid.clone();
     let mut act = context.play(vec![pod], |_| ())?;
@@ -88,6 +90,17 @@ pub(super) fn oom(context: &Context) -> Result<String> {
         "another container: {event}"
     );
     ensure!(read::pod_uid(event) == Some(&uid), "another pod: {event}");
+    // The kill is handled some milliseconds later; the cgroup may be gone by then.
+    for (field, want) in [
+        ("memory_limit_bytes", LEAK_LIMIT),
+        ("memory_peak_bytes", LEAK_LIMIT),
+    ] {
+        let found = read::body(event)[field].as_u64();
+        ensure!(
+            found.is_none_or(|bytes| bytes.abs_diff(want) <= 1 << 20),
+            "{field} is {found:?}, in truth about {want}: {event}"
+        );
+    }
     act.end()?;
     Ok(format!("container {:.12}", end.container_id))
 }

@@ -1,12 +1,13 @@
-//! 500 containers that live 200 ms: each is named, with its CPU time.
+//! 500 containers that live 200 ms: each is named, with its CPU time and, where the kernel counts
+//! memory, with its memory peak.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::stage_only::until;
-use super::{Context, rng};
+use super::{Context, Need, rng};
 use crate::plimsoll::read;
 use crate::pods;
 
@@ -14,6 +15,9 @@ const PODS: usize = 10;
 const EACH: usize = 50;
 /// CPU time may differ by the ends of the accounting: a tenth, or this.
 const SLACK_NS: u64 = 10_000_000;
+/// The kernel's own figure leaves out interrupts, which under software emulation can last for tens
+/// of milliseconds: so many in a hundred containers may be off by three times the slack, none by more.
+const UNLUCKY_PERCENT: usize = 2;
 
 pub(super) fn five_hundred(context: &Context) -> Result<String> {
     let mut rng = rng();
@@ -51,6 +55,7 @@ pub(super) fn five_hundred(context: &Context) -> Result<String> {
         .plimsoll
         .wait_events(Duration::from_mins(1), all_reported)?;
     let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut peaks = 0;
     for event in events
         .iter()
         .filter(|event| read::is_kind(event, "container_end"))
@@ -60,19 +65,35 @@ pub(super) fn five_hundred(context: &Context) -> Result<String> {
         };
         let used = read::body(event)["cpu_used_ns"].as_u64();
         let used = used.with_context(|| format!("container {id} has no CPU time"))?;
+        match read::body(event)["memory_peak_bytes"].as_u64() {
+            Some(0) => bail!("container {id} has a memory peak of zero, which nobody has"),
+            Some(_) => peaks += usize::from(truth.contains_key(id)),
+            None => {}
+        }
         ensure!(
             seen.insert(id, used).is_none(),
             "container {id} is reported twice"
         );
     }
+    let mut unlucky = 0;
     for (id, true_ns) in &truth {
         let used = seen.get(id.as_str()).copied().unwrap_or_default();
-        let off = used.abs_diff(*true_ns);
+        let (off, slack) = (used.abs_diff(*true_ns), SLACK_NS.max(true_ns / 10));
+        unlucky += usize::from(off > slack);
         ensure!(
-            off <= SLACK_NS.max(true_ns / 10),
-            "container {id}: {used} ns, in truth {true_ns}"
+            off <= 3 * slack && unlucky * 100 <= truth.len() * UNLUCKY_PERCENT,
+            "container {id}: {used} ns, in truth {true_ns}; {unlucky} such in all"
         );
     }
+    // Read with each tick of 100 ms: who comes and goes between two ticks has none.
+    ensure!(
+        context.facts.missing(Need::Memory).is_some() || peaks > truth.len() / 2,
+        "only {peaks} of {} containers have a memory peak",
+        truth.len()
+    );
     act.end()?;
-    Ok(format!("{} containers", truth.len()))
+    Ok(format!(
+        "{} containers, {peaks} with a memory peak",
+        truth.len()
+    ))
 }

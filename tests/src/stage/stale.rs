@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::alive;
 use crate::cgroups;
 use crate::network;
 
@@ -29,7 +30,7 @@ impl Record {
         fs::create_dir_all(NOTES).with_context(|| format!("making {NOTES}"))?;
         let path = Path::new(NOTES).join(run);
         let me = std::process::id();
-        let text = format!("{me} {}\n", started(me).unwrap_or_default());
+        let text = format!("{me} {}\n", alive::started(me).unwrap_or_default());
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
         Ok(Self {
             path,
@@ -59,14 +60,6 @@ impl Record {
     }
 }
 
-/// Start time of a process in clock ticks: field 22 of `/proc/<pid>/stat` (proc(5)). Together with
-/// the pid it names a process for good.
-fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    after_name.split(' ').nth(19)?.parse().ok()
-}
-
 /// Takes down what dead runs left. What cannot be removed stays noted for the next time.
 pub(super) fn sweep(root: &Path) {
     let Ok(notes) = fs::read_dir(NOTES) else {
@@ -76,7 +69,7 @@ pub(super) fn sweep(root: &Path) {
         let Ok(text) = fs::read_to_string(note.path()) else {
             continue;
         };
-        if alive(&text) {
+        if is_alive(&text) {
             continue;
         }
         let run = note.file_name().to_string_lossy().into_owned();
@@ -99,11 +92,11 @@ pub(super) fn sweep(root: &Path) {
     }
 }
 
-fn alive(text: &str) -> bool {
+fn is_alive(text: &str) -> bool {
     let mut words = text.lines().next().unwrap_or_default().split(' ');
     let pid = words.next().and_then(|w| w.parse().ok());
     let start = words.next().and_then(|w| w.parse().ok());
-    matches!((pid, start), (Some(pid), Some(start)) if started(pid) == Some(start))
+    matches!((pid, start), (Some(pid), Some(start)) if alive::is_alive(pid, start))
 }
 
 #[cfg(test)]
@@ -113,9 +106,9 @@ mod tests {
     #[test]
     fn a_run_is_alive_only_with_its_own_start_time() {
         let me = std::process::id();
-        let start = started(me).unwrap();
-        assert!(alive(&format!("{me} {start}\n/x\n")));
-        assert!(!alive(&format!("{me} {}\n", start + 1)));
-        assert!(!alive(""));
+        let start = alive::started(me).unwrap();
+        assert!(is_alive(&format!("{me} {start}\n/x\n")));
+        assert!(!is_alive(&format!("{me} {}\n", start + 1)));
+        assert!(!is_alive(""));
     }
 }

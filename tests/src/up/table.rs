@@ -11,11 +11,21 @@ use crate::plimsoll::config::AUDIT;
 use crate::plimsoll::{Plimsoll, read};
 
 /// Asks and renders.
-pub(super) fn render(plimsoll: &Plimsoll, since: Duration) -> Result<String> {
+pub(super) fn render(plimsoll: &Plimsoll, missing: &[String], since: Duration) -> Result<String> {
     let sizing = plimsoll.api("/api/v1/sizing")?;
     let events = read::events(&plimsoll.api(AUDIT)?);
     let accounting = plimsoll.api("/api/v1/accounting")?;
-    Ok(text(&sizing, &events, &accounting, since))
+    let agent = plimsoll.agent()?;
+    let degraded = agent["health"]["degraded"].as_array().into_iter().flatten();
+    let mut out = text(&sizing, &events, &accounting, since);
+    partial(
+        &mut out,
+        missing
+            .iter()
+            .map(String::as_str)
+            .chain(degraded.filter_map(Value::as_str)),
+    );
+    Ok(out)
 }
 
 fn text(sizing: &Value, events: &[Value], accounting: &Value, since: Duration) -> String {
@@ -52,20 +62,18 @@ fn text(sizing: &Value, events: &[Value], accounting: &Value, since: Duration) -
     let mut accesses: BTreeMap<(String, String, String), u64> = BTreeMap::new();
     for event in events.iter().filter(|event| read::is_kind(event, "imds")) {
         let request = &read::body(event)["request"];
-        let what = format!(
-            "{} {}",
-            word(&request["imds_version"]),
-            word(&request["class"])
-        );
+        let endpoint = word(&request["endpoint"]);
+        // Versions are a matter of IMDS only.
+        let what = match word(&request["imds_version"]) {
+            "none" => format!("{endpoint} {}", word(&request["class"])),
+            version => format!("{endpoint} {version} {}", word(&request["class"])),
+        };
         *accesses
             .entry((who(event), what, word(&request["outcome"]).to_owned()))
             .or_default() += 1;
     }
     for ((who, what, outcome), times) in accesses {
-        let _infallible = writeln!(
-            out,
-            "  {who:<34} metadata {what:<14} {outcome:<18} × {times}"
-        );
+        let _infallible = writeln!(out, "  {who:<34} {what:<20} {outcome:<18} × {times}");
     }
     let kills = events
         .iter()
@@ -80,6 +88,20 @@ fn text(sizing: &Value, events: &[Value], accounting: &Value, since: Duration) -
         "  OOM kills {kills}, records unaccounted for {unaccounted}"
     );
     out
+}
+
+/// What is not seen, by name: the reasons are said at the start.
+fn partial<'a>(out: &mut String, reasons: impl Iterator<Item = &'a str>) {
+    let names: Vec<&str> = reasons
+        .map(|reason| reason.split_once(':').map_or(reason, |(name, _)| name))
+        .collect();
+    if !names.is_empty() {
+        let _infallible = writeln!(
+            out,
+            "  Partial: {} (reasons at the start)",
+            names.join(", ")
+        );
+    }
 }
 
 fn line(out: &mut String, cells: &[&str]) {
@@ -121,6 +143,21 @@ fn mib(value: &Value) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_missing_is_marked_in_each_view() {
+        let mut out = String::new();
+        partial(&mut out, [].into_iter());
+        assert_eq!(out, "");
+        partial(
+            &mut out,
+            ["cpu limits: none: at all", "kernel programs: why"].into_iter(),
+        );
+        assert_eq!(
+            out,
+            "  Partial: cpu limits, kernel programs (reasons at the start)\n"
+        );
+    }
 
     #[test]
     fn a_line_for_each_workload_and_each_kind_of_access() {

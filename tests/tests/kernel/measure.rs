@@ -81,6 +81,23 @@ fn packets(namespace: &str) {
     }
 }
 
+/// Datagrams of [`datagrams`].
+pub(crate) const DATAGRAMS: u32 = 200_000;
+
+/// Datagrams to the metadata service's address in the namespace that owns it, without a pause.
+pub(crate) fn datagrams(namespace: &str) {
+    host::enter(namespace);
+    let receiver = UdpSocket::bind("169.254.169.254:0").unwrap();
+    let sender = UdpSocket::bind("169.254.169.254:0").unwrap();
+    sender.connect(receiver.local_addr().unwrap()).unwrap();
+    let mut buffer = [0; 256];
+    for _ in 0..DATAGRAMS {
+        // A request's usual size.
+        sender.send(&[7; 200]).unwrap();
+        receiver.recv(&mut buffer).unwrap();
+    }
+}
+
 /// Two threads that wait for each other; on one CPU, where only the hook's own work is measured, or
 /// wherever the scheduler puts them, where CPUs also pass the cgroup's cache lines to each other.
 fn switches(one_cpu: bool) {

@@ -7,7 +7,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::MetadataExt as _,
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use plimsoll_abi::{
@@ -33,7 +33,7 @@ use crate::{
 type Scenario = fn() -> Verdict;
 
 /// Every scenario by name.
-pub(crate) const ALL: [(&str, Scenario); 12] = [
+pub(crate) const ALL: [(&str, Scenario); 13] = [
     ("btf_of_this_kernel", btf_of_this_kernel),
     ("all_programs_attach", all_programs_attach),
     ("all_programs_attach_hardened", all_programs_attach_hardened),
@@ -45,6 +45,7 @@ pub(crate) const ALL: [(&str, Scenario); 12] = [
     ("oom_kills_are_seen", oom_kills_are_seen),
     ("cpu_time_by_period", cpu_time_by_period),
     ("rings_count_what_they_lose", rings_count_what_they_lose),
+    ("rate_of_the_security_ring", rate_of_the_security_ring),
     ("cost_of_the_hooks", cost_of_the_hooks),
 ];
 
@@ -551,6 +552,42 @@ fn rings_count_what_they_lose() -> Verdict {
     assert!(counters[usize::from(KIND_SEGMENT)].lost > 0);
     assert!(counters[usize::from(KIND_CGROUP_MKDIR)].lost > 0);
     assert!(counters[usize::from(KIND_CGROUP_MKDIR)].emitted >= 101);
+    Verdict::Passed
+}
+
+/// Packets as fast as one sender can, and one reader: prints the rate and what was lost of it. What
+/// must hold at any rate is that nothing is lost in silence.
+fn rate_of_the_security_ring() -> Verdict {
+    let (mut probe, _) = loaded!(Options::default());
+    let network = Network::make();
+    let namespace = network.imds.clone();
+    let sender = std::thread::spawn(move || measure::datagrams(&namespace));
+    let mut received = 0_u64;
+    let begin = Instant::now();
+    while !sender.is_finished() {
+        if probe.drain_security(usize::MAX, |_| received += 1) == 0 {
+            std::thread::yield_now();
+        }
+    }
+    let elapsed = begin.elapsed();
+    sender.join().unwrap();
+    for _ in 0..20 {
+        probe.drain_security(usize::MAX, |_| received += 1);
+    }
+    let counters = probe.counters().unwrap();
+    let security = [KIND_CONNECT, KIND_SEGMENT].map(|kind| counters[usize::from(kind)]);
+    let emitted: u64 = security.iter().map(|of_kind| of_kind.emitted).sum();
+    let lost: u64 = security.iter().map(|of_kind| of_kind.lost).sum();
+    println!(
+        "     {:.0} events/s for {:.1} s, {lost} of {emitted} lost",
+        emitted as f64 / elapsed.as_secs_f64(),
+        elapsed.as_secs_f64()
+    );
+    assert_eq!(emitted, received + lost);
+    assert!(
+        emitted >= 2 * u64::from(measure::DATAGRAMS),
+        "each datagram is sent and received: {emitted}"
+    );
     Verdict::Passed
 }
 

@@ -116,11 +116,12 @@ fn event() -> impl Strategy<Value = AuditEvent> {
         });
     let oom = (
         identity(),
-        any::<(bool, u32, [Option<u64>; 3])>(),
+        any::<(bool, u32, [Option<u64>; 5])>(),
         option::of(".*"),
     )
         .prop_map(
-            |(identity, (identity_is_trigger, victim_pid, [anon, file, shmem]), victim_comm)| {
+            |(identity, (identity_is_trigger, victim_pid, bytes), victim_comm)| {
+                let [anon, file, shmem, memory_peak_bytes, memory_limit_bytes] = bytes;
                 AuditEvent::OomKill(OomKill {
                     identity,
                     identity_is_trigger,
@@ -129,6 +130,8 @@ fn event() -> impl Strategy<Value = AuditEvent> {
                     anon_rss_bytes: anon,
                     file_rss_bytes: file,
                     shmem_rss_bytes: shmem,
+                    memory_peak_bytes,
+                    memory_limit_bytes,
                 })
             },
         );

@@ -1,7 +1,5 @@
 //! `cargo xtask lab`: which kernels, and the sum at the end.
 
-use std::time::Duration;
-
 use anyhow::{Result, bail};
 use clap::Args;
 
@@ -48,7 +46,7 @@ pub(crate) fn scenarios(kernel: &str, filter: Option<&str>) -> Result<Verdict> {
     let job = Job {
         kernel: kernel.to_owned(),
         init,
-        extra: Duration::ZERO,
+        ..Job::default()
     };
     let verdict = super::run(&job, &mut |line| {
         shell::say(&format!("  [{kernel}] {line}"));

@@ -4,6 +4,7 @@
 )]
 //! What a machine of the lab is made of: a kernel with modules, static binaries, an initramfs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -155,8 +156,12 @@ fn executable(message: &str) -> Option<PathBuf> {
         .then(|| message["executable"].as_str().map(PathBuf::from))?
 }
 
-/// Packs the first root file system.
-pub(crate) fn initramfs(kernel: &Kernel, binaries: &[(String, PathBuf)]) -> Result<PathBuf> {
+/// Packs the first root file system; `guests` are further programs of this host.
+pub(crate) fn initramfs(
+    kernel: &Kernel,
+    binaries: &[(String, PathBuf)],
+    guests: &[PathBuf],
+) -> Result<PathBuf> {
     let mut archive = Archive::default();
     for name in ["dev", "proc", "sys", "tmp", "run", "etc", "var", "root"] {
         archive.folder(name);
@@ -167,10 +172,18 @@ pub(crate) fn initramfs(kernel: &Kernel, binaries: &[(String, PathBuf)]) -> Resu
         archive.file(&format!("bin/{name}"), &read(binary)?);
     }
     archive.link("init", "bin/plimsoll-lab");
+    let mut programs = guests.to_vec();
     for program in PROGRAMS {
-        let path = shell::find(program).with_context(|| format!("{program} is not installed"))?;
-        archive.file(&format!("bin/{program}"), &read(&path)?);
+        programs.push(shell::find(program).with_context(|| format!("{program} is not installed"))?);
+    }
+    let mut packed = BTreeSet::new();
+    for path in programs {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        archive.file(&format!("bin/{name}"), &read(&path)?);
         for library in libraries(&path)? {
+            if !packed.insert(library.clone()) {
+                continue;
+            }
             let inside = library.trim_start_matches('/').to_owned();
             archive.file(&inside, &read(Path::new(&library))?);
         }

@@ -15,9 +15,11 @@ pub(super) struct Counts {
 /// of its own says: `kernel: 5 passed, 0 skipped, 0 failed`.
 pub(super) fn test_result(line: &str) -> Option<Counts> {
     let line = line.trim();
-    let (numbers, separator) = match line.strip_prefix("test result: ") {
-        Some(rest) => (rest.split_once(". ")?.1, "; "),
-        None => (line.strip_prefix("kernel: ")?, ", "),
+    let (numbers, separator) = if let Some(rest) = line.strip_prefix("test result: ") {
+        (rest.split_once(". ")?.1, "; ")
+    } else {
+        let own = ["kernel: ", "up: "];
+        (own.iter().find_map(|name| line.strip_prefix(name))?, ", ")
     };
     let mut counts = Counts::default();
     for part in numbers.split(separator) {

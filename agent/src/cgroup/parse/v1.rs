@@ -1,6 +1,6 @@
 //! Files of the version 1 hierarchies that say the same as those of version 2.
 
-use super::lines::{Field, fields, lines, number, words};
+use super::lines::{NEXT, each_line, fields, number, words};
 use super::{CpuStat, IoStat, MemoryStat, ParseError, v2};
 
 /// The kernel prints "no limit" as the largest multiple of a page below 2⁶³; a limit of an exbibyte
@@ -16,24 +16,12 @@ pub fn cpuacct_usage(bytes: &[u8]) -> Result<Option<u64>, ParseError> {
 pub fn cpu_stat_v1(bytes: &[u8]) -> Result<CpuStat, ParseError> {
     let mut stat = CpuStat::default();
     let mut throttled_ns = None;
-    fields(
-        "cpu.stat",
-        bytes,
-        &mut [
-            Field {
-                name: "nr_periods",
-                into: &mut stat.periods,
-            },
-            Field {
-                name: "nr_throttled",
-                into: &mut stat.throttled_periods,
-            },
-            Field {
-                name: "throttled_time",
-                into: &mut throttled_ns,
-            },
-        ],
-    )?;
+    let wanted = [
+        ("nr_periods", &mut stat.periods),
+        ("nr_throttled", &mut stat.throttled_periods),
+        ("throttled_time", &mut throttled_ns),
+    ];
+    fields("cpu.stat", bytes, wanted)?;
     stat.throttled_usec = throttled_ns.map(|ns| ns / 1000);
     Ok(stat)
 }
@@ -41,38 +29,19 @@ pub fn cpu_stat_v1(bytes: &[u8]) -> Result<CpuStat, ParseError> {
 /// `memory.stat`: the hierarchical figures, since a nested cgroup belongs to its container.
 pub fn memory_stat_v1(bytes: &[u8]) -> Result<MemoryStat, ParseError> {
     let mut stat = MemoryStat::default();
-    fields(
-        "memory.stat",
-        bytes,
-        &mut [
-            Field {
-                name: "total_rss",
-                into: &mut stat.anon_bytes,
-            },
-            Field {
-                name: "total_cache",
-                into: &mut stat.file_bytes,
-            },
-            Field {
-                name: "total_inactive_file",
-                into: &mut stat.inactive_file_bytes,
-            },
-        ],
-    )?;
+    let wanted = [
+        ("total_rss", &mut stat.anon_bytes),
+        ("total_cache", &mut stat.file_bytes),
+        ("total_inactive_file", &mut stat.inactive_file_bytes),
+    ];
+    fields("memory.stat", bytes, wanted)?;
     Ok(stat)
 }
 
 /// `oom_kill` of `memory.oom_control` (since 4.13).
 pub fn oom_control(bytes: &[u8]) -> Result<Option<u64>, ParseError> {
     let mut oom_kill = None;
-    fields(
-        "memory.oom_control",
-        bytes,
-        &mut [Field {
-            name: "oom_kill",
-            into: &mut oom_kill,
-        }],
-    )?;
+    fields("memory.oom_control", bytes, [("oom_kill", &mut oom_kill)])?;
     Ok(oom_kill)
 }
 
@@ -84,21 +53,15 @@ pub fn memory_limit_v1(bytes: &[u8]) -> Result<Option<u64>, ParseError> {
 /// `blkio.throttle.io_service_bytes_recursive`: `8:0 Read 4096` and so on, then `Total 4096`.
 pub fn blkio(bytes: &[u8]) -> Result<IoStat, ParseError> {
     let mut stat = IoStat::default();
-    for (line, text) in lines(bytes) {
-        let mut words = words(text);
-        let (Some(_device), Some(operation), Some(value)) =
-            (words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
-        let (into, field) = match operation {
-            b"Read" => (&mut stat.read_bytes, "Read"),
-            b"Write" => (&mut stat.written_bytes, "Write"),
-            _ => continue,
-        };
-        let file = "blkio.throttle.io_service_bytes_recursive";
-        let value = number(value).ok_or(ParseError { file, line, field })?;
-        *into = into.saturating_add(value);
-    }
+    let file = "blkio.throttle.io_service_bytes_recursive";
+    each_line(file, bytes, |line| {
+        let mut words = words(line).skip(1);
+        match (words.next(), words.next()) {
+            (Some(b"Read"), Some(value)) => stat.add_read(number(value, "Read")?),
+            (Some(b"Write"), Some(value)) => stat.add_written(number(value, "Write")?),
+            _ => {}
+        }
+        NEXT
+    })?;
     Ok(stat)
 }

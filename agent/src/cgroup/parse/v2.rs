@@ -1,34 +1,19 @@
 //! Files of the unified hierarchy.
 
-use super::lines::{Field, fields, lines, number, words};
+use super::lines::{DONE, NEXT, each_line, fields, number, words};
 use super::{CpuStat, IoStat, MemoryStat, ParseError, PressureTotal};
 
 /// `cpu.stat`. `usage_usec` is there without the cpu controller as well; the rest needs it.
 pub fn cpu_stat(bytes: &[u8]) -> Result<CpuStat, ParseError> {
     let mut stat = CpuStat::default();
     let mut usage_usec = None;
-    fields(
-        "cpu.stat",
-        bytes,
-        &mut [
-            Field {
-                name: "usage_usec",
-                into: &mut usage_usec,
-            },
-            Field {
-                name: "nr_periods",
-                into: &mut stat.periods,
-            },
-            Field {
-                name: "nr_throttled",
-                into: &mut stat.throttled_periods,
-            },
-            Field {
-                name: "throttled_usec",
-                into: &mut stat.throttled_usec,
-            },
-        ],
-    )?;
+    let wanted = [
+        ("usage_usec", &mut usage_usec),
+        ("nr_periods", &mut stat.periods),
+        ("nr_throttled", &mut stat.throttled_periods),
+        ("throttled_usec", &mut stat.throttled_usec),
+    ];
+    fields("cpu.stat", bytes, wanted)?;
     stat.usage_ns = usage_usec.map(|usec| usec.saturating_mul(1000));
     Ok(stat)
 }
@@ -36,52 +21,31 @@ pub fn cpu_stat(bytes: &[u8]) -> Result<CpuStat, ParseError> {
 /// `memory.stat`.
 pub fn memory_stat(bytes: &[u8]) -> Result<MemoryStat, ParseError> {
     let mut stat = MemoryStat::default();
-    fields(
-        "memory.stat",
-        bytes,
-        &mut [
-            Field {
-                name: "anon",
-                into: &mut stat.anon_bytes,
-            },
-            Field {
-                name: "file",
-                into: &mut stat.file_bytes,
-            },
-            Field {
-                name: "inactive_file",
-                into: &mut stat.inactive_file_bytes,
-            },
-        ],
-    )?;
+    let wanted = [
+        ("anon", &mut stat.anon_bytes),
+        ("file", &mut stat.file_bytes),
+        ("inactive_file", &mut stat.inactive_file_bytes),
+    ];
+    fields("memory.stat", bytes, wanted)?;
     Ok(stat)
 }
 
 /// `oom_kill` of `memory.events`: processes of this cgroup and below that were killed.
 pub fn memory_events(bytes: &[u8]) -> Result<Option<u64>, ParseError> {
     let mut oom_kill = None;
-    fields(
-        "memory.events",
-        bytes,
-        &mut [Field {
-            name: "oom_kill",
-            into: &mut oom_kill,
-        }],
-    )?;
+    fields("memory.events", bytes, [("oom_kill", &mut oom_kill)])?;
     Ok(oom_kill)
 }
 
 /// A file that holds one number: `memory.current`, `memory.peak`, `pids.current`, …. An empty file
 /// is `None`.
 pub fn single(file: &'static str, bytes: &[u8]) -> Result<Option<u64>, ParseError> {
-    match lines(bytes).next() {
-        None => Ok(None),
-        Some((line, text)) => number(text).map(Some).ok_or(ParseError {
-            file,
-            line,
-            field: file,
-        }),
-    }
+    let mut value = None;
+    each_line(file, bytes, |line| {
+        value = Some(number(line, file)?);
+        DONE
+    })?;
+    Ok(value)
 }
 
 /// `pids.current`.
@@ -101,17 +65,18 @@ pub fn memory_max(bytes: &[u8]) -> Result<Option<u64>, ParseError> {
 /// `cpu.pressure`, `memory.pressure`, `io.pressure`: the totals; the averages are ours to make.
 pub fn pressure(file: &'static str, bytes: &[u8]) -> Result<PressureTotal, ParseError> {
     let mut totals = PressureTotal::default();
-    for (line, text) in lines(bytes) {
-        let mut words = words(text);
+    each_line(file, bytes, |line| {
+        let mut words = words(line);
         let (into, field) = match words.next() {
             Some(b"some") => (&mut totals.some_usec, "some total"),
             Some(b"full") => (&mut totals.full_usec, "full total"),
-            _ => continue,
+            _ => return NEXT,
         };
         if let Some(total) = words.find_map(|word| word.strip_prefix(b"total=")) {
-            *into = Some(number(total).ok_or(ParseError { file, line, field })?);
+            *into = Some(number(total, field)?);
         }
-    }
+        NEXT
+    })?;
     Ok(totals)
 }
 
@@ -119,22 +84,15 @@ pub fn pressure(file: &'static str, bytes: &[u8]) -> Result<PressureTotal, Parse
 /// empty file, which is zero bytes and not unknown.
 pub fn io_stat(bytes: &[u8]) -> Result<IoStat, ParseError> {
     let mut stat = IoStat::default();
-    for (line, text) in lines(bytes) {
-        for word in words(text) {
-            let (into, value, field) = if let Some(value) = word.strip_prefix(b"rbytes=") {
-                (&mut stat.read_bytes, value, "rbytes")
+    each_line("io.stat", bytes, |line| {
+        for word in words(line) {
+            if let Some(value) = word.strip_prefix(b"rbytes=") {
+                stat.add_read(number(value, "rbytes")?);
             } else if let Some(value) = word.strip_prefix(b"wbytes=") {
-                (&mut stat.written_bytes, value, "wbytes")
-            } else {
-                continue;
-            };
-            let value = number(value).ok_or(ParseError {
-                file: "io.stat",
-                line,
-                field,
-            })?;
-            *into = into.saturating_add(value);
+                stat.add_written(number(value, "wbytes")?);
+            }
         }
-    }
+        NEXT
+    })?;
     Ok(stat)
 }

@@ -2,13 +2,13 @@
 
 use plimsoll_wire::usage::Source;
 
-use super::resident::ProcessFiles;
+use super::memory::Memory;
 use super::slot::Slot;
 use super::{ReadError, Shared};
 use crate::cgroup::fs::{Folder, FsError, Roots};
-use crate::cgroup::parse::{self, CpuStat, MemoryStat, PressureTotal};
+use crate::cgroup::parse::{self, CpuStat, PressureTotal};
 use crate::usage::Sample;
-use crate::usage::sample::{CpuSample, LastStat, MemorySample, memory_stat_is_due};
+use crate::usage::sample::CpuSample;
 
 /// See the module.
 #[derive(Debug)]
@@ -35,19 +35,6 @@ struct V1 {
     cpuacct: Option<Folder>,
     blkio: Option<Folder>,
     pids: Option<Folder>,
-}
-
-#[derive(Debug)]
-struct Memory {
-    source: Option<Source>,
-    current: Slot,
-    events: Slot,
-    stat: Slot,
-    peak: Slot,
-    limit: Slot,
-    last_stat: Option<LastStat>,
-    last_limit_bytes: Option<u64>,
-    processes: Option<ProcessFiles>,
 }
 
 const PRESSURE: [&str; 3] = ["cpu.pressure", "memory.pressure", "io.pressure"];
@@ -166,6 +153,7 @@ impl Container {
             &self.throttling_v1,
             &self.memory.current,
             &self.memory.events,
+            &self.memory.peak,
             &self.io,
             &self.io_v1,
             &self.pids,
@@ -223,6 +211,64 @@ impl Container {
         Ok(sample)
     }
 
+    /// Some controller counts its memory, in files that are cheap to read.
+    pub(super) fn has_memory_controller(&self) -> bool {
+        matches!(
+            self.memory.source,
+            Some(Source::CgroupV2 | Source::CgroupV1)
+        )
+    }
+
+    /// Keeps the kernel's peak open while it is read with each tick; descriptors that this takes.
+    pub(super) fn hold_peak(&mut self, left: usize) -> Result<usize, FsError> {
+        let folder = match self.memory.source {
+            Some(Source::CgroupV2) => self.unified.as_ref(),
+            _ => self.v1.memory.as_ref(),
+        };
+        Ok(usize::from(self.memory.peak.hold(folder, left)?))
+    }
+
+    /// The end of that; descriptors that this gives back.
+    pub(super) fn let_peak_go(&mut self) -> usize {
+        usize::from(self.memory.peak.let_go())
+    }
+
+    fn memory_folder(&self) -> Option<&Folder> {
+        match self.memory.source {
+            Some(Source::CgroupV2) => self.unified.as_ref(),
+            Some(Source::CgroupV1) => self.v1.memory.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The kernel's own peak, or what is in use now where the kernel keeps no peak (before 5.19).
+    /// Zero is a cgroup that nobody has entered yet, which says nothing.
+    pub(super) fn peak(&self, shared: &mut Shared) -> Result<Option<u64>, FsError> {
+        let memory = &self.memory;
+        let slot = if memory.peak.is_absent() {
+            &memory.current
+        } else {
+            &memory.peak
+        };
+        let found = read(slot, self.memory_folder(), shared, |bytes| {
+            parse::single("memory.peak", bytes)
+        });
+        let found = shared.unless_gone(self.id, found)?;
+        Ok(found.filter(|bytes| *bytes > 0))
+    }
+
+    /// The limit as it stands; `None` is unlimited or unknown.
+    pub(super) fn limit(&self, shared: &mut Shared) -> Result<Option<u64>, FsError> {
+        let memory = &self.memory;
+        let parse = if memory.source == Some(Source::CgroupV2) {
+            parse::memory_max
+        } else {
+            parse::memory_limit_v1
+        };
+        let found = read(&memory.limit, self.memory_folder(), shared, parse);
+        shared.unless_gone(self.id, found)
+    }
+
     fn cpu(&self, shared: &mut Shared) -> Result<Option<CpuSample>, ReadError> {
         let v2 = read(&self.cpu_stat, self.unified.as_ref(), shared, |bytes| {
             parse::cpu_stat(bytes).map(Some)
@@ -271,194 +317,19 @@ impl Container {
     }
 }
 
-impl Memory {
-    fn open(
-        path: &str,
-        roots: &Roots,
-        unified: Option<&Folder>,
-        v1: Option<&Folder>,
-        left: &mut usize,
-    ) -> Result<Self, FsError> {
-        let current = Slot::keep(unified, "memory.current", left)?;
-        let (source, current, names) = if current.is_absent() {
-            let current = Slot::keep(v1, "memory.usage_in_bytes", left)?;
-            let names = [
-                "memory.oom_control",
-                "memory.stat",
-                "memory.max_usage_in_bytes",
-                "memory.limit_in_bytes",
-            ];
-            (
-                if current.is_absent() {
-                    Source::Procfs
-                } else {
-                    Source::CgroupV1
-                },
-                current,
-                names,
-            )
-        } else {
-            (
-                Source::CgroupV2,
-                current,
-                ["memory.events", "memory.stat", "memory.peak", "memory.max"],
-            )
-        };
-        let folder = match source {
-            Source::CgroupV2 => unified,
-            Source::CgroupV1 => v1,
-            _ => None,
-        };
-        let [events, stat, peak, limit] = names;
-        let processes = (source == Source::Procfs)
-            .then(|| {
-                roots
-                    .naming()
-                    .map(|root| ProcessFiles::new(root.join(path.trim_start_matches('/'))))
-            })
-            .flatten();
-        Ok(Self {
-            source: Some(source).filter(|source| *source != Source::Procfs || processes.is_some()),
-            current,
-            events: Slot::keep(folder, events, left)?,
-            stat: Slot::seldom(folder, stat)?,
-            peak: Slot::seldom(folder, peak)?,
-            limit: Slot::seldom(folder, limit)?,
-            last_stat: None,
-            last_limit_bytes: None,
-            processes,
-        })
-    }
-
-    fn sample(
-        &mut self,
-        id: u64,
-        unified: Option<&Folder>,
-        v1: Option<&Folder>,
-        now_ns: u64,
-        shared: &mut Shared,
-    ) -> Result<Option<MemorySample>, FsError> {
-        match self.source {
-            Some(Source::CgroupV2) => self
-                .by_controller(id, unified, Source::CgroupV2, now_ns, shared)
-                .map(Some),
-            Some(Source::CgroupV1) => self
-                .by_controller(id, v1, Source::CgroupV1, now_ns, shared)
-                .map(Some),
-            _ => {
-                let Some(files) = &mut self.processes else {
-                    return Ok(None);
-                };
-                let every_ns = shared.options.memory_stat_every_ns;
-                let found = shared
-                    .processes
-                    .resident(files, now_ns, every_ns, &mut shared.buffer);
-                let found = shared.unless_gone(id, found)?;
-                Ok(found.map(|resident| MemorySample {
-                    source: Source::Procfs,
-                    current_bytes: Some(
-                        resident.anon_bytes + resident.file_bytes + resident.shmem_bytes,
-                    ),
-                    peak_bytes: None,
-                    stat: Some(MemoryStat {
-                        anon_bytes: Some(resident.anon_bytes),
-                        file_bytes: Some(resident.file_bytes + resident.shmem_bytes),
-                        inactive_file_bytes: None,
-                    }),
-                    limit_bytes: None,
-                    oom_kills: None,
-                }))
-            }
-        }
-    }
-
-    fn by_controller(
-        &mut self,
-        id: u64,
-        folder: Option<&Folder>,
-        source: Source,
-        now_ns: u64,
-        shared: &mut Shared,
-    ) -> Result<MemorySample, FsError> {
-        let v2 = source == Source::CgroupV2;
-        let current = read(&self.current, folder, shared, |bytes| {
-            parse::single("memory.current", bytes)
-        });
-        let current_bytes = shared.unless_gone(id, current)?;
-        let events = read(
-            &self.events,
-            folder,
-            shared,
-            if v2 {
-                parse::memory_events
-            } else {
-                parse::oom_control
-            },
-        );
-        let oom_kills = shared.unless_gone(id, events)?;
-        let mut found = MemorySample {
-            source,
-            current_bytes,
-            peak_bytes: None,
-            stat: None,
-            limit_bytes: self.last_limit_bytes,
-            oom_kills,
-        };
-        let every_ns = shared.options.memory_stat_every_ns;
-        let Some(current_bytes) = current_bytes else {
-            return Ok(found);
-        };
-        if !memory_stat_is_due(self.last_stat, current_bytes, now_ns, every_ns) {
-            return Ok(found);
-        }
-        // Containers that were found together would be due together: the first time is drawn
-        // from the id.
-        let early = if self.last_stat.is_none() {
-            (id % 8) * (every_ns / 8)
-        } else {
-            0
-        };
-        self.last_stat = Some(LastStat {
-            at_ns: now_ns.saturating_sub(early),
-            current_bytes,
-        });
-        shared.counters.memory_stats += 1;
-        let stat = if v2 {
-            parse::memory_stat
-        } else {
-            parse::memory_stat_v1
-        };
-        let stat = read(&self.stat, folder, shared, |bytes| stat(bytes).map(Some));
-        found.stat = shared.unless_gone(id, stat)?;
-        let peak = read(&self.peak, folder, shared, |bytes| {
-            parse::single("memory.peak", bytes)
-        });
-        found.peak_bytes = shared.unless_gone(id, peak)?;
-        let limit = read(
-            &self.limit,
-            folder,
-            shared,
-            if v2 {
-                parse::memory_max
-            } else {
-                parse::memory_limit_v1
-            },
-        );
-        self.last_limit_bytes = shared.unless_gone(id, limit)?;
-        found.limit_bytes = self.last_limit_bytes;
-        Ok(found)
-    }
-}
-
 /// Reads a slot and hands its bytes to a parser.
-fn read<T>(
+pub(super) fn read<T>(
     slot: &Slot,
     folder: Option<&Folder>,
     shared: &mut Shared,
     parse: impl FnOnce(&[u8]) -> Result<Option<T>, parse::ParseError>,
 ) -> Result<Option<T>, ReadError> {
     match slot.read(folder, &mut shared.buffer)? {
-        Some(bytes) => Ok(parse(bytes)?),
+        Some(bytes) => {
+            let found = parse(bytes)?;
+            shared.counters.parsed += 1;
+            Ok(found)
+        }
         None => Ok(None),
     }
 }

@@ -68,6 +68,7 @@ pub(super) struct Processes {
     proc: Option<Folder>,
     pids: Vec<u32>,
     path: String,
+    parsed: u64,
 }
 
 impl Processes {
@@ -76,7 +77,13 @@ impl Processes {
             proc,
             pids: Vec::new(),
             path: String::new(),
+            parsed: 0,
         }
+    }
+
+    /// Files that were read and understood.
+    pub(super) const fn parsed(&self) -> u64 {
+        self.parsed
     }
 
     /// `None`: there is no procfs, or not all processes can be seen.
@@ -95,7 +102,10 @@ impl Processes {
         let mut all = !files.too_many;
         for (at, file) in files.files.iter().enumerate() {
             match buffer.read_all(file, "cgroup.procs") {
-                Ok(bytes) => all &= parse::cgroup_procs(bytes, &mut self.pids)?,
+                Ok(bytes) => {
+                    all &= parse::cgroup_procs(bytes, &mut self.pids)?;
+                    self.parsed += 1;
+                }
                 Err(FsError::Gone) if at > 0 => {}
                 Err(err) => return Err(err.into()),
             }
@@ -119,6 +129,7 @@ impl Processes {
                 Err(err) => return Err(err.into()),
             };
             let found = parse::status_resident(bytes)?;
+            self.parsed += 1;
             sum.anon_bytes = sum.anon_bytes.saturating_add(found.anon_bytes);
             sum.file_bytes = sum.file_bytes.saturating_add(found.file_bytes);
             sum.shmem_bytes = sum.shmem_bytes.saturating_add(found.shmem_bytes);

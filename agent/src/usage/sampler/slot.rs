@@ -54,6 +54,25 @@ impl Slot {
         Self::keep(folder, name, &mut 0)
     }
 
+    /// Keeps a seldom file open for a while, if one descriptor is left. True if it does now.
+    pub(super) fn hold(&mut self, folder: Option<&Folder>, left: usize) -> Result<bool, FsError> {
+        if left == 0 || !self.is_by_name() {
+            return Ok(false);
+        }
+        let mut left = 1;
+        *self = Self::keep(folder, self.name, &mut left)?;
+        Ok(self.is_open())
+    }
+
+    /// Closes the file; from now on it is opened for each read. True if it was open.
+    pub(super) fn let_go(&mut self) -> bool {
+        let was_open = self.is_open();
+        if was_open {
+            self.state = State::ByName;
+        }
+        was_open
+    }
+
     pub(super) const fn is_absent(&self) -> bool {
         matches!(self.state, State::Absent)
     }

@@ -193,6 +193,21 @@ fn memory_peaks_by_kind() {
 }
 
 #[test]
+fn a_peak_between_samples_is_the_windows_and_the_lifes() {
+    let (mut windows, mut closed) = (windows(None), Vec::new());
+    windows.add_memory_peak(800);
+    windows.add(&memory(S, 300, None), &timeline(), &mut closed);
+    windows.add_memory_peak(900);
+    let life = windows.finish(&mut closed);
+    let found = &closed[0].memory;
+    assert_eq!(
+        (found.sampled_peak_bytes, found.lifetime_peak_bytes),
+        (Some(300), Some(900))
+    );
+    assert_eq!(life.memory_peak_bytes, Some(900));
+}
+
+#[test]
 fn periods_of_100_ms_have_a_distribution_of_their_own() {
     let (mut windows, mut closed) = (windows(None), Vec::new());
     windows.add(&cpu(S, 0), &timeline(), &mut closed);

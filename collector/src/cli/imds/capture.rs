@@ -83,6 +83,8 @@ pub(super) struct Packets<'a> {
     reader: Box<dyn PcapReaderIterator + Send + 'a>,
     interfaces: Vec<Interface>,
     taken: u64,
+    /// Where the next block begins in the file, bytes.
+    offset: u64,
     last_ns: u64,
 }
 
@@ -96,6 +98,7 @@ impl<'a> Packets<'a> {
             })?,
             interfaces: Vec::new(),
             taken: 0,
+            offset: 0,
             last_ns: 0,
         })
     }
@@ -105,12 +108,18 @@ impl<'a> Packets<'a> {
         self.taken
     }
 
+    /// Where the block begins that is next or could not be read, bytes from the start of the file.
+    pub(super) const fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Reads the next block; if it is a packet, `take` gets it. False at the end.
     pub(super) fn next(&mut self, take: &mut dyn FnMut(&Packet<'_>)) -> Result<bool, Broken> {
         let Self {
             reader,
             interfaces,
             taken,
+            offset,
             last_ns,
         } = self;
         let failed = match reader.next() {
@@ -121,6 +130,7 @@ impl<'a> Packets<'a> {
                     *last_ns = packet.time_ns;
                 }
                 reader.consume(len);
+                *offset += len as u64;
                 return Ok(true);
             }
             Err(error) => why(&error),

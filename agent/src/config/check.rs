@@ -1,0 +1,168 @@
+//! What values may be: each bound with its reason where it is not plain. Pure.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tonic::codegen::http::Uri;
+
+use super::Config;
+use crate::export::request::is_loopback;
+
+/// A place and what is wrong there.
+pub(super) type Wrong = (&'static str, String);
+
+/// A day: whatever should take longer was meant in another unit.
+const DAY_S: u64 = 86_400;
+const MINUTES_10_MS: u64 = 600_000;
+
+/// Everything that is wrong with the values.
+pub(super) fn mistakes(config: &Config) -> Vec<Wrong> {
+    let mut wrong = Vec::new();
+    between(config, &mut wrong);
+    let mut check = |fine: bool, place: &'static str, must: &str| {
+        if !fine {
+            wrong.push((place, format!("must {must}")));
+        }
+    };
+    let usage = &config.usage;
+    check(
+        usage.window_s > 0 && 3600 % usage.window_s == 0,
+        "usage.window_s",
+        "divide an hour (3600 s) without rest",
+    );
+    check(
+        usage.window_s.saturating_mul(1000) >= usage.interval_ms,
+        "usage.window_s",
+        "be no shorter than usage.interval_ms",
+    );
+    for (place, bytes) in [
+        (
+            "kernel.security_ring_bytes",
+            config.kernel.security_ring_bytes,
+        ),
+        (
+            "kernel.process_ring_bytes",
+            config.kernel.process_ring_bytes,
+        ),
+    ] {
+        check(
+            bytes.is_power_of_two() && (1 << 16..=1 << 28).contains(&bytes),
+            place,
+            "be a power of two between 65536 and 268435456",
+        );
+    }
+    check(
+        config.spool.max_bytes >= 1 << 20,
+        "spool.max_bytes",
+        "be at least 1048576 (1 MiB)",
+    );
+    for (place, path) in [
+        ("host.proc", &config.host.proc),
+        ("host.cgroup", &config.host.cgroup),
+        ("spool.path", &config.spool.path),
+    ] {
+        check(!path.as_os_str().is_empty(), place, "not be empty");
+    }
+    check(
+        config.admin.listen.parse::<SocketAddr>().is_ok(),
+        "admin.listen",
+        "be an address and port, as 127.0.0.1:9464",
+    );
+    if let Some(must) = endpoint(&config.export.endpoint, config.export.insecure) {
+        check(false, "export.endpoint", must);
+    }
+    wrong
+}
+
+/// Numbers that lie between two bounds.
+fn between(config: &Config, wrong: &mut Vec<Wrong>) {
+    let (usage, export) = (&config.usage, &config.export);
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    for (place, value, least, most) in [
+        ("usage.interval_ms", usage.interval_ms, 100, 60_000),
+        ("usage.startup_s", usage.startup_s, 0, DAY_S),
+        (
+            "usage.memory_stat_every",
+            u64::from(usage.memory_stat_every),
+            1,
+            3600,
+        ),
+        ("usage.rescan_s", usage.rescan_s, 1, DAY_S),
+        (
+            "usage.max_containers",
+            count(usage.max_containers),
+            1,
+            100_000,
+        ),
+        (
+            "kernel.max_cgroups",
+            u64::from(config.kernel.max_cgroups),
+            64,
+            1 << 20,
+        ),
+        (
+            "imds.max_connections",
+            count(config.imds.max_connections),
+            1,
+            1 << 20,
+        ),
+        (
+            "imds.response_timeout_ms",
+            config.imds.response_timeout_ms,
+            1,
+            MINUTES_10_MS,
+        ),
+        (
+            "export.batch_records",
+            count(export.batch_records),
+            1,
+            10_000,
+        ),
+        ("export.timeout_ms", export.timeout_ms, 1, MINUTES_10_MS),
+        ("export.drain_ms", export.drain_ms, 0, MINUTES_10_MS),
+    ] {
+        if !(least..=most).contains(&value) {
+            wrong.push((place, format!("must lie between {least} and {most}")));
+        }
+    }
+}
+
+/// What an endpoint must be that is not.
+fn endpoint(text: &str, insecure: bool) -> Option<&'static str> {
+    const URL: &str = "be a URL, as https://host:4317";
+    let Ok(uri) = text.parse::<Uri>() else {
+        return Some(URL);
+    };
+    let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else {
+        return Some(URL);
+    };
+    if host.is_empty() || !matches!(scheme, "http" | "https") {
+        return Some(URL);
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Some("have no path: OTLP over gRPC has its own");
+    }
+    let plain_to_another = scheme == "http" && !is_loopback(host) && !insecure;
+    plain_to_another
+        .then_some("be https:// to another machine, unless export.insecure permits plain text")
+}
+
+/// The files that are named and cannot be used.
+pub(super) fn files(
+    config: &Config,
+    can_read: impl Fn(&Path) -> Result<(), String>,
+) -> impl Iterator<Item = Wrong> {
+    [
+        ("export.token_file", &config.export.token_file),
+        ("export.ca_file", &config.export.ca_file),
+    ]
+    .into_iter()
+    .filter_map(move |(place, path)| {
+        let path = path.as_ref()?;
+        let why = can_read(path).err()?;
+        Some((
+            place,
+            format!("must be a file that can be read: {}: {why}", path.display()),
+        ))
+    })
+}

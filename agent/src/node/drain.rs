@@ -1,0 +1,168 @@
+//! What comes out of the kernel's rings, and where it goes: cgroups first, then evidence.
+
+use plimsoll_abi::Header;
+use plimsoll_wire::AuditEvent;
+
+use super::Node;
+use crate::audit::NodeLookup;
+use crate::containers::Output;
+use crate::probe::decode::{Reason, Record, Undecodable, decode};
+use crate::usage::clock::{monotonic_ns, wall_unix_ns};
+
+/// Records taken from a ring in one go, so that a flood cannot keep the loop from its other work.
+const DRAIN_RECORDS: usize = 16_384;
+
+impl Node {
+    /// Every 100 ms.
+    pub(super) fn tick(&mut self) {
+        self.drain();
+        let containers = &mut self.containers;
+        self.sampler.look_at_young(monotonic_ns(), |id, bytes| {
+            containers.memory_peak(id, bytes);
+        });
+    }
+
+    /// Empties both rings.
+    pub(super) fn drain(&mut self) {
+        // Whatever comes out now is stamped by the clock as it is now.
+        self.timeline.remeasure(monotonic_ns(), wall_unix_ns());
+        let Some(mut probe) = self.probe.take() else {
+            return;
+        };
+        // Taken first and judged last: whoever did this was made before, in the other ring.
+        probe.drain_security(DRAIN_RECORDS, |bytes| self.hold_evidence(bytes));
+        let mut cgroups = Vec::new();
+        probe.drain_process(DRAIN_RECORDS, |bytes| {
+            self.take_process(bytes, &mut cgroups);
+        });
+        self.probe = Some(probe);
+        self.follow(cgroups);
+        self.judge_evidence();
+    }
+
+    /// A record of the security ring, to be judged once all cgroups are known.
+    pub(super) fn hold_evidence(&mut self, bytes: &[u8]) {
+        let length = u32::try_from(bytes.len()).unwrap_or(0);
+        self.evidence.extend_from_slice(&length.to_ne_bytes());
+        self.evidence.extend_from_slice(bytes);
+    }
+
+    /// A record of the process ring.
+    pub(super) fn take_process(&mut self, bytes: &[u8], cgroups: &mut Vec<Change>) {
+        let (made, header, path) = match decode(bytes) {
+            Ok(Record::CgroupMkdir(record, path)) => (true, record.header, path),
+            Ok(Record::CgroupRmdir(record, path)) => (false, record.header, path),
+            Ok(_) => {
+                self.process.undecodable(&misplaced(bytes));
+                return;
+            }
+            Err(error) => {
+                self.process.undecodable(&error);
+                return;
+            }
+        };
+        self.process.used();
+        cgroups.push(Change {
+            made,
+            header,
+            path: String::from_utf8_lossy(path).into_owned(),
+        });
+    }
+
+    pub(super) fn follow(&mut self, cgroups: Vec<Change>) {
+        for Change { made, header, path } in cgroups {
+            if made {
+                self.learn(header.cgroup_id, &path, header.ktime_ns, true);
+            } else {
+                self.removed(header.cgroup_id, header.ktime_ns);
+            }
+        }
+    }
+
+    pub(super) fn judge_evidence(&mut self) {
+        let lookup = NodeLookup {
+            index: self.containers.index(),
+            timeline: &self.timeline,
+            proc: &self.proc,
+        };
+        let (out, sampler, containers) = (&mut self.out, &mut self.sampler, &self.containers);
+        let mut event = |at_unix_ns, mut event| {
+            if let AuditEvent::OomKill(kill) = &mut event
+                && let Some(owner) = containers.owner(kill.identity.cgroup_id)
+            {
+                (kill.memory_peak_bytes, kill.memory_limit_bytes) = sampler.memory_now(owner);
+            }
+            out.push(Output::Event(at_unix_ns, event));
+        };
+        let mut rest = self.evidence.as_slice();
+        while let Some((length, tail)) = rest.split_first_chunk::<4>() {
+            let length = usize::try_from(u32::from_ne_bytes(*length)).unwrap_or(usize::MAX);
+            let Some((bytes, tail)) = tail.split_at_checked(length) else {
+                break;
+            };
+            rest = tail;
+            match decode(bytes) {
+                Ok(Record::CgroupMkdir(..) | Record::CgroupRmdir(..)) => {
+                    self.security.undecodable(&misplaced(bytes));
+                }
+                Ok(record) => {
+                    self.security.used();
+                    self.auditor.take(&record, &lookup, &mut event);
+                }
+                Err(error) => self.security.undecodable(&error),
+            }
+        }
+        self.evidence.clear();
+        self.auditor.advance(monotonic_ns(), &lookup, &mut event);
+    }
+
+    pub(super) fn learn(&mut self, id: u64, path: &str, at_mono_ns: u64, made: bool) {
+        if !self.containers.learn(id, path, at_mono_ns, made) {
+            return;
+        }
+        let added = if made {
+            self.sampler.add_young(id, path, at_mono_ns)
+        } else {
+            self.sampler.add(id, path)
+        };
+        if let Err(error) = added {
+            tracing::debug!(id, path, %error, "cgroup went before its files could be opened");
+        }
+    }
+
+    pub(super) fn removed(&mut self, id: u64, at_mono_ns: u64) {
+        let booked = self
+            .probe
+            .as_ref()
+            .and_then(|probe| probe.cpu_use(id).ok().flatten());
+        let total = booked.map(|booked| booked.total_ns);
+        let kernel_cpu_ns = self
+            .kernel_time
+            .removed(id, self.containers.owner(id), total);
+        self.sampler.remove(id);
+        self.containers
+            .removed(id, at_mono_ns, kernel_cpu_ns, &self.timeline, &mut self.out);
+        if let Some(probe) = &mut self.probe
+            && let Err(error) = probe.forget_cgroup(id)
+        {
+            tracing::debug!(id, %error, "kernel keeps the CPU time of a cgroup that is gone");
+        }
+    }
+}
+
+/// A cgroup came or went.
+#[derive(Debug)]
+pub(super) struct Change {
+    made: bool,
+    header: Header,
+    path: String,
+}
+
+/// A record that is whole, and in the wrong ring.
+fn misplaced(bytes: &[u8]) -> Undecodable {
+    Undecodable {
+        kind: None,
+        len: bytes.len(),
+        reason: Reason::Ring,
+    }
+}

@@ -1,0 +1,398 @@
+//! Bytes that are not what the kernel documents, as deep in the agent as their count is visible: in
+//! the metrics, under `undecodable`, with the law still balanced. One table per decoder.
+#![expect(clippy::disallowed_methods, reason = "tests write trees of files")]
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use plimsoll_abi::{
+    ABI_VERSION, CGROUP_PATH_BYTES, Cgroup, Connect, Header, KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR,
+    KIND_CONNECT, KIND_OOM, KIND_SEGMENT, OOM_UNKNOWN, Oom, SEGMENT_CAPTURE_BYTES, Segment,
+};
+use plimsoll_journal::FileStorage;
+use plimsoll_wire::AuditEvent;
+use prometheus_client::registry::Registry;
+use zerocopy::{Immutable, IntoBytes};
+
+use super::*;
+use crate::spool::Spool;
+
+const POD: &str = "kubepods.slice/kubepods-pod11111111_2222_3333_4444_555555555555.slice";
+
+/// A node without kernel programs, over a tree of files.
+struct Stage {
+    folder: tempfile::TempDir,
+    container: PathBuf,
+    node: Node,
+    registry: Registry,
+}
+
+impl Stage {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (cgroup, proc) = (folder.path().join("cgroup"), folder.path().join("proc"));
+        let container = cgroup
+            .join(POD)
+            .join(format!("cri-containerd-{}.scope", "a".repeat(64)));
+        std::fs::create_dir_all(&container).unwrap();
+        std::fs::create_dir_all(&proc).unwrap();
+        std::fs::write(cgroup.join("cgroup.controllers"), "cpu memory\n").unwrap();
+        for (name, text) in files {
+            std::fs::write(container.join(name), text).unwrap();
+        }
+        let mut config = Config::default();
+        config.kernel.enabled = false;
+        config.host.cgroup = cgroup;
+        config.host.proc = proc;
+        let storage = |class| FileStorage::open(&folder.path().join(class)).unwrap();
+        let (spool, _) = Spool::open(storage("usage"), storage("security"), 1 << 30, "ab").unwrap();
+        let metrics = Metrics::default();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let node = Node::start(Setup {
+            config,
+            node: "n1".to_owned(),
+            facts: HostFacts::default(),
+            spool: Arc::new(Mutex::new(spool)),
+            committed: Arc::new(Notify::new()),
+            status: Status::new(Registry::default()),
+            metrics,
+            key: Key([7; 32]),
+        });
+        Self {
+            folder,
+            container,
+            node,
+            registry,
+        }
+    }
+
+    /// Feeds a ring, as a drain would, with the kernel's own count of it.
+    fn feed(&mut self, ring: &str, bytes: &[u8]) {
+        let counters = self.node.ring_counters.get_or_insert_default();
+        let kind = match ring {
+            "security" => KIND_OOM,
+            _ => KIND_CGROUP_MKDIR,
+        };
+        counters[usize::from(kind)].emitted += 1;
+        if ring == "security" {
+            self.node.hold_evidence(bytes);
+        } else {
+            let mut cgroups = Vec::new();
+            self.node.take_process(bytes, &mut cgroups);
+            self.node.follow(cgroups);
+        }
+        self.node.judge_evidence();
+    }
+
+    /// A count of `plimsoll_agent_records_total`.
+    fn count(&self, stage: &str, class: &str, fate: &str) -> u64 {
+        let labels = format!(r#"stage="{stage}",class="{class}",fate="{fate}""#);
+        self.metric(&format!("plimsoll_agent_records_total{{{labels}}} "))
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        self.node.show();
+        for stage in self.node.stages() {
+            assert_eq!(stage.fates.unaccounted(), 0, "{stage:?}");
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.rsplit(' ').next())
+            .unwrap_or_else(|| panic!("{name} is not in\n{text}"))
+            .parse()
+            .unwrap()
+    }
+
+    /// Events since this was last asked.
+    fn events(&mut self) -> Vec<AuditEvent> {
+        let out = self.node.out.drain(..);
+        out.filter_map(|output| match output {
+            Output::Event(_, event) => Some(event),
+            Output::Window(_) => None,
+        })
+        .collect()
+    }
+}
+
+fn header<T>(kind: u16, tail: usize) -> Header {
+    Header {
+        version: ABI_VERSION,
+        kind,
+        len: u32::try_from(size_of::<T>() + tail).unwrap(),
+        ..Header::default()
+    }
+}
+
+fn bytes<T: IntoBytes + Immutable>(record: &T, tail: &[u8]) -> Vec<u8> {
+    [record.as_bytes(), tail].concat()
+}
+
+fn connect() -> Connect {
+    Connect {
+        header: header::<Connect>(KIND_CONNECT, 0),
+        protocol: 6,
+        tgid: 42,
+        comm: *b"\xff\xfecurl\0\0\0\0\0\0\0\0\0\0",
+        ..Connect::default()
+    }
+}
+
+fn oom() -> Oom {
+    Oom {
+        header: header::<Oom>(KIND_OOM, 0),
+        victim_tgid: 42,
+        trigger_tgid: 43,
+        anon_rss_kib: 1,
+        file_rss_kib: OOM_UNKNOWN,
+        shmem_rss_kib: u64::MAX - 1,
+        comm: *b"\xff\xfehog\0\0\0\0\0\0\0\0\0\0\0",
+        ..Oom::default()
+    }
+}
+
+fn segment(said: usize, tail: &[u8]) -> Vec<u8> {
+    let segment = Segment {
+        header: header::<Segment>(KIND_SEGMENT, tail.len()),
+        captured_len: u32::try_from(said).unwrap(),
+        ..Segment::default()
+    };
+    bytes(&segment, tail)
+}
+
+fn cgroup(kind: u16, said: usize, tail: &[u8]) -> Vec<u8> {
+    let cgroup = Cgroup {
+        header: header::<Cgroup>(kind, tail.len()),
+        path_len: u32::try_from(said).unwrap(),
+        ..Cgroup::default()
+    };
+    bytes(&cgroup, tail)
+}
+
+/// The same record with its header's length made to agree with the bytes.
+fn agreeing(mut record: Vec<u8>) -> Vec<u8> {
+    let len = u32::try_from(record.len()).unwrap().to_ne_bytes();
+    record[4..8].copy_from_slice(&len);
+    record
+}
+
+#[test]
+fn malformed_records_of_either_ring_are_counted_one_by_one() {
+    let whole = [
+        ("security", bytes(&connect(), b"")),
+        ("security", bytes(&oom(), b"")),
+        ("security", segment(5, b"GET /")),
+        ("process", cgroup(KIND_CGROUP_MKDIR, 2, b"/a")),
+        ("process", cgroup(KIND_CGROUP_RMDIR, 2, b"/a")),
+    ];
+    let mut cases: Vec<(&str, &str, Vec<u8>)> = Vec::new();
+    for (ring, record) in &whole {
+        let last = record.len() - 1;
+        cases.push((ring, "nothing", Vec::new()));
+        cases.push((ring, "less than a header", record[..31].to_vec()));
+        cases.push((ring, "a header alone", record[..32].to_vec()));
+        cases.push((
+            ring,
+            "a header that says so",
+            agreeing(record[..32].to_vec()),
+        ));
+        cases.push((ring, "a byte less", record[..last].to_vec()));
+        cases.push((
+            ring,
+            "a byte less, and says so",
+            agreeing(record[..last].to_vec()),
+        ));
+        let longer = [record.as_slice(), b"x"].concat();
+        cases.push((ring, "a byte more", longer.clone()));
+        cases.push((ring, "a byte more, and says so", agreeing(longer)));
+        let mut other = record.clone();
+        other[0] ^= 0xff;
+        cases.push((ring, "another version", other));
+        let mut other = record.clone();
+        other[2..4].copy_from_slice(&99_u16.to_ne_bytes());
+        cases.push((ring, "an unknown kind", other));
+        let wrong = if *ring == "security" {
+            "process"
+        } else {
+            "security"
+        };
+        cases.push((wrong, "the wrong ring", record.clone()));
+    }
+    cases.push(("security", "a tail said longer", segment(6, b"GET /")));
+    cases.push((
+        "security",
+        "a tail said endless",
+        segment(u32::MAX as usize, b"GET /"),
+    ));
+    let long = vec![b'a'; SEGMENT_CAPTURE_BYTES + 1];
+    cases.push(("security", "a tail too long", segment(long.len(), &long)));
+    let long = vec![b'a'; CGROUP_PATH_BYTES + 1];
+    for kind in [KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR] {
+        cases.push((
+            "process",
+            "a path too long",
+            cgroup(kind, long.len(), &long),
+        ));
+        cases.push(("process", "a path said longer", cgroup(kind, 9, b"/a")));
+    }
+    let mut stage = Stage::new(&[]);
+    stage.node.ring_counters = Some([Counters::default(); KINDS]);
+    let mut want = [0, 0];
+    for (ring, what, record) in &cases {
+        stage.feed(ring, record);
+        want[usize::from(*ring == "process")] += 1;
+        let found = ["security", "process"]
+            .map(|ring| stage.count(&format!("{ring}_ring"), ring, "undecodable"));
+        assert_eq!(found, want, "{ring}: {what}");
+    }
+    assert_eq!(stage.events(), [], "no record is made of them");
+    stage.node.tell_losses();
+    let told: Vec<u64> = stage
+        .events()
+        .iter()
+        .map(|event| match event {
+            AuditEvent::Loss(loss) if loss.fate == "undecodable" => loss.count,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, want, "and the audit stream says how many");
+}
+
+#[test]
+fn names_that_are_no_text_are_shown_as_far_as_they_are() {
+    let mut stage = Stage::new(&[]);
+    stage.feed("security", &bytes(&connect(), b""));
+    stage.feed("security", &bytes(&oom(), b""));
+    stage.feed("process", &cgroup(KIND_CGROUP_MKDIR, 3, b"/\xff\xfe"));
+    stage.feed("process", &cgroup(KIND_CGROUP_RMDIR, 3, b"/\xff\xfe"));
+    for (ring, records) in [("security", 2), ("process", 2)] {
+        let stage_name = format!("{ring}_ring");
+        assert_eq!(stage.count(&stage_name, ring, "undecodable"), 0);
+        assert_eq!(stage.count(&stage_name, ring, "filtered"), records);
+    }
+    let events = stage.events();
+    let [AuditEvent::OomKill(kill)] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(kill.victim_comm.as_deref(), Some("\u{fffd}\u{fffd}hog"));
+    assert_eq!(
+        (kill.anon_rss_bytes, kill.shmem_rss_bytes),
+        (Some(1024), None)
+    );
+}
+
+#[test]
+fn an_oom_kill_has_the_peak_and_the_limit_of_its_container() {
+    let mut stage = Stage::new(&[
+        ("cpu.stat", "usage_usec 1\n"),
+        ("memory.current", "1\n"),
+        ("memory.peak", "40000000\n"),
+        ("memory.max", "41943040\n"),
+        ("memory.stat", "anon 1\n"),
+    ]);
+    let mut kill = oom();
+    kill.header.cgroup_id = std::fs::metadata(&stage.container).unwrap().ino();
+    kill.header.ktime_ns = monotonic_ns();
+    stage.feed("security", &bytes(&kill, b""));
+    let events = stage.events();
+    let [AuditEvent::OomKill(kill)] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(kill.identity.container_id(), Some("a".repeat(64).as_str()));
+    assert_eq!(
+        (kill.memory_peak_bytes, kill.memory_limit_bytes),
+        (Some(40_000_000), Some(41_943_040))
+    );
+}
+
+const PRESSURE: &str = "some avg10=0.00 avg60=0.00 avg300=0.00 total=7\n";
+
+#[test]
+fn malformed_cgroup_files_are_counted_one_by_one() {
+    let fine = [
+        (
+            "cpu.stat",
+            "usage_usec 500\n",
+            "usage_usec\u{a0}5\nusage_usec -5\n",
+        ),
+        ("memory.current", "4096\n", "4096 4096\n"),
+        ("memory.peak", "4096\n", "peak\n"),
+        ("memory.max", "max\n", "min\n"),
+        (
+            "memory.events",
+            "oom_kill 0\n",
+            "oom_kill 99999999999999999999\n",
+        ),
+        ("memory.stat", "anon 1\nfile 2\n", "anon one\n"),
+        ("cpu.pressure", PRESSURE, "some total=\n"),
+        ("memory.pressure", PRESSURE, "some total=x\n"),
+        ("io.pressure", PRESSURE, "full total=1e9\n"),
+        ("io.stat", "8:0 rbytes=1 wbytes=2\n", "8:0 rbytes=0x1\n"),
+        ("pids.current", "5\n", "\u{0}\n"),
+    ];
+    let files = fine.map(|(name, text, _)| (name, text));
+    for (name, _, bad) in fine {
+        let mut stage = Stage::new(&files);
+        std::fs::write(stage.container.join(name), bad).unwrap();
+        stage.node.sample();
+        assert_eq!(stage.count("files", "usage", "undecodable"), 1, "{name}");
+        assert_eq!(
+            stage.metric("plimsoll_agent_parse_errors_total "),
+            1,
+            "{name}"
+        );
+        // Without memory.current the three that go by it are not read.
+        let skipped = if name == "memory.current" { 3 } else { 0 };
+        assert_eq!(
+            stage.count("files", "usage", "filtered"),
+            10 - skipped,
+            "{name}"
+        );
+        assert_eq!(stage.metric("plimsoll_agent_samples_total "), 1, "{name}");
+    }
+}
+
+#[test]
+fn malformed_files_of_processes_are_counted() {
+    // No memory controller: the processes are added up instead.
+    let mut stage = Stage::new(&[("cpu.stat", "usage_usec 1\n"), ("cgroup.procs", "12\n")]);
+    let put = |stage: &Stage, name: &str, text: &[u8]| {
+        let path = stage.folder.path().join("proc").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put(&stage, "12/status", b"RssAnon:\t lots kB\n");
+    stage.node.sample();
+    assert_eq!(stage.count("files", "usage", "undecodable"), 1, "status");
+    put(&stage, "12/status", b"RssAnon:\t 1 kB\n");
+    std::fs::write(stage.container.join("cgroup.procs"), "twelve\n").unwrap();
+    stage.node.sample();
+    assert_eq!(
+        stage.count("files", "usage", "undecodable"),
+        2,
+        "cgroup.procs"
+    );
+
+    let undecodable = |stage: &Stage| stage.count("files", "security", "undecodable");
+    assert_eq!(undecodable(&stage), 0);
+    for (text, want) in [
+        (b"42 curl S".as_slice(), 1),
+        (b"\xff\xff(\xff", 2),
+        (b"", 3),
+    ] {
+        put(&stage, "42/stat", text);
+        stage.feed("security", &bytes(&connect(), b""));
+        assert_eq!(undecodable(&stage), want);
+    }
+    // The victim of a kill: its cgroup is no text; then its stat is none.
+    put(&stage, "42/cgroup", b"0::/\xff\xfe\n");
+    stage.feed("security", &bytes(&oom(), b""));
+    assert_eq!(undecodable(&stage), 4);
+    put(&stage, "42/cgroup", b"0::/a/b\n");
+    stage.feed("security", &bytes(&oom(), b""));
+    assert_eq!(undecodable(&stage), 5);
+    let kills = stage.events();
+    assert_eq!(kills.len(), 2, "{kills:?}");
+}

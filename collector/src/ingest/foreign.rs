@@ -1,0 +1,173 @@
+//! What a sender gets that is not our agent, or that sends what no decoder understands: a clear
+//! word, once, and no reason to send the same again.
+//!
+//! * [`Traces`]: the trace service. We use no spans, and say so in the words of OTLP instead of
+//!   leaving the exporter with a bare `UNIMPLEMENTED`
+//! * [`Told`]: around each service. Bytes that are no protobuf message, or too many of them, never
+//!   reach a handler; here they are counted, and answered with a code that OTLP does not send again
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use prost::Message;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::{Code, Request, Response, Status};
+use tonic_prost::ProstCodec;
+
+use super::Counts;
+
+/// Characters of a decoder's message that go back to the sender: it names every level of a nesting.
+const MAX_MESSAGE: usize = 300;
+
+/// `ExportTraceServiceRequest`, as far as it takes to count spans
+/// (opentelemetry/proto/collector/trace/v1/trace_service.proto). The generated types would bring in
+/// the SDK.
+#[derive(Clone, PartialEq, Message)]
+struct Export {
+    #[prost(message, repeated, tag = "1")]
+    resources: Vec<ResourceSpans>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ResourceSpans {
+    #[prost(message, repeated, tag = "2")]
+    scopes: Vec<ScopeSpans>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ScopeSpans {
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    spans: Vec<Vec<u8>>,
+}
+
+/// `ExportTraceServiceResponse`.
+#[derive(Clone, PartialEq, Message)]
+struct Answer {
+    #[prost(message, optional, tag = "1")]
+    partial_success: Option<PartialSuccess>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PartialSuccess {
+    #[prost(int64, tag = "1")]
+    rejected_spans: i64,
+    #[prost(string, tag = "2")]
+    error_message: String,
+}
+
+/// The trace service.
+#[derive(Clone)]
+pub(super) struct Traces {
+    pub(super) counts: Arc<Counts>,
+    pub(super) max_request_bytes: usize,
+}
+
+impl NamedService for Traces {
+    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+}
+
+impl UnaryService<Export> for Traces {
+    type Response = Answer;
+    type Future = BoxFuture<Response<Answer>, Status>;
+
+    fn call(&mut self, request: Request<Export>) -> Self::Future {
+        let scopes = request.get_ref().resources.iter().flat_map(|r| &r.scopes);
+        let spans: usize = scopes.map(|scope| scope.spans.len()).sum();
+        self.counts.unused_spans(spans as u64);
+        let partial_success = (spans > 0).then(|| PartialSuccess {
+            rejected_spans: i64::try_from(spans).unwrap_or(i64::MAX),
+            error_message: format!(
+                "{spans} spans not used: this collector takes the logs and metrics of the Plimsoll agent and no traces; send traces to an OpenTelemetry Collector"
+            ),
+        });
+        Box::pin(async move { Ok(Response::new(Answer { partial_success })) })
+    }
+}
+
+impl Service<http::Request<Body>> for Traces {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            if request.uri().path().rsplit('/').next() != Some("Export") {
+                return Ok(Status::unimplemented("the trace service has only Export").into_http());
+            }
+            let mut grpc = Grpc::new(ProstCodec::default())
+                .max_decoding_message_size(service.max_request_bytes);
+            Ok(grpc.unary(service, request).await)
+        })
+    }
+}
+
+/// Around a service; see the module.
+#[derive(Clone)]
+pub(super) struct Told<S> {
+    pub(super) service: S,
+    pub(super) counts: Arc<Counts>,
+}
+
+impl<S: NamedService> NamedService for Told<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for Told<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<S::Response, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let counts = Arc::clone(&self.counts);
+        let answer = self.service.call(request);
+        Box::pin(async move {
+            let answer = answer.await?;
+            let Some(status) = Status::from_header_map(answer.headers()) else {
+                return Ok(answer);
+            };
+            Ok(match refusal(status.code()) {
+                Some(reason) => {
+                    counts.refuse(reason);
+                    Status::invalid_argument(middle_out(status.message())).into_http()
+                }
+                None => answer,
+            })
+        })
+    }
+}
+
+/// A message without its middle, where it is long: it ends with the cause, and begins with where.
+fn middle_out(message: &str) -> String {
+    let count = message.chars().count();
+    if count <= MAX_MESSAGE {
+        return message.to_owned();
+    }
+    let head = message.chars().take(MAX_MESSAGE / 2);
+    let tail = message.chars().skip(count - MAX_MESSAGE / 2);
+    head.chain("…".chars()).chain(tail).collect()
+}
+
+/// Codes that only the codec gives here. `OUT_OF_RANGE` is one that OTLP sends again.
+const fn refusal(code: Code) -> Option<&'static str> {
+    match code {
+        Code::Internal => Some("undecodable"),
+        Code::OutOfRange => Some("too_large"),
+        _ => None,
+    }
+}

@@ -1,0 +1,146 @@
+//! Losses of the collector's own: they become records of the security stream, numbered like any
+//! node's, so that the stream itself tells what is missing in it. Pure.
+//!
+//! A loss is on record once its record is durable. Until then it waits here; losses of one kind
+//! that wait together become one.
+
+use std::collections::VecDeque;
+
+use plimsoll_wire::event::Loss;
+use plimsoll_wire::otlp::{id, logs};
+use plimsoll_wire::{AuditEvent, Class, RecordId};
+use prost::Message;
+
+use super::dedupe::OWN_NODE;
+use super::{decode, place};
+
+/// `stage` of the losses told here.
+const STAGE: &str = "journal";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    /// Not in the journal's hands yet.
+    waiting: Vec<Loss>,
+    /// In its hands, with their numbers in the journal, but not durable.
+    written: Vec<(u64, Loss)>,
+    /// On record, and the reader has not had them.
+    told: VecDeque<(u64, Loss)>,
+    /// The last number of each class that a record tells of.
+    reported: [u64; 2],
+}
+
+/// Numbers from and to, inclusive.
+pub(super) type Range = (u64, u64);
+
+impl Losses {
+    /// What earlier lives have told, up to this number.
+    pub(super) fn already(&mut self, class: Class, seq: u64) {
+        if let Some(reported) = self.reported.get_mut(place(class)) {
+            *reported = (*reported).max(seq);
+        }
+    }
+
+    /// A record of an earlier life, found in the journal.
+    pub(super) fn found(&mut self, id: &RecordId, event: &AuditEvent) {
+        if let AuditEvent::Loss(loss) = event
+            && id.node == OWN_NODE
+            && loss.stage == STAGE
+        {
+            self.already(loss.lost_class, loss.last_seq.unwrap_or(0));
+        }
+    }
+
+    pub(super) fn reported(&self, class: Class) -> u64 {
+        self.reported.get(place(class)).copied().unwrap_or(0)
+    }
+
+    /// Records are gone.
+    pub(super) fn note(&mut self, class: Class, fate: &str, count: u64, (first, last): Range) {
+        let known = self
+            .waiting
+            .iter_mut()
+            .find(|loss| loss.lost_class == class && loss.fate == fate);
+        if let Some(loss) = known {
+            loss.count += count;
+            loss.first_seq = loss.first_seq.min(Some(first));
+            loss.last_seq = loss.last_seq.max(Some(last));
+            return;
+        }
+        self.waiting.push(Loss {
+            stage: STAGE.to_owned(),
+            lost_class: class,
+            fate: fate.to_owned(),
+            count,
+            first_seq: Some(first),
+            last_seq: Some(last),
+        });
+    }
+
+    /// Nothing waits to be told.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.written.is_empty()
+    }
+
+    pub(super) fn next(&mut self) -> Option<Loss> {
+        self.waiting.pop()
+    }
+
+    pub(super) fn put_back(&mut self, loss: Loss) {
+        self.waiting.push(loss);
+    }
+
+    /// The journal took it under this number.
+    pub(super) fn taken(&mut self, seq: u64, loss: Loss) {
+        self.written.push((seq, loss));
+    }
+
+    /// The security journal was synced.
+    pub(super) fn synced(&mut self) {
+        for (seq, loss) in std::mem::take(&mut self.written) {
+            self.already(loss.lost_class, loss.last_seq.unwrap_or(0));
+            self.told.push_back((seq, loss));
+        }
+    }
+
+    /// The reader has everything up to `cursor`, and what is behind it up to `last` was shed: losses
+    /// that were told there have to be told again.
+    pub(super) fn shed(&mut self, cursor: u64, last: u64) {
+        while let Some((seq, loss)) = self.told.pop_front_if(|(seq, _)| *seq <= last.max(cursor)) {
+            if seq > cursor {
+                let range = loss.first_seq.zip(loss.last_seq).unwrap_or_default();
+                self.note(loss.lost_class, &loss.fate, loss.count, range);
+            }
+        }
+    }
+}
+
+/// The loss under its name, as the journal keeps it.
+pub(super) fn payload(loss: &Loss, id: &RecordId, now_unix_ns: u64) -> Vec<u8> {
+    let mut record = logs::encode(&AuditEvent::Loss(loss.clone()), now_unix_ns);
+    let stream = id::StreamId {
+        epoch: id.epoch.clone(),
+        class: id.class,
+        seq: id.seq,
+    };
+    id::stamp(&mut record.attributes, &stream);
+    decode::envelope(record, &id.node).encode_to_vec()
+}
+
+/// How many numbers lie in the ranges behind `from`.
+pub(super) fn count_after(ranges: &[Range], from: u64) -> u64 {
+    ranges
+        .iter()
+        .filter(|(_, last)| *last > from)
+        .map(|(first, last)| last - (*first).max(from + 1) + 1)
+        .sum()
+}
+
+/// The ranges without what lies up to `from` and from `to` on.
+pub(super) fn within(ranges: &[Range], from: u64, to: u64) -> Vec<Range> {
+    ranges
+        .iter()
+        .map(|(first, last)| ((*first).max(from + 1), (*last).min(to.saturating_sub(1))))
+        .filter(|(first, last)| first <= last)
+        .collect()
+}

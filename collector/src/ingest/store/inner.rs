@@ -1,0 +1,503 @@
+//! What happens behind the store's lock, and in which order: that is what makes an answer true.
+//!
+//! ```text
+//!  commit:    judge ─ append ─ sync ─ (refused numbers: checkpoint) ─ answer
+//!  maintain:  sync ─ checkpoint ─ cursors, passed segments go ─ shed what is over the bound ─ tell losses
+//! ```
+//!
+//! A full disk: what is held already stays, new requests fail and come again, and all that sets
+//! room free (checkpoint, position files) lies in room that was taken before. Has no clock.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use plimsoll_journal::{Batch, Journal, JournalError, Options, Recovery, Storage};
+use plimsoll_wire::{Class, RecordId};
+use prost::Message;
+
+use super::{Arrival, Folders, HISTORY, Held, Outcome, SINK, StoreError, failed};
+use crate::ingest::checkpoint::Slots;
+use crate::ingest::decode::{self, Content, Incoming};
+use crate::ingest::dedupe::{Bounds, Dedupe, OWN_NODE, StoredStream, Verdict};
+use crate::ingest::losses::{self, Losses};
+use crate::ingest::{Counts, Fate, place};
+
+/// Cursor of the checkpoint of what was seen: records behind it need not be read at a start.
+const SEEN: &str = "seen";
+
+/// What was seen, as it is written down.
+#[derive(Clone, PartialEq, Message)]
+struct Checkpoint {
+    #[prost(message, repeated, tag = "1")]
+    streams: Vec<StoredStream>,
+    /// How far each journal is told of, usage first; with the journal's epoch, for one that was
+    /// wiped counts from 1 again.
+    #[prost(uint64, repeated, tag = "2")]
+    journal_seq: Vec<u64>,
+    #[prost(string, repeated, tag = "3")]
+    epochs: Vec<String>,
+    /// The last number of each class that a loss on record tells of.
+    #[prost(uint64, repeated, tag = "4")]
+    reported: Vec<u64>,
+}
+
+/// The most bytes of a checkpoint without streams: two epochs, four numbers, tags and lengths.
+const CHECKPOINT_BYTES: usize = 256;
+
+pub(super) struct Inner<S> {
+    journals: [Journal<S>; 2],
+    slots: Slots<S>,
+    pub(super) seen: Dedupe,
+    losses: Losses,
+    counts: Arc<Counts>,
+    max_bytes: u64,
+    max_record_bytes: usize,
+    /// Numbers were used up by refused records, which no journal tells of: the answer waits for a
+    /// checkpoint.
+    refused_unwritten: bool,
+    /// Records that became durable since the start, by class.
+    entered: [u64; 2],
+    /// Records in the journals' hands that are not durable yet, by class: all, and those received.
+    unsynced: [(u64, u64); 2],
+    /// Of each reader, the records that were shed before it had them.
+    shed: BTreeMap<&'static str, u64>,
+    /// Of each reader, the records that damage took before it had them.
+    lost: BTreeMap<&'static str, u64>,
+}
+
+const fn reader_of(class: Class) -> &'static str {
+    match class {
+        Class::Usage => HISTORY,
+        Class::Security => SINK,
+    }
+}
+
+/// Remembers the first failure and lets the others pass.
+fn keep<T>(first: &mut Result<(), StoreError>, done: Result<T, StoreError>) {
+    if let (Ok(()), Err(error)) = (&first, done) {
+        *first = Err(error);
+    }
+}
+
+fn checkpoint_failed(source: io::Error) -> StoreError {
+    StoreError::File {
+        doing: "write",
+        path: PathBuf::from("journal/seen"),
+        source,
+    }
+}
+
+impl<S: Storage> Inner<S> {
+    pub(super) fn open(
+        folders: Folders<S>,
+        max_bytes: u64,
+        new_epochs: [String; 2],
+        bounds: Bounds,
+        counts: Arc<Counts>,
+    ) -> Result<(Self, [Recovery; 2]), StoreError> {
+        let mut max_record_bytes = 0;
+        let mut open = |class: Class, storage: S, number: u8, epoch: String| {
+            let mut options = Options::new(number, &[SEEN, reader_of(class)], epoch);
+            // Several segments within the bound, so that shedding takes a part and not all.
+            options.segment_bytes = options.segment_bytes.min(max_bytes / 16).max(64 << 10);
+            max_record_bytes = options.max_record_bytes;
+            Journal::open(storage, options).map_err(failed(class))
+        };
+        let [usage_epoch, security_epoch] = new_epochs;
+        let (usage, usage_found) = open(Class::Usage, folders.usage, 1, usage_epoch)?;
+        let (security, security_found) =
+            open(Class::Security, folders.security, 2, security_epoch)?;
+        let (slots, body) = Slots::open(folders.seen, max_bytes / 16);
+        let checkpoint = body.and_then(|body| Checkpoint::decode(body.as_slice()).ok());
+        let checkpoint = checkpoint.unwrap_or_default();
+        let mut inner = Self {
+            journals: [usage, security],
+            slots,
+            seen: Dedupe::restore(bounds, checkpoint.streams),
+            losses: Losses::default(),
+            counts,
+            max_bytes,
+            max_record_bytes,
+            refused_unwritten: false,
+            entered: [0; 2],
+            unsynced: [(0, 0); 2],
+            shed: BTreeMap::new(),
+            lost: BTreeMap::new(),
+        };
+        for class in Class::ALL {
+            let at = place(class);
+            let known = checkpoint.epochs.get(at).map(String::as_str);
+            let same = known == Some(inner.journal(class).epoch());
+            let told = |numbers: &[u64]| numbers.get(at).copied().filter(|_| same).unwrap_or(0);
+            inner.losses.already(class, told(&checkpoint.reported));
+            inner.replay(class, told(&checkpoint.journal_seq))?;
+        }
+        Ok((inner, [usage_found, security_found]))
+    }
+
+    pub(super) const fn journal(&mut self, class: Class) -> &mut Journal<S> {
+        let [usage, security] = &mut self.journals;
+        match class {
+            Class::Usage => usage,
+            Class::Security => security,
+        }
+    }
+
+    fn replay(&mut self, class: Class, checkpoint: u64) -> Result<(), StoreError> {
+        let mut from = checkpoint + 1;
+        loop {
+            let batch = self.read(class, from, 1000, 4 << 20)?;
+            let Some(last) = batch.records.last().map(|record| record.seq) else {
+                self.seen.synced(class);
+                return Ok(());
+            };
+            for record in &batch.records {
+                let id = match class {
+                    Class::Usage => decode::usage_window(&record.payload).map(|(id, _)| id),
+                    Class::Security => {
+                        decode::audit_event(&record.payload).map(|(id, _, event)| {
+                            self.losses.found(&id, &event);
+                            id
+                        })
+                    }
+                };
+                if let Ok(id) = id {
+                    self.seen.accept_found(&id);
+                }
+            }
+            from = last + 1;
+        }
+    }
+
+    /// Counts and tells what the start found damaged. What cannot be told now waits.
+    pub(super) fn begin(&mut self, recoveries: &[Recovery; 2], now: u64) {
+        for (class, recovery) in Class::ALL.into_iter().zip(recoveries) {
+            let reader = reader_of(class);
+            let cursor = self.journal(class).cursor(reader).unwrap_or(0);
+            let from = cursor.max(self.losses.reported(class));
+            let sure = losses::within(&recovery.missing, from, recovery.unsure_from);
+            let count = losses::count_after(&sure, from);
+            if let (Some((first, _)), Some((_, last))) = (sure.first(), sure.last()) {
+                *self.lost.entry(reader).or_default() += count;
+                tracing::error!(
+                    class = class.as_str(),
+                    count,
+                    first,
+                    last,
+                    "journal was damaged: records are lost"
+                );
+                self.losses.note(class, "lost", count, (*first, *last));
+            }
+            let torn_from = from.max(recovery.unsure_from.saturating_sub(1));
+            let torn = losses::count_after(&recovery.missing, torn_from);
+            if torn > 0 {
+                // Whoever got no answer sends again. Had there been one, the node's own numbers
+                // show the gap.
+                tracing::warn!(
+                    class = class.as_str(),
+                    at_most = torn,
+                    "journal has a torn end: what was not acknowledged comes again"
+                );
+            }
+        }
+        let mut begun = self.tell(now);
+        if begun.is_ok() {
+            for class in Class::ALL {
+                let journal = self.journal(class);
+                journal.mark_reported(journal.next_seq().saturating_sub(1));
+                let written = journal.sync_positions().map_err(failed(class));
+                keep(&mut begun, written);
+            }
+        }
+        keep(
+            &mut begun,
+            self.slots.hold_room().map_err(checkpoint_failed),
+        );
+        if let Err(error) = begun {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "journal opened, but its disk refuses"
+            );
+        }
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        requests: &[Arrival],
+        now: u64,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for arrival in requests {
+            let mut outcome = Outcome::default();
+            let taken = self.take(arrival.class, &arrival.records, now, &mut outcome);
+            // Counted even if no answer follows: these have their fate, and come again as repeats.
+            self.counts.taken(arrival.class, &outcome);
+            taken?;
+            outcomes.push(outcome);
+        }
+        self.counts.forgotten(self.seen.forgotten());
+        let mut synced = Ok(());
+        for class in Class::ALL {
+            keep(&mut synced, self.sync(class));
+        }
+        synced?;
+        if self.refused_unwritten {
+            self.write_checkpoint()?;
+        }
+        for arrival in requests {
+            for (fate, count) in &arrival.others {
+                self.counts.met(arrival.class, *fate, *count);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// A record counts as seen once it is in the journal's hands, and the answer waits for the
+    /// sync that follows: if that fails, the repeat is answered by a later one.
+    fn take(
+        &mut self,
+        class: Class,
+        records: &[Incoming],
+        now: u64,
+        outcome: &mut Outcome,
+    ) -> Result<(), StoreError> {
+        for Incoming { id, content } in records {
+            let refusal = match content {
+                Content::Refused(fate) => Some(*fate),
+                Content::Payload(payload) => {
+                    (payload.len() > self.max_record_bytes).then_some(Fate::TooLarge)
+                }
+            };
+            let too_large = u64::from(refusal == Some(Fate::TooLarge));
+            if self.seen.judge(id) == Verdict::Repeat {
+                outcome.duplicates += 1;
+            } else {
+                self.slots
+                    .reserve(CHECKPOINT_BYTES + self.seen.most_bytes_with(id))
+                    .map_err(checkpoint_failed)?;
+                if let (Content::Payload(payload), None) = (content, refusal) {
+                    self.append(class, payload, now)?;
+                    self.note_unsynced(class, true);
+                    outcome.taken += 1;
+                } else {
+                    self.refused_unwritten = true;
+                    outcome.too_large += too_large;
+                    outcome.undecodable += 1 - too_large;
+                }
+                self.seen.accept(id);
+            }
+            outcome.refused += u64::from(refusal.is_some());
+            outcome.refused_too_large += too_large;
+        }
+        Ok(())
+    }
+
+    fn note_unsynced(&mut self, class: Class, is_received: bool) {
+        if let Some((all, received)) = self.unsynced.get_mut(place(class)) {
+            *all += 1;
+            *received += u64::from(is_received);
+        }
+    }
+
+    fn append(&mut self, class: Class, payload: &[u8], now: u64) -> Result<u64, StoreError> {
+        match self.journal(class).append(payload, now) {
+            Err(JournalError::PendingFull { .. }) => {
+                self.sync(class)?;
+                self.journal(class)
+                    .append(payload, now)
+                    .map_err(failed(class))
+            }
+            appended => appended.map_err(failed(class)),
+        }
+    }
+
+    /// Makes a class durable. What a failed sync left behind comes in with the next that succeeds.
+    fn sync(&mut self, class: Class) -> Result<(), StoreError> {
+        self.journal(class).sync().map_err(failed(class))?;
+        self.seen.synced(class);
+        let unsynced = self.unsynced.get_mut(place(class)).map(std::mem::take);
+        let (all, received) = unsynced.unwrap_or_default();
+        if let Some(entered) = self.entered.get_mut(place(class)) {
+            *entered += all;
+        }
+        self.counts.durable(class, received);
+        if class == Class::Security {
+            self.losses.synced();
+            for lost in Class::ALL {
+                let reported = self.losses.reported(lost);
+                self.journal(lost).mark_reported(reported);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts losses on record. On a full disk the room that was held for them is given up.
+    fn tell(&mut self, now: u64) -> Result<(), StoreError> {
+        if self.losses.is_empty() {
+            return Ok(());
+        }
+        while let Some(loss) = self.losses.next() {
+            let mut id = RecordId {
+                node: OWN_NODE.to_owned(),
+                epoch: self.journal(Class::Security).epoch().to_owned(),
+                class: Class::Security,
+                seq: 0,
+            };
+            id.seq = self.seen.watermark(&id) + 1;
+            let payload = losses::payload(&loss, &id, now);
+            let reserve = |inner: &mut Self| {
+                let bytes = CHECKPOINT_BYTES + inner.seen.most_bytes_with(&id);
+                inner.slots.reserve(bytes).map_err(checkpoint_failed)
+            };
+            let appended = self
+                .with_held_room(reserve)
+                .and_then(|()| self.with_held_room(|inner| inner.append(id.class, &payload, now)));
+            match appended {
+                Ok(seq) => {
+                    self.seen.accept(&id);
+                    self.losses.taken(seq, loss);
+                    self.note_unsynced(id.class, false);
+                }
+                Err(error) => {
+                    self.losses.put_back(loss);
+                    return Err(error);
+                }
+            }
+        }
+        self.with_held_room(|inner| inner.sync(Class::Security))
+    }
+
+    /// Tries again with the room that was held for this, if the disk is full.
+    fn with_held_room<T>(
+        &mut self,
+        attempt: impl Fn(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match attempt(self) {
+            Err(error) if error.is_disk_full() && self.slots.give_up_room() => attempt(self),
+            done => done,
+        }
+    }
+
+    pub(super) fn read(
+        &mut self,
+        class: Class,
+        from_seq: u64,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Batch, StoreError> {
+        let batch = self
+            .journal(class)
+            .read(from_seq, records, bytes)
+            .map_err(failed(class))?;
+        for range in &batch.damaged {
+            let (first, last) = *range;
+            tracing::error!(class = class.as_str(), first, last, "journal is damaged");
+            self.losses
+                .note(class, "undecodable", last - first + 1, *range);
+        }
+        Ok(batch)
+    }
+
+    pub(super) fn maintain(&mut self, now: u64) -> Result<(), StoreError> {
+        let mut done = Ok(());
+        for class in Class::ALL {
+            keep(&mut done, self.sync(class));
+        }
+        match self.write_checkpoint() {
+            Ok(journal_seq) => {
+                for (class, seq) in Class::ALL.into_iter().zip(journal_seq) {
+                    let moved = self.journal(class).set_cursor(SEEN, seq);
+                    keep(&mut done, moved.map_err(failed(class)));
+                }
+            }
+            failed => keep(&mut done, failed),
+        }
+        for class in Class::ALL {
+            let moved = self.journal(class).sync_positions();
+            keep(&mut done, moved.map_err(failed(class)));
+        }
+        for class in Class::ALL {
+            keep(&mut done, self.hold_bound(class));
+        }
+        keep(&mut done, self.tell(now));
+        keep(&mut done, self.slots.hold_room().map_err(checkpoint_failed));
+        done
+    }
+
+    fn write_checkpoint(&mut self) -> Result<[u64; 2], StoreError> {
+        let journal_seq = self.journals.each_ref().map(Journal::durable_seq);
+        let epochs = self.journals.each_ref().map(Journal::epoch);
+        let checkpoint = Checkpoint {
+            streams: self.seen.stored(),
+            journal_seq: journal_seq.to_vec(),
+            epochs: epochs.map(str::to_owned).to_vec(),
+            reported: Class::ALL.map(|class| self.losses.reported(class)).to_vec(),
+        };
+        self.slots
+            .write(&checkpoint.encode_to_vec())
+            .map_err(checkpoint_failed)?;
+        // While a sync fails, the checkpoint is that of the last one that did not.
+        self.refused_unwritten &= !self.seen.is_synced();
+        Ok(journal_seq)
+    }
+
+    fn hold_bound(&mut self, class: Class) -> Result<(), StoreError> {
+        let over = |inner: &Self| {
+            let bytes = inner.journals.iter().map(|journal| journal.stats().bytes);
+            bytes.sum::<u64>() > inner.max_bytes
+        };
+        while over(self) && self.shed_oldest(class)? {}
+        Ok(())
+    }
+
+    /// Sheds a segment, and each reader's books learn what it never had; false if there is none.
+    fn shed_oldest(&mut self, class: Class) -> Result<bool, StoreError> {
+        let reader = reader_of(class);
+        let journal = self.journal(class);
+        let cursor = journal.cursor(reader).unwrap_or(0);
+        let before = journal.count_after(cursor);
+        let Some(shed) = journal.shed_oldest().map_err(failed(class))? else {
+            return Ok(false);
+        };
+        let unread = before.saturating_sub(journal.count_after(cursor));
+        if unread > 0 {
+            journal
+                .set_cursor(reader, shed.last_seq)
+                .map_err(failed(class))?;
+            *self.shed.entry(reader).or_default() += unread;
+            let first = shed.first_seq.max(cursor + 1);
+            tracing::error!(
+                class = class.as_str(),
+                count = unread,
+                first,
+                last = shed.last_seq,
+                "journal is over its bound (data.max_journal_bytes): records were shed"
+            );
+            if class == Class::Security {
+                self.losses.shed(cursor, shed.last_seq);
+            }
+            self.losses
+                .note(class, "shed", unread, (first, shed.last_seq));
+        }
+        Ok(true)
+    }
+
+    pub(super) fn held(&mut self, class: Class, name: &str) -> Held {
+        let entered = self.entered.get(place(class)).copied().unwrap_or(0);
+        let (unsynced, _) = self.unsynced.get(place(class)).copied().unwrap_or_default();
+        let count = |counts: &BTreeMap<&'static str, u64>| counts.get(name).copied().unwrap_or(0);
+        let (shed, lost) = (count(&self.shed), count(&self.lost));
+        let journal = self.journal(class);
+        let waiting = journal
+            .count_after(journal.cursor(name).unwrap_or(0))
+            .saturating_sub(unsynced);
+        Held {
+            waiting,
+            entered,
+            shed,
+            lost,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads certificate and key, takes connections"
+)]
+//! TLS at the receiver's door: who cannot do it is refused, counted and named in the log.
+//!
+//! The handshakes are ours and not the gRPC server's, because that one drops a failed handshake
+//! without a word, and an agent with a wrong authority must not be silence here. Knows nothing of
+//! tokens or messages.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+/// Handshakes at a time; more wait in the kernel's queue.
+const HANDSHAKES: usize = 256;
+/// One handshake.
+const WITHIN: Duration = Duration::from_secs(10);
+/// After a connection that could not be taken, for want of descriptors as a rule.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file that the configuration names.
+    #[error("read {path} ({setting})")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The setting that names it.
+        setting: &'static str,
+        /// Why.
+        #[source]
+        source: pem::Error,
+    },
+    /// No certificate in it.
+    #[error("{0} (ingest.tls_cert_file) holds no PEM certificate")]
+    Empty(PathBuf),
+    /// Both can be read, but not used.
+    #[error("use {certificate} (ingest.tls_cert_file) with {key} (ingest.tls_key_file)")]
+    Pair {
+        /// The chain.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
+}
+
+/// Reads certificate chain and private key.
+pub(super) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
+    let unreadable = |path: &Path, setting| {
+        let path = path.to_owned();
+        move |source| TlsError::Read {
+            path,
+            setting,
+            source,
+        }
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(unreadable(certificate, "ingest.tls_cert_file"))?;
+    if chain.is_empty() {
+        return Err(TlsError::Empty(certificate.to_owned()));
+    }
+    let secret =
+        PrivateKeyDer::from_pem_file(key).map_err(unreadable(key, "ingest.tls_key_file"))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| {
+            builder
+                .with_no_client_auth()
+                .with_single_cert(chain, secret)
+        })
+        .map_err(|source| TlsError::Pair {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            source,
+        })?;
+    // gRPC is HTTP/2 and nothing else.
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// What the gRPC server takes.
+pub(super) type Taken = Result<TlsStream<TcpStream>, io::Error>;
+
+/// Takes connections until `shutdown`, and hands on those whose handshake succeeds.
+pub(super) async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    taken: mpsc::Sender<Taken>,
+    shutdown: CancellationToken,
+    refused: impl Fn(SocketAddr, &str),
+) {
+    let mut handshakes = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            connection = listener.accept(), if handshakes.len() < HANDSHAKES => match connection {
+                Ok((stream, peer)) => {
+                    let acceptor = acceptor.clone();
+                    handshakes.spawn(async move { (peer, handshake(&acceptor, stream).await) });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "could not take a connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+            Some(done) = handshakes.join_next() => match done {
+                Ok((_, Ok(stream))) => {
+                    if taken.send(Ok(stream)).await.is_err() {
+                        return;
+                    }
+                }
+                Ok((peer, Err(error))) => refused(peer, &reason(&error)),
+                Err(error) => tracing::error!(%error, "a handshake broke off"),
+            },
+        }
+    }
+}
+
+async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Taken {
+    // As the gRPC server does on its own sockets: answers are small.
+    stream.set_nodelay(true)?;
+    tokio::time::timeout(WITHIN, acceptor.accept(stream))
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// A failed handshake in words that name the remedy, where there is one.
+fn reason(error: &io::Error) -> String {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+            "it does not speak TLS (plain text?)".to_owned()
+        }
+        Some(rustls::Error::AlertReceived(alert)) => {
+            format!("it does not take our certificate (alert {alert:?})")
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_cannot_serve_are_named_with_their_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let pair = |name: &str| {
+            let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+            (made.cert.pem(), made.signing_key.serialize_pem())
+        };
+        let (one, key_of_one) = pair("one");
+        let (_, key_of_other) = pair("other");
+        let (one, key_of_one) = (file("one", &one), file("one.key", &key_of_one));
+        let other = file("other.key", &key_of_other);
+        let empty = file("empty", "");
+        let absent = folder.path().join("absent");
+        assert!(acceptor(&one, &key_of_one).is_ok());
+        for (certificate, key, expect) in [
+            (&absent, &other, "absent (ingest.tls_cert_file)"),
+            (&empty, &other, "empty (ingest.tls_cert_file) holds no PEM"),
+            (&one, &empty, "empty (ingest.tls_key_file)"),
+            (&one, &other, "one (ingest.tls_cert_file) with"),
+        ] {
+            let Err(error) = acceptor(certificate, key) else {
+                panic!("{expect}: was taken");
+            };
+            assert!(error.to_string().contains(expect), "{error}");
+        }
+    }
+}

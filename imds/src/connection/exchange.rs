@@ -1,0 +1,201 @@
+//! Requests of one connection between their head and their event, in the order of the wire, and
+//! what a request without an answer means.
+//!
+//! ## When the hop limit is to blame
+//!
+//! IMDS sends the answer to a token request, and nothing else, with the configured hop limit. With
+//! the default of 1 it dies on its way into a pod: the handshake works, the PUT is acknowledged,
+//! no byte comes back. So a PUT on the token path, on a connection whose SYN-ACK was seen, with no
+//! byte of an answer, is `hop_limit_blocked` once it was silent for the timeout, or was given up
+//! by the client after [`SILENCE_NS`]. That alone is a suspicion ([`Evidence::Silence`]); it is
+//! backed when another request of the same address was answered meanwhile
+//! ([`Evidence::OtherRequestAnswered`]). A capture on the host sees the answer itself: hop limit 1
+//! and never acknowledged ([`Evidence::ResponseHopLimit`]); an acknowledged one arrived.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use crate::stream::WINDOW_BYTES;
+use crate::{Class, Evidence, Flags, ImdsEvent, Outcome, Redactor, response};
+
+/// Requests that wait on one connection at most.
+pub(super) const PIPELINE_REQUESTS: usize = 64;
+/// Silence after which a client that hangs up is taken to have waited in vain. SDKs wait 1 s.
+const SILENCE_NS: u64 = 500_000_000;
+
+/// What happened, for the decoder's counts.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) requests: u64,
+    pub(crate) answered: bool,
+    pub(crate) orphan_responses: u64,
+    pub(crate) gaps: u64,
+    pub(crate) conflicts: u64,
+}
+
+/// A request whose event is not finished.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) event: ImdsEvent,
+    pub(super) is_head: bool,
+    pub(super) sent_ns: u64,
+    /// The answer's body, as much of it as the event wants.
+    pub(super) body: Vec<u8>,
+}
+
+/// The requests under way.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    pub(super) waiting: VecDeque<Pending>,
+    /// Its answer's body is still coming.
+    pub(super) answering: Option<Pending>,
+    /// Its answer has hop limit 1 and awaits the acknowledgement of this sequence number.
+    unconfirmed: Option<(Pending, u32)>,
+    /// Remarks for the next request head.
+    pub(super) flags: Flags,
+    /// Requests given up whose answers may still come: answers keep the order of requests.
+    pub(super) abandoned: u32,
+    /// When the first byte of the head under way was seen.
+    pub(super) started_ns: u64,
+    /// SYN-ACK seen.
+    pub(super) handshake: bool,
+    pub(super) response_bytes_seen: bool,
+    pub(super) ready: Vec<ImdsEvent>,
+    pub(super) tally: Tally,
+}
+
+impl Exchange {
+    /// Something would change with time alone.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty() || self.answering.is_some() || self.unconfirmed.is_some()
+    }
+
+    /// A request begins to wait for its answer.
+    pub(super) fn wait(&mut self, pending: Pending) {
+        if self.waiting.len() >= PIPELINE_REQUESTS
+            && let Some(mut oldest) = self.waiting.pop_front()
+        {
+            oldest
+                .event
+                .reason
+                .get_or_insert(Cow::Borrowed("pipeline_limit"));
+            self.abandoned = self.abandoned.saturating_add(1);
+            self.ready.push(oldest.event);
+        }
+        self.waiting.push_back(pending);
+    }
+
+    /// The answer is complete, or as complete as it gets.
+    pub(super) fn finish(&mut self, mut pending: Pending, redactor: &Redactor) {
+        read_body(&mut pending, redactor);
+        self.ready.push(pending.event);
+    }
+
+    /// The answer is complete and counts once the client acknowledges `seq`.
+    pub(super) fn await_confirmation(
+        &mut self,
+        mut pending: Pending,
+        seq: u32,
+        redactor: &Redactor,
+    ) {
+        read_body(&mut pending, redactor);
+        if let Some((earlier, _)) = self.unconfirmed.replace((pending, seq)) {
+            self.ready.push(earlier.event);
+        }
+    }
+
+    /// The client acknowledged everything below `ack`.
+    pub(super) fn confirm(&mut self, ack: u32) {
+        let arrived = |seq: u32| (1..WINDOW_BYTES).contains(&ack.wrapping_sub(seq));
+        if let Some((pending, _)) = self.unconfirmed.take_if(|(_, seq)| arrived(*seq)) {
+            self.ready.push(pending.event);
+        }
+    }
+
+    /// Gives up what has waited for `response_ns`.
+    pub(super) fn advance(
+        &mut self,
+        now_ns: u64,
+        response_ns: u64,
+        answered_ns: Option<u64>,
+        redactor: &Redactor,
+    ) {
+        let overdue = |pending: &Pending| now_ns.saturating_sub(pending.sent_ns) >= response_ns;
+        while self.waiting.front().is_some_and(overdue) {
+            if let Some(pending) = self.waiting.pop_front() {
+                self.abandoned = self.abandoned.saturating_add(1);
+                self.silent(pending, true, answered_ns);
+            }
+        }
+        if let Some(pending) = self.answering.take_if(|pending| overdue(pending)) {
+            self.finish(pending, redactor);
+        }
+        if let Some((pending, _)) = self.unconfirmed.take_if(|(pending, _)| overdue(pending)) {
+            self.blocked(pending.event, Evidence::ResponseHopLimit);
+        }
+    }
+
+    /// Nothing more will come. `left_ns`: when the client hung up; `reason`: for what still waits.
+    pub(super) fn close(
+        &mut self,
+        left_ns: Option<u64>,
+        reason: Option<&'static str>,
+        answered_ns: Option<u64>,
+        redactor: &Redactor,
+    ) {
+        while let Some(mut pending) = self.waiting.pop_front() {
+            if let Some(reason) = reason {
+                pending.event.reason.get_or_insert(Cow::Borrowed(reason));
+            }
+            let waited =
+                left_ns.is_some_and(|left| left.saturating_sub(pending.sent_ns) >= SILENCE_NS);
+            self.silent(pending, waited, answered_ns);
+        }
+        if let Some(pending) = self.answering.take() {
+            self.finish(pending, redactor);
+        }
+        if let Some((pending, _)) = self.unconfirmed.take() {
+            self.blocked(pending.event, Evidence::ResponseHopLimit);
+        }
+    }
+
+    /// A request without answer. `waited`: long enough for the silence to mean something.
+    fn silent(&mut self, pending: Pending, waited: bool, answered_ns: Option<u64>) {
+        let mut event = pending.event;
+        let token_put = event.class == Class::Token && event.method.as_deref() == Some("PUT");
+        let suspicious = token_put && self.handshake && !self.response_bytes_seen;
+        let backed = answered_ns.is_some_and(|answered| answered >= pending.sent_ns);
+        if suspicious && (waited || backed) {
+            let evidence = if backed {
+                Evidence::OtherRequestAnswered
+            } else {
+                Evidence::Silence
+            };
+            self.blocked(event, evidence);
+            return;
+        }
+        event.outcome = Outcome::NoResponse;
+        self.ready.push(event);
+    }
+
+    fn blocked(&mut self, mut event: ImdsEvent, evidence: Evidence) {
+        event.outcome = Outcome::HopLimitBlocked;
+        event.evidence = Some(evidence);
+        self.ready.push(event);
+    }
+}
+
+fn read_body(pending: &mut Pending, redactor: &Redactor) {
+    let body = std::mem::take(&mut pending.body);
+    match pending.event.class {
+        Class::Token => {
+            pending.event.minted_token_hash =
+                response::session_token(&body).map(|token| redactor.hash(token));
+        }
+        Class::Cred => {
+            pending.event.access_key_id = response::access_key_id(&body);
+            pending.event.expiration = response::expiration(&body);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,58 @@
+//! From the client's direction to requests that wait for an answer.
+
+use super::exchange::{Exchange, Pending};
+use super::half::Heard;
+use crate::http::{Cut, Framing, NotHttp, Sink};
+use crate::request::{self, Place};
+use crate::{Flags, ImdsEvent, Opaque, Redactor};
+
+/// Receives what the client sends.
+pub(super) struct Up<'a> {
+    pub(super) exchange: &'a mut Exchange,
+    pub(super) place: &'a Place,
+    pub(super) redactor: &'a Redactor,
+}
+
+impl Up<'_> {
+    fn wait(&mut self, mut event: ImdsEvent, is_head: bool) {
+        event.flags.add(std::mem::take(&mut self.exchange.flags));
+        event.time_ns = self.exchange.started_ns;
+        self.exchange.tally.requests += 1;
+        self.exchange.response_bytes_seen = false;
+        self.exchange.wait(Pending {
+            event,
+            is_head,
+            sent_ns: self.place.time_ns,
+            body: Vec::new(),
+        });
+    }
+}
+
+impl Sink for Up<'_> {
+    fn head(&mut self, bytes: &[u8], cut: Cut) -> Framing {
+        let request = request::read(bytes, cut, self.place, self.redactor);
+        self.wait(request.event, request.is_head);
+        request.framing
+    }
+
+    fn body(&mut self, _: &[u8]) {}
+
+    fn body_hole(&mut self) {}
+
+    fn end(&mut self) {}
+
+    fn not_http(&mut self, kind: NotHttp) {
+        let mut event = self.place.event();
+        event.opaque = Some(match kind {
+            NotHttp::Tls => Opaque::Tls,
+            NotHttp::Binary => Opaque::Binary,
+        });
+        self.wait(event, false);
+    }
+}
+
+impl Heard for Up<'_> {
+    fn gap(&mut self) {
+        self.exchange.flags.add(Flags::GAP);
+    }
+}

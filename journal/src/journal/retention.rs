@@ -1,0 +1,105 @@
+//! The way out: what every reader has passed is removed, and what no longer fits is shed.
+//!
+//! Nothing is removed before it is on disk how far the numbers went. Which journal sheds, and when,
+//! is the owner's to decide.
+
+use super::options::{JournalError, io_error};
+use crate::Journal;
+use crate::positions::{self, Positions};
+use crate::segment::Segment;
+use crate::storage::Storage;
+
+/// What was shed, counting only records that some reader still wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shed {
+    /// Records.
+    pub count: u64,
+    /// Bytes set free, of wanted and unwanted records.
+    pub bytes: u64,
+    /// First number, 0 if `count` is 0.
+    pub first_seq: u64,
+    /// Last number, 0 if `count` is 0.
+    pub last_seq: u64,
+}
+
+impl<S: Storage> Journal<S> {
+    /// Makes the cursors durable, then removes the segments that every reader has passed.
+    pub fn sync_positions(&mut self) -> Result<(), JournalError> {
+        if self.positions_dirty {
+            self.write_positions()?;
+        }
+        let Some(low) = self.low_cursor() else {
+            return Ok(());
+        };
+        let newest = self.segments.len().saturating_sub(1);
+        let passed = |segment: &Segment| segment.is_empty() || segment.last <= low;
+        if newest == 0 || !self.segments.front().is_some_and(passed) {
+            return Ok(());
+        }
+        // Both slots, so that damage to one cannot bring back a cursor from before the removal.
+        self.write_positions()?;
+        for _ in 0..newest {
+            if !self.segments.front().is_some_and(passed) {
+                break;
+            }
+            self.remove_oldest()?;
+        }
+        Ok(())
+    }
+
+    fn write_positions(&mut self) -> Result<(), JournalError> {
+        self.positions.next_seq = self.next_seq;
+        // Counted up when it is on disk: until then the other slot is the one to fall back to.
+        let next = Positions {
+            generation: self.positions.generation + 1,
+            ..self.positions.clone()
+        };
+        let error = |source| io_error("write", positions::FILE)(source);
+        self.storage
+            .write_at(positions::FILE, next.offset(), &next.encode())
+            .map_err(error)?;
+        self.storage.sync(positions::FILE).map_err(error)?;
+        self.positions = next;
+        self.positions_dirty = false;
+        Ok(())
+    }
+
+    fn remove_oldest(&mut self) -> Result<(), JournalError> {
+        let Some(name) = self.segments.front().map(Segment::name) else {
+            return Ok(());
+        };
+        self.storage
+            .remove(&name)
+            .map_err(io_error("remove", &name))?;
+        self.segments.pop_front();
+        self.writable &= !self.segments.is_empty();
+        self.storage.sync_dir().map_err(io_error("sync", "."))
+    }
+
+    /// Removes the oldest segment, read or not. The caller writes down what it says, and then
+    /// moves the cursors past it. `None` if no segment is left.
+    pub fn shed_oldest(&mut self) -> Result<Option<Shed>, JournalError> {
+        let low = self.low_cursor().unwrap_or(0);
+        let Some(segment) = self.segments.front() else {
+            return Ok(None);
+        };
+        let count = segment.count_after(low);
+        let shed = Shed {
+            count,
+            bytes: segment.len,
+            first_seq: if count > 0 {
+                segment.first.max(low + 1)
+            } else {
+                0
+            },
+            last_seq: if count > 0 { segment.last } else { 0 },
+        };
+        let written = self.write_positions();
+        if self.segments.len() == 1 {
+            // The last place on disk that knows how far the numbers went is about to go.
+            written?;
+        }
+        self.remove_oldest()?;
+        Ok(Some(shed))
+    }
+}

@@ -1,0 +1,138 @@
+//! The way in: records wait in memory, and one sync makes all of them durable.
+//!
+//! What may be believed after which answer of the disk is decided here; how a record lies in a file
+//! is [`frame`]'s, and which files may go is the business of `retention`.
+
+use super::Shed;
+use super::options::{JournalError, io_error};
+use crate::Journal;
+use crate::frame::{self, HEADER_LEN, Kind};
+use crate::segment::Segment;
+use crate::storage::Storage;
+
+/// Frames that wait for a sync, ready to be written in one go.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) frames: Vec<u8>,
+    /// (number, offset within `frames`, time)
+    pub(super) records: Vec<(u64, u64, u64)>,
+}
+
+impl<S: Storage> Journal<S> {
+    /// Takes a record into memory and gives it its number. It is safe after the next
+    /// [`sync`](Self::sync) that succeeds.
+    pub fn append(&mut self, payload: &[u8], now_unix_ns: u64) -> Result<u64, JournalError> {
+        let limit = self.options.max_record_bytes.min(frame::MAX_PAYLOAD);
+        if payload.len() > limit {
+            return Err(JournalError::RecordTooLarge {
+                bytes: payload.len(),
+                limit,
+            });
+        }
+        let held = self.pending.frames.len();
+        if held > 0 && held + HEADER_LEN + payload.len() > self.options.max_pending_bytes {
+            return Err(JournalError::PendingFull { pending: held });
+        }
+        let seq = self.next_seq;
+        frame::encode(
+            &mut self.pending.frames,
+            Kind::Record,
+            self.options.stream,
+            seq,
+            now_unix_ns,
+            payload,
+        );
+        self.pending.records.push((seq, held as u64, now_unix_ns));
+        self.next_seq += 1;
+        Ok(seq)
+    }
+
+    /// Writes what is pending and waits for the disk. On an error everything stays pending, and
+    /// the next call tries again: in the same place after a failed write, in a new file after a
+    /// failed sync, for the kernel forgets pages that it could not write.
+    pub fn sync(&mut self) -> Result<u64, JournalError> {
+        if self.pending.records.is_empty() {
+            return Ok(self.durable_seq);
+        }
+        let full = self
+            .segments
+            .back()
+            .is_none_or(|segment| segment.len >= self.options.segment_bytes);
+        if !self.writable || full {
+            self.start_segment()?;
+        }
+        let Some(segment) = self.segments.back_mut() else {
+            return Ok(self.durable_seq);
+        };
+        let name = segment.name();
+        self.storage
+            .write_at(&name, segment.len, &self.pending.frames)
+            .map_err(io_error("write", &name))?;
+        if let Err(source) = self.storage.sync(&name) {
+            self.writable = false;
+            if segment.is_empty() && self.storage.remove(&name).is_ok() {
+                self.segments.pop_back();
+            } else {
+                // The cache may still show what the disk never got, and show it to the next
+                // process too. A failure here leaves that window open; there is nothing more to do.
+                drop(self.storage.truncate(&name, segment.len));
+            }
+            return Err(io_error("sync", &name)(source));
+        }
+        for (seq, offset, time_unix_ns) in self.pending.records.drain(..) {
+            segment.note(seq, segment.len + offset, time_unix_ns);
+        }
+        segment.len += self.pending.frames.len() as u64;
+        self.durable_seq = segment.last;
+        self.pending.frames.clear();
+        // A burst is not to cost memory for ever.
+        self.pending.frames.shrink_to(64 << 10);
+        self.pending.records.shrink_to(1 << 10);
+        Ok(self.durable_seq)
+    }
+
+    fn start_segment(&mut self) -> Result<(), JournalError> {
+        let first = self
+            .pending
+            .records
+            .first()
+            .map_or(self.next_seq, |(seq, ..)| *seq);
+        let mut bytes = Vec::new();
+        frame::encode(
+            &mut bytes,
+            Kind::Start,
+            self.options.stream,
+            first,
+            0,
+            self.positions.epoch.as_bytes(),
+        );
+        let segment = Segment::new(self.next_index, first, bytes.len() as u64);
+        let name = segment.name();
+        self.next_index += 1;
+        let made = self
+            .storage
+            .create(&name)
+            .and_then(|()| self.storage.write_at(&name, 0, &bytes))
+            .and_then(|()| self.storage.sync(&name))
+            .and_then(|()| self.storage.sync_dir());
+        if let Err(source) = made {
+            // Nothing of value is in it; if it cannot be removed, the next start finds it empty.
+            drop(self.storage.remove(&name));
+            return Err(io_error("create", &name)(source));
+        }
+        self.segments.push_back(segment);
+        self.writable = true;
+        Ok(())
+    }
+
+    /// Drops what waits for the disk.
+    pub fn shed_pending(&mut self) -> Shed {
+        let pending = std::mem::take(&mut self.pending);
+        Shed {
+            count: pending.records.len() as u64,
+            bytes: pending.frames.len() as u64,
+            first_seq: pending.records.first().map_or(0, |(seq, ..)| *seq),
+            last_seq: pending.records.last().map_or(0, |(seq, ..)| *seq),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A collector's process, with what it says and writes.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A collector of its own, with its folder and its ports; killed when dropped.
+pub(crate) struct Collector {
+    pub(crate) folder: PathBuf,
+    pub(crate) otlp: u16,
+    http: u16,
+    /// Certificate and key, from the next start on.
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    child: Option<Child>,
+}
+
+impl Collector {
+    pub(crate) fn new(folder: &Path) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join("token"), "secret\n").unwrap();
+        Self {
+            folder: folder.into(),
+            otlp: free_port(),
+            http: free_port(),
+            tls: None,
+            child: None,
+        }
+    }
+
+    pub(crate) fn start(&mut self) {
+        let (certificate, key) = self.tls.clone().unzip();
+        let config = serde_json::json!({
+            "data": {"path": self.folder.join("state")},
+            "ingest": {
+                "listen": format!("127.0.0.1:{}", self.otlp),
+                "tls_cert_file": certificate,
+                "tls_key_file": key,
+                "tokens": [{"node": "node-1", "file": self.folder.join("token")}],
+            },
+            "http": {"listen": format!("127.0.0.1:{}", self.http)},
+            // Small, so that rotation is part of every run.
+            "audit_file": {"rotate_bytes": 65536, "keep_files": 10_000},
+        });
+        let path = self.folder.join("collector.yaml");
+        std::fs::write(&path, config.to_string()).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("collector.log"))
+            .unwrap();
+        let child = Command::new(program("plimsoll-collector"))
+            .arg("--config")
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
+        let url = format!("http://127.0.0.1:{}{path}", self.http);
+        ureq::get(&url).call().ok()?.body_mut().read_json().ok()
+    }
+
+    /// Number of requests that were refused for this reason; `None` while there is no answer.
+    pub(crate) fn refused(&self, reason: &str) -> Option<u64> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.http);
+        let text = ureq::get(&url)
+            .call()
+            .ok()?
+            .body_mut()
+            .read_to_string()
+            .ok()?;
+        let name = format!("plimsoll_collector_ingest_refused_total{{reason=\"{reason}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&name));
+        Some(line.map_or(0, |count| count.parse().unwrap()))
+    }
+
+    /// The log of all its lives.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("collector.log")).unwrap_or_default()
+    }
+
+    /// The file of the token that it takes.
+    pub(crate) fn token(&self) -> PathBuf {
+        self.folder.join("token")
+    }
+
+    /// Every line of every audit file. A file that is put aside meanwhile may be read twice: what
+    /// is there twice is judged when nothing moves any more.
+    pub(crate) fn written(&self) -> Vec<Value> {
+        let Ok(entries) = std::fs::read_dir(self.folder.join("state/audit")) else {
+            return Vec::new();
+        };
+        let texts = entries.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
+        texts
+            .flat_map(|text| {
+                text.split_inclusive('\n')
+                    .filter(|line| line.ends_with('\n'))
+                    .map(|line| serde_json::from_str(line).unwrap())
+                    .collect::<Vec<Value>>()
+            })
+            .collect()
+    }
+
+    /// The same by record id, when nothing is written any more; fails on an id that is there twice.
+    pub(crate) fn written_once(&self) -> BTreeMap<String, Value> {
+        let mut lines = BTreeMap::new();
+        for line in self.written() {
+            let id = line["id"].as_str().unwrap().to_owned();
+            assert!(
+                lines.insert(id.clone(), line).is_none(),
+                "{id} is there twice"
+            );
+        }
+        lines
+    }
+
+    /// Nothing waits in the journal.
+    pub(crate) fn is_idle(&self) -> bool {
+        let row = |row: &Value| row["stage"] == "journal" && row["class"] == "security";
+        self.get("/api/v1/accounting").is_some_and(|accounting| {
+            let rows = accounting["stages"].as_array().unwrap().clone();
+            rows.iter()
+                .any(|stage| row(stage) && stage["fates"]["in_flight"] == 0)
+        })
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Built beside this test by `cargo test --workspace`.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join(name);
+    assert!(
+        path.exists(),
+        "{} is not built: cargo build -p {name}",
+        path.display()
+    );
+    path
+}
+
+/// Waits for a state of the world, not for a time.
+pub(crate) fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !reached() {
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} until {what}"
+        );
+        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

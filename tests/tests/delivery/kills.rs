@@ -1,0 +1,81 @@
+//! Both sides are processes, and both are killed with SIGKILL at random moments.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::collector::{Collector, wait_until};
+use crate::emitter::{Emitter, Way};
+
+/// Kills of either side in one run, and numbers that one life of the emitter may use.
+const KILLS: u32 = 200;
+const LIFE: u32 = 1_000_000;
+
+#[test]
+fn nothing_durable_is_lost_or_doubled_by_kills_of_either_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut collector = Collector::new(&folder.path().join("collector"));
+    collector.start();
+    let way = Way {
+        endpoint: format!("http://127.0.0.1:{}", collector.otlp),
+        token: collector.token(),
+        ca: None,
+        server_name: None,
+    };
+    let spool = folder.path().join("spool");
+    let mut dice = fastrand::Rng::with_seed(20_261_124);
+    // By life: how many records were said to be durable.
+    let mut durable = BTreeMap::new();
+    let (mut kills, mut life) = (0, 0);
+    let mut emitter = Emitter::start(&spool, &way, 1, LIFE);
+    while kills < KILLS {
+        // Where it happens is left to chance: while one starts, recovers, syncs, sends or idles.
+        std::thread::sleep(Duration::from_millis(dice.u64(..100)));
+        kills += 1;
+        // Mostly the emitter: its life is shorter than the way to the audit file.
+        if dice.u32(..3) == 0 {
+            collector.kill();
+            collector.start();
+        } else {
+            durable.insert(life, emitter.kill() - life * LIFE);
+            life += 1;
+            emitter = Emitter::start(&spool, &way, life * LIFE + 1, LIFE);
+        }
+    }
+    durable.insert(life, emitter.kill() - life * LIFE);
+    let said: u32 = durable.values().sum();
+    assert!(said > KILLS, "nearly nothing was emitted: {durable:?}");
+    let mut rest = Emitter::start(&spool, &way, 1, 0);
+    wait_until("the spool is emptied", || rest.ended().is_some());
+    assert!(rest.ended().unwrap().success(), "{}", rest.log());
+    wait_until("the journal is emptied", || collector.is_idle());
+
+    let mut written: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for line in collector.written_once().values() {
+        assert_eq!(line["event"], "oom_kill", "something was lost: {line}");
+        let number = u32::try_from(line["victim_pid"].as_u64().unwrap()).unwrap() - 1;
+        written
+            .entry(number / LIFE)
+            .or_default()
+            .push(number % LIFE);
+    }
+    for (life, numbers) in &mut written {
+        numbers.sort_unstable();
+        // What was durable but not said yet may be there too, but with no gap before it.
+        let expected: Vec<u32> = (0..u32::try_from(numbers.len()).unwrap()).collect();
+        assert_eq!(*numbers, expected, "life {life}: each once, without a gap");
+    }
+    for (life, said) in durable {
+        let there = written.get(&life).map_or(0, Vec::len);
+        assert!(
+            there >= said as usize,
+            "life {life}: {said} durable, {there} written"
+        );
+    }
+    let accounting = collector.get("/api/v1/accounting").unwrap();
+    assert_eq!(accounting["balanced"], true, "{accounting:#}");
+    assert_eq!(
+        accounting["gaps"].as_array().map(Vec::len),
+        Some(0),
+        "{accounting:#}"
+    );
+}

@@ -1,0 +1,67 @@
+#![expect(clippy::disallowed_methods, reason = "shell: installs a peer")]
+//! The peer that the agent is measured beside: Meta's `below`, as crates.io has it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{install, shell};
+
+const VERSION: &str = "0.9.0";
+/// What it is built with: a compiler for its kernel programs, and libelf.
+const BUILD: [install::Needed; 3] = [
+    ("cc", "build-essential"),
+    ("clang", "clang"),
+    ("pkg-config", "pkg-config"),
+];
+/// Headers have no program to look for.
+const LIBELF: (&str, &str) = ("/usr/include/libelf.h", "libelf-dev");
+
+/// Where `below` is; installed into `target/tools` first if it is not there.
+///
+/// # Errors
+/// It cannot be built here.
+pub(crate) fn ensure(yes: bool) -> Result<PathBuf> {
+    let tools = shell::target().join("tools");
+    let program = tools.join("bin/below");
+    if program.exists() {
+        return Ok(program);
+    }
+    install::ensure(&BUILD, yes)?;
+    let (header, package) = LIBELF;
+    if !PathBuf::from(header).exists() {
+        install::packages(&[package], yes)?;
+    }
+    let clang = shell::find("clang").context("clang is not installed")?;
+    let wrapper = tools.join("clang-for-below");
+    fs::create_dir_all(&wrapper).with_context(|| format!("making {}", wrapper.display()))?;
+    let script = wrapper.join("clang");
+    // Its kernel programs assign pointers of differing types, an error since clang 16.
+    let text = format!(
+        "#!/bin/sh\nexec {} -Wno-incompatible-pointer-types \"$@\"\n",
+        clang.display()
+    );
+    fs::write(&script, text).with_context(|| format!("writing {}", script.display()))?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("making {} executable", script.display()))?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let first = std::iter::once(wrapper).chain(std::env::split_paths(&path));
+    shell::run(
+        shell::cargo(&[
+            "install",
+            "below",
+            "--version",
+            VERSION,
+            "--locked",
+            "--root",
+        ])
+        .arg(&tools)
+        .env("PATH", std::env::join_paths(first).context("PATH")?),
+    )?;
+    if !program.exists() {
+        bail!("cargo install brought no {}", program.display());
+    }
+    Ok(program)
+}
