@@ -241,18 +241,7 @@ impl Metrics {
     }
 
     fn show_fates(&self, stage: &StageFates) {
-        let fates = &stage.fates;
-        for (fate, count) in [
-            ("emitted", fates.emitted),
-            ("lost", fates.lost),
-            ("undecodable", fates.undecodable),
-            ("filtered", fates.filtered),
-            ("shed", fates.shed),
-            ("expired", fates.expired),
-            ("rejected", fates.rejected),
-            ("quarantined", fates.quarantined),
-            ("delivered", fates.delivered),
-        ] {
+        for (fate, count) in stage.fates.totals() {
             let labels = FateLabels {
                 stage: stage.stage.clone(),
                 class: stage.class.clone(),
@@ -270,7 +259,7 @@ impl Metrics {
         };
         self.in_flight
             .get_or_create(&labels)
-            .set(signed(fates.in_flight));
+            .set(signed(stage.fates.in_flight));
     }
 }
 

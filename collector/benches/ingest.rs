@@ -38,6 +38,8 @@ fn request(node: &str, from: u64, records: u64) -> Vec<u8> {
             anon_rss_bytes: Some(512 << 20),
             file_rss_bytes: Some(8 << 20),
             shmem_rss_bytes: Some(0),
+            memory_peak_bytes: Some(513 << 20),
+            memory_limit_bytes: Some(512 << 20),
         });
         let mut record = logs::encode(&event, seq);
         let stream = id::StreamId {

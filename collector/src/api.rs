@@ -10,6 +10,7 @@ mod clock;
 mod document;
 mod error;
 mod pages;
+mod requests;
 mod tail;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::middleware::{Next, from_fn_with_state, map_response, map_response_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -25,6 +26,7 @@ pub use accounting::{AccountingDocument, Gap, StageRow};
 pub use audit::{AuditQuery, AuditRecord, AuditRing, NodeStatus};
 pub use clock::unix_ns;
 pub use error::ApiError;
+pub use requests::Requests;
 pub use tail::load_tail;
 
 use crate::history::{Fleet, History};
@@ -50,6 +52,7 @@ pub struct ApiState {
     gaps: GapSource,
     metrics: MetricsSource,
     ready: ReadySource,
+    requests: Arc<Requests>,
     now: fn() -> u64,
     any_host: bool,
     view: Mutex<Option<(u64, Arc<View>)>>,
@@ -76,6 +79,7 @@ impl ApiState {
             gaps: Arc::new(Vec::new),
             metrics: Arc::new(String::new),
             ready: Arc::new(|| Ok(())),
+            requests: Arc::default(),
             now: unix_ns,
             any_host: false,
             view: Mutex::new(None),
@@ -107,6 +111,13 @@ impl ApiState {
     #[must_use]
     pub fn with_ready(mut self, source: ReadySource) -> Self {
         self.ready = source;
+        self
+    }
+
+    /// Where answers are counted.
+    #[must_use]
+    pub fn with_requests(mut self, requests: Arc<Requests>) -> Self {
+        self.requests = requests;
         self
     }
 
@@ -195,7 +206,13 @@ pub fn router(state: Arc<ApiState>) -> Router {
         .method_not_allowed_fallback(|| async { ApiError::method() })
         .layer(from_fn_with_state(Arc::clone(&state), addressed))
         .layer(map_response(secured))
+        .layer(map_response_with_state(Arc::clone(&state), counted))
         .with_state(state)
+}
+
+async fn counted(State(state): State<Arc<ApiState>>, response: Response) -> Response {
+    state.requests.count(response.status());
+    response
 }
 
 async fn ready(State(state): State<Arc<ApiState>>) -> Response {

@@ -16,6 +16,7 @@
 //! ```
 
 mod batch;
+pub mod encoding;
 pub mod feed;
 pub mod fleet;
 pub mod series;

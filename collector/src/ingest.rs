@@ -125,6 +125,15 @@ impl Counts {
             "Streams whose numbers were forgotten, by the bound that was reached",
             self.forgotten.clone(),
         );
+        // They begin at 0, so that the first of a kind is seen as a rise.
+        for reason in ["too_many_records", "unauthenticated"] {
+            drop(self.refused.get_or_create(&ReasonLabels { reason }));
+        }
+        for class in Class::ALL {
+            let fate = Fate::Delivered.name();
+            let class = class.as_str();
+            drop(self.records.get_or_create(&FateLabels { class, fate }));
+        }
     }
 
     fn with(&self, change: impl FnOnce(&mut [Fates; 2])) {

@@ -10,6 +10,7 @@
 //! the agent.
 
 pub mod api;
+pub mod books;
 pub mod cli;
 pub mod config;
 pub mod dashboard;
@@ -22,5 +23,9 @@ pub mod run;
 pub mod sink;
 pub mod sizing;
 pub mod telemetry;
+
+#[cfg(test)]
+#[path = "../tests/records/mod.rs"]
+mod records;
 
 pub use run::{RunError, run};

@@ -20,7 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, ApiState, AuditRing, Gap, StageRow};
+use crate::api::{self, ApiState, AuditRing};
+use crate::books::{InventoryBooks, Sources};
 use crate::config::Config;
 use crate::history::feed::Feed;
 use crate::history::{History, HistoryError, Limits};
@@ -31,6 +32,7 @@ use crate::inventory::{IndexReader, Inventory, Reloaded};
 use crate::join::join;
 use crate::reader::{CarryError, Reader};
 use crate::sink::{self, FileSink, SinkError};
+use crate::telemetry::{self, Metrics};
 
 /// Time that the end may take.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -106,7 +108,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let http = bind(config.http.listen, "http.listen").await?;
 
     let (store, recoveries) = Store::open(data, config.data.max_journal_bytes)?;
-    for (class, recovery) in recoveries {
+    for (class, recovery) in &recoveries {
         tracing::info!(
             class = class.as_str(),
             records = recovery.records,
@@ -114,13 +116,15 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             "journal opened"
         );
     }
-    let (history, set_aside) =
-        History::open_or_set_aside(&data.join("history.redb"), Limits::default())?;
+    let history_path = data.join("history.redb");
+    let (history, set_aside) = History::open_or_set_aside(&history_path, Limits::default())?;
     if let Some(reason) = set_aside {
         tracing::error!(%reason, "history was not readable: set aside, begun anew");
     }
     let history = Arc::new(history);
     let (inventory, first) = Inventory::open(config.inventory.paths.clone());
+    let inventory_books = Arc::new(InventoryBooks::default());
+    inventory_books.note(&first);
     tell(&first);
     let index = inventory.reader();
     let ring = Arc::new(AuditRing::default());
@@ -134,11 +138,25 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     {
         tracing::warn!(%error, "recent events of the audit file cannot be shown");
     }
-    let readers = Readers {
+    let names = index.clone();
+    let file = FileSink::new(
+        options,
+        Arc::new(move |event| names_of(event, &names)),
+        Arc::clone(&ring),
+    );
+    let sources = Sources {
+        data: data.clone(),
+        store: store.clone(),
+        found: Arc::new(recoveries),
         file: Arc::new(Reader::open(store.clone(), Class::Security, SINK)),
-        history: Arc::new(Reader::open(store.clone(), Class::Usage, HISTORY)),
+        usage: Arc::new(Reader::open(store.clone(), Class::Usage, HISTORY)),
+        history: Arc::clone(&history),
+        history_path,
+        written: file.written(),
+        inventory: Arc::clone(&inventory_books),
+        requests: Arc::default(),
     };
-    let state = state(&history, &ring, &store, &readers);
+    let state = state(&sources, &ring);
 
     let (stop, last) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks: JoinSet<Result<&'static str, RunError>> = JoinSet::new();
@@ -150,13 +168,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         after.cancel();
         end.map(|()| "the receiver").map_err(RunError::from)
     });
-    let names = index.clone();
-    let file = FileSink::new(
-        options,
-        Arc::new(move |event| names_of(event, &names)),
-        ring,
-    );
-    let writing = readers.file.carry(file, last.clone());
+    let writing = sources.file.carry(file, last.clone());
     tasks.spawn(async move {
         writing
             .await
@@ -167,14 +179,20 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         history: Arc::clone(&history),
         index: index.clone(),
     };
-    let feeding = readers.history.carry(feed, last.clone());
+    let feeding = sources.usage.carry(feed, last.clone());
     tasks.spawn(async move {
         feeding
             .await
             .map(|()| "the history")
             .map_err(RunError::from)
     });
-    tasks.spawn(watch(inventory, history, index, stop.clone()));
+    tasks.spawn(watch(
+        inventory,
+        inventory_books,
+        history,
+        index,
+        stop.clone(),
+    ));
     let closing = last.clone();
     tasks.spawn(async move {
         axum::serve(http, api::router(Arc::new(state)))
@@ -199,12 +217,14 @@ async fn reclaim(store: Store) -> Result<(), RunError> {
 /// Reads the inventory again when it changes, and gives past usage the names that came late.
 async fn watch(
     inventory: Inventory,
+    books: Arc<InventoryBooks>,
     history: Arc<History>,
     index: IndexReader,
     stop: CancellationToken,
 ) -> Result<&'static str, RunError> {
     inventory
         .watch(stop, move |found| {
+            books.note(found);
             tell(found);
             if let Err(error) = history.rejoin(&index.get()) {
                 tracing::error!(
@@ -215,11 +235,6 @@ async fn watch(
         })
         .await;
     Ok("the inventory")
-}
-
-struct Readers {
-    file: Arc<Reader>,
-    history: Arc<Reader>,
 }
 
 async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, RunError> {
@@ -250,61 +265,31 @@ fn ingest_options(config: &Config) -> ingest::Options {
 }
 
 /// What the API shows, and where it comes from.
-fn state(
-    history: &Arc<History>,
-    ring: &Arc<AuditRing>,
-    store: &Store,
-    readers: &Readers,
-) -> ApiState {
-    let mut registry = Registry::default();
-    store
-        .counts
-        .register(registry.sub_registry_with_prefix("plimsoll_collector"));
+fn state(sources: &Sources, ring: &Arc<AuditRing>) -> ApiState {
+    let mut registry = Registry::with_prefix(telemetry::PREFIX);
+    let metrics = Metrics::default();
+    metrics.register(&mut registry);
+    sources.store.counts.register(&mut registry);
+    let scraped = sources.clone();
     let metrics = move || {
+        metrics.show(&scraped.books());
         let mut text = String::new();
         match prometheus_client::encoding::text::encode(&mut text, &registry) {
             Ok(()) => text,
             Err(error) => format!("# {error}\n"),
         }
     };
-    let (nodes, door, file, usage) = (
-        Arc::clone(ring),
-        store.clone(),
-        Arc::clone(&readers.file),
-        Arc::clone(&readers.history),
-    );
+    let (nodes, own) = (Arc::clone(ring), sources.clone());
     let rows = move || {
         let mut rows = nodes.stage_rows();
-        rows.extend(Class::ALL.map(|class| StageRow {
-            node: None,
-            stage: "ingest".to_owned(),
-            class: class.as_str().to_owned(),
-            destination: None,
-            fates: door.counts.fates(class),
-        }));
-        rows.push(file.row("file"));
-        rows.push(usage.row("history"));
+        rows.extend(own.stages());
         rows
     };
-    let streams = store.clone();
-    let gaps = move || {
-        let with_gaps = streams
-            .streams()
-            .into_iter()
-            .filter(|stream| stream.missing() > 0);
-        with_gaps
-            .map(|stream| Gap {
-                missing: stream.missing(),
-                ranges: stream.gaps().to_vec(),
-                class: stream.class.as_str().to_owned(),
-                node: stream.node,
-                epoch: stream.epoch,
-            })
-            .collect()
-    };
-    ApiState::new(Arc::clone(history), Arc::clone(ring))
+    let streams = sources.clone();
+    ApiState::new(Arc::clone(&sources.history), Arc::clone(ring))
         .with_accounting(Arc::new(rows))
-        .with_gaps(Arc::new(gaps))
+        .with_gaps(Arc::new(move || streams.gaps()))
+        .with_requests(Arc::clone(&sources.requests))
         .with_metrics(Arc::new(metrics))
 }
 

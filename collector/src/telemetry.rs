@@ -1,4 +1,248 @@
-//! The set-up of the collector's log. Its metrics are registered by the components that own them.
+//! What the collector says of itself: its metrics, every one of them here but the door's
+//! ([`Counts`](crate::ingest::Counts)), and the set-up of its log.
+//!
+//! Counts that live elsewhere are copied in by [`Metrics::show`]; nothing is counted twice. Labels
+//! come from closed sets: stages, classes, destinations, fates, status classes.
+//! `docs/metrics.md` is generated from a fresh registry.
+
+mod families;
+
+use std::sync::atomic::Ordering;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+pub use families::Metrics;
+use families::{ClassLabels, DestinationLabels, FateLabels, StatusLabels};
+
+use crate::api::StageRow;
+use crate::history::HistoryStats;
+use crate::reader::ReaderState;
+
+/// What every metric's name begins with.
+pub const PREFIX: &str = "plimsoll_collector";
+
+/// One class's journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct JournalRow {
+    /// The class.
+    pub class: &'static str,
+    /// Bytes on disk and in memory.
+    pub bytes: u64,
+    /// Of which wait for the disk.
+    pub pending_bytes: u64,
+    /// Segment files; `None` if the folder could not be listed.
+    pub segments: Option<u64>,
+    /// Records, read by everybody or not.
+    pub records: u64,
+    /// Age of the oldest record, seconds; 0 without records.
+    pub oldest_s: f64,
+    /// Places of damage found at the start.
+    pub damaged: u64,
+    /// Numbers found missing at the start.
+    pub missing: u64,
+}
+
+/// One destination of a journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ReaderRow {
+    /// Its name.
+    pub destination: &'static str,
+    /// How its reader fares.
+    pub state: ReaderState,
+    /// Age of the oldest record that it could not take, seconds; 0 while nothing is stuck.
+    pub stuck_s: f64,
+}
+
+/// The nodes' streams of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamsRow {
+    /// The class.
+    pub class: &'static str,
+    /// Streams remembered.
+    pub streams: u64,
+    /// Of these, with numbers that never came.
+    pub with_gaps: u64,
+    /// Numbers that never came.
+    pub missing: u64,
+}
+
+/// The audit file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkRow {
+    /// Lines written.
+    pub lines: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files put aside.
+    pub rotations: u64,
+    /// Files removed.
+    pub removed: u64,
+}
+
+/// The inventory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InventoryRow {
+    /// Objects known now.
+    pub objects: u64,
+    /// Times it was read because files changed.
+    pub reloads: u64,
+    /// Files and objects left out, over all reads.
+    pub problems: u64,
+}
+
+/// The books of the collector at one moment; what is unknown is `None` and keeps its last value.
+#[derive(Clone, Debug, Default)]
+pub struct Books {
+    /// Fates by stage, class and destination, of the collector's own stages.
+    pub stages: Vec<StageRow>,
+    /// The journals.
+    pub journals: Vec<JournalRow>,
+    /// Their readers.
+    pub readers: Vec<ReaderRow>,
+    /// The nodes' streams.
+    pub streams: Vec<StreamsRow>,
+    /// The usage history.
+    pub history: HistoryStats,
+    /// Length of its file, bytes.
+    pub history_file_bytes: Option<u64>,
+    /// The audit file.
+    pub sink: SinkRow,
+    /// The inventory.
+    pub inventory: InventoryRow,
+    /// HTTP answers by class of status.
+    pub requests: Vec<(&'static str, u64)>,
+    /// The collector's CPU time, nanoseconds.
+    pub cpu_ns: Option<u64>,
+    /// The collector's resident memory, bytes.
+    pub rss_bytes: Option<u64>,
+}
+
+impl Metrics {
+    /// Registers every metric, with its help text.
+    pub fn register(&self, registry: &mut Registry) {
+        self.register_journals(registry);
+        self.register_destinations(registry);
+        self.register_process(registry);
+    }
+
+    /// Copies the books into the metrics.
+    pub fn show(&self, books: &Books) {
+        for row in &books.stages {
+            self.show_fates(row);
+        }
+        for row in &books.journals {
+            self.show_journal(row);
+        }
+        for row in &books.readers {
+            let labels = DestinationLabels {
+                destination: row.destination,
+            };
+            set(
+                &self.destination_failures.get_or_create(&labels),
+                row.state.failures,
+            );
+            set(
+                &self.destination_renewals.get_or_create(&labels),
+                row.state.renewals,
+            );
+            self.destination_stuck
+                .get_or_create(&labels)
+                .set(row.stuck_s);
+        }
+        for row in &books.streams {
+            let labels = ClassLabels { class: row.class };
+            for (family, count) in [
+                (&self.streams, row.streams),
+                (&self.streams_with_gaps, row.with_gaps),
+                (&self.stream_missing, row.missing),
+            ] {
+                family.get_or_create(&labels).set(signed(count));
+            }
+        }
+        for (status, count) in &books.requests {
+            set(
+                &self.requests.get_or_create(&StatusLabels { status }),
+                *count,
+            );
+        }
+        self.show_singles(books);
+    }
+
+    fn show_singles(&self, books: &Books) {
+        self.history_series.set(signed(books.history.series));
+        self.history_bytes.set(signed(books.history.bytes));
+        self.history_undecodable
+            .set(signed(books.history.undecodable));
+        self.inventory_objects.set(signed(books.inventory.objects));
+        for (counter, count) in [
+            (&self.history_windows, books.history.applied),
+            (&self.history_folded, books.history.folded),
+            (&self.history_expired, books.history.expired),
+            (&self.sink_lines, books.sink.lines),
+            (&self.sink_bytes, books.sink.bytes),
+            (&self.sink_rotations, books.sink.rotations),
+            (&self.sink_removed, books.sink.removed),
+            (&self.inventory_reloads, books.inventory.reloads),
+            (&self.inventory_problems, books.inventory.problems),
+        ] {
+            set(counter, count);
+        }
+        if let Some(bytes) = books.history_file_bytes {
+            self.history_file_bytes.set(signed(bytes));
+        }
+        if let Some(cpu_ns) = books.cpu_ns {
+            let seconds = cpu_ns as f64 / 1e9;
+            self.cpu_seconds
+                .inner()
+                .store(seconds.to_bits(), Ordering::Relaxed);
+        }
+        if let Some(rss_bytes) = books.rss_bytes {
+            self.rss_bytes.set(signed(rss_bytes));
+        }
+    }
+
+    fn show_journal(&self, row: &JournalRow) {
+        let labels = ClassLabels { class: row.class };
+        for (family, count) in [
+            (&self.journal_bytes, Some(row.bytes)),
+            (&self.journal_pending_bytes, Some(row.pending_bytes)),
+            (&self.journal_segments, row.segments),
+            (&self.journal_records, Some(row.records)),
+            (&self.journal_damaged, Some(row.damaged)),
+            (&self.journal_missing, Some(row.missing)),
+        ] {
+            if let Some(count) = count {
+                family.get_or_create(&labels).set(signed(count));
+            }
+        }
+        self.journal_oldest.get_or_create(&labels).set(row.oldest_s);
+    }
+
+    fn show_fates(&self, row: &StageRow) {
+        let labels = |fate| FateLabels {
+            stage: row.stage.clone(),
+            class: row.class.clone(),
+            destination: row.destination.clone().unwrap_or_default(),
+            fate,
+        };
+        for (fate, count) in row.fates.totals() {
+            set(&self.records.get_or_create(&labels(fate)), count);
+        }
+        self.in_flight
+            .get_or_create(&labels("in_flight"))
+            .set(signed(row.fates.in_flight));
+    }
+}
+
+fn set(counter: &Counter, count: u64) {
+    counter.inner().store(count, Ordering::Relaxed);
+}
+
+/// Gauges are signed; a count beyond 2⁶³ is shown as that.
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
 
 /// The log goes to standard error, as JSON lines where `json` is set. `filter` is in the syntax of
 /// `tracing_subscriber::EnvFilter`; one that cannot be read falls back to `info`, and says so.
@@ -18,5 +262,101 @@ pub fn start_log(filter: Option<&str>, json: bool) {
     }
     if let Some(error) = refused {
         tracing::warn!(%error, filter = wanted, "log filter is not usable, taking info");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_wire::fate::Fates;
+
+    use super::*;
+
+    /// Every field another number, so that a metric that shows the wrong one is found.
+    fn books() -> Books {
+        let fates = Fates {
+            emitted: 7,
+            quarantined: 1,
+            delivered: 2,
+            in_flight: 4,
+            ..Fates::default()
+        };
+        Books {
+            stages: vec![StageRow {
+                node: None,
+                stage: "journal".into(),
+                class: "security".into(),
+                destination: Some("file".into()),
+                fates,
+            }],
+            journals: vec![JournalRow {
+                class: "usage",
+                bytes: 11,
+                pending_bytes: 12,
+                segments: Some(13),
+                records: 14,
+                oldest_s: 1.5,
+                damaged: 16,
+                missing: 17,
+            }],
+            readers: vec![ReaderRow {
+                destination: "file",
+                state: ReaderState {
+                    failures: 21,
+                    renewals: 22,
+                    stuck_since_unix_ns: None,
+                },
+                stuck_s: 2.5,
+            }],
+            streams: vec![StreamsRow {
+                class: "usage",
+                streams: 31,
+                with_gaps: 32,
+                missing: 33,
+            }],
+            history: HistoryStats {
+                series: 41,
+                bytes: 42,
+                cursor: 43,
+                expired: 44,
+                undecodable: 45,
+                applied: 46,
+                folded: 47,
+            },
+            history_file_bytes: Some(48),
+            sink: SinkRow {
+                lines: 51,
+                bytes: 52,
+                rotations: 53,
+                removed: 54,
+            },
+            inventory: InventoryRow {
+                objects: 61,
+                reloads: 62,
+                problems: 63,
+            },
+            requests: vec![("2xx", 71)],
+            cpu_ns: Some(8_500_000_000),
+            rss_bytes: Some(91),
+        }
+    }
+
+    #[test]
+    fn every_metric_is_touched_by_the_books() {
+        let metrics = Metrics::default();
+        let mut registry = Registry::with_prefix(PREFIX);
+        metrics.register(&mut registry);
+        metrics.show(&books());
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let values: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.contains("fate="))
+            .collect();
+        let mut fates: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("fate=") && !line.ends_with(" 0"))
+            .collect();
+        fates.sort_unstable();
+        insta::assert_snapshot!([fates, values].concat().join("\n"));
     }
 }

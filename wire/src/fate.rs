@@ -32,6 +32,22 @@ pub struct Fates {
 }
 
 impl Fates {
+    /// The counts that only rise, each under the name that it has in metrics; what is in flight
+    /// rises and falls, and is not among them.
+    pub const fn totals(&self) -> [(&'static str, u64); 9] {
+        [
+            ("emitted", self.emitted),
+            ("lost", self.lost),
+            ("undecodable", self.undecodable),
+            ("filtered", self.filtered),
+            ("shed", self.shed),
+            ("expired", self.expired),
+            ("rejected", self.rejected),
+            ("quarantined", self.quarantined),
+            ("delivered", self.delivered),
+        ]
+    }
+
     /// Emitted minus the sum of all fates: zero, or a bug.
     pub fn unaccounted(&self) -> i128 {
         let fates = [

@@ -17,6 +17,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use thiserror::Error;
 
 use super::batch::{Batch, Changes, Stored};
+use super::encoding::{self, EncodingError};
 use super::series::{Entry, Series, key_of};
 use crate::inventory::Index;
 
@@ -27,6 +28,11 @@ const ORIGIN: TableDefinition<'_, &str, &str> = TableDefinition::new("origin.v1"
 const JOURNAL: &str = "journal_epoch";
 const CURSOR: &str = "cursor";
 const EXPIRED: &str = "expired";
+/// What the store holds: 1 (not written down) JSON values, 2 values with a version of their own.
+const FORMAT: u64 = 2;
+const FORMAT_KEY: &str = "format";
+/// Unreadable series that are named in the log; more are only counted.
+const MAX_NAMED: u64 = 20;
 
 /// Bounds of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +86,17 @@ pub enum HistoryError {
         key: String,
         /// Why.
         #[source]
-        source: serde_json::Error,
+        source: EncodingError,
+    },
+    /// A newer version of the program made the store; an older one would lose what it added.
+    #[error(
+        "the usage history {path} has format {found}, and this version knows {FORMAT} at the most"
+    )]
+    Newer {
+        /// The store's file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
     },
 }
 
@@ -130,6 +146,10 @@ pub struct HistoryStats {
     pub cursor: u64,
     /// Series forgotten since the store was made.
     pub expired: u64,
+    /// Windows taken in since it was opened.
+    pub applied: u64,
+    /// Series folded into their workload's since it was opened.
+    pub folded: u64,
     /// Series that could not be decoded when the store was opened.
     pub undecodable: u64,
 }
@@ -141,6 +161,8 @@ struct State {
     cursor: u64,
     expired: u64,
     undecodable: u64,
+    applied: u64,
+    folded: u64,
 }
 
 /// See the module.
@@ -169,7 +191,7 @@ impl History {
             .set_cache_size(limits.cache_bytes)
             .create(path)
             .map_err(|error| open_error(error.into()))?;
-        let state = read_all(&db)?;
+        let state = read_all(&db, path)?;
         Ok(Self {
             db,
             limits,
@@ -256,6 +278,10 @@ impl History {
         let changes = batch.changes(cursor);
         drop(state);
         self.commit(changes)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.applied += applied.applied;
+        state.folded += applied.folded;
+        drop(state);
         Ok(applied)
     }
 
@@ -295,6 +321,8 @@ impl History {
             bytes: state.series.values().map(|stored| stored.bytes).sum(),
             cursor: state.cursor,
             expired: state.expired,
+            applied: state.applied,
+            folded: state.folded,
             undecodable: state.undecodable,
         }
     }
@@ -310,7 +338,7 @@ impl History {
             let bytes = match &series {
                 Some(series) => {
                     Some(
-                        serde_json::to_vec(series).map_err(|source| HistoryError::Encode {
+                        encoding::encode(series).map_err(|source| HistoryError::Encode {
                             key: key.clone(),
                             source,
                         })?,
@@ -360,12 +388,21 @@ impl History {
     }
 }
 
-fn read_all(db: &Database) -> Result<State, HistoryError> {
+fn read_all(db: &Database, path: &Path) -> Result<State, HistoryError> {
     // Tables exist from the first open on, so that reading an empty store is no special case.
     let transaction = db.begin_write().map_err(write_error)?;
     transaction.open_table(SERIES).map_err(write_error)?;
-    transaction.open_table(META).map_err(write_error)?;
     transaction.open_table(ORIGIN).map_err(write_error)?;
+    {
+        let mut meta = transaction.open_table(META).map_err(write_error)?;
+        let before = meta.insert(FORMAT_KEY, FORMAT).map_err(write_error)?;
+        let found = before.map_or(FORMAT, |format| format.value());
+        if found > FORMAT {
+            let path = path.to_owned();
+            // Not committed: the store stays as it was.
+            return Err(HistoryError::Newer { path, found });
+        }
+    }
     transaction.commit().map_err(write_error)?;
 
     let reading = db.begin_read().map_err(read_error)?;
@@ -373,7 +410,7 @@ fn read_all(db: &Database) -> Result<State, HistoryError> {
     let table = reading.open_table(SERIES).map_err(read_error)?;
     for row in table.iter().map_err(read_error)? {
         let (key, value) = row.map_err(read_error)?;
-        match serde_json::from_slice::<Series>(value.value()) {
+        match encoding::decode(value.value()) {
             Ok(series) => {
                 let stored = Stored {
                     series: Arc::new(series),
@@ -381,8 +418,18 @@ fn read_all(db: &Database) -> Result<State, HistoryError> {
                 };
                 state.series.insert(key.value().to_owned(), stored);
             }
-            // One bad series must not keep the rest from starting.
-            Err(_) => state.undecodable += 1,
+            // One bad series must not keep the rest from starting. Its row stays, for a person to
+            // look at, until the same container is written anew.
+            Err(error) => {
+                state.undecodable += 1;
+                if state.undecodable <= MAX_NAMED {
+                    tracing::error!(
+                        series = key.value(),
+                        error = &error as &dyn std::error::Error,
+                        "series of the usage history cannot be read, left out"
+                    );
+                }
+            }
         }
     }
     let meta = reading.open_table(META).map_err(read_error)?;

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use plimsoll_journal::{Batch, Record};
+use plimsoll_wire::AuditEvent;
 use plimsoll_wire::event::Loss;
-use plimsoll_wire::otlp::{self, id};
-use plimsoll_wire::{AuditEvent, RecordId};
-use prost::Message as _;
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 
@@ -16,39 +14,19 @@ use super::carry::sort;
 use super::*;
 use crate::api::AuditRing;
 use crate::history::feed::Feed;
-use crate::history::{History, Limits, series};
-use crate::ingest::decode::{Incoming, PayloadError};
+use crate::history::{History, Limits};
+use crate::ingest::decode::{self, PayloadError};
 use crate::ingest::store::{Arrival, HISTORY, SINK};
 use crate::inventory::{Index, IndexReader};
+use crate::records;
 use crate::sink::{self, FileSink};
 
-fn name(class: Class, seq: u64) -> RecordId {
-    RecordId {
-        node: "n".to_owned(),
-        epoch: "ab12".to_owned(),
-        class,
-        seq,
-    }
-}
-
-/// What the door makes of one window or event.
-fn incoming(class: Class, seq: u64, padding: usize) -> Incoming {
-    let id = name(class, seq);
-    let stream = id::StreamId {
-        epoch: id.epoch.clone(),
-        class,
-        seq,
-    };
-    let payload = match class {
+fn commit(store: &Store, class: Class, seqs: std::ops::RangeInclusive<u64>, padding: usize) {
+    let of = |seq| match class {
         Class::Usage => {
-            let mut window = series::tests::window("a", seq, 100, 1 << 20);
+            let mut window = records::minute(1, seq);
             window.identity.cgroup_path = Some("x".repeat(padding));
-            let mut message = otlp::metrics::encode(&window);
-            let resource = message.resource.get_or_insert_default();
-            let node = id::node_resource("n");
-            resource.attributes.extend(node.attributes);
-            id::stamp(&mut resource.attributes, &stream);
-            message.encode_to_vec()
+            decode::usage(vec![records::metrics(&window, seq)], records::NODE)
         }
         Class::Security => {
             let event = AuditEvent::Loss(Loss {
@@ -59,26 +37,12 @@ fn incoming(class: Class, seq: u64, padding: usize) -> Incoming {
                 first_seq: None,
                 last_seq: None,
             });
-            let mut record = otlp::logs::encode(&event, seq);
-            id::stamp(&mut record.attributes, &stream);
-            opentelemetry_proto::tonic::logs::v1::ResourceLogs {
-                resource: Some(id::node_resource("n")),
-                scope_logs: vec![opentelemetry_proto::tonic::logs::v1::ScopeLogs {
-                    log_records: vec![record],
-                    ..Default::default()
-                }],
-                ..Default::default()
-            }
-            .encode_to_vec()
+            decode::security(vec![records::logs(&event, seq)], records::NODE)
         }
     };
-    Incoming { id, payload }
-}
-
-fn commit(store: &Store, class: Class, seqs: std::ops::RangeInclusive<u64>, padding: usize) {
     let arrival = Arrival {
         class,
-        records: seqs.map(|seq| incoming(class, seq, padding)).collect(),
+        records: seqs.flat_map(|seq| of(seq).records).collect(),
         others: Vec::new(),
     };
     store.commit(&[arrival]).unwrap();

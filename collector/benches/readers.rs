@@ -1,0 +1,231 @@
+//! What the journal's readers can carry: windows into the history, audit events into the file.
+//!
+//! Prints one line of JSON for each, and writes it to `$PLIMSOLL_BENCH_DIR` where that is set. A
+//! name as argument picks one. Times are of one thread, the disk's part included.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: measures time, writes the figures"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench says by failing what it expected, and prints its figures"
+)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use plimsoll_collector::api::AuditRing;
+use plimsoll_collector::history::feed::Feed;
+use plimsoll_collector::history::{History, Limits};
+use plimsoll_collector::inventory::{Index, IndexReader, parse};
+use plimsoll_collector::join::join;
+use plimsoll_collector::reader::Destination;
+use plimsoll_collector::sink::{self, FileSink};
+use plimsoll_journal::Record;
+use plimsoll_wire::AuditEvent;
+use plimsoll_wire::event::ImdsAccess;
+use prost::Message as _;
+use rustix::time::ClockId;
+use serde_json::{Value, json};
+
+#[path = "../tests/records/mod.rs"]
+mod records;
+
+const CONTAINERS: u64 = 1_000;
+const MINUTES: u64 = 200;
+const EVENTS: u64 = 100_000;
+const EPOCH: &str = "4f5c7c3a9d0e4b1f8a2b6c5d7e9f0a1b";
+
+fn main() {
+    let chosen: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let benches: [(&str, fn() -> Value); 2] = [("history", history), ("sink", audit_file)];
+    for (name, bench) in benches {
+        if !chosen.is_empty() && !chosen.iter().any(|part| name.contains(part.as_str())) {
+            continue;
+        }
+        let figures = bench();
+        println!("bench {name} {figures}");
+        if let Some(folder) = std::env::var_os("PLIMSOLL_BENCH_DIR") {
+            let file = std::path::Path::new(&folder).join(format!("{name}.json"));
+            std::fs::write(file, figures.to_string()).unwrap();
+        }
+    }
+}
+
+/// Wall and CPU time of some pieces of work.
+#[derive(Default)]
+struct Meter {
+    wall: Duration,
+    cpu: Duration,
+}
+
+impl Meter {
+    fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let cpu = || Duration::try_from(rustix::time::clock_gettime(ClockId::ProcessCPUTime));
+        let (wall_before, cpu_before) = (Instant::now(), cpu().unwrap());
+        let result = work();
+        self.wall += wall_before.elapsed();
+        self.cpu += cpu().unwrap() - cpu_before;
+        result
+    }
+
+    /// Of `count` pieces, how many in a second.
+    fn rates(&self, count: u64) -> Value {
+        json!({
+            "per_second": (count as f64 / self.wall.as_secs_f64()).round(),
+            "per_cpu_second": (count as f64 / self.cpu.as_secs_f64()).round(),
+        })
+    }
+}
+
+/// Every container named, with labels and requests as usual.
+fn inventory() -> Index {
+    let mut index = Index::default();
+    for container in 0..CONTAINERS {
+        let identity = records::identity(container);
+        let (uid, id) = (
+            identity.pod_uid().unwrap(),
+            identity.container_id().unwrap(),
+        );
+        let node = records::NODE;
+        let text = format!(
+            "apiVersion: v1
+kind: Pod
+metadata:
+  name: checkout-{container}
+  namespace: shop
+  uid: {uid}
+  labels: {{app.kubernetes.io/name: checkout, app.kubernetes.io/instance: checkout-prod, team: payments}}
+  ownerReferences: [{{apiVersion: apps/v1, kind: StatefulSet, name: checkout, uid: s, controller: true}}]
+spec:
+  nodeName: {node}
+  containers: [{{name: app, image: a, resources: {{requests: {{cpu: 250m, memory: 256Mi}}, limits: {{memory: 512Mi}}}}}}]
+status:
+  containerStatuses: [{{name: app, containerID: \"containerd://{id}\", image: a, imageID: a, ready: true, restartCount: 0}}]
+"
+        );
+        for object in &parse::parse("bench", &text).objects {
+            index.apply(object);
+        }
+    }
+    assert_eq!(index.pods() as u64, CONTAINERS);
+    index
+}
+
+const fn record(seq: u64, payload: Vec<u8>) -> Record {
+    Record {
+        seq,
+        time_unix_ns: seq,
+        payload,
+    }
+}
+
+/// A fleet's minutes, in the order in which they come: each container once, then the next minute.
+fn history() -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.redb");
+    let history = Arc::new(History::open(&path, Limits::default()).unwrap());
+    let mut feed = Feed {
+        history: Arc::clone(&history),
+        index: IndexReader::fixed(inventory()),
+    };
+    let order = (0..MINUTES).flat_map(|minute| (0..CONTAINERS).map(move |c| (c, minute)));
+    let mut order = (1..).zip(order).peekable();
+    let (mut decoding, mut applying) = (Meter::default(), Meter::default());
+    while order.peek().is_some() {
+        let journal: Vec<Record> = order
+            .by_ref()
+            .take(Feed::BATCH)
+            .map(|(seq, (container, minute))| {
+                let window = records::minute(container, minute);
+                record(seq, records::metrics(&window, seq).encode_to_vec())
+            })
+            .collect();
+        let last_seq = journal.last().unwrap().seq;
+        let entries = decoding.time(|| {
+            let entries = journal.iter().map(|record| Feed::decode(record).unwrap());
+            entries.collect()
+        });
+        applying.time(|| {
+            feed.resume(EPOCH).unwrap();
+            feed.take(entries, EPOCH, last_seq).unwrap();
+        });
+    }
+    let (stats, windows) = (history.stats(), CONTAINERS * MINUTES);
+    assert_eq!((stats.series, stats.applied), (CONTAINERS, windows));
+    drop((feed, history));
+    let mut opening = Meter::default();
+    opening.time(|| History::open(&path, Limits::default()).unwrap());
+    let file_bytes = std::fs::metadata(&path).unwrap().len();
+    json!({
+        "containers": CONTAINERS,
+        "windows_per_container": MINUTES,
+        "windows_decoded": decoding.rates(windows),
+        "windows_applied": applying.rates(windows),
+        "bytes_per_container": stats.bytes / CONTAINERS,
+        "file_bytes_per_container": file_bytes / CONTAINERS,
+        "series_opened": opening.rates(CONTAINERS),
+    })
+}
+
+/// Metadata requests, with the names of their pods.
+fn audit_file() -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let options = sink::Options {
+        path: folder.path().join("audit.jsonl"),
+        rotate_bytes: 100 << 20,
+        keep_files: 2,
+    };
+    let index = inventory();
+    let names = move |event: &AuditEvent| match event {
+        AuditEvent::Imds(access) => join(&access.identity, &index).to_map(),
+        _ => serde_json::Map::new(),
+    };
+    let mut sink = FileSink::new(options, Arc::new(names), Arc::new(AuditRing::default()));
+    let written = sink.written();
+    let request = json!({
+        "endpoint": "imds", "method": "GET", "imds_version": "v2", "class": "CRED", "role": "node-role",
+        "path": "/latest/meta-data/iam/security-credentials/node-role",
+        "src": {"ip": "10.0.0.5", "port": 40000}, "dst": {"ip": "169.254.169.254", "port": 80},
+        "status": 200, "outcome": "ok", "flags": [], "token_hash": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+    });
+    let (mut decoding, mut writing) = (Meter::default(), Meter::default());
+    let mut seqs = (1..=EVENTS).peekable();
+    while seqs.peek().is_some() {
+        let journal: Vec<Record> = seqs
+            .by_ref()
+            .take(FileSink::BATCH)
+            .map(|seq| {
+                let event = AuditEvent::Imds(ImdsAccess {
+                    identity: records::identity(seq % CONTAINERS),
+                    process: None,
+                    task_identity: None,
+                    request: request.as_object().unwrap().clone(),
+                });
+                record(seq, records::logs(&event, seq).encode_to_vec())
+            })
+            .collect();
+        let last_seq = journal.last().unwrap().seq;
+        let items = decoding.time(|| {
+            let items = journal
+                .iter()
+                .map(|record| FileSink::decode(record).unwrap());
+            items.collect()
+        });
+        writing.time(|| {
+            sink.resume(EPOCH).unwrap();
+            sink.take(items, EPOCH, last_seq).unwrap();
+        });
+    }
+    let bytes = written.bytes.load(std::sync::atomic::Ordering::Relaxed);
+    json!({
+        "events": EVENTS,
+        "events_decoded": decoding.rates(EVENTS),
+        "lines_written": writing.rates(EVENTS),
+        "bytes_per_line": bytes / EVENTS,
+    })
+}

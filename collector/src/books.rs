@@ -1,0 +1,233 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: looks at the size of its own files and at its own use"
+)]
+//! The collector's books at one moment, gathered from the parts that keep them: for the metrics and
+//! for the accounting document.
+//!
+//! Counts nothing itself but the inventory's reads. What the numbers are called is in `telemetry`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use plimsoll_journal::Recovery;
+use plimsoll_wire::Class;
+use rustix::time::ClockId;
+
+use crate::api::{self, Gap, Requests, StageRow};
+use crate::history::History;
+use crate::history::feed::Feed;
+use crate::ingest::Store;
+use crate::inventory::Reloaded;
+use crate::reader::{Destination, Reader};
+use crate::sink::{FileSink, Written};
+use crate::telemetry::{Books, InventoryRow, JournalRow, ReaderRow, SinkRow, StreamsRow};
+
+/// What the reads of the inventory came to.
+#[derive(Debug, Default)]
+pub struct InventoryBooks(Mutex<InventoryRow>);
+
+impl InventoryBooks {
+    /// Notes a read that found something, or the first.
+    pub fn note(&self, found: &Reloaded) {
+        let mut row = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        row.objects = found.objects as u64;
+        row.reloads += 1;
+        row.problems += found.problems.len() as u64;
+    }
+
+    fn row(&self) -> InventoryRow {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The parts that keep books.
+#[derive(Clone)]
+pub struct Sources {
+    /// The state's folder.
+    pub data: PathBuf,
+    /// The journals.
+    pub store: Store,
+    /// What was found in them at the start.
+    pub found: Arc<Vec<(Class, Recovery)>>,
+    /// The audit file's reader.
+    pub file: Arc<Reader>,
+    /// The history's reader.
+    pub usage: Arc<Reader>,
+    /// The history.
+    pub history: Arc<History>,
+    /// The history's file.
+    pub history_path: PathBuf,
+    /// What the audit file got.
+    pub written: Arc<Written>,
+    /// The inventory's reads.
+    pub inventory: Arc<InventoryBooks>,
+    /// HTTP answers.
+    pub requests: Arc<Requests>,
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources")
+            .field("data", &self.data)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sources {
+    /// The collector's own stages, in the order that a record passes them.
+    pub fn stages(&self) -> Vec<StageRow> {
+        let door = Class::ALL.map(|class| StageRow {
+            node: None,
+            stage: "ingest".to_owned(),
+            class: class.as_str().to_owned(),
+            destination: None,
+            fates: self.store.counts.fates(class),
+        });
+        let mut rows = door.to_vec();
+        rows.push(self.file.row(FileSink::NAME));
+        rows.push(self.usage.row(Feed::NAME));
+        rows
+    }
+
+    /// Streams with numbers that never came.
+    pub fn gaps(&self) -> Vec<Gap> {
+        let streams = self.store.streams().into_iter();
+        streams
+            .filter(|stream| stream.missing() > 0)
+            .map(|stream| Gap {
+                missing: stream.missing(),
+                ranges: stream.gaps().to_vec(),
+                class: stream.class.as_str().to_owned(),
+                node: stream.node,
+                epoch: stream.epoch,
+            })
+            .collect()
+    }
+
+    /// Everything, now.
+    pub fn books(&self) -> Books {
+        let now_unix_ns = api::unix_ns();
+        let cpu = rustix::time::clock_gettime(ClockId::ProcessCPUTime);
+        Books {
+            stages: self.stages(),
+            journals: Class::ALL
+                .map(|class| self.journal(class, now_unix_ns))
+                .to_vec(),
+            readers: vec![
+                reader(FileSink::NAME, &self.file, now_unix_ns),
+                reader(Feed::NAME, &self.usage, now_unix_ns),
+            ],
+            streams: self.streams(),
+            history: self.history.stats(),
+            history_file_bytes: std::fs::metadata(&self.history_path)
+                .ok()
+                .map(|file| file.len()),
+            sink: SinkRow {
+                lines: self.written.lines.load(Ordering::Relaxed),
+                bytes: self.written.bytes.load(Ordering::Relaxed),
+                rotations: self.written.rotations.load(Ordering::Relaxed),
+                removed: self.written.removed.load(Ordering::Relaxed),
+            },
+            inventory: self.inventory.row(),
+            requests: self.requests.by_class(),
+            cpu_ns: std::time::Duration::try_from(cpu)
+                .ok()
+                .and_then(|time| u64::try_from(time.as_nanos()).ok()),
+            rss_bytes: std::fs::read_to_string("/proc/self/status")
+                .ok()
+                .and_then(|status| resident_bytes(&status)),
+        }
+    }
+
+    fn journal(&self, class: Class, now_unix_ns: u64) -> JournalRow {
+        let stats = self.store.stats(class);
+        let found = self.found.iter().find(|(of, _)| *of == class);
+        let missing = found.map_or(0, |(_, recovery)| {
+            recovery.missing.iter().fold(0_u64, |sum, (from, to)| {
+                sum.saturating_add(to.saturating_sub(*from).saturating_add(1))
+            })
+        });
+        JournalRow {
+            class: class.as_str(),
+            bytes: stats.bytes,
+            pending_bytes: stats.pending_bytes,
+            segments: segments(&self.data.join("journal").join(class.as_str())),
+            records: stats.records,
+            oldest_s: age_s(stats.oldest_unix_ns, now_unix_ns),
+            damaged: found.map_or(0, |(_, recovery)| recovery.damaged),
+            missing,
+        }
+    }
+
+    fn streams(&self) -> Vec<StreamsRow> {
+        let mut rows = Class::ALL.map(|class| StreamsRow {
+            class: class.as_str(),
+            ..StreamsRow::default()
+        });
+        for stream in self.store.streams() {
+            let of_class = |row: &&mut StreamsRow| row.class == stream.class.as_str();
+            if let Some(row) = rows.iter_mut().find(of_class) {
+                row.streams += 1;
+                row.with_gaps += u64::from(stream.missing() > 0);
+                row.missing = row.missing.saturating_add(stream.missing());
+            }
+        }
+        rows.to_vec()
+    }
+}
+
+fn reader(destination: &'static str, reader: &Reader, now_unix_ns: u64) -> ReaderRow {
+    let state = reader.state();
+    ReaderRow {
+        destination,
+        state,
+        stuck_s: age_s(state.stuck_since_unix_ns, now_unix_ns),
+    }
+}
+
+/// Seconds since then; 0 for never, and while the clock is behind.
+fn age_s(then_unix_ns: Option<u64>, now_unix_ns: u64) -> f64 {
+    then_unix_ns.map_or(0.0, |then| now_unix_ns.saturating_sub(then) as f64 / 1e9)
+}
+
+/// Segment files in a journal's folder.
+fn segments(folder: &Path) -> Option<u64> {
+    let files = std::fs::read_dir(folder).ok()?;
+    let segments = files.filter_map(Result::ok).filter(|file| {
+        Path::new(&file.file_name())
+            .extension()
+            .is_some_and(|ext| ext == "plj")
+    });
+    Some(segments.count() as u64)
+}
+
+/// `VmRSS` of `/proc/<pid>/status`, which proc(5) gives in KiB.
+fn resident_bytes(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_read_in_its_unit() {
+        let status = "Name:\tx\nVmHWM:\t   9000 kB\nVmRSS:\t    1234 kB\nThreads:\t3\n";
+        assert_eq!(resident_bytes(status), Some(1234 * 1024));
+        assert_eq!(resident_bytes("VmRSS:\t12 pages\n"), None);
+        assert_eq!(resident_bytes("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn an_age_is_never_negative() {
+        assert!((age_s(Some(1_000_000_000), 3_500_000_000) - 2.5).abs() < 1e-9);
+        assert!(age_s(Some(5), 3).abs() < 1e-9);
+        assert!(age_s(None, 3).abs() < 1e-9);
+    }
+}

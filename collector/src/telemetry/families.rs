@@ -1,0 +1,234 @@
+//! The families themselves: names, help texts, label sets. What they show is copied in by the parent.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Which records of which stage met which fate; `destination` is empty at stages without one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FateLabels {
+    pub(super) stage: String,
+    pub(super) class: String,
+    pub(super) destination: String,
+    pub(super) fate: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ClassLabels {
+    pub(super) class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct DestinationLabels {
+    pub(super) destination: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StatusLabels {
+    pub(super) status: &'static str,
+}
+
+/// All metrics of the collector but the door's.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    pub(super) records: Family<FateLabels, Counter>,
+    pub(super) in_flight: Family<FateLabels, Gauge>,
+    pub(super) journal_bytes: Family<ClassLabels, Gauge>,
+    pub(super) journal_pending_bytes: Family<ClassLabels, Gauge>,
+    pub(super) journal_segments: Family<ClassLabels, Gauge>,
+    pub(super) journal_records: Family<ClassLabels, Gauge>,
+    pub(super) journal_oldest: Family<ClassLabels, Gauge<f64, AtomicU64>>,
+    pub(super) journal_damaged: Family<ClassLabels, Gauge>,
+    pub(super) journal_missing: Family<ClassLabels, Gauge>,
+    pub(super) streams: Family<ClassLabels, Gauge>,
+    pub(super) streams_with_gaps: Family<ClassLabels, Gauge>,
+    pub(super) stream_missing: Family<ClassLabels, Gauge>,
+    pub(super) destination_failures: Family<DestinationLabels, Counter>,
+    pub(super) destination_renewals: Family<DestinationLabels, Counter>,
+    pub(super) destination_stuck: Family<DestinationLabels, Gauge<f64, AtomicU64>>,
+    pub(super) history_series: Gauge,
+    pub(super) history_bytes: Gauge,
+    pub(super) history_file_bytes: Gauge,
+    pub(super) history_windows: Counter,
+    pub(super) history_folded: Counter,
+    pub(super) history_expired: Counter,
+    pub(super) history_undecodable: Gauge,
+    pub(super) sink_lines: Counter,
+    pub(super) sink_bytes: Counter,
+    pub(super) sink_rotations: Counter,
+    pub(super) sink_removed: Counter,
+    pub(super) inventory_objects: Gauge,
+    pub(super) inventory_reloads: Counter,
+    pub(super) inventory_problems: Counter,
+    pub(super) requests: Family<StatusLabels, Counter>,
+    pub(super) cpu_seconds: Counter<f64, AtomicU64>,
+    pub(super) rss_bytes: Gauge,
+}
+
+impl Metrics {
+    pub(super) fn register_journals(&self, registry: &mut Registry) {
+        registry.register("records", "Records by stage, class, destination and fate; see the accounting law in docs/events.md", self.records.clone());
+        registry.register(
+            "records_in_flight",
+            "Records held at a stage now",
+            self.in_flight.clone(),
+        );
+        registry.register_with_unit(
+            "journal",
+            "Size of the journal, on disk and in memory",
+            Unit::Bytes,
+            self.journal_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "journal_pending",
+            "Part of the journal that waits for the disk",
+            Unit::Bytes,
+            self.journal_pending_bytes.clone(),
+        );
+        registry.register(
+            "journal_segments",
+            "Segment files of the journal",
+            self.journal_segments.clone(),
+        );
+        registry.register(
+            "journal_records",
+            "Records in the journal, read by every destination or not",
+            self.journal_records.clone(),
+        );
+        registry.register_with_unit(
+            "journal_oldest_age",
+            "Age of the oldest record in the journal, read or not; 0 without records",
+            Unit::Seconds,
+            self.journal_oldest.clone(),
+        );
+        registry.register(
+            "journal_damaged_at_start",
+            "Places of damage that the last start found in the journal",
+            self.journal_damaged.clone(),
+        );
+        registry.register("journal_missing_at_start", "Numbers that the last start found missing in the journal; an upper bound after a torn end", self.journal_missing.clone());
+        registry.register(
+            "streams",
+            "Streams of nodes that are remembered",
+            self.streams.clone(),
+        );
+        registry.register(
+            "streams_with_gaps",
+            "Streams with numbers that never came; /api/v1/accounting names them",
+            self.streams_with_gaps.clone(),
+        );
+        registry.register(
+            "stream_missing_records",
+            "Numbers that never came, over all remembered streams",
+            self.stream_missing.clone(),
+        );
+    }
+
+    pub(super) fn register_destinations(&self, registry: &mut Registry) {
+        registry.register(
+            "destination_failures",
+            "Times that records could not be carried to a destination and were left in the journal",
+            self.destination_failures.clone(),
+        );
+        registry.register("destination_journal_renewals", "Times that a destination's cursor was of another journal, and it began at the start of this one", self.destination_renewals.clone());
+        registry.register_with_unit(
+            "destination_stuck_age",
+            "Age of the oldest record that a destination does not take; 0 while none is stuck",
+            Unit::Seconds,
+            self.destination_stuck.clone(),
+        );
+        registry.register(
+            "history_series",
+            "Containers, and workloads' earlier pods, in the usage history",
+            self.history_series.clone(),
+        );
+        registry.register_with_unit(
+            "history_state",
+            "Encoded size of the usage history",
+            Unit::Bytes,
+            self.history_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "history_file",
+            "Length of the usage history's file",
+            Unit::Bytes,
+            self.history_file_bytes.clone(),
+        );
+        registry.register(
+            "history_windows",
+            "Windows taken into the usage history",
+            self.history_windows.clone(),
+        );
+        registry.register("history_folded_series", "Series of ended containers folded into their workload's, because of the bound on series", self.history_folded.clone());
+        registry.register(
+            "history_expired_series",
+            "Nameless series forgotten because of the bound on series, since the history was made",
+            self.history_expired.clone(),
+        );
+        registry.register(
+            "history_undecodable_series",
+            "Series that the last start could not read",
+            self.history_undecodable.clone(),
+        );
+        registry.register(
+            "sink_lines",
+            "Lines written to the audit file",
+            self.sink_lines.clone(),
+        );
+        registry.register_with_unit(
+            "sink_written",
+            "Bytes written to the audit file",
+            Unit::Bytes,
+            self.sink_bytes.clone(),
+        );
+        registry.register(
+            "sink_rotations",
+            "Audit files put aside because they were full",
+            self.sink_rotations.clone(),
+        );
+        registry.register(
+            "sink_removed_files",
+            "Audit files removed because audit_file.keep_files were there",
+            self.sink_removed.clone(),
+        );
+    }
+
+    pub(super) fn register_process(&self, registry: &mut Registry) {
+        registry.register(
+            "inventory_objects",
+            "Kubernetes objects known",
+            self.inventory_objects.clone(),
+        );
+        registry.register(
+            "inventory_reloads",
+            "Times that the inventory was read because its files changed",
+            self.inventory_reloads.clone(),
+        );
+        registry.register(
+            "inventory_problems",
+            "Inventory files and objects left out, over all reads; the log names them",
+            self.inventory_problems.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "HTTP requests answered, by class of status",
+            self.requests.clone(),
+        );
+        registry.register_with_unit(
+            "cpu",
+            "CPU time of the collector itself",
+            Unit::Seconds,
+            self.cpu_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "resident_memory",
+            "Resident memory of the collector itself",
+            Unit::Bytes,
+            self.rss_bytes.clone(),
+        );
+    }
+}
