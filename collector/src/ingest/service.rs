@@ -33,8 +33,8 @@ use super::auth::{self, Token};
 use super::decode::{self, Decoded};
 use super::foreign::{Told, Traces};
 use super::store::{Arrival, Outcome, Store, StoreError};
-use super::{Counts, Fate};
 use super::tls::{self, TlsError};
+use super::{Counts, Fate};
 
 /// Requests that wait for the committer; more wait in their connections.
 const QUEUE: usize = 256;
