@@ -3,6 +3,8 @@
 //! Of a credential document only the id and the expiry are read, by position in the text, so that
 //! the secret parts are never taken apart or stored, and a body that was cut still tells the id.
 
+use memchr::{memchr, memmem};
+
 use crate::http::{Cut, Framing, Head, parse_status_line, walk_headers};
 use crate::request::{Lengths, TTL};
 use crate::{Class, Outcome};
@@ -116,15 +118,13 @@ pub(crate) fn expiration(body: &[u8]) -> Option<String> {
 }
 
 fn string_value<'a>(body: &'a [u8], name: &str) -> Option<&'a str> {
-    let at = body
-        .windows(name.len())
-        .position(|window| window == name.as_bytes())?;
+    let at = memmem::find(body, name.as_bytes())?;
     let rest = body.get(at + name.len()..)?.trim_ascii_start();
     let rest = rest
         .strip_prefix(b":")?
         .trim_ascii_start()
         .strip_prefix(b"\"")?;
-    let end = rest.iter().position(|byte| *byte == b'"')?;
+    let end = memchr(b'"', rest)?;
     rest.get(..end)
         .and_then(|value| std::str::from_utf8(value).ok())
 }
