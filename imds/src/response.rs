@@ -6,7 +6,7 @@
 use memchr::{memchr, memmem};
 
 use crate::http::{Cut, Framing, Head, parse_status_line, walk_headers};
-use crate::request::{Lengths, TTL};
+use crate::request::{Lengths, TOKEN_MAX_BYTES, TTL};
 use crate::{Class, Outcome};
 
 /// Bytes of a body that are kept for that, until the answer is complete.
@@ -86,7 +86,7 @@ pub(crate) const fn outcome(status: u16) -> Outcome {
 pub(crate) fn session_token(body: &[u8]) -> Option<&[u8]> {
     let token = body.trim_ascii();
     let is_text = token.iter().all(u8::is_ascii_graphic);
-    (!token.is_empty() && is_text && body.len() < BODY_BYTES).then_some(token)
+    ((1..=TOKEN_MAX_BYTES).contains(&token.len()) && is_text).then_some(token)
 }
 
 /// Whether the body of an answer says something that the event wants.
