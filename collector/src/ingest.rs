@@ -16,6 +16,7 @@ mod foreign;
 mod losses;
 pub mod service;
 pub mod store;
+mod stream;
 
 use std::sync::Mutex;
 
