@@ -103,6 +103,9 @@ impl<S: Storage> Inner<S> {
         requests: &[Arrival],
         now: u64,
     ) -> Result<Vec<Outcome>, StoreError> {
+        // What a failed sync left goes by itself: all records of one write share a time, which is how
+        // the next start tells a torn write from damage.
+        self.sync_all()?;
         let mut outcomes = Vec::with_capacity(requests.len());
         for arrival in requests {
             let mut outcome = Outcome::default();
@@ -113,11 +116,7 @@ impl<S: Storage> Inner<S> {
             outcomes.push(outcome);
         }
         self.counts.forgotten(self.seen.forgotten());
-        let mut synced = Ok(());
-        for class in Class::ALL {
-            keep(&mut synced, self.sync(class));
-        }
-        synced?;
+        self.sync_all()?;
         if self.refused_unwritten {
             self.write_checkpoint()?;
         }
@@ -208,11 +207,20 @@ impl<S: Storage> Inner<S> {
         Ok(())
     }
 
+    fn sync_all(&mut self) -> Result<(), StoreError> {
+        let mut done = Ok(());
+        for class in Class::ALL {
+            keep(&mut done, self.sync(class));
+        }
+        done
+    }
+
     /// Puts losses on record. On a full disk the room that was held for them is given up.
     pub(super) fn tell(&mut self, now: u64) -> Result<(), StoreError> {
         if self.losses.is_empty() {
             return Ok(());
         }
+        self.with_held_room(|inner| inner.sync(Class::Security))?;
         while let Some(loss) = self.losses.next() {
             let mut id = RecordId {
                 node: OWN_NODE.to_owned(),
@@ -276,10 +284,7 @@ impl<S: Storage> Inner<S> {
     }
 
     pub(super) fn maintain(&mut self, now: u64) -> Result<(), StoreError> {
-        let mut done = Ok(());
-        for class in Class::ALL {
-            keep(&mut done, self.sync(class));
-        }
+        let mut done = self.sync_all();
         match self.write_checkpoint() {
             Ok(journal_seq) => {
                 for (class, seq) in Class::ALL.into_iter().zip(journal_seq) {
