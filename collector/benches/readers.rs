@@ -42,8 +42,7 @@ fn main() {
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let benches: [(&str, fn() -> Value); 2] = [("history", history), ("sink", audit_file)];
-    for (name, bench) in benches {
+    for (name, bench) in [("history", history as fn() -> Value), ("sink", audit_file)] {
         if !chosen.is_empty() && !chosen.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }
@@ -69,7 +68,7 @@ impl Meter {
         let (wall_before, cpu_before) = (Instant::now(), cpu().unwrap());
         let result = work();
         self.wall += wall_before.elapsed();
-        self.cpu += cpu().unwrap() - cpu_before;
+        self.cpu += cpu().unwrap().saturating_sub(cpu_before);
         result
     }
 

@@ -8,10 +8,11 @@
 //! readers write what is in the journal, and then it ends.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use plimsoll_journal::Recovery;
 use plimsoll_wire::{AuditEvent, Class};
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
@@ -107,21 +108,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let otlp = bind(config.ingest.listen, "ingest.listen").await?;
     let http = bind(config.http.listen, "http.listen").await?;
 
-    let (store, recoveries) = Store::open(data, config.data.max_journal_bytes)?;
-    for (class, recovery) in &recoveries {
-        tracing::info!(
-            class = class.as_str(),
-            records = recovery.records,
-            damaged = recovery.damaged,
-            "journal opened"
-        );
-    }
+    let (store, recoveries) = open_journals(data, config.data.max_journal_bytes)?;
     let history_path = data.join("history.redb");
-    let (history, set_aside) = History::open_or_set_aside(&history_path, Limits::default())?;
-    if let Some(reason) = set_aside {
-        tracing::error!(%reason, "history was not readable: set aside, begun anew");
-    }
-    let history = Arc::new(history);
+    let history = open_history(&history_path)?;
     let (inventory, first) = Inventory::open(config.inventory.paths.clone());
     let inventory_books = Arc::new(InventoryBooks::default());
     inventory_books.note(&first);
@@ -204,6 +193,30 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     tracing::info!(otlp = %config.ingest.listen, dashboard = format!("http://{}/", config.http.listen), "ready");
     until_told(tasks, stop).await?;
     reclaim(store).await
+}
+
+fn open_journals(
+    data: &Path,
+    max_bytes: u64,
+) -> Result<(Store, Vec<(Class, Recovery)>), StoreError> {
+    let (store, recoveries) = Store::open(data, max_bytes)?;
+    for (class, recovery) in &recoveries {
+        tracing::info!(
+            class = class.as_str(),
+            records = recovery.records,
+            damaged = recovery.damaged,
+            "journal opened"
+        );
+    }
+    Ok((store, recoveries))
+}
+
+fn open_history(path: &Path) -> Result<Arc<History>, HistoryError> {
+    let (history, set_aside) = History::open_or_set_aside(path, Limits::default())?;
+    if let Some(reason) = set_aside {
+        tracing::error!(%reason, "history was not readable: set aside, begun anew");
+    }
+    Ok(Arc::new(history))
 }
 
 /// The last upkeep of the journals, after the readers' last word: what all of them have passed goes

@@ -5,7 +5,6 @@
     reason = "shell: runs a collector and looks at its files"
 )]
 #![expect(
-    clippy::expect_used,
     clippy::unwrap_used,
     reason = "a test says by failing what it expected"
 )]

@@ -251,14 +251,15 @@ fn throttling(numbers: &[u64]) -> Result<Throttling, EncodingError> {
 }
 
 fn stalls(numbers: &[u64]) -> Result<[Stalls; 3], EncodingError> {
-    let of = |some_usec, full_usec, observed_ns| Stalls {
-        some_usec,
-        full_usec,
-        observed_ns,
-    };
-    match *numbers {
-        [] => Ok([Stalls::default(); 3]),
-        [a, b, c, d, e, f, g, h, i] => Ok([of(a, b, c), of(d, e, f), of(g, h, i)]),
+    match numbers.as_chunks() {
+        ([], []) => Ok([Stalls::default(); 3]),
+        ([cpu, memory, io], []) => Ok([cpu, memory, io].map(
+            |[some_usec, full_usec, observed_ns]| Stalls {
+                some_usec: *some_usec,
+                full_usec: *full_usec,
+                observed_ns: *observed_ns,
+            },
+        )),
         _ => Err(EncodingError::Part("pressure")),
     }
 }
