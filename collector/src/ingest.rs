@@ -16,6 +16,7 @@ mod foreign;
 mod losses;
 pub mod service;
 pub mod store;
+mod stream;
 pub mod tls;
 
 use std::sync::Mutex;

@@ -218,89 +218,109 @@ fn split_port(host: &str) -> (&str, Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Class::{
+        Cred, CredList, IdentityProof, Keys, Lifecycle, Network, RootEnum, SecretCfg, Tags, Token,
+        Topology, Unknown,
+    };
+
+    /// Paths below a version, with class and role.
+    const PATHS: &[(&str, Class, Option<&str>)] = &[
+        ("", RootEnum, None),
+        ("/", RootEnum, None),
+        ("/meta-data", RootEnum, None),
+        ("/meta-data/", RootEnum, None),
+        ("/dynamic/", RootEnum, None),
+        ("/meta-data/iam/security-credentials", CredList, None),
+        ("/meta-data/iam/security-credentials/", CredList, None),
+        ("/meta-data/iam/security-credentials/r", Cred, Some("r")),
+        ("/meta-data/iam/security-credentials/r/", Cred, Some("r")),
+        ("/meta-data/iam/security-credentials/r/x", Unknown, None),
+        ("/meta-data/iam/security-credentialsx", Unknown, None),
+        (
+            "/meta-data/iam/security-credentials-extended/",
+            CredList,
+            None,
+        ),
+        (
+            "/meta-data/iam/security-credentials-extended/r",
+            Cred,
+            Some("r"),
+        ),
+        ("/meta-data/iam/info", CredList, None),
+        ("/meta-data/identity-credentials/ec2/info", CredList, None),
+        (
+            "/meta-data/identity-credentials/ec2/security-credentials/",
+            CredList,
+            None,
+        ),
+        (
+            "/meta-data/identity-credentials/ec2/security-credentials/ec2-instance",
+            Cred,
+            Some("ec2-instance"),
+        ),
+        ("/api/token", Token, None),
+        ("/user-data", SecretCfg, None),
+        ("/user-data/", SecretCfg, None),
+        (
+            "/meta-data/managed-ssh-keys/active-keys/me",
+            SecretCfg,
+            None,
+        ),
+        ("/dynamic/instance-identity/document", IdentityProof, None),
+        ("/dynamic/instance-identity/rsa2048", IdentityProof, None),
+        ("/dynamic/instance-identity/pkcs7", IdentityProof, None),
+        ("/dynamic/instance-identity/signature", IdentityProof, None),
+        ("/dynamic/instance-identityx", Unknown, None),
+        ("/meta-data/managed-ssh-keys/signer-cert", SecretCfg, None),
+        ("/meta-data/public-keys/", Keys, None),
+        ("/meta-data/tags/instance", Tags, None),
+        ("/meta-data/public-ipv4", Network, None),
+        ("/meta-data/security-groups", Network, None),
+        ("/meta-data/instance-type", Topology, None),
+        ("/meta-data/ami-id", Topology, None),
+        ("/meta-data/services/partition", Topology, None),
+        ("/meta-data/block-device-mapping/ami", Topology, None),
+        ("/meta-data/spot/termination-time", Lifecycle, None),
+        (
+            "/meta-data/events/recommendations/rebalance",
+            Lifecycle,
+            None,
+        ),
+        ("/meta-data/public-keys/0/openssh-key", Keys, None),
+        ("/meta-data/tags/instance/Name", Tags, None),
+        (
+            "/meta-data/network/interfaces/macs/02:00:00:00:00:01/vpc-id",
+            Network,
+            None,
+        ),
+        ("/meta-data/local-ipv4", Network, None),
+        ("/meta-data/mac", Network, None),
+        ("/meta-data/instance-id", Topology, None),
+        ("/meta-data/placement/availability-zone", Topology, None),
+        ("/meta-data/hostname", Topology, None),
+        ("/meta-data/spot/instance-action", Lifecycle, None),
+        ("/meta-data/events/maintenance/scheduled", Lifecycle, None),
+        (
+            "/meta-data/autoscaling/target-lifecycle-state",
+            Lifecycle,
+            None,
+        ),
+        ("/meta-data/instance-life-cycle", Lifecycle, None),
+        ("/meta-data/nonsense", Unknown, None),
+        ("/nonsense", Unknown, None),
+    ];
 
     #[test]
     fn imds_paths() {
-        use Class::{
-            Cred, CredList, IdentityProof, Keys, Lifecycle, Network, RootEnum, SecretCfg, Tags,
-            Token, Topology, Unknown,
-        };
-        for (below, class, role) in [
-            ("", RootEnum, None),
-            ("/", RootEnum, None),
-            ("/meta-data", RootEnum, None),
-            ("/meta-data/", RootEnum, None),
-            ("/dynamic/", RootEnum, None),
-            ("/meta-data/iam/security-credentials", CredList, None),
-            ("/meta-data/iam/security-credentials/", CredList, None),
-            ("/meta-data/iam/security-credentials/r", Cred, Some("r")),
-            ("/meta-data/iam/security-credentials/r/", Cred, Some("r")),
-            ("/meta-data/iam/security-credentials/r/x", Unknown, None),
-            ("/meta-data/iam/security-credentialsx", Unknown, None),
-            (
-                "/meta-data/iam/security-credentials-extended/",
-                CredList,
-                None,
-            ),
-            (
-                "/meta-data/iam/security-credentials-extended/r",
-                Cred,
-                Some("r"),
-            ),
-            ("/meta-data/iam/info", CredList, None),
-            ("/meta-data/identity-credentials/ec2/info", CredList, None),
-            (
-                "/meta-data/identity-credentials/ec2/security-credentials/",
-                CredList,
-                None,
-            ),
-            (
-                "/meta-data/identity-credentials/ec2/security-credentials/ec2-instance",
-                Cred,
-                Some("ec2-instance"),
-            ),
-            ("/api/token", Token, None),
-            ("/user-data", SecretCfg, None),
-            ("/user-data/", SecretCfg, None),
-            (
-                "/meta-data/managed-ssh-keys/active-keys/me",
-                SecretCfg,
-                None,
-            ),
-            ("/dynamic/instance-identity/document", IdentityProof, None),
-            ("/dynamic/instance-identity/rsa2048", IdentityProof, None),
-            ("/dynamic/instance-identityx", Unknown, None),
-            ("/meta-data/public-keys/0/openssh-key", Keys, None),
-            ("/meta-data/tags/instance/Name", Tags, None),
-            (
-                "/meta-data/network/interfaces/macs/02:00:00:00:00:01/vpc-id",
-                Network,
-                None,
-            ),
-            ("/meta-data/local-ipv4", Network, None),
-            ("/meta-data/mac", Network, None),
-            ("/meta-data/instance-id", Topology, None),
-            ("/meta-data/placement/availability-zone", Topology, None),
-            ("/meta-data/hostname", Topology, None),
-            ("/meta-data/spot/instance-action", Lifecycle, None),
-            ("/meta-data/events/maintenance/scheduled", Lifecycle, None),
-            (
-                "/meta-data/autoscaling/target-lifecycle-state",
-                Lifecycle,
-                None,
-            ),
-            ("/meta-data/instance-life-cycle", Lifecycle, None),
-            ("/meta-data/nonsense", Unknown, None),
-            ("/nonsense", Unknown, None),
-        ] {
+        for (below, class, role) in PATHS {
             for version in ["latest", "1.0", "2007-01-19", "2021-03-23", "2031-12-31"] {
                 let path = format!("/{version}{below}");
                 let got = classify(Endpoint::Imds, &path);
-                assert_eq!((got.class, got.role), (class, role), "{path}");
+                assert_eq!((got.class, got.role), (*class, *role), "{path}");
                 assert!(got.known_bytes <= path.len(), "{path}");
                 assert_eq!(
                     got.dated_token_path,
-                    class == Token && version != "latest",
+                    *class == Token && version != "latest",
                     "{path}"
                 );
             }

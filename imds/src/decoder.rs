@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use crate::connection::{Connection, Ending};
+use crate::connection::{Connection, Ending, Tally};
 use crate::request::Place;
 use crate::{ConnKey, Direction, Endpoint, ImdsEvent, Key, Redactor, Segment};
 
@@ -195,11 +195,8 @@ impl Decoder {
             return Taken::NotEndpoint;
         };
         let key = segment.key;
-        if self
-            .connections
-            .get(&key)
-            .is_some_and(|known| known.is_reopened_by(segment))
-        {
+        let is_reopened = |known: &Connection| known.is_reopened_by(segment);
+        if segment.syn && self.connections.get(&key).is_some_and(is_reopened) {
             self.close(key, Ending::Other, out);
         }
         let bare = segment.payload_len == 0 && segment.payload.is_empty();
@@ -242,7 +239,10 @@ impl Decoder {
                 &self.redactor,
             );
         }
-        self.collect(key, out);
+        let client = connection.client();
+        let at_ns = connection.last_ns;
+        let finished = connection.take();
+        self.hand_out(client, at_ns, finished, out);
         match verdict {
             _ if verdict.outside => Taken::Outside,
             _ if control => Taken::Used,
@@ -287,14 +287,26 @@ impl Decoder {
         let Some(connection) = self.connections.get_mut(&key) else {
             return;
         };
-        let (ready, tally) = connection.take();
+        let client = connection.client();
+        let at_ns = connection.last_ns;
+        let finished = connection.take();
+        self.hand_out(client, at_ns, finished, out);
+    }
+
+    /// `at_ns`: when something last happened on the connection of `client`.
+    fn hand_out(
+        &mut self,
+        client: IpAddr,
+        at_ns: u64,
+        (ready, tally): (Vec<ImdsEvent>, Tally),
+        out: &mut impl FnMut(ImdsEvent),
+    ) {
         if tally.answered {
             let room = self.answered_ns.len() < ANSWERED_ADDRESSES;
-            let at = connection.last_ns;
-            if let Some(answered) = self.answered_ns.get_mut(&connection.client()) {
-                *answered = at;
+            if let Some(answered) = self.answered_ns.get_mut(&client) {
+                *answered = at_ns;
             } else if room {
-                self.answered_ns.insert(connection.client(), at);
+                self.answered_ns.insert(client, at_ns);
             }
         }
         self.stats.requests += tally.requests;

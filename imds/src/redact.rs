@@ -158,6 +158,11 @@ fn printable(bytes: &[u8]) -> String {
         }
         _ => bytes,
     };
+    if let Ok(text) = std::str::from_utf8(seen)
+        && seen.iter().all(|byte| matches!(byte, b' '..=b'~'))
+    {
+        return text.to_owned();
+    }
     let letter = |byte: &u8| match byte {
         b'\t' => ' ',
         b' '..=b'~' => char::from(*byte),

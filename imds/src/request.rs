@@ -20,7 +20,7 @@ const TTL_MAX_SECONDS: u32 = 21_600;
 /// Shorter than any token ever issued (they have 56 characters).
 const TOKEN_MIN_BYTES: usize = 8;
 /// Longer than any token ever issued.
-const TOKEN_MAX_BYTES: usize = 1024;
+pub(crate) const TOKEN_MAX_BYTES: usize = 1024;
 /// Bytes looked at to tell text from binary.
 const SNIFF_BYTES: usize = 64;
 

@@ -3,8 +3,10 @@
 //! Of a credential document only the id and the expiry are read, by position in the text, so that
 //! the secret parts are never taken apart or stored, and a body that was cut still tells the id.
 
+use memchr::{memchr, memmem};
+
 use crate::http::{Cut, Framing, Head, parse_status_line, walk_headers};
-use crate::request::{Lengths, TTL};
+use crate::request::{Lengths, TOKEN_MAX_BYTES, TTL};
 use crate::{Class, Outcome};
 
 /// Bytes of a body that are kept for that, until the answer is complete.
@@ -84,7 +86,7 @@ pub(crate) const fn outcome(status: u16) -> Outcome {
 pub(crate) fn session_token(body: &[u8]) -> Option<&[u8]> {
     let token = body.trim_ascii();
     let is_text = token.iter().all(u8::is_ascii_graphic);
-    (!token.is_empty() && is_text && body.len() < BODY_BYTES).then_some(token)
+    ((1..=TOKEN_MAX_BYTES).contains(&token.len()) && is_text).then_some(token)
 }
 
 /// Whether the body of an answer says something that the event wants.
@@ -116,15 +118,13 @@ pub(crate) fn expiration(body: &[u8]) -> Option<String> {
 }
 
 fn string_value<'a>(body: &'a [u8], name: &str) -> Option<&'a str> {
-    let at = body
-        .windows(name.len())
-        .position(|window| window == name.as_bytes())?;
+    let at = memmem::find(body, name.as_bytes())?;
     let rest = body.get(at + name.len()..)?.trim_ascii_start();
     let rest = rest
         .strip_prefix(b":")?
         .trim_ascii_start()
         .strip_prefix(b"\"")?;
-    let end = rest.iter().position(|byte| *byte == b'"')?;
+    let end = memchr(b'"', rest)?;
     rest.get(..end)
         .and_then(|value| std::str::from_utf8(value).ok())
 }

@@ -389,6 +389,127 @@ fn odd_requests() {
 }
 
 #[test]
+fn real_clients() {
+    // libcurl offers HTTP/2 and writes names in lower case.
+    let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n";
+    let event = check(
+        &format!(
+            "GET /latest/meta-data/instance-id HTTP/1.1\r\nuser-agent: curl/8\r\n{h2c}x-aws-ec2-metadata-token: {TOKEN}\r\n\r\n"
+        ),
+        200,
+        Version::V2,
+        Class::Topology,
+        &[],
+    );
+    assert_eq!(event.user_agent.as_deref(), Some("curl/8"));
+    // The same names where they mean nothing.
+    check(
+        "GET /latest/user-data?X-aws-ec2-metadata-token=a HTTP/1.1\r\nX-aws-ec2-metadata-tokens: b\r\n\r\n",
+        200,
+        Version::V1,
+        Class::SecretCfg,
+        &[],
+    );
+    // Bytes that are no UTF-8.
+    let mut play = Play::imds();
+    let bytes = b"GET /latest/user-data HTTP/1.1\r\nUser-Agent: a\xff\xfe\r\n\r\n";
+    play.open().ask_bytes(bytes, bytes.len());
+    let event = play.answer(OK).one();
+    assert_eq!(event.class, Class::SecretCfg);
+    assert_eq!(event.user_agent.as_deref(), Some("a??"));
+}
+
+#[test]
+fn requests_of_round_sizes() {
+    for size in [512, 1024, 1460, 2048, 4096, 8192] {
+        let start = "GET /latest/user-data HTTP/1.1\r\nA: ";
+        let filler = "x".repeat(size - start.len() - 4);
+        let mut play = Play::imds();
+        play.open().ask(&format!("{start}{filler}\r\n\r\n"));
+        let event = play.answer(OK).one();
+        assert_eq!(
+            (event.imds_version, event.class, event.flags),
+            (Version::V1, Class::SecretCfg, Flags::NONE),
+            "{size}"
+        );
+    }
+}
+
+#[test]
+fn pod_identity_answers() {
+    let body = r#"{"AccessKeyId":"ASIAIOSFODNN7EXAMPLE","SecretAccessKey":"s","Token":"t","AccountId":"012345678901","Expiration":"2026-01-02T03:04:05Z"}"#;
+    let ask = |host: &str, code: u16| {
+        let answer = format!(
+            "HTTP/1.1 {code} x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        Play::to("169.254.170.23:80")
+            .open()
+            .ask(&format!(
+                "GET /v1/credentials HTTP/1.1\r\nHost: {host}\r\nAuthorization: x\r\n\r\n"
+            ))
+            .answer(&answer)
+            .one()
+    };
+    let event = ask("169.254.170.23", 200);
+    assert_eq!(event.outcome, Outcome::Ok);
+    assert_eq!(event.access_key_id.as_deref(), Some("ASIAIOSFODNN7EXAMPLE"));
+    assert_eq!(event.expiration.as_deref(), Some("2026-01-02T03:04:05Z"));
+    let event = ask("169.254.170.24", 400);
+    assert_eq!(event.outcome, Outcome::Error);
+    assert_eq!(event.access_key_id, None);
+    assert_eq!(event.flags, Flags::BAD_HOST.with(Flags::MALFORMED_TOKEN));
+    assert_eq!(ask("169.254.170.23", 403).outcome, Outcome::Denied);
+}
+
+/// What a body tells of a session token or of credentials is whole or nothing.
+#[test]
+fn bodies_in_any_framing() {
+    let put = |head: &str, parts: &[&str], lost: Option<usize>| {
+        let mut play = Play::imds();
+        play.open()
+            .ask(PUT)
+            .answer(&format!("HTTP/1.1 200 OK\r\n{head}\r\n"));
+        for (at, part) in parts.iter().enumerate() {
+            if lost == Some(at) {
+                play.down_seq += u32::try_from(part.len()).unwrap();
+            } else {
+                play.answer(part);
+            }
+        }
+        play.one().minted_token_hash
+    };
+    let (a, b) = TOKEN.split_at(20);
+    let length = format!("Content-Length: {}\r\n", TOKEN.len());
+    let whole = put(&length, &[TOKEN], None);
+    assert!(whole.is_some());
+    let chunks = [
+        &format!("14\r\n{a}"),
+        &format!("\r\n{:x};x=y\r\n", b.len()),
+        b,
+        "\r\n0\r\n\r\n",
+    ];
+    assert_eq!(put("Transfer-Encoding: chunked\r\n", &chunks, None), whole);
+    assert_eq!(put("", &[a, b], None), whole, "until the end");
+    assert_eq!(put(&length, &[a, b], Some(0)), None);
+    assert_eq!(put(&length, &[a, b], Some(1)), None);
+    let gzip = format!("Content-Encoding: gzip\r\n{length}");
+    assert_eq!(put(&gzip, &[TOKEN], None), None);
+}
+
+/// A head that was cut shows of its user agent what every client says.
+#[test]
+fn words_of_a_cut_head() {
+    let mut play = Play::imds();
+    let text = "GET /latest/meta-data/x HTTP/1.1\r\nUser-Agent: aws-sdk-go-v2/1.24.0 open-sesame\r\nX-aws-ec2-metadata-token: open";
+    play.open().ask_bytes(text.as_bytes(), 3_000);
+    let event = play.answer(OK).one();
+    let agent = event.user_agent.unwrap();
+    assert!(agent.starts_with("aws-sdk-go-v2/1.24.0 ["), "{agent}");
+    assert!(event.path.unwrap().starts_with("/latest/["));
+}
+
+#[test]
 fn other_protocols() {
     for (bytes, opaque) in [
         (b"\x16\x03\x01\x02\0\x01".as_slice(), Opaque::Tls),

@@ -1,6 +1,17 @@
-//! A short, seeded walk around valid input, for every door that foreign bytes come through.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads cases that were found, writes seeds for libFuzzer"
+)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says by failing what it expected"
+)]
+//! A short, seeded walk around valid input, for every door that foreign bytes come through. Inputs
+//! that once broke one lie in `tests/fuzz/cases/TARGET/` and are tried first.
 
+use std::collections::BTreeMap;
 use std::panic::catch_unwind;
+use std::path::Path;
 
 use fastrand::Rng;
 use plimsoll_tests::fuzz::TARGETS;
@@ -9,6 +20,39 @@ use plimsoll_tests::fuzz::TARGETS;
 const BYTES: usize = 16 * 1024;
 /// Inputs that are mutated further.
 const POOL: usize = 64;
+
+/// Names a folder for the seeds, as libFuzzer takes them: a folder for each target.
+const CORPUS: &str = "PLIMSOLL_FUZZ_CORPUS";
+
+/// What was found once, by target.
+fn cases() -> BTreeMap<String, Vec<Vec<u8>>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/cases");
+    let list = |path: &Path| {
+        let entries = std::fs::read_dir(path).into_iter().flatten();
+        entries.map(|entry| entry.unwrap()).collect::<Vec<_>>()
+    };
+    let of_target = |entry: std::fs::DirEntry| {
+        let files = list(&entry.path());
+        (
+            entry.file_name().into_string().unwrap(),
+            files
+                .iter()
+                .map(|file| std::fs::read(file.path()).unwrap())
+                .collect(),
+        )
+    };
+    list(&folder).into_iter().map(of_target).collect()
+}
+
+fn write_seeds(folder: &Path) {
+    for target in TARGETS {
+        let folder = folder.join(target.name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (index, seed) in (target.seeds)().iter().enumerate() {
+            std::fs::write(folder.join(format!("seed-{index}")), seed).unwrap();
+        }
+    }
+}
 
 /// Flips, overwrites, inserts, deletes, repeats or splices in one to four places.
 fn mutate(rng: &mut Rng, pool: &[Vec<u8>]) -> Vec<u8> {
@@ -45,10 +89,15 @@ fn mutate(rng: &mut Rng, pool: &[Vec<u8>]) -> Vec<u8> {
 
 #[test]
 fn no_bytes_break_a_decoder() {
+    if let Some(folder) = std::env::var_os(CORPUS) {
+        write_seeds(Path::new(&folder));
+    }
+    let mut cases = cases();
     for target in TARGETS {
         let mut rng = Rng::with_seed(0x0066_757a);
         let mut pool = (target.seeds)();
         assert!(!pool.is_empty(), "{}", target.name);
+        pool.extend(cases.remove(target.name).unwrap_or_default());
         for seed in &pool {
             (target.run)(seed);
         }
@@ -67,4 +116,5 @@ fn no_bytes_break_a_decoder() {
             }
         }
     }
+    assert!(cases.is_empty(), "no such target: {:?}", cases.keys());
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Fates {
     /// Records that came into being at this stage, or entered it.
     pub emitted: u64,
-    /// No room in the kernel ring.
+    /// No room in the kernel ring, or taken by damage to a journal.
     pub lost: u64,
     /// Bytes that no decoder understood.
     pub undecodable: u64,

@@ -232,8 +232,12 @@ impl Windows {
         open.book_levels(sample);
         self.shown_unix_ns = at;
         if let Some(memory) = sample.memory {
-            raise(&mut self.life.memory_peak_bytes, memory.current_bytes);
-            raise(&mut self.life.memory_peak_bytes, memory.peak_bytes);
+            // Nothing at all is a container that was seen empty, before or after its processes.
+            let seen = memory.current_bytes.max(memory.peak_bytes);
+            raise(
+                &mut self.life.memory_peak_bytes,
+                seen.filter(|bytes| *bytes > 0),
+            );
         }
     }
 

@@ -4,9 +4,10 @@
 )]
 //! The collector's journals and what was seen already, behind one lock; and the readers' view.
 //!
-//! What happens behind the lock, in which order, is `inner`'s.
+//! What happens behind the lock, in which order, is `inner`'s; what a start does, `start`'s.
 
 mod inner;
+mod start;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,6 +2,8 @@
 
 use std::ops::BitOr;
 
+use memchr::{memchr, memrchr};
+
 /// Ways in which a head departs from RFC 9112.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Oddities {
@@ -87,10 +89,7 @@ impl<'a> Head<'a> {
         };
         let (line, rest) = bytes.split_at(end);
         let rest = rest.get(1..).unwrap_or_default();
-        let complete = rest
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
+        let complete = memrchr(b'\n', rest).map_or(0, |at| at + 1);
         let (lines, cut_line) = rest.split_at(complete);
         let (first_line, first_lf_only) = strip_cr(line);
         Self {
@@ -167,7 +166,7 @@ pub fn walk_headers<'a>(lines: &'a [u8], mut each: impl FnMut(Header<'a>)) -> Od
             odd.folded = true;
             continue;
         }
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+        let Some(colon) = memchr(b':', line) else {
             odd.malformed = true;
             continue;
         };
@@ -190,7 +189,7 @@ pub fn walk_headers<'a>(lines: &'a [u8], mut each: impl FnMut(Header<'a>)) -> Od
 
 /// Position of the first LF.
 pub(super) fn newline(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|byte| *byte == b'\n')
+    memchr(b'\n', bytes)
 }
 
 fn strip_cr(line: &[u8]) -> (&[u8], bool) {

@@ -17,7 +17,7 @@ const MARKED_BYTES: usize = 8;
 fn has_mark(word: &[u8]) -> bool {
     let mut before = 0;
     for (at, byte) in word.iter().enumerate() {
-        if before == 0 {
+        if before == 0 && matches!(byte, b'e' | b'A' | b'I' | b'F') {
             let rest = word.get(at..).unwrap_or_default();
             let tail = MARKS.iter().find_map(|mark| rest.strip_prefix(*mark));
             let is_long = |tail: &[u8]| {

@@ -83,11 +83,11 @@ pub(super) fn show_raw(
     };
     if let Some(query) = target.query {
         text.push('?');
-        // A secret may end with the question mark.
-        if harmless && secrets.shares_window(text.as_bytes()) {
-            text = redactor.blank(raw) + "?";
-        }
         text.push_str(&redactor.blank(query));
+        // A secret may hold the question mark, and even the bracket.
+        if secrets.shares_window(text.as_bytes()) {
+            text = format!("{}?{}", redactor.blank(raw), redactor.blank(query));
+        }
     }
     text
 }

@@ -208,6 +208,13 @@ fn a_peak_between_samples_is_the_windows_and_the_lifes() {
 }
 
 #[test]
+fn a_container_that_was_only_seen_empty_has_no_peak() {
+    let (mut windows, mut closed) = (windows(None), Vec::new());
+    windows.add(&memory(S, 0, None), &timeline(), &mut closed);
+    assert_eq!(windows.finish(&mut closed).memory_peak_bytes, None);
+}
+
+#[test]
 fn periods_of_100_ms_have_a_distribution_of_their_own() {
     let (mut windows, mut closed) = (windows(None), Vec::new());
     windows.add(&cpu(S, 0), &timeline(), &mut closed);

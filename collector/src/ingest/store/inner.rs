@@ -13,61 +13,61 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use plimsoll_journal::{Batch, Journal, JournalError, Options, Recovery, Storage};
+use plimsoll_journal::{Batch, Journal, JournalError, Storage};
 use plimsoll_wire::{Class, RecordId};
 use prost::Message;
 
-use super::{Arrival, Folders, HISTORY, Held, Outcome, SINK, StoreError, failed};
+use super::{Arrival, HISTORY, Held, Outcome, SINK, StoreError, failed};
 use crate::ingest::checkpoint::Slots;
-use crate::ingest::decode::{self, Content, Incoming};
-use crate::ingest::dedupe::{Bounds, Dedupe, OWN_NODE, StoredStream, Verdict};
+use crate::ingest::decode::{Content, Incoming};
+use crate::ingest::dedupe::{Dedupe, OWN_NODE, StoredStream, Verdict};
 use crate::ingest::losses::{self, Losses};
 use crate::ingest::{Counts, Fate, place};
 
 /// Cursor of the checkpoint of what was seen: records behind it need not be read at a start.
-const SEEN: &str = "seen";
+pub(super) const SEEN: &str = "seen";
 
 /// What was seen, as it is written down.
 #[derive(Clone, PartialEq, Message)]
-struct Checkpoint {
+pub(super) struct Checkpoint {
     #[prost(message, repeated, tag = "1")]
-    streams: Vec<StoredStream>,
+    pub(super) streams: Vec<StoredStream>,
     /// How far each journal is told of, usage first; with the journal's epoch, for one that was
     /// wiped counts from 1 again.
     #[prost(uint64, repeated, tag = "2")]
-    journal_seq: Vec<u64>,
+    pub(super) journal_seq: Vec<u64>,
     #[prost(string, repeated, tag = "3")]
-    epochs: Vec<String>,
+    pub(super) epochs: Vec<String>,
     /// The last number of each class that a loss on record tells of.
     #[prost(uint64, repeated, tag = "4")]
-    reported: Vec<u64>,
+    pub(super) reported: Vec<u64>,
 }
 
 /// The most bytes of a checkpoint without streams: two epochs, four numbers, tags and lengths.
 const CHECKPOINT_BYTES: usize = 256;
 
 pub(super) struct Inner<S> {
-    journals: [Journal<S>; 2],
-    slots: Slots<S>,
+    pub(super) journals: [Journal<S>; 2],
+    pub(super) slots: Slots<S>,
     pub(super) seen: Dedupe,
-    losses: Losses,
-    counts: Arc<Counts>,
-    max_bytes: u64,
-    max_record_bytes: usize,
+    pub(super) losses: Losses,
+    pub(super) counts: Arc<Counts>,
+    pub(super) max_bytes: u64,
+    pub(super) max_record_bytes: usize,
     /// Numbers were used up by refused records, which no journal tells of: the answer waits for a
     /// checkpoint.
-    refused_unwritten: bool,
+    pub(super) refused_unwritten: bool,
     /// Records that became durable since the start, by class.
-    entered: [u64; 2],
+    pub(super) entered: [u64; 2],
     /// Records in the journals' hands that are not durable yet, by class: all, and those received.
-    unsynced: [(u64, u64); 2],
+    pub(super) unsynced: [(u64, u64); 2],
     /// Of each reader, the records that were shed before it had them.
-    shed: BTreeMap<&'static str, u64>,
+    pub(super) shed: BTreeMap<&'static str, u64>,
     /// Of each reader, the records that damage took before it had them.
-    lost: BTreeMap<&'static str, u64>,
+    pub(super) lost: BTreeMap<&'static str, u64>,
 }
 
-const fn reader_of(class: Class) -> &'static str {
+pub(super) const fn reader_of(class: Class) -> &'static str {
     match class {
         Class::Usage => HISTORY,
         Class::Security => SINK,
@@ -75,13 +75,13 @@ const fn reader_of(class: Class) -> &'static str {
 }
 
 /// Remembers the first failure and lets the others pass.
-fn keep<T>(first: &mut Result<(), StoreError>, done: Result<T, StoreError>) {
+pub(super) fn keep<T>(first: &mut Result<(), StoreError>, done: Result<T, StoreError>) {
     if let (Ok(()), Err(error)) = (&first, done) {
         *first = Err(error);
     }
 }
 
-fn checkpoint_failed(source: io::Error) -> StoreError {
+pub(super) fn checkpoint_failed(source: io::Error) -> StoreError {
     StoreError::File {
         doing: "write",
         path: PathBuf::from("journal/seen"),
@@ -90,53 +90,6 @@ fn checkpoint_failed(source: io::Error) -> StoreError {
 }
 
 impl<S: Storage> Inner<S> {
-    pub(super) fn open(
-        folders: Folders<S>,
-        max_bytes: u64,
-        new_epochs: [String; 2],
-        bounds: Bounds,
-        counts: Arc<Counts>,
-    ) -> Result<(Self, [Recovery; 2]), StoreError> {
-        let mut max_record_bytes = 0;
-        let mut open = |class: Class, storage: S, number: u8, epoch: String| {
-            let mut options = Options::new(number, &[SEEN, reader_of(class)], epoch);
-            // Several segments within the bound, so that shedding takes a part and not all.
-            options.segment_bytes = options.segment_bytes.min(max_bytes / 16).max(64 << 10);
-            max_record_bytes = options.max_record_bytes;
-            Journal::open(storage, options).map_err(failed(class))
-        };
-        let [usage_epoch, security_epoch] = new_epochs;
-        let (usage, usage_found) = open(Class::Usage, folders.usage, 1, usage_epoch)?;
-        let (security, security_found) =
-            open(Class::Security, folders.security, 2, security_epoch)?;
-        let (slots, body) = Slots::open(folders.seen, max_bytes / 16);
-        let checkpoint = body.and_then(|body| Checkpoint::decode(body.as_slice()).ok());
-        let checkpoint = checkpoint.unwrap_or_default();
-        let mut inner = Self {
-            journals: [usage, security],
-            slots,
-            seen: Dedupe::restore(bounds, checkpoint.streams),
-            losses: Losses::default(),
-            counts,
-            max_bytes,
-            max_record_bytes,
-            refused_unwritten: false,
-            entered: [0; 2],
-            unsynced: [(0, 0); 2],
-            shed: BTreeMap::new(),
-            lost: BTreeMap::new(),
-        };
-        for class in Class::ALL {
-            let at = place(class);
-            let known = checkpoint.epochs.get(at).map(String::as_str);
-            let same = known == Some(inner.journal(class).epoch());
-            let told = |numbers: &[u64]| numbers.get(at).copied().filter(|_| same).unwrap_or(0);
-            inner.losses.already(class, told(&checkpoint.reported));
-            inner.replay(class, told(&checkpoint.journal_seq))?;
-        }
-        Ok((inner, [usage_found, security_found]))
-    }
-
     pub(super) const fn journal(&mut self, class: Class) -> &mut Journal<S> {
         let [usage, security] = &mut self.journals;
         match class {
@@ -145,89 +98,14 @@ impl<S: Storage> Inner<S> {
         }
     }
 
-    fn replay(&mut self, class: Class, checkpoint: u64) -> Result<(), StoreError> {
-        let mut from = checkpoint + 1;
-        loop {
-            let batch = self.read(class, from, 1000, 4 << 20)?;
-            let Some(last) = batch.records.last().map(|record| record.seq) else {
-                self.seen.synced(class);
-                return Ok(());
-            };
-            for record in &batch.records {
-                let id = match class {
-                    Class::Usage => decode::usage_window(&record.payload).map(|(id, _)| id),
-                    Class::Security => {
-                        decode::audit_event(&record.payload).map(|(id, _, event)| {
-                            self.losses.found(&id, &event);
-                            id
-                        })
-                    }
-                };
-                if let Ok(id) = id {
-                    self.seen.accept_found(&id);
-                }
-            }
-            from = last + 1;
-        }
-    }
-
-    /// Counts and tells what the start found damaged. What cannot be told now waits.
-    pub(super) fn begin(&mut self, recoveries: &[Recovery; 2], now: u64) {
-        for (class, recovery) in Class::ALL.into_iter().zip(recoveries) {
-            let reader = reader_of(class);
-            let cursor = self.journal(class).cursor(reader).unwrap_or(0);
-            let from = cursor.max(self.losses.reported(class));
-            let sure = losses::within(&recovery.missing, from, recovery.unsure_from);
-            let count = losses::count_after(&sure, from);
-            if let (Some((first, _)), Some((_, last))) = (sure.first(), sure.last()) {
-                *self.lost.entry(reader).or_default() += count;
-                tracing::error!(
-                    class = class.as_str(),
-                    count,
-                    first,
-                    last,
-                    "journal was damaged: records are lost"
-                );
-                self.losses.note(class, "lost", count, (*first, *last));
-            }
-            let torn_from = from.max(recovery.unsure_from.saturating_sub(1));
-            let torn = losses::count_after(&recovery.missing, torn_from);
-            if torn > 0 {
-                // Whoever got no answer sends again. Had there been one, the node's own numbers
-                // show the gap.
-                tracing::warn!(
-                    class = class.as_str(),
-                    at_most = torn,
-                    "journal has a torn end: what was not acknowledged comes again"
-                );
-            }
-        }
-        let mut begun = self.tell(now);
-        if begun.is_ok() {
-            for class in Class::ALL {
-                let journal = self.journal(class);
-                journal.mark_reported(journal.next_seq().saturating_sub(1));
-                let written = journal.sync_positions().map_err(failed(class));
-                keep(&mut begun, written);
-            }
-        }
-        keep(
-            &mut begun,
-            self.slots.hold_room().map_err(checkpoint_failed),
-        );
-        if let Err(error) = begun {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "journal opened, but its disk refuses"
-            );
-        }
-    }
-
     pub(super) fn commit(
         &mut self,
         requests: &[Arrival],
         now: u64,
     ) -> Result<Vec<Outcome>, StoreError> {
+        // What a failed sync left goes by itself: all records of one write share a time, which is how
+        // the next start tells a torn write from damage.
+        self.sync_all()?;
         let mut outcomes = Vec::with_capacity(requests.len());
         for arrival in requests {
             let mut outcome = Outcome::default();
@@ -238,11 +116,7 @@ impl<S: Storage> Inner<S> {
             outcomes.push(outcome);
         }
         self.counts.forgotten(self.seen.forgotten());
-        let mut synced = Ok(());
-        for class in Class::ALL {
-            keep(&mut synced, self.sync(class));
-        }
-        synced?;
+        self.sync_all()?;
         if self.refused_unwritten {
             self.write_checkpoint()?;
         }
@@ -333,11 +207,20 @@ impl<S: Storage> Inner<S> {
         Ok(())
     }
 
+    fn sync_all(&mut self) -> Result<(), StoreError> {
+        let mut done = Ok(());
+        for class in Class::ALL {
+            keep(&mut done, self.sync(class));
+        }
+        done
+    }
+
     /// Puts losses on record. On a full disk the room that was held for them is given up.
-    fn tell(&mut self, now: u64) -> Result<(), StoreError> {
+    pub(super) fn tell(&mut self, now: u64) -> Result<(), StoreError> {
         if self.losses.is_empty() {
             return Ok(());
         }
+        self.with_held_room(|inner| inner.sync(Class::Security))?;
         while let Some(loss) = self.losses.next() {
             let mut id = RecordId {
                 node: OWN_NODE.to_owned(),
@@ -401,10 +284,7 @@ impl<S: Storage> Inner<S> {
     }
 
     pub(super) fn maintain(&mut self, now: u64) -> Result<(), StoreError> {
-        let mut done = Ok(());
-        for class in Class::ALL {
-            keep(&mut done, self.sync(class));
-        }
+        let mut done = self.sync_all();
         match self.write_checkpoint() {
             Ok(journal_seq) => {
                 for (class, seq) in Class::ALL.into_iter().zip(journal_seq) {

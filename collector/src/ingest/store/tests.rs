@@ -52,6 +52,8 @@ fn oom(id: &RecordId, comm: usize) -> Vec<u8> {
         anon_rss_bytes: None,
         file_rss_bytes: None,
         shmem_rss_bytes: None,
+        memory_peak_bytes: None,
+        memory_limit_bytes: None,
     });
     let mut record = logs::encode(&event, 5);
     id::stamp(&mut record.attributes, &stream_id(id));

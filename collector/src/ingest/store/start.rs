@@ -1,0 +1,145 @@
+//! A start: what earlier lives left, in the checkpoint and in the journals behind it.
+//!
+//! What damage took is counted and told here, once over all lives: numbers that a record tells of
+//! already are known from the checkpoint and from that record itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use plimsoll_journal::{Journal, Options, Recovery, Storage};
+use plimsoll_wire::Class;
+use prost::Message;
+
+use super::inner::{Checkpoint, Inner, SEEN, checkpoint_failed, keep, reader_of};
+use super::{Folders, StoreError, failed};
+use crate::ingest::checkpoint::Slots;
+use crate::ingest::dedupe::{Bounds, Dedupe};
+use crate::ingest::losses::{self, Losses};
+use crate::ingest::{Counts, decode, place};
+
+impl<S: Storage> Inner<S> {
+    pub(super) fn open(
+        folders: Folders<S>,
+        max_bytes: u64,
+        new_epochs: [String; 2],
+        bounds: Bounds,
+        counts: Arc<Counts>,
+    ) -> Result<(Self, [Recovery; 2]), StoreError> {
+        let mut max_record_bytes = 0;
+        let mut open = |class: Class, storage: S, number: u8, epoch: String| {
+            let mut options = Options::new(number, &[SEEN, reader_of(class)], epoch);
+            // Several segments within the bound, so that shedding takes a part and not all.
+            options.segment_bytes = options.segment_bytes.min(max_bytes / 16).max(64 << 10);
+            max_record_bytes = options.max_record_bytes;
+            Journal::open(storage, options).map_err(failed(class))
+        };
+        let [usage_epoch, security_epoch] = new_epochs;
+        let (usage, usage_found) = open(Class::Usage, folders.usage, 1, usage_epoch)?;
+        let (security, security_found) =
+            open(Class::Security, folders.security, 2, security_epoch)?;
+        let (slots, body) = Slots::open(folders.seen, max_bytes / 16);
+        let checkpoint = body.and_then(|body| Checkpoint::decode(body.as_slice()).ok());
+        let checkpoint = checkpoint.unwrap_or_default();
+        let mut inner = Self {
+            journals: [usage, security],
+            slots,
+            seen: Dedupe::restore(bounds, checkpoint.streams),
+            losses: Losses::default(),
+            counts,
+            max_bytes,
+            max_record_bytes,
+            refused_unwritten: false,
+            entered: [0; 2],
+            unsynced: [(0, 0); 2],
+            shed: BTreeMap::new(),
+            lost: BTreeMap::new(),
+        };
+        for class in Class::ALL {
+            let at = place(class);
+            let known = checkpoint.epochs.get(at).map(String::as_str);
+            let same = known == Some(inner.journal(class).epoch());
+            let told = |numbers: &[u64]| numbers.get(at).copied().filter(|_| same).unwrap_or(0);
+            inner.losses.already(class, told(&checkpoint.reported));
+            inner.replay(class, told(&checkpoint.journal_seq))?;
+        }
+        Ok((inner, [usage_found, security_found]))
+    }
+
+    fn replay(&mut self, class: Class, checkpoint: u64) -> Result<(), StoreError> {
+        let mut from = checkpoint + 1;
+        loop {
+            let batch = self.read(class, from, 1000, 4 << 20)?;
+            let Some(last) = batch.records.last().map(|record| record.seq) else {
+                self.seen.synced(class);
+                return Ok(());
+            };
+            for record in &batch.records {
+                let id = match class {
+                    Class::Usage => decode::usage_window(&record.payload).map(|(id, _)| id),
+                    Class::Security => {
+                        decode::audit_event(&record.payload).map(|(id, _, event)| {
+                            self.losses.found(&id, &event);
+                            id
+                        })
+                    }
+                };
+                if let Ok(id) = id {
+                    self.seen.accept_found(&id);
+                }
+            }
+            from = last + 1;
+        }
+    }
+
+    /// Counts and tells what the start found damaged. What cannot be told now waits.
+    pub(super) fn begin(&mut self, recoveries: &[Recovery; 2], now: u64) {
+        for (class, recovery) in Class::ALL.into_iter().zip(recoveries) {
+            let reader = reader_of(class);
+            let cursor = self.journal(class).cursor(reader).unwrap_or(0);
+            let from = cursor.max(self.losses.reported(class));
+            let sure = losses::within(&recovery.missing, from, recovery.unsure_from);
+            let count = losses::count_after(&sure, from);
+            if let (Some((first, _)), Some((_, last))) = (sure.first(), sure.last()) {
+                *self.lost.entry(reader).or_default() += count;
+                tracing::error!(
+                    class = class.as_str(),
+                    count,
+                    first,
+                    last,
+                    "journal was damaged: records are lost"
+                );
+                self.losses.note(class, "lost", count, (*first, *last));
+            }
+            let torn_from = from.max(recovery.unsure_from.saturating_sub(1));
+            let torn = losses::count_after(&recovery.missing, torn_from);
+            if torn > 0 {
+                // Whoever got no answer sends again. Had there been one, the node's own numbers
+                // show the gap.
+                tracing::warn!(
+                    class = class.as_str(),
+                    at_most = torn,
+                    "journal has a torn end: what was not acknowledged comes again"
+                );
+            }
+        }
+        let mut begun = self.tell(now);
+        if begun.is_ok() {
+            for class in Class::ALL {
+                let journal = self.journal(class);
+                journal.mark_reported(journal.next_seq().saturating_sub(1));
+                let written = journal.sync_positions().map_err(failed(class));
+                keep(&mut begun, written);
+            }
+        }
+        keep(
+            &mut begun,
+            self.slots.hold_room().map_err(checkpoint_failed),
+        );
+        if let Err(error) = begun {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "journal opened, but its disk refuses"
+            );
+        }
+    }
+}
