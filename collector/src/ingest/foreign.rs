@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use prost::Message;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Code, Request, Response, Status};
@@ -103,6 +104,7 @@ impl Service<http::Request<Body>> for Traces {
                 return Ok(Status::unimplemented("the trace service has only Export").into_http());
             }
             let mut grpc = Grpc::new(ProstCodec::default())
+                .accept_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(service.max_request_bytes);
             Ok(grpc.unary(service, request).await)
         })
@@ -163,11 +165,12 @@ fn middle_out(message: &str) -> String {
     head.chain("…".chars()).chain(tail).collect()
 }
 
-/// Codes that only the codec gives here. `OUT_OF_RANGE` is one that OTLP sends again.
+/// Codes that only the codec gives here. `OUT_OF_RANGE` is one that OTLP sends again;
+/// `RESOURCE_EXHAUSTED` is a message that is too long once it is decompressed.
 const fn refusal(code: Code) -> Option<&'static str> {
     match code {
         Code::Internal => Some("undecodable"),
-        Code::OutOfRange => Some("too_large"),
+        Code::OutOfRange | Code::ResourceExhausted => Some("too_large"),
         _ => None,
     }
 }

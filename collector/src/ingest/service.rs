@@ -24,6 +24,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
@@ -117,8 +118,13 @@ pub async fn serve<S: Storage + Send + 'static>(
         jobs,
         refused: Arc::default(),
     };
-    let logs = LogsServiceServer::new(door.clone()).max_decoding_message_size(limit);
-    let metrics = MetricsServiceServer::new(door.clone()).max_decoding_message_size(limit);
+    // An OpenTelemetry Collector compresses unless told not to. The limit is on what comes out.
+    let logs = LogsServiceServer::new(door.clone())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(limit);
+    let metrics = MetricsServiceServer::new(door.clone())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(limit);
     let traces = Traces {
         counts: Arc::clone(&store.counts),
         max_request_bytes: limit,

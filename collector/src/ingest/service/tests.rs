@@ -1,3 +1,7 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a receiver on a real socket, with a token file"
+)]
 //! The receiver as a sender sees it: a real connection over loopback, any bytes, a disk that fails.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -13,7 +17,7 @@ use prometheus_client::registry::Registry;
 use prost::Message;
 use prost::bytes::{Buf, BufMut};
 use tonic::Code;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 
@@ -128,7 +132,23 @@ impl Receiver {
     }
 
     async fn send_raw(&self, path: &'static str, bytes: Vec<u8>) -> Result<Partial, Status> {
-        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        let client = tonic::client::Grpc::new(self.channel.clone());
+        self.send_by(client, path, bytes).await
+    }
+
+    /// As an OpenTelemetry Collector sends it.
+    async fn send_gzip(&self, path: &'static str, bytes: Vec<u8>) -> Result<Partial, Status> {
+        let client = tonic::client::Grpc::new(self.channel.clone())
+            .send_compressed(CompressionEncoding::Gzip);
+        self.send_by(client, path, bytes).await
+    }
+
+    async fn send_by(
+        &self,
+        mut client: tonic::client::Grpc<Channel>,
+        path: &'static str,
+        bytes: Vec<u8>,
+    ) -> Result<Partial, Status> {
         client.ready().await.unwrap();
         let mut request = Request::new(bytes);
         request
@@ -473,6 +493,33 @@ async fn bytes_that_are_no_message_are_refused_for_good_and_counted() {
         "ingest_refused_total{{reason=\"undecodable\"}} {count}"
     ));
     receiver.end(0).await;
+}
+
+/// The limit is on what comes out of a compressed message, which may be a thousand times as long.
+#[tokio::test]
+async fn compressed_messages_are_taken_and_bounded() {
+    let receiver = Receiver::start().await;
+    let few = request("node-1", vec![record(1, |_| {})]);
+    assert_eq!(
+        receiver.send_gzip(LOGS, few).await.unwrap(),
+        Partial::default()
+    );
+    let bomb = vec![record(2, |record| {
+        record.severity_text = "x".repeat(100 * LIMIT);
+    })];
+    let status = receiver
+        .send_gzip(LOGS, request("node-1", bomb))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    receiver.assert_metric("ingest_refused_total{reason=\"too_large\"} 1");
+    for path in [METRICS, TRACES] {
+        assert_eq!(
+            receiver.send_gzip(path, Vec::new()).await.unwrap(),
+            Partial::default()
+        );
+    }
+    receiver.end(1).await;
 }
 
 #[tokio::test]
