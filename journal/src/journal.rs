@@ -52,6 +52,10 @@ pub struct Journal<S> {
     options: Options,
     positions: Positions,
     positions_dirty: bool,
+    /// The positions that were read at the start, while they may be in the page cache only: a sync
+    /// that failed in another life leaves pages that look written. Until they are on disk, the
+    /// other slot must not be touched.
+    unsure: Option<Positions>,
     segments: VecDeque<Segment>,
     /// The newest segment may be written to.
     writable: bool,
@@ -98,6 +102,7 @@ impl<S: Storage> Journal<S> {
         let stored_is_lost = stored.is_none() && !survey.segments.is_empty();
         let mut journal = Self {
             storage,
+            unsure: stored.clone(),
             positions: stored.unwrap_or_default(),
             positions_dirty: false,
             next_index: indexes.last().map_or(1, |last| last + 1),
@@ -108,6 +113,8 @@ impl<S: Storage> Journal<S> {
             pending: Pending::default(),
             options,
         };
+        // If the disk refuses, the first write of a position tries again.
+        drop(journal.make_sure());
         let recovery = journal.take_over(survey, stored_is_lost);
         Ok((journal, recovery))
     }

@@ -287,6 +287,9 @@ impl Storage for CrashStorage {
         if failing {
             Err(io::Error::from_raw_os_error(5))
         } else {
+            // A length is written back with the rest of the inode.
+            let len = file.live.len();
+            file.durable.truncate(len);
             Ok(())
         }
     }

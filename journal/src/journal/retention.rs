@@ -47,7 +47,24 @@ impl<S: Storage> Journal<S> {
         Ok(())
     }
 
+    /// Writes the positions that were read once more, the same bytes to the same place: torn, that
+    /// does no harm.
+    pub(super) fn make_sure(&mut self) -> Result<(), JournalError> {
+        let Some(read) = &self.unsure else {
+            return Ok(());
+        };
+        self.storage
+            .write_at(positions::FILE, read.offset(), &read.encode())
+            .map_err(io_error("write", positions::FILE))?;
+        self.storage
+            .sync(positions::FILE)
+            .map_err(io_error("sync", positions::FILE))?;
+        self.unsure = None;
+        Ok(())
+    }
+
     fn write_positions(&mut self) -> Result<(), JournalError> {
+        self.make_sure()?;
         self.positions.next_seq = self.next_seq;
         // Counted up when it is on disk: until then the other slot is the one to fall back to.
         let next = Positions {
