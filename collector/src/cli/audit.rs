@@ -197,8 +197,10 @@ fn row(event: &Value) -> Vec<String> {
             format!("{} {}", at("victim_comm"), at("victim_pid")),
             kind,
             format!(
-                "held {} bytes of anonymous memory",
-                known_or(&at("anon_rss_bytes"), "unknown")
+                "held {} bytes of anonymous memory; container's peak {}, limit {}",
+                known_or(&at("anon_rss_bytes"), "unknown"),
+                known_or(&at("memory_peak_bytes"), "unknown"),
+                known_or(&at("memory_limit_bytes"), "none or unknown"),
             ),
         ),
         "container_end" => (

@@ -259,6 +259,8 @@ fn oom_cells(kill: &OomKill) -> Markup {
         td { span.tag.bad { "OOM kill" } }
         td colspan="4" {
             @match kill.anon_rss_bytes { Some(bytes) => { "held " (mib(bytes)) " of anonymous memory" } None => { span.absent { "memory unknown" } } }
+            @if let Some(bytes) = kill.memory_peak_bytes { "; container's peak " (mib(bytes)) }
+            @if let Some(bytes) = kill.memory_limit_bytes { ", limit " (mib(bytes)) }
             @if kill.identity_is_trigger { "; the cgroup is that of the task that asked for memory" }
         }
     }
