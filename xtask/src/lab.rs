@@ -146,7 +146,16 @@ fn qemu(kernel: &Path, initramfs: &Path, job: &Job) -> Result<Child> {
     );
     let mut command = shell::command(
         "qemu-system-x86_64",
-        &["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "2048"],
+        &[
+            "-accel",
+            "tcg,thread=single",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            "2048",
+        ],
     );
     if job.counted {
         command.args(["-icount", "shift=0,sleep=off"]);

@@ -20,12 +20,14 @@ const SANDBOX_CPU_NS: u64 = 100_000_000;
 /// Most memory of a pause sandbox.
 const SANDBOX_MEMORY_BYTES: u64 = 4 << 20;
 
-/// One container of one pod (or of the earlier pods, folded).
+/// One container of one pod, over all of its restarts (or of the earlier pods, folded).
 #[derive(Clone, Debug)]
 pub struct PodUsage {
     /// The pod's name; `earlier pods (n)` for folded ones.
     pub pod: String,
-    /// The series.
+    /// How often the container was started, as far as it was seen.
+    pub lives: u64,
+    /// The series; of several lives, all of them in one.
     pub series: Arc<Series>,
     /// Running at the time asked for.
     pub running: bool,
@@ -55,14 +57,13 @@ pub struct ContainerHistory {
 }
 
 impl ContainerHistory {
-    /// Pods that run now; of a workload that runs none, the pods that were seen.
+    /// Pods that run now; of a workload that runs none, the pods that are still told apart, at least
+    /// one. A container that was started again is no further replica.
     pub fn replicas(&self) -> u64 {
-        let running = self.pods.iter().filter(|pod| pod.running).count() as u64;
-        if running > 0 {
-            running
-        } else {
-            self.pods.iter().map(|pod| pod.series.folded.max(1)).sum()
-        }
+        let running = self.pods.iter().filter(|pod| pod.running).count();
+        let apart = self.pods.iter().filter(|pod| pod.series.folded == 0);
+        let count = if running > 0 { running } else { apart.count() };
+        count.max(1) as u64
     }
 }
 
@@ -186,26 +187,31 @@ fn group_one(
     let (role, requests, limits) = (names.role, names.requests, names.limits);
     let labels = names.labels.clone();
     let mut total = Usage::default();
-    let mut pods: Vec<PodUsage> = Vec::with_capacity(members.len());
+    let mut by_pod: BTreeMap<String, Vec<Arc<Series>>> = BTreeMap::new();
     for series in members {
         total.merge(&series.usage);
-        let age_ns = now_unix_ns.saturating_sub(series.usage.last_unix_ns.unwrap_or(0));
-        let running = !series.ended && age_ns <= RUNNING_WITHIN_S * 1_000_000_000;
-        let pod = match series.folded {
-            0 => series
-                .names
-                .as_ref()
-                .map(|names| names.pod.clone())
-                .unwrap_or_default(),
-            folded => format!("earlier pods ({folded})"),
+        let pod = match (series.folded, &series.names) {
+            (0, Some(names)) => names.pod.clone(),
+            (0, None) => String::new(),
+            (folded, _) => format!("earlier pods ({folded})"),
         };
-        pods.push(PodUsage {
-            pod,
-            series,
-            running,
-        });
+        by_pod.entry(pod).or_default().push(series);
     }
-    pods.sort_by(|a, b| a.pod.cmp(&b.pod));
+    let runs = |series: &Arc<Series>| {
+        let age_ns = now_unix_ns.saturating_sub(series.usage.last_unix_ns.unwrap_or(0));
+        !series.ended && age_ns <= RUNNING_WITHIN_S * 1_000_000_000
+    };
+    let pods = by_pod
+        .into_iter()
+        .filter_map(|(pod, lives)| {
+            Some(PodUsage {
+                pod,
+                lives: lives.len() as u64,
+                running: lives.iter().any(runs),
+                series: one_series(lives)?,
+            })
+        })
+        .collect();
     Some(ContainerHistory {
         namespace,
         workload,
@@ -217,6 +223,22 @@ fn group_one(
         pods,
         total,
     })
+}
+
+/// The lives of one container in one: of the newest, with the statistics of all.
+fn one_series(lives: Vec<Arc<Series>>) -> Option<Arc<Series>> {
+    let newest = lives
+        .iter()
+        .max_by_key(|series| series.usage.last_unix_ns)?
+        .clone();
+    if lives.len() == 1 {
+        return Some(newest);
+    }
+    let mut all = Series::clone(&newest);
+    for earlier in lives.iter().filter(|life| !Arc::ptr_eq(life, &newest)) {
+        all.usage.merge(&earlier.usage);
+    }
+    Some(Arc::new(all))
 }
 
 #[cfg(test)]
@@ -277,6 +299,33 @@ mod tests {
         );
         assert_eq!(app.replicas(), 1);
         assert_eq!(fleet.workload("shop", "deployment", "api").count(), 1);
+    }
+
+    #[test]
+    fn a_container_that_is_started_again_is_the_same_pod() {
+        let snapshot = vec![
+            series("life-1", Some("api-1"), Some("app"), 3, 10),
+            series("life-2", Some("api-1"), Some("app"), 9, 20),
+            series("other", Some("api-2"), Some("app"), 9, 20),
+        ];
+        let fleet = Fleet::group(snapshot, NOW);
+        let [app] = fleet.containers.as_slice() else {
+            panic!("{:?}", fleet.containers)
+        };
+        let pods: Vec<_> = app
+            .pods
+            .iter()
+            .map(|pod| {
+                (
+                    pod.pod.as_str(),
+                    pod.lives,
+                    pod.series.usage.windows,
+                    pod.running,
+                )
+            })
+            .collect();
+        assert_eq!(pods, [("api-1", 2, 2, true), ("api-2", 1, 1, true)]);
+        assert_eq!((app.replicas(), app.total.windows), (2, 3));
     }
 
     #[test]

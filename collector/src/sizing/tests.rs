@@ -16,6 +16,7 @@ fn pod(name: &str, windows: &[UsageWindow]) -> PodUsage {
     PodUsage {
         pod: name.to_owned(),
         series: Arc::new(series),
+        lives: 1,
         running: true,
     }
 }
