@@ -5,7 +5,7 @@
 //! The real folder.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -18,11 +18,16 @@ use crate::Storage;
 pub struct FileStorage {
     folder: PathBuf,
     open: BTreeMap<String, File>,
+    /// Holds the lock on the folder as long as it is open.
+    _lock: File,
 }
 
 impl FileStorage {
     /// Opens the folder, and makes it (with its parents) where it is not there. Only the owner may
     /// look into files made here: records tell who reads which credentials.
+    ///
+    /// Nobody else may have it open (`flock(2)`): two who give out the same numbers would each take
+    /// the other's records for repeats of its own. An error of kind `ResourceBusy` says so.
     pub fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         if let Some(parent) = folder
@@ -31,9 +36,21 @@ impl FileStorage {
         {
             File::open(parent)?.sync_all()?;
         }
+        let lock = File::open(folder)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "another process has this folder open",
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
         Ok(Self {
             folder: folder.to_owned(),
             open: BTreeMap::new(),
+            _lock: lock,
         })
     }
 
@@ -124,5 +141,21 @@ impl Storage for FileStorage {
     fn remove(&mut self, name: &str) -> io::Result<()> {
         self.open.remove(name);
         fs::remove_file(self.folder.join(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_owner_at_a_time() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("spool");
+        let first = FileStorage::open(&folder).unwrap();
+        let refused = FileStorage::open(&folder).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
+        drop(first);
+        FileStorage::open(&folder).unwrap();
     }
 }
