@@ -40,21 +40,9 @@ pub(crate) fn ensure_toolchain(root: &Path, yes: bool) -> anyhow::Result<bool> {
         return Ok(true);
     };
     say(&format!("kernel programs: {missing}"));
-    if toolchain::on_path("apt-get", None).is_some() {
-        install_packages(yes)?;
-    } else if toolchain::on_path("rustup", None).is_some() {
-        run(Command::new("rustup").args([
-            "toolchain",
-            "install",
-            "nightly",
-            "--profile",
-            "minimal",
-            "--component",
-            "rust-src",
-        ]))?;
-    }
+    let way = compiler(yes)?;
     if toolchain::on_path("bpf-linker", Some(&tools.join("bin"))).is_none() {
-        install_linker(&tools)?;
+        install_linker(&tools, way)?;
     }
     match toolchain::Toolchain::find(&tools) {
         Ok(_) => Ok(true),
@@ -65,6 +53,38 @@ pub(crate) fn ensure_toolchain(root: &Path, yes: bool) -> anyhow::Result<bool> {
             Ok(false)
         }
     }
+}
+
+/// Where the compiler for BPF comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Debian,
+    Rustup,
+}
+
+/// Installs a compiler: Debian's packages where there is apt, else (or where they cannot be had)
+/// rustup's nightly with the sources of `core`.
+fn compiler(yes: bool) -> anyhow::Result<Way> {
+    let rustup = toolchain::on_path("rustup", None).is_some();
+    if toolchain::on_path("apt-get", None).is_some() {
+        match install_packages(yes) {
+            Ok(()) => return Ok(Way::Debian),
+            Err(error) if !rustup => return Err(error),
+            Err(error) => say(&format!("kernel programs: {error:#}; trying rustup")),
+        }
+    } else if !rustup {
+        bail!("neither apt-get nor rustup is here: install {LINKER} and a compiler for BPF");
+    }
+    run(Command::new("rustup").args([
+        "toolchain",
+        "install",
+        "nightly",
+        "--profile",
+        "minimal",
+        "--component",
+        "rust-src",
+    ]))?;
+    Ok(Way::Rustup)
 }
 
 /// Compiles the kernel programs for machines of this architecture; the path of the object.
@@ -107,24 +127,28 @@ fn install_packages(yes: bool) -> anyhow::Result<()> {
         .args(PACKAGES))
 }
 
-fn install_linker(tools: &Path) -> anyhow::Result<()> {
+fn install_linker(tools: &Path, way: Way) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
         .args(["install", "--locked", "--root"])
         .arg(tools)
         .arg(LINKER);
-    // Linked against Debian's LLVM, because its compiler writes that LLVM's bitcode.
-    command
-        .args(["--no-default-features", "--features"])
-        .arg(format!("llvm-{LLVM}"));
-    command.env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
+    if way == Way::Debian {
+        // Linked against Debian's LLVM, because its compiler writes that LLVM's bitcode.
+        command
+            .args(["--no-default-features", "--features"])
+            .arg(format!("llvm-{LLVM}"));
+        command.env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
+    }
     run(&mut command)
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
     say(&format!("+ {command:?}"));
+    // What is asked for on stdout is the result's alone.
     let status = command
+        .stdout(std::io::stderr())
         .status()
         .with_context(|| format!("cannot run {command:?}"))?;
     if status.success() {

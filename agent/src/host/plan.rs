@@ -101,7 +101,7 @@ pub enum SkipReason {
     #[error("switched off by configuration")]
     Disabled,
     /// The cgroup v2 hierarchy is not mounted.
-    #[error("no cgroup v2 hierarchy is mounted")]
+    #[error("no cgroup v2 hierarchy is mounted at or below host.cgroup")]
     NoCgroup2,
     /// A capability is missing.
     #[error("{0} is missing")]

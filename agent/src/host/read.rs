@@ -24,16 +24,17 @@ const TRACEPOINTS: [&str; 3] = [
     "oom/mark_victim",
 ];
 
-/// Looks once at everything.
-pub fn facts() -> HostFacts {
+/// Looks once at everything. `cgroup_base`: where the host's cgroup mounts are, `/sys/fs/cgroup` or
+/// the host's as the pod sees it.
+pub fn facts(cgroup_base: &Path) -> HostFacts {
     let mounts = text("/proc/self/mounts").unwrap_or_default();
     let controllers =
-        facts::v2_root(&mounts).and_then(|root| text(root.join("cgroup.controllers")));
+        facts::v2_root(&mounts, cgroup_base).and_then(|root| text(root.join("cgroup.controllers")));
     let tracefs = tracefs(&mounts);
     HostFacts {
         kernel_release: line("/proc/sys/kernel/osrelease"),
         boot_id: line("/proc/sys/kernel/random/boot_id"),
-        cgroup: CgroupFacts::parse(&mounts, controllers.as_deref()),
+        cgroup: CgroupFacts::parse(&mounts, cgroup_base, controllers.as_deref()),
         types: types(),
         tracepoints: TRACEPOINTS
             .iter()
