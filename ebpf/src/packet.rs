@@ -35,8 +35,12 @@ const RST: u8 = 4;
 const PSH: u8 = 8;
 /// Extension headers of IPv6 that are walked at most; RFC 8200 knows five that may repeat rarely.
 const EXTENSION_HEADERS: usize = 8;
-/// Records that one packet is split into at most: 8 KiB are more than any request head we read.
-const CHUNKS: u32 = 8;
+/// Records that one packet towards an endpoint is split into at most: 64 KiB, which is all that a
+/// packet holds before segmentation (but for BIG TCP over IPv6), so that no request hides behind
+/// others, a long body or blank lines in one write.
+const CHUNKS_OUT: u32 = 64;
+/// The same for packets from an endpoint: an answer's head and what is read of its body come first.
+const CHUNKS_IN: u32 = 8;
 const CAPTURE: u32 = SEGMENT_CAPTURE_BYTES as u32;
 
 /// A socket sends.
@@ -245,8 +249,13 @@ fn output(ctx: &SkBuffContext, segment: &mut Segment, bytes: *mut u8, payload_at
     let mut tcp_flags = segment.tcp_flags;
     let mut rest = segment.payload_len;
     let mut at = payload_at;
-    for chunk in 0..CHUNKS {
-        let last = rest <= CAPTURE || chunk == CHUNKS - 1;
+    let most = if segment.direction == DIRECTION_EGRESS {
+        CHUNKS_OUT
+    } else {
+        CHUNKS_IN
+    };
+    for chunk in 0..CHUNKS_OUT {
+        let last = rest <= CAPTURE || chunk + 1 >= most;
         let captured = if rest > CAPTURE { CAPTURE } else { rest };
         segment.tcp_flags = if last {
             tcp_flags

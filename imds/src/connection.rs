@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use crate::http::Framer;
 use crate::request::Place;
-use crate::stream::{HELD_SEGMENTS, Stream, Verdict};
+use crate::stream::{HELD_SEGMENTS, Stream, Verdict, WINDOW_BYTES};
 use crate::{Direction, Flags, ImdsEvent, Limits, Redactor, Segment};
 use answers::Down;
 use exchange::Exchange;
@@ -55,7 +55,7 @@ impl Connection {
             place,
             up: Half::new(Stream::new(true), Framer::default()),
             down: Half::new(Stream::new(false), Framer::lost()),
-            exchange: Exchange::default(),
+            exchange: Exchange::midway(),
             touched: 0,
             client_isn: None,
             client_left_ns: None,
@@ -134,6 +134,9 @@ impl Connection {
         match segment.direction {
             Direction::Request => {
                 self.client_isn.get_or_insert(segment.seq);
+                if self.up.stream.next_seq().is_none() {
+                    self.exchange.unseen = Flags::NONE;
+                }
                 self.up.stream.open(segment.seq);
             }
             Direction::Response => {
@@ -203,7 +206,14 @@ impl Connection {
             }
             Direction::Response => {
                 let (up, mut sink) = self.up(redactor);
-                up.acknowledged(ack, now_ns, &mut sink)
+                let skipped = up.acknowledged(ack, now_ns, &mut sink);
+                // The endpoint has bytes that were never captured. A FIN counts as one.
+                let is_ahead = up
+                    .stream
+                    .next_seq()
+                    .is_some_and(|next| (2..WINDOW_BYTES).contains(&ack.wrapping_sub(next)));
+                self.exchange.unseen.add_if(is_ahead, Flags::GAP);
+                skipped
             }
         };
         self.exchange.tally.gaps += u64::from(skipped);
@@ -305,6 +315,7 @@ impl Connection {
     ) -> (&'a mut Half, Down<'a>) {
         let sink = Down {
             exchange: &mut self.exchange,
+            place: &self.place,
             now_ns,
             confirm: None,
             redactor,

@@ -69,11 +69,12 @@ pub struct Stats {
     pub not_endpoint: u64,
     /// Payload bytes pushed.
     pub bytes: u64,
-    /// Requests begun, opaque ones included.
+    /// Requests begun, opaque ones and those that only their answer tells of included.
     pub requests: u64,
     /// Events handed out.
     pub events: u64,
-    /// Answers without a request: it was lost, or older than the decoder.
+    /// Answers without a request: it was lost, given up, or older than the decoder. Where a request
+    /// may have gone by unseen, such an answer is an event as well.
     pub orphan_responses: u64,
     /// Gaps given up.
     pub gaps: u64,

@@ -27,6 +27,10 @@ flags! {
     BAD_HOST = "bad_host",
     /// Token TTL header missing on a token request, or not a number of 1..=21600.
     BAD_TTL = "bad_ttl",
+    /// No request is known for this answer, and its body alone tells the class.
+    CLASS_FROM_ANSWER = "class_from_answer",
+    /// Bytes of the connection were seen on the wire and are longer than what a capture keeps.
+    CUT = "cut",
     /// The token header occurs more than once.
     DUPLICATE_TOKEN = "duplicate_token",
     /// An IP fragment belongs to the connection.

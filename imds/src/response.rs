@@ -107,6 +107,13 @@ pub(crate) fn access_key_id(body: &[u8]) -> Option<String> {
     is_id.then(|| value.to_owned())
 }
 
+/// Whether a body is a credential document beyond doubt.
+pub(crate) fn is_credentials(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"{")
+        && access_key_id(body).is_some()
+        && memmem::find(body, b"\"SecretAccessKey\"").is_some()
+}
+
 /// `Expiration` of a credential document, as it stands there.
 pub(crate) fn expiration(body: &[u8]) -> Option<String> {
     let value = string_value(body, "\"Expiration\"")?;

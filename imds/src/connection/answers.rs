@@ -1,13 +1,19 @@
 //! From the endpoint's direction to the request that it answers: always the first that waits.
+//!
+//! Where bytes of the client's direction are missing, requests may be missing with them, and the
+//! endpoint answers those too. So an answer for which nobody waits is an event of its own then, and
+//! credentials never count as the answer to a request for something else.
 
 use super::exchange::{Exchange, Pending};
-use super::half::Heard;
+use super::half::{Heard, Missing};
 use crate::http::{Cut, Framing, NotHttp, Sink};
-use crate::{Class, Outcome, Redactor, response};
+use crate::request::Place;
+use crate::{Class, Flags, Outcome, Redactor, response};
 
 /// Receives what the endpoint sends.
 pub(super) struct Down<'a> {
     pub(super) exchange: &'a mut Exchange,
+    pub(super) place: &'a Place,
     pub(super) now_ns: u64,
     /// The segment has hop limit 1: sequence number that must be acknowledged.
     pub(super) confirm: Option<u32>,
@@ -22,6 +28,27 @@ impl Down<'_> {
                 .await_confirmation(pending, seq, self.redactor),
             None => self.exchange.finish(pending, self.redactor),
         }
+    }
+
+    /// The request that an answer belongs to, or an event without one. `None`: the answer is late,
+    /// or says nothing.
+    fn asked(&mut self, status: Option<u16>) -> Option<Pending> {
+        let is_late = self.exchange.abandoned > 0;
+        if is_late {
+            self.exchange.abandoned -= 1;
+        } else if let Some(pending) = self.exchange.waiting.pop_front() {
+            return Some(pending);
+        }
+        self.exchange.tally.orphan_responses += 1;
+        let unseen = self.exchange.unseen;
+        // With all bytes seen, what we read as no request was one to the endpoint.
+        let was_served = !is_late && status.is_some_and(|status| status < 400);
+        (unseen != Flags::NONE || was_served).then(|| self.unasked(unseen))
+    }
+
+    fn unasked(&mut self, unseen: Flags) -> Pending {
+        self.exchange.tally.requests += 1;
+        Pending::unasked(self.place, unseen)
     }
 }
 
@@ -39,13 +66,7 @@ impl Sink for Down<'_> {
         {
             return answer.framing;
         }
-        if self.exchange.abandoned > 0 {
-            self.exchange.abandoned -= 1;
-            self.exchange.tally.orphan_responses += 1;
-            return answer.framing;
-        }
-        let Some(mut pending) = self.exchange.waiting.pop_front() else {
-            self.exchange.tally.orphan_responses += 1;
+        let Some(mut pending) = self.asked(answer.status) else {
             return answer.framing;
         };
         let event = &mut pending.event;
@@ -53,11 +74,14 @@ impl Sink for Down<'_> {
         event.outcome = answer.status.map_or(Outcome::Unreadable, response::outcome);
         event.response_bytes = answer.length;
         event.token_ttl_seconds = answer.token_ttl_seconds;
-        event.latency_ns = self.now_ns.checked_sub(pending.sent_ns);
+        event.latency_ns = (!pending.is_unasked)
+            .then(|| self.now_ns.checked_sub(pending.sent_ns))
+            .flatten();
         self.exchange.tally.answered |= self.confirm.is_none();
-        let wanted = answer
-            .status
-            .is_some_and(|status| response::wants_body(pending.event.class, status));
+        let is_doubtful = pending.is_unasked || self.exchange.unseen != Flags::NONE;
+        let wanted = answer.status.is_some_and(|status| {
+            response::wants_body(pending.event.class, status) || (is_doubtful && status == 200)
+        });
         let has_body = !matches!(
             answer.framing,
             Framing::Length(0) | Framing::Lost | Framing::Opaque
@@ -86,14 +110,22 @@ impl Sink for Down<'_> {
     }
 
     fn end(&mut self) {
-        if let Some(pending) = self.exchange.answering.take() {
-            self.settle(pending);
+        let Some(mut pending) = self.exchange.answering.take() else {
+            return;
+        };
+        let unseen = self.exchange.unseen;
+        if unseen != Flags::NONE && pending.is_mistaken() {
+            let other = pending.disown(self.place, unseen);
+            self.exchange.tally.requests += 1;
+            self.exchange.waiting.push_front(pending);
+            pending = other;
         }
+        self.settle(pending);
     }
 
     fn not_http(&mut self, _: NotHttp) {
-        let Some(mut pending) = self.exchange.waiting.pop_front() else {
-            self.exchange.tally.orphan_responses += 1;
+        let waiting = self.exchange.waiting.pop_front();
+        let Some(mut pending) = waiting.or_else(|| self.asked(None)) else {
             return;
         };
         pending.event.outcome = Outcome::Unreadable;
@@ -102,5 +134,5 @@ impl Sink for Down<'_> {
 }
 
 impl Heard for Down<'_> {
-    fn gap(&mut self) {}
+    fn missing(&mut self, _: Missing) {}
 }

@@ -15,6 +15,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use crate::request::Place;
 use crate::stream::WINDOW_BYTES;
 use crate::{Class, Evidence, Flags, ImdsEvent, Outcome, Redactor, response};
 
@@ -41,6 +42,43 @@ pub(super) struct Pending {
     pub(super) sent_ns: u64,
     /// The answer's body, as much of it as the event wants.
     pub(super) body: Vec<u8>,
+    /// There is an answer, and no request that we know of.
+    pub(super) is_unasked: bool,
+}
+
+impl Pending {
+    /// An answer whose request is not known. `unseen`: why that can be.
+    pub(super) fn unasked(place: &Place, unseen: Flags) -> Self {
+        let mut event = place.event();
+        event.flags.add(unseen);
+        event.reason = Some(Cow::Borrowed("request_unknown"));
+        Self {
+            event,
+            is_head: false,
+            sent_ns: place.time_ns,
+            body: Vec::new(),
+            is_unasked: true,
+        }
+    }
+
+    /// The answer turned out to be that of a request which was not seen: it goes to an event of its
+    /// own, and the request waits on as if nothing had come.
+    pub(super) fn disown(&mut self, place: &Place, unseen: Flags) -> Self {
+        let mut other = Self::unasked(place, unseen);
+        let (from, to) = (&mut self.event, &mut other.event);
+        to.status = from.status.take();
+        to.outcome = std::mem::replace(&mut from.outcome, Outcome::NoResponse);
+        to.response_bytes = from.response_bytes.take();
+        to.token_ttl_seconds = from.token_ttl_seconds.take();
+        from.latency_ns = None;
+        other.body = std::mem::take(&mut self.body);
+        other
+    }
+
+    /// Whether the answer brings credentials for which the request did not ask.
+    pub(super) fn is_mistaken(&self) -> bool {
+        !self.is_unasked && self.event.class != Class::Cred && response::is_credentials(&self.body)
+    }
 }
 
 /// The requests under way.
@@ -53,6 +91,8 @@ pub(super) struct Exchange {
     unconfirmed: Option<(Pending, u32)>,
     /// Remarks for the next request head.
     pub(super) flags: Flags,
+    /// Why requests of this connection may have gone by unseen; they are answered all the same.
+    pub(super) unseen: Flags,
     /// Requests given up whose answers may still come: answers keep the order of requests.
     pub(super) abandoned: u32,
     /// When the first byte of the head under way was seen.
@@ -65,6 +105,14 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
+    /// Of a connection whose opening was not seen yet: requests may have come before us.
+    pub(super) fn midway() -> Self {
+        Self {
+            unseen: Flags::GAP,
+            ..Self::default()
+        }
+    }
+
     /// Something would change with time alone.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty() || self.answering.is_some() || self.unconfirmed.is_some()
@@ -195,6 +243,14 @@ fn read_body(pending: &mut Pending, redactor: &Redactor) {
         Class::Cred => {
             pending.event.access_key_id = response::access_key_id(&body);
             pending.event.expiration = response::expiration(&body);
+        }
+        _ if response::is_credentials(&body) => {
+            pending.event.access_key_id = response::access_key_id(&body);
+            pending.event.expiration = response::expiration(&body);
+            if pending.is_unasked {
+                pending.event.class = Class::Cred;
+                pending.event.flags.add(Flags::CLASS_FROM_ANSWER);
+            }
         }
         _ => {}
     }

@@ -2,14 +2,25 @@
 //!
 //! Knows neither requests nor answers; what it finds goes to a sink.
 
+use crate::Flags;
 use crate::http::{Framer, Sink};
 use crate::stream::{Piece, Stream, Verdict};
 
+/// Bytes that were on the wire and that nobody captured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missing {
+    /// [`Flags::CUT`] where their segment was seen, else [`Flags::GAP`].
+    pub(super) remark: Flags,
+    /// The message whose head came last goes on into them.
+    pub(super) of_last: bool,
+    /// They reach beyond that message, or there is none: others may hide there.
+    pub(super) of_others: bool,
+}
+
 /// A sink that is told of missing bytes as well.
 pub(super) trait Heard: Sink {
-    /// Bytes were on the wire and never captured. Called before the hole cuts a head, so that the
-    /// head takes the remark with it.
-    fn gap(&mut self);
+    /// Called before the hole cuts a head, so that the head takes the remark with it.
+    fn missing(&mut self, missing: Missing);
 }
 
 /// State of one direction.
@@ -85,10 +96,13 @@ fn feed(framer: &mut Framer, piece: Piece<'_>, sink: &mut impl Heard) {
             starts_segment,
         } => framer.bytes(bytes, starts_segment, sink),
         Piece::Hole { len, cut } => {
-            if !cut {
-                sink.gap();
-            }
-            framer.hole(u64::from(len), sink);
+            let len = u64::from(len);
+            sink.missing(Missing {
+                remark: if cut { Flags::CUT } else { Flags::GAP },
+                of_last: framer.is_within(),
+                of_others: !framer.is_body_of(len),
+            });
+            framer.hole(len, sink);
         }
     }
 }

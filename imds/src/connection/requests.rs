@@ -1,10 +1,10 @@
 //! From the client's direction to requests that wait for an answer.
 
 use super::exchange::{Exchange, Pending};
-use super::half::Heard;
+use super::half::{Heard, Missing};
 use crate::http::{Cut, Framing, NotHttp, Sink};
 use crate::request::{self, Place};
-use crate::{Flags, ImdsEvent, Opaque, Redactor};
+use crate::{ImdsEvent, Opaque, Redactor};
 
 /// Receives what the client sends.
 pub(super) struct Up<'a> {
@@ -24,6 +24,7 @@ impl Up<'_> {
             is_head,
             sent_ns: self.place.time_ns,
             body: Vec::new(),
+            is_unasked: false,
         });
     }
 }
@@ -52,7 +53,19 @@ impl Sink for Up<'_> {
 }
 
 impl Heard for Up<'_> {
-    fn gap(&mut self) {
-        self.exchange.flags.add(Flags::GAP);
+    fn missing(&mut self, missing: Missing) {
+        let Exchange {
+            waiting, answering, ..
+        } = self.exchange;
+        if missing.of_last
+            && let Some(last) = waiting.back_mut().or(answering.as_mut())
+        {
+            last.event.flags.add(missing.remark);
+        }
+        if missing.of_others {
+            self.exchange.flags.add(missing.remark);
+        }
+        // Of a body as well: an endpoint may take for a request what we take for a body.
+        self.exchange.unseen.add(missing.remark);
     }
 }

@@ -126,6 +126,21 @@ impl Framer {
         matches!(self.state, State::Head) && self.head.is_empty()
     }
 
+    /// Whether a head was handed on and the end of its message was not seen yet.
+    pub const fn is_within(&self) -> bool {
+        !matches!(self.state, State::Head | State::Lost | State::Opaque)
+    }
+
+    /// Whether so many bytes belong to the body of the last head and to nothing else.
+    pub const fn is_body_of(&self, len: u64) -> bool {
+        match self.state {
+            State::Body(left) => len <= left,
+            State::ChunkData(left) => len < left,
+            State::UntilClose => true,
+            _ => false,
+        }
+    }
+
     /// A framer that begins somewhere within a direction and must find a message first.
     pub const fn lost() -> Self {
         Self {

@@ -82,7 +82,8 @@ impl<'a> Seen<'a> {
             15 if header.is("x-forwarded-for") => self.proxied = true,
             3 if header.is("via") => self.proxied = true,
             9 if header.is("forwarded") => self.proxied = true,
-            14 | 17 => self.lengths.take(header),
+            14 if header.is("content-length") => self.lengths.take(header),
+            17 if header.is("transfer-encoding") => self.lengths.take(header),
             _ if names_secret(header.name) => self.secrets.add(header.value),
             _ => {}
         }

@@ -131,6 +131,8 @@ fn request(dice: &mut Dice, secret: &str, marked: bool) -> Vec<u8> {
         "Cookie",
         "X-Amz-Security-Token",
         "Proxy-Authorization",
+        "X-Access-Token",
+        "X-My-Access-Token",
     ]);
     let mut headers = vec![
         format!(
@@ -238,6 +240,30 @@ const SERVERS: [&str; 3] = [
     "169.254.170.23:80",
     "169.254.170.2:80",
 ];
+
+/// Whatever the length of its name: `Content-Length` and `Transfer-Encoding` have 14 and 17 bytes.
+#[test]
+fn a_header_that_names_a_secret_is_one() {
+    let secret = "correct horse battery";
+    for name in [
+        "X-Access-Token",
+        "X-Secret-Token",
+        "X-My-Access-Token",
+        "Token",
+        "X-Vault-Token",
+        "Authorisation2",
+    ] {
+        let text = format!(
+            "GET /latest/user-data HTTP/1.1\r\nUser-Agent: {secret}\r\n{name}: {secret}\r\n\r\n"
+        );
+        let events = Play::imds().open().ask(&text).answer(OK).end();
+        assert_eq!(events.len(), 1);
+        assert!(!leaks(&events, secret), "{name}: {events:?}");
+    }
+    let text = format!("GET /latest/user-data HTTP/1.1\r\nUser-Agent: {secret}\r\n\r\n");
+    let events = Play::imds().open().ask(&text).answer(OK).end();
+    assert!(leaks(&events, secret), "a user agent is shown");
+}
 
 proptest! {
     #[test]

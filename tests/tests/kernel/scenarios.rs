@@ -223,7 +223,8 @@ fn imds(address: &str, server: &'static str, ip_version: u8, family: u16) -> Ver
     let (mut probe, facts) = loaded!(Options::default());
     let cgroup = Cgroup::make(&facts.cgroup.v2.unwrap());
     let network = Network::make();
-    let request_bytes = 6000;
+    // Goes out in packets of ten segments and more, before segmentation: longer than any request.
+    let request_bytes = 60_000;
     let tgid = get(&network, &cgroup, address, server, request_bytes);
 
     let mut connects: Vec<Connect> = Vec::new();
