@@ -83,7 +83,7 @@ pub enum RunError {
 /// Runs until a signal. `node` is the name from outside the configuration, if there is one.
 pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
     let node = name(&config, node)?;
-    let facts = host::read::facts();
+    let facts = host::read::facts(&config.host.cgroup);
     tracing::info!(
         node,
         kernel = facts.kernel_release,
