@@ -258,9 +258,17 @@ impl Node {
         let now = monotonic_ns();
         match fs::scan(&root) {
             Ok(scan) => {
-                let found: HashSet<u64> = scan.found.iter().map(|found| found.id).collect();
-                for id in self.containers.missing(&found) {
-                    self.removed(id, now);
+                if scan.is_whole() {
+                    let found: HashSet<u64> = scan.found.iter().map(|found| found.id).collect();
+                    for id in self.containers.missing(&found) {
+                        self.removed(id, now);
+                    }
+                } else {
+                    tracing::warn!(
+                        unlisted = scan.unlisted,
+                        left_out = scan.left_out,
+                        "the walk of the cgroup tree is not whole: nobody is taken for gone"
+                    );
                 }
                 for cgroup in scan.found {
                     self.learn(cgroup.id, &cgroup.path, now, false);
