@@ -422,3 +422,21 @@ fn a_walk_that_is_not_whole_ends_nobody() {
     std::fs::remove_dir_all(cgroup.join(&name)).unwrap();
     assert_eq!(ends(&mut stage), 1);
 }
+
+#[test]
+fn a_container_that_is_followed_and_not_sampled_is_taken_up_by_the_next_walk() {
+    let mut stage = Stage::new(&[("cpu.stat", "usage_usec 1\n")]);
+    let id = std::fs::metadata(&stage.container).unwrap().ino();
+    // As after a failure to open its files.
+    assert!(stage.node.sampler.remove(id));
+    stage.node.rescan();
+    assert!(stage.node.sampler.has(id));
+    stage.node.unopened = 3;
+    let degraded = stage.node.all_degraded();
+    assert!(
+        degraded
+            .iter()
+            .any(|reason| reason.contains("3 are not sampled")),
+        "{degraded:?}"
+    );
+}
