@@ -155,6 +155,12 @@ pub fn missing_sources(roots: &Roots, facts: &HostFacts) -> Vec<String> {
     if roots.naming().is_none() {
         missing.push("containers: no cgroup hierarchy is mounted".to_owned());
     }
+    if facts.cgroup.v2_is_part {
+        missing.push(
+            "cgroup v2: host.cgroup is a part of the hierarchy, not its root; what runs outside it is not seen"
+                .to_owned(),
+        );
+    }
     match facts.cgroup.mode {
         CgroupMode::V2 => {}
         CgroupMode::Hybrid => missing.push(

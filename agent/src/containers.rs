@@ -137,6 +137,42 @@ impl Containers {
         true
     }
 
+    /// Follows those that were left out, as far as there is room again. How many.
+    pub fn promote(&mut self) -> usize {
+        let mut promoted = 0;
+        while self.followed.len() < self.options.max_followed
+            && let Some(id) = self.left_out.pop_first()
+        {
+            if let Some(entry) = self.index.get(id) {
+                let windows =
+                    Windows::new(entry.identity.clone(), entry.made_ns, self.options.spec);
+                self.followed.insert(id, windows);
+                promoted += 1;
+            }
+        }
+        if promoted > 0 {
+            let within: Vec<_> = self
+                .index
+                .living()
+                .filter(|entry| entry.nested)
+                .filter_map(|entry| {
+                    let owner = self.owner_of(&entry.identity)?;
+                    Some((entry.identity.cgroup_id, owner))
+                })
+                .collect();
+            self.owners.extend(within);
+        }
+        promoted
+    }
+
+    /// Ids and paths of those that are followed.
+    pub fn followed(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.followed.iter().filter_map(|(id, windows)| {
+            let path = windows.identity().cgroup_path.as_deref()?;
+            Some((*id, path))
+        })
+    }
+
     /// The followed cgroup that a nested one is part of: the longest path that is a parent's.
     fn owner_of(&self, nested: &Identity) -> Option<u64> {
         let path = nested.cgroup_path.as_deref()?;
@@ -291,6 +327,20 @@ mod tests {
         assert!(!all.learn(4, &container('b'), 0, true));
         assert_eq!(all.counters().over_limit, 1);
         all.removed(4, 1, None, &Timeline::new(0, 0), &mut Vec::new());
+        assert_eq!(all.counters().over_limit, 0);
+    }
+
+    #[test]
+    fn who_was_left_out_is_followed_when_there_is_room() {
+        let mut all = containers(1);
+        assert!(all.learn(3, &container('a'), 0, true));
+        assert!(!all.learn(4, &container('b'), 0, true));
+        assert!(!all.learn(5, &format!("{}/init.scope", container('b')), 0, true));
+        assert_eq!((all.promote(), all.owner(5)), (0, None), "no room");
+        all.removed(3, 1, None, &Timeline::new(0, 0), &mut Vec::new());
+        assert_eq!(all.promote(), 1);
+        assert_eq!((all.owner(4), all.owner(5)), (Some(4), Some(4)));
+        assert_eq!(all.followed().next(), Some((4, container('b').as_str())));
         assert_eq!(all.counters().over_limit, 0);
     }
 

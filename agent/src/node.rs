@@ -87,6 +87,8 @@ pub struct Node {
     meter: Option<SelfMeter>,
     started_unix_ns: u64,
     sample_seconds: f64,
+    /// Followed, and their files could not be opened at the last walk.
+    unopened: usize,
     /// Raw records of the security ring between the two drains.
     evidence: Vec<u8>,
     out: Vec<Output>,
@@ -140,6 +142,7 @@ impl Node {
             meter: SelfMeter::open(&config.host.proc).ok(),
             started_unix_ns: wall_unix_ns(),
             sample_seconds: 0.0,
+            unopened: 0,
             evidence: Vec::new(),
             out: Vec::new(),
             roots,
@@ -162,7 +165,7 @@ impl Node {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = readable(ring.as_ref()) => self.drain(),
+                () = readable(ring.as_ref()) => { self.drain(); }
                 _ = drain.tick() => self.tick(),
                 _ = sample.tick() => self.sample(),
                 _ = heartbeat.tick() => self.heartbeat(),
@@ -258,16 +261,44 @@ impl Node {
         let now = monotonic_ns();
         match fs::scan(&root) {
             Ok(scan) => {
-                let found: HashSet<u64> = scan.found.iter().map(|found| found.id).collect();
-                for id in self.containers.missing(&found) {
-                    self.removed(id, now);
+                if scan.is_whole() {
+                    let found: HashSet<u64> = scan.found.iter().map(|found| found.id).collect();
+                    for id in self.containers.missing(&found) {
+                        self.removed(id, now);
+                    }
+                } else {
+                    tracing::warn!(
+                        unlisted = scan.unlisted,
+                        left_out = scan.left_out,
+                        "the walk of the cgroup tree is not whole: nobody is taken for gone"
+                    );
                 }
                 for cgroup in scan.found {
                     self.learn(cgroup.id, &cgroup.path, now, false);
                 }
+                self.take_up();
             }
             Err(error) => {
                 tracing::warn!(error = %books::chain(&error), "could not walk the cgroup tree");
+            }
+        }
+    }
+
+    /// Takes up who was left out for want of room or of descriptors.
+    fn take_up(&mut self) {
+        self.containers.promote();
+        self.unopened = 0;
+        for (id, path) in self.containers.followed() {
+            if self.sampler.has(id) {
+                continue;
+            }
+            match self.sampler.add(id, path) {
+                // Its end is told by the next walk, if no event does.
+                Ok(_) | Err(fs::FsError::Gone) => {}
+                Err(error) => {
+                    self.unopened += 1;
+                    tracing::warn!(id, path, error = %books::chain(&error), "a cgroup cannot be sampled; the next walk tries again");
+                }
             }
         }
     }
@@ -299,7 +330,7 @@ impl Node {
     /// The last of everything: what is in the rings, open requests, open windows.
     fn finish(mut self) {
         self.sample();
-        self.drain();
+        self.drain_all();
         let lookup = NodeLookup {
             index: self.containers.index(),
             timeline: &self.timeline,

@@ -25,6 +25,8 @@ use stream::Stream;
 
 /// The journals' one reader.
 pub const CURSOR: &str = "export";
+/// The stage of its losses.
+const STAGE: &str = "spool";
 
 /// Sizes of one class at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,9 @@ pub struct Spool<S> {
     /// Losses on record that the collector has not acknowledged, by number: one that is shed itself
     /// is told again.
     reported: VecDeque<(u64, Loss)>,
+    /// Of the usage and the security journal: up to which number losses are in a record, and the
+    /// number of that record.
+    told: Option<(u64, [u64; 2])>,
     failing: bool,
 }
 
@@ -94,6 +99,7 @@ impl<S: Storage> Spool<S> {
             max_bytes,
             unreported: Vec::new(),
             reported: VecDeque::new(),
+            told: None,
             failing: false,
         };
         for (class, recovery) in [
@@ -126,8 +132,13 @@ impl<S: Storage> Spool<S> {
         );
     }
 
-    /// Takes an event that happened at `time_unix_ns`.
+    /// Takes an event that happened at `time_unix_ns`. A loss is kept until the journal has room for
+    /// it, and added to others of its kind meanwhile: one that is shed would be told as another.
     pub fn event(&mut self, event: &AuditEvent, time_unix_ns: u64, now_unix_ns: u64) {
+        if let AuditEvent::Loss(loss) = event {
+            self.note(loss.clone());
+            return;
+        }
         let record = otlp::logs::encode(event, time_unix_ns);
         self.append(Class::Security, &record.encode_to_vec(), now_unix_ns);
     }
@@ -156,7 +167,26 @@ impl<S: Storage> Spool<S> {
             drop(self.shed(Class::Usage));
         }
         self.failing = done.is_err();
+        // What is on record is not to be told again by the next life. If the disk refuses, the next
+        // commit tries again.
+        drop(self.remember_told());
         done
+    }
+
+    fn remember_told(&mut self) -> Result<(), JournalError> {
+        let Some((record, [usage, security])) = self.told else {
+            return Ok(());
+        };
+        // A loss that is still held in memory must not vanish below the mark.
+        if record > self.security.journal.durable_seq() || !self.unreported.is_empty() {
+            return Ok(());
+        }
+        self.usage.journal.mark_reported(usage);
+        self.security.journal.mark_reported(security);
+        self.usage.journal.sync_positions()?;
+        self.security.journal.sync_positions()?;
+        self.told = None;
+        Ok(())
     }
 
     /// The disk refused the last commit.
@@ -189,26 +219,14 @@ impl<S: Storage> Spool<S> {
         while class == Class::Security
             && let Some((_, loss)) = self.reported.pop_front_if(|(seq, _)| *seq <= shed.last_seq)
         {
-            let range = loss.first_seq.zip(loss.last_seq);
-            self.note_loss(loss.lost_class, &loss.fate, loss.count, range);
+            self.note(loss);
         }
         Ok(true)
     }
 
     fn note_loss(&mut self, class: Class, fate: &str, count: u64, range: Option<(u64, u64)>) {
-        let known = self.unreported.iter_mut().find(|loss| {
-            loss.lost_class == class
-                && loss.fate == fate
-                && loss.first_seq.is_some() == range.is_some()
-        });
-        if let Some(loss) = known {
-            loss.count += count;
-            loss.first_seq = loss.first_seq.min(range.map(|(first, _)| first));
-            loss.last_seq = loss.last_seq.max(range.map(|(_, last)| last));
-            return;
-        }
-        self.unreported.push(Loss {
-            stage: "spool".to_owned(),
+        self.note(Loss {
+            stage: STAGE.to_owned(),
             lost_class: class,
             fate: fate.to_owned(),
             count,
@@ -217,13 +235,41 @@ impl<S: Storage> Spool<S> {
         });
     }
 
+    /// Keeps a loss for the next commit, with others of its kind: there are few kinds.
+    fn note(&mut self, new: Loss) {
+        let known = self.unreported.iter_mut().find(|loss| {
+            loss.stage == new.stage
+                && loss.lost_class == new.lost_class
+                && loss.fate == new.fate
+                && loss.first_seq.is_some() == new.first_seq.is_some()
+        });
+        if let Some(loss) = known {
+            loss.count += new.count;
+            loss.first_seq = loss.first_seq.min(new.first_seq);
+            loss.last_seq = loss.last_seq.max(new.last_seq);
+            return;
+        }
+        self.unreported.push(new);
+    }
+
     fn report_losses(&mut self, now_unix_ns: u64) {
         let losses = std::mem::take(&mut self.unreported);
         for loss in losses {
             let record = otlp::logs::encode(&AuditEvent::Loss(loss.clone()), now_unix_ns);
             let payload = record.encode_to_vec();
             match self.security.append_or_refuse(&payload, now_unix_ns) {
-                Some(seq) => self.reported.push_back((seq, loss)),
+                Some(seq) => {
+                    let (record, [usage, security]) = self.told.get_or_insert_default();
+                    *record = seq;
+                    if let Some(last) = loss.last_seq.filter(|_| loss.stage == STAGE) {
+                        let up_to = match loss.lost_class {
+                            Class::Usage => usage,
+                            Class::Security => security,
+                        };
+                        *up_to = last.max(*up_to);
+                    }
+                    self.reported.push_back((seq, loss));
+                }
                 None => self.unreported.push(loss),
             }
         }

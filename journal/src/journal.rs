@@ -95,11 +95,14 @@ impl<S: Storage> Journal<S> {
                 .and_then(|()| read_file(&storage, &name, MAX_SEGMENT_BYTES));
             match bytes {
                 Ok(bytes) => survey.add(*index, options.stream, &bytes),
-                Err(_) => survey.recovery.unreadable.push(name),
+                Err(_) => {
+                    let len = storage.len(&name).unwrap_or(MAX_SEGMENT_BYTES);
+                    survey.unreadable(name, len.min(MAX_SEGMENT_BYTES));
+                }
             }
         }
-        let stored = read_positions(&mut storage)?;
-        let stored_is_lost = stored.is_none() && !survey.segments.is_empty();
+        let (stored, unreadable) = read_positions(&mut storage)?;
+        let stored_is_lost = unreadable || (stored.is_none() && !indexes.is_empty());
         let mut journal = Self {
             storage,
             unsure: stored.clone(),
@@ -311,11 +314,16 @@ impl<S: Storage> Journal<S> {
     }
 }
 
-fn read_positions<S: Storage>(storage: &mut S) -> Result<Option<Positions>, JournalError> {
-    if let Ok(bytes) = read_file(storage, positions::FILE, positions::FILE_LEN as u64)
-        && bytes.len() >= positions::FILE_LEN
-    {
-        return Ok(Positions::decode(&bytes));
+/// The positions, and whether the disk would not say. A file that cannot be read now is left alone: its
+/// slots may be whole.
+fn read_positions<S: Storage>(storage: &mut S) -> Result<(Option<Positions>, bool), JournalError> {
+    match read_file(storage, positions::FILE, positions::FILE_LEN as u64) {
+        Ok(bytes) if bytes.len() >= positions::FILE_LEN => {
+            return Ok((Positions::decode(&bytes), false));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(_) => return Ok((None, true)),
     }
     // Full length from the start: later writes need no room on a full disk.
     let error = |source| io_error("create", positions::FILE)(source);
@@ -328,7 +336,7 @@ fn read_positions<S: Storage>(storage: &mut S) -> Result<Option<Positions>, Jour
         .map_err(error)?;
     storage.sync(positions::FILE).map_err(error)?;
     storage.sync_dir().map_err(error)?;
-    Ok(None)
+    Ok((None, false))
 }
 
 #[cfg(test)]

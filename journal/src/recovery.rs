@@ -41,6 +41,7 @@ pub struct Recovery {
     /// begins at the first record again.
     pub positions_lost: bool,
     /// Files that could not be read or synced at the start: their records may not be durable.
+    /// The numbers that may be in them are in `missing`, as an upper bound after the last known one.
     pub unreadable: Vec<String>,
 }
 
@@ -102,6 +103,13 @@ impl Survey {
             }
         }
         self.segments.push(segment);
+    }
+
+    /// A file that the disk would not give: nobody knows which numbers are in it, so that none which
+    /// could be is given out again.
+    pub(crate) fn unreadable(&mut self, name: String, len: u64) {
+        self.unknown = self.unknown.saturating_add(Segment::most_records_in(len));
+        self.recovery.unreadable.push(name);
     }
 
     fn start(&mut self, segment: &mut Segment, header: Header, epoch: &[u8]) {

@@ -32,7 +32,7 @@ pub struct ImdsAccess {
     pub process: Option<Process>,
     /// The cgroup of the task that connected, where it is not the socket's.
     pub task_identity: Option<Identity>,
-    /// The decoded request and its answer, as [`plimsoll_imds`](https://docs.rs) prints it: a map
+    /// The decoded request and its answer, as `plimsoll-imds` prints it: a map
     /// with `endpoint`, `method`, `path`, `imds_version`, `class`, `status`, `outcome`, `flags`, ….
     pub request: serde_json::Map<String, serde_json::Value>,
 }

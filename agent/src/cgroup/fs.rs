@@ -204,6 +204,15 @@ pub struct Scan {
     pub found: Vec<Found>,
     /// Folders that were left out because of [`MAX_FOUND`] or [`MAX_DEPTH`].
     pub left_out: u64,
+    /// Folders that are there and could not be listed, or only in part.
+    pub unlisted: u64,
+}
+
+impl Scan {
+    /// Who was not found is gone; after a walk that is not whole nobody can tell.
+    pub const fn is_whole(&self) -> bool {
+        self.left_out == 0 && self.unlisted == 0
+    }
 }
 
 /// Cgroups that one walk returns at the most.
@@ -228,13 +237,25 @@ pub fn scan(root: &Path) -> Result<Scan, FsError> {
     let mut next = 0;
     while let Some(parent) = scan.found.get(next).cloned() {
         next += 1;
-        let Ok(entries) = fs::read_dir(root.join(parent.path.trim_start_matches('/'))) else {
-            continue;
-        };
-        for entry in entries.flatten() {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        let entries = match fs::read_dir(root.join(parent.path.trim_start_matches('/'))) {
+            Ok(entries) => entries,
+            Err(error) => {
+                scan.unlisted += u64::from(!is_gone(&error));
                 continue;
             }
+        };
+        for entry in entries {
+            let kind = entry.and_then(|entry| Ok((entry.file_type()?, entry)));
+            let entry = match kind {
+                Ok((kind, entry)) if kind.is_dir() => entry,
+                Ok(_) => continue,
+                Err(error) if is_gone(&error) => continue,
+                Err(_) => {
+                    // The rest of this folder may be missing; an error may also come for ever.
+                    scan.unlisted += 1;
+                    break;
+                }
+            };
             let name = entry.file_name();
             // A name that is no UTF-8 cannot be one of ours.
             let Some(name) = name.to_str() else { continue };
@@ -251,6 +272,11 @@ pub fn scan(root: &Path) -> Result<Scan, FsError> {
         }
     }
     Ok(scan)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(Errno::NODEV.raw_os_error())
 }
 
 /// Descriptors left for everything that is not a sample: sockets, maps, rings, spool.

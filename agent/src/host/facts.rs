@@ -83,6 +83,8 @@ pub struct CgroupFacts {
     pub mode: CgroupMode,
     /// Root of the v2 hierarchy as this process sees it.
     pub v2: Option<PathBuf>,
+    /// That root is itself a cgroup with a parent: what runs outside it is not seen from there.
+    pub v2_is_part: bool,
     /// Controllers that v2 offers (`cgroup.controllers` of the root).
     pub v2_controllers: BTreeSet<String>,
     /// Mount point of each v1 controller (`cpu`, `memory`, `name=systemd`, …).
@@ -90,13 +92,11 @@ pub struct CgroupFacts {
 }
 
 impl CgroupFacts {
-    /// Reads the text of `/proc/self/mounts` (fstab(5) fields) and of the v2 root's
-    /// `cgroup.controllers`, which is read by the path that [`v2_root`] gives. `base`: where the
-    /// host's cgroup mounts are.
-    pub fn parse(mounts: &str, base: &Path, v2_controllers: Option<&str>) -> Self {
+    /// Reads the text of `/proc/self/mounts` (fstab(5) fields) and of `cgroup.controllers` in `v2`:
+    /// where the host's v2 tree is to be seen, which in a pod is not where the pod's own is mounted.
+    pub fn parse(mounts: &str, v2: Option<PathBuf>, v2_controllers: Option<&str>) -> Self {
         let mut v1 = BTreeMap::new();
-        let ours = |mount: &Mount<'_>| mount.kind == "cgroup" && mount.path.starts_with(base);
-        for mount in self::mounts(mounts).filter(ours) {
+        for mount in self::mounts(mounts).filter(|mount| mount.kind == "cgroup") {
             for option in mount
                 .options
                 .split(',')
@@ -106,7 +106,6 @@ impl CgroupFacts {
                     .or_insert_with(|| mount.path.clone());
             }
         }
-        let v2 = v2_root(mounts, base);
         let resource = v1.keys().any(|name| !name.starts_with("name="));
         let mode = match (&v2, resource) {
             (Some(_), false) => CgroupMode::V2,
@@ -123,18 +122,10 @@ impl CgroupFacts {
             mode,
             v2,
             v2_controllers,
+            v2_is_part: false,
             v1,
         }
     }
-}
-
-/// The first mount point of the v2 hierarchy at or below `base`. In a pod of its own cgroup
-/// namespace there is another one, `/sys/fs/cgroup`, whose root is the pod's own cgroup: programs
-/// attached there would see this agent and nobody else.
-pub fn v2_root(mounts: &str, base: &Path) -> Option<PathBuf> {
-    self::mounts(mounts)
-        .find(|mount| mount.kind == "cgroup2" && mount.path.starts_with(base))
-        .map(|mount| mount.path)
 }
 
 /// The first mount point of tracefs.
@@ -294,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_hybrid_host_names_both_trees() {
-        let facts = CgroupFacts::parse(HYBRID, base(), Some("\n"));
+        let facts = CgroupFacts::parse(HYBRID, Some("/sys/fs/cgroup/unified".into()), Some("\n"));
         assert_eq!(facts.mode, CgroupMode::Hybrid);
         assert_eq!(
             facts.v2.as_deref(),
@@ -314,54 +305,27 @@ mod tests {
         );
     }
 
-    fn base() -> &'static Path {
-        Path::new("/sys/fs/cgroup")
-    }
-
-    #[test]
-    fn a_pod_attaches_to_the_tree_of_its_host() {
-        // The pod's own namespace first, as it is mounted first.
-        let mounts = "cgroup /sys/fs/cgroup cgroup2 ro,nosuid 0 0\n\
-            cgroup2 /host/sys/fs/cgroup cgroup2 ro 0 0\n";
-        let seen = |base: &str| CgroupFacts::parse(mounts, Path::new(base), None).v2;
-        assert_eq!(
-            seen("/host/sys/fs/cgroup").as_deref(),
-            Some(Path::new("/host/sys/fs/cgroup"))
-        );
-        assert_eq!(
-            seen("/host").as_deref(),
-            seen("/host/sys/fs/cgroup").as_deref()
-        );
-        assert_eq!(
-            seen("/elsewhere"),
-            None,
-            "refused, not attached to the pod's own"
-        );
-    }
-
     #[test]
     fn other_arrangements() {
         let v2 = CgroupFacts::parse(
             "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n",
-            base(),
+            Some("/sys/fs/cgroup".into()),
             Some("cpu io memory pids\n"),
         );
         assert_eq!((v2.mode, v2.v2_controllers.len()), (CgroupMode::V2, 4));
         // systemd's name-only hierarchy beside v2 takes no controller away.
-        let named = "cgroup2 /sys/fs/cgroup/c cgroup2 rw 0 0\ncgroup /sys/fs/cgroup/s cgroup rw,name=systemd 0 0\n";
-        assert_eq!(CgroupFacts::parse(named, base(), None).mode, CgroupMode::V2);
+        let named = "cgroup2 /c cgroup2 rw 0 0\ncgroup /s cgroup rw,name=systemd 0 0\n";
         assert_eq!(
-            CgroupFacts::parse(
-                "cgroup /sys/fs/cgroup/m cgroup rw,memory 0 0\n",
-                base(),
-                None
-            )
-            .mode,
+            CgroupFacts::parse(named, Some("/c".into()), None).mode,
+            CgroupMode::V2
+        );
+        assert_eq!(
+            CgroupFacts::parse("cgroup /m cgroup rw,memory 0 0\n", None, None).mode,
             CgroupMode::V1
         );
-        assert_eq!(CgroupFacts::parse("", base(), None), CgroupFacts::default());
+        assert_eq!(CgroupFacts::parse("", None, None), CgroupFacts::default());
         assert_eq!(
-            CgroupFacts::parse("broken\n\n", base(), None),
+            CgroupFacts::parse("broken\n\n", None, None),
             CgroupFacts::default()
         );
     }

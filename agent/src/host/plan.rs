@@ -100,8 +100,8 @@ pub enum SkipReason {
     /// By configuration.
     #[error("switched off by configuration")]
     Disabled,
-    /// The cgroup v2 hierarchy is not mounted.
-    #[error("no cgroup v2 hierarchy is mounted at or below host.cgroup")]
+    /// The cgroup v2 hierarchy is not mounted there.
+    #[error("no cgroup v2 hierarchy is mounted at host.cgroup")]
     NoCgroup2,
     /// A capability is missing.
     #[error("{0} is missing")]

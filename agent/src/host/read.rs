@@ -16,6 +16,7 @@ use super::{
     facts::{self, Capabilities, CgroupFacts, HostFacts, KernelTypes, Lockdown},
     format::EventFormat,
 };
+use crate::cgroup::fs::Roots;
 
 /// The tracepoints whose layout the programs need.
 const TRACEPOINTS: [&str; 3] = [
@@ -24,17 +25,26 @@ const TRACEPOINTS: [&str; 3] = [
     "oom/mark_victim",
 ];
 
-/// Looks once at everything. `cgroup_base`: where the host's cgroup mounts are, `/sys/fs/cgroup` or
-/// the host's as the pod sees it.
-pub fn facts(cgroup_base: &Path) -> HostFacts {
+/// Looks once at everything. `cgroup` is where the host's cgroup mount is seen (`host.cgroup`): what
+/// is attached must see the same tree that is sampled, and not this pod's own.
+pub fn facts(cgroup: &Path) -> HostFacts {
     let mounts = text("/proc/self/mounts").unwrap_or_default();
-    let controllers =
-        facts::v2_root(&mounts, cgroup_base).and_then(|root| text(root.join("cgroup.controllers")));
+    let v2 = Roots::find(cgroup).unified;
+    let controllers = v2
+        .as_ref()
+        .and_then(|root| text(root.join("cgroup.controllers")));
+    // Every cgroup but the true root has this file (kernel: cgroup-v2.rst, "exists on non-root").
+    let v2_is_part = v2
+        .as_ref()
+        .is_some_and(|root| root.join("cgroup.events").exists());
     let tracefs = tracefs(&mounts);
     HostFacts {
         kernel_release: line("/proc/sys/kernel/osrelease"),
         boot_id: line("/proc/sys/kernel/random/boot_id"),
-        cgroup: CgroupFacts::parse(&mounts, cgroup_base, controllers.as_deref()),
+        cgroup: CgroupFacts {
+            v2_is_part,
+            ..CgroupFacts::parse(&mounts, v2, controllers.as_deref())
+        },
         types: types(),
         tracepoints: TRACEPOINTS
             .iter()
@@ -79,4 +89,25 @@ fn text(path: impl AsRef<Path>) -> Option<String> {
 
 fn line(path: impl AsRef<Path>) -> Option<String> {
     text(path).map(|text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_attached_sees_the_tree_that_is_sampled() {
+        let host = tempfile::tempdir().unwrap();
+        assert_eq!(
+            facts(host.path()).cgroup.v2,
+            None,
+            "never a tree from elsewhere"
+        );
+        fs::write(host.path().join("cgroup.controllers"), "cpu memory\n").unwrap();
+        let root = facts(host.path()).cgroup;
+        assert_eq!(root.v2.as_deref(), Some(host.path()));
+        assert_eq!((root.v2_controllers.len(), root.v2_is_part), (2, false));
+        fs::write(host.path().join("cgroup.events"), "populated 1\n").unwrap();
+        assert!(facts(host.path()).cgroup.v2_is_part);
+    }
 }

@@ -11,6 +11,8 @@ use crate::usage::clock::{monotonic_ns, wall_unix_ns};
 
 /// Records taken from a ring in one go, so that a flood cannot keep the loop from its other work.
 const DRAIN_RECORDS: usize = 16_384;
+/// Of these in a row at the end: more records than the largest ring holds (256 MiB, 64 bytes each).
+const LAST_DRAINS: usize = 256;
 
 impl Node {
     /// Every 100 ms.
@@ -22,22 +24,37 @@ impl Node {
         });
     }
 
-    /// Empties both rings.
-    pub(super) fn drain(&mut self) {
+    /// Empties both rings to the last record: the end of the agent. Bounded, for others go on filling.
+    pub(super) fn drain_all(&mut self) {
+        for _ in 0..LAST_DRAINS {
+            if self.drain() < DRAIN_RECORDS {
+                break;
+            }
+        }
+    }
+
+    /// Empties both rings, within the bound of one go. The most that came out of one of them.
+    pub(super) fn drain(&mut self) -> usize {
         // Whatever comes out now is stamped by the clock as it is now.
         self.timeline.remeasure(monotonic_ns(), wall_unix_ns());
         let Some(mut probe) = self.probe.take() else {
-            return;
+            return 0;
         };
         // Taken first and judged last: whoever did this was made before, in the other ring.
-        probe.drain_security(DRAIN_RECORDS, |bytes| self.hold_evidence(bytes));
+        let mut taken = [0_usize; 2];
+        probe.drain_security(DRAIN_RECORDS, |bytes| {
+            taken[0] += 1;
+            self.hold_evidence(bytes);
+        });
         let mut cgroups = Vec::new();
         probe.drain_process(DRAIN_RECORDS, |bytes| {
+            taken[1] += 1;
             self.take_process(bytes, &mut cgroups);
         });
         self.probe = Some(probe);
         self.follow(cgroups);
         self.judge_evidence();
+        taken[0].max(taken[1])
     }
 
     /// A record of the security ring, to be judged once all cgroups are known.

@@ -90,6 +90,18 @@ impl Node {
                 .filter(|(_, outcome)| outcome != "attached")
                 .map(|(name, outcome)| format!("{name}: {outcome}")),
         );
+        let over_limit = self.containers.counters().over_limit;
+        if over_limit > 0 {
+            degraded.push(format!(
+                "containers: {over_limit} are not sampled, usage.max_containers is reached"
+            ));
+        }
+        if self.unopened > 0 {
+            degraded.push(format!(
+                "containers: {} are not sampled, their files cannot be opened",
+                self.unopened
+            ));
+        }
         if self
             .setup
             .spool

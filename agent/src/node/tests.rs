@@ -396,3 +396,47 @@ fn malformed_files_of_processes_are_counted() {
     let kills = stage.events();
     assert_eq!(kills.len(), 2, "{kills:?}");
 }
+
+#[test]
+fn a_walk_that_is_not_whole_ends_nobody() {
+    use rustix::fs::{Mode, OFlags};
+    let mut stage = Stage::new(&[("cpu.stat", "usage_usec 1\n")]);
+    let ends = |stage: &mut Stage| {
+        stage.node.rescan();
+        let events = stage.events();
+        let ends = events.iter();
+        ends.filter(|event| matches!(event, AuditEvent::ContainerEnd(_)))
+            .count()
+    };
+    // Folders below each other until their path is too long to be listed.
+    let cgroup = stage.folder.path().join("cgroup");
+    let name = "x".repeat(250);
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = rustix::fs::open(&cgroup, flags, Mode::empty()).unwrap();
+    for _ in 0..18 {
+        rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, &name, flags, Mode::empty()).unwrap();
+    }
+    std::fs::remove_dir_all(&stage.container).unwrap();
+    assert_eq!(ends(&mut stage), 0, "it may be in what was not listed");
+    std::fs::remove_dir_all(cgroup.join(&name)).unwrap();
+    assert_eq!(ends(&mut stage), 1);
+}
+
+#[test]
+fn a_container_that_is_followed_and_not_sampled_is_taken_up_by_the_next_walk() {
+    let mut stage = Stage::new(&[("cpu.stat", "usage_usec 1\n")]);
+    let id = std::fs::metadata(&stage.container).unwrap().ino();
+    // As after a failure to open its files.
+    assert!(stage.node.sampler.remove(id));
+    stage.node.rescan();
+    assert!(stage.node.sampler.has(id));
+    stage.node.unopened = 3;
+    let degraded = stage.node.all_degraded();
+    assert!(
+        degraded
+            .iter()
+            .any(|reason| reason.contains("3 are not sampled")),
+        "{degraded:?}"
+    );
+}

@@ -196,6 +196,86 @@ fn what_the_disk_cannot_read_is_skipped_counted_and_told() {
     assert_lawful(&spool);
 }
 
+/// The losses that are on record: fate, class and count.
+fn losses(spool: &mut Spool<CrashStorage>) -> Vec<(String, Class, u64)> {
+    events(spool)
+        .into_iter()
+        .filter_map(|event| match event {
+            AuditEvent::Loss(loss) => Some((loss.fate, loss.lost_class, loss.count)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn what_was_shed_and_told_is_not_told_again_by_the_next_life() {
+    let (usage, security) = (CrashStorage::default(), CrashStorage::default());
+    let mut spool = open(&usage, &security, 1 << 20);
+    for _ in 0..200 {
+        big_usage(&mut spool);
+        spool.commit(NOW).unwrap();
+    }
+    spool.commit(NOW).unwrap();
+    let told = losses(&mut spool);
+    assert!(!told.is_empty());
+    let mut spool = open(&usage.crash(|_| 0), &security.crash(|_| 0), 1 << 20);
+    spool.commit(NOW).unwrap();
+    assert_eq!(losses(&mut spool), told);
+}
+
+#[test]
+fn damage_is_told_by_the_first_life_that_meets_it() {
+    let storage = CrashStorage::default();
+    let mut spool = open(&CrashStorage::default(), &storage, 1 << 20);
+    for pid in 1..=50 {
+        spool.event(&oom(pid), NOW, NOW);
+    }
+    spool.commit(NOW).unwrap();
+    assert!(storage.flip_bit(|below| below / 2));
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let mut spool = open(&CrashStorage::default(), &storage, 1 << 20);
+        spool.commit(NOW).unwrap();
+        told = losses(&mut spool);
+    }
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
+fn a_loss_of_another_stage_waits_for_room_instead_of_being_shed() {
+    let security = CrashStorage::default();
+    let mut spool = open(&CrashStorage::default(), &security, 1 << 30);
+    security.set_room(Some(security.used()));
+    let mut pid = 0;
+    while of(&spool, Class::Security).shed == 0 {
+        pid += 1;
+        assert!(pid < 1_000_000);
+        spool.event(&oom(pid), NOW, NOW);
+    }
+    let loss = AuditEvent::Loss(Loss {
+        stage: "security_ring".to_owned(),
+        lost_class: Class::Security,
+        fate: "lost".to_owned(),
+        count: 5000,
+        first_seq: None,
+        last_seq: None,
+    });
+    spool.event(&loss, NOW, NOW);
+    assert!(spool.commit(NOW).is_err());
+    security.set_room(None);
+    spool.commit(NOW).unwrap();
+    spool.commit(NOW).unwrap();
+    let batch = spool
+        .next_batch(Class::Security, 1_000_000, 1 << 30)
+        .unwrap();
+    let last = batch.last_seq().unwrap();
+    spool
+        .acknowledge(Class::Security, last.saturating_sub(10), 0)
+        .unwrap();
+    assert!(events(&mut spool).contains(&loss));
+    assert_lawful(&spool);
+}
+
 #[derive(Clone, Debug)]
 enum Action {
     Usage(u8),

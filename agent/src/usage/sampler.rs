@@ -197,6 +197,11 @@ impl Sampler {
         Ok(true)
     }
 
+    /// Samples this container.
+    pub fn has(&self, id: u64) -> bool {
+        self.containers.contains_key(&id)
+    }
+
     /// Closes a container's files. True if it was known.
     pub fn remove(&mut self, id: u64) -> bool {
         let Some(container) = self.containers.remove(&id) else {

@@ -80,7 +80,9 @@ impl Reading {
             if read == 0 {
                 break;
             }
-            let at_end = offset + read as u64 >= segment.len;
+            // A file that was cut short from outside ends here: asking on for a frame that it cuts
+            // would never end.
+            let at_end = offset + read as u64 >= segment.len || (read as u64) < len;
             let mut next = read as u64;
             for found in Scan::new(&bytes) {
                 match found {
@@ -109,6 +111,9 @@ impl Reading {
                 }
             }
             offset += next;
+            if at_end {
+                break;
+            }
         }
         self.missing(segment, segment.last);
         self.expected = self.expected.max(segment.last.saturating_add(1));

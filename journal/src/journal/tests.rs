@@ -150,6 +150,62 @@ fn an_unreadable_segment_is_given_up_and_the_rest_is_read() {
 }
 
 #[test]
+fn a_segment_that_is_cut_short_from_outside_ends_there() {
+    let mut storage = CrashStorage::default();
+    let (mut journal, _) = open(&storage);
+    for _ in 0..5 {
+        journal.append(&[7; 100], 1).unwrap();
+    }
+    journal.sync().unwrap();
+    let name = "segment-000000000001.plj";
+    let len = storage.len(name).unwrap();
+    storage.truncate(name, len - 150).unwrap();
+    let batch = journal.read(1, 1000, 1 << 20).unwrap();
+    assert_eq!((batch.records.len(), batch.damaged), (3, vec![(4, 5)]));
+}
+
+#[test]
+fn numbers_of_an_unreadable_segment_are_not_used_again() {
+    let storage = CrashStorage::default();
+    let (mut journal, _) = open(&storage);
+    let mut last = 0;
+    for _ in 0..40 {
+        last = journal.append(&[7; 100], 1).unwrap();
+        journal.sync().unwrap();
+    }
+    let mut names = storage.list().unwrap();
+    names.retain(|name| name.starts_with("segment"));
+    names.sort_unstable();
+    storage.fail_reads(names.last().unwrap());
+    let (journal, recovery) = open(&storage);
+    assert_eq!(recovery.unreadable, names[names.len() - 1..]);
+    assert!(journal.next_seq() > last, "{}", journal.next_seq());
+    assert_eq!(
+        recovery.missing.last().map(|(_, to)| *to),
+        Some(journal.next_seq() - 1)
+    );
+}
+
+#[test]
+fn positions_that_cannot_be_read_now_are_left_as_they_are() {
+    let storage = CrashStorage::default();
+    let (mut journal, _) = open(&storage);
+    for _ in 0..10 {
+        journal.append(&[7; 100], 1).unwrap();
+    }
+    journal.sync().unwrap();
+    journal.set_cursor("reader", 7).unwrap();
+    journal.sync_positions().unwrap();
+    storage.fail_reads(positions::FILE);
+    let (_, recovery) = open(&storage);
+    assert!(recovery.positions_lost);
+    // The same disk, readable again.
+    let (journal, recovery) = open(&storage.copy());
+    assert!(!recovery.positions_lost);
+    assert_eq!(journal.cursor("reader"), Some(7));
+}
+
+#[test]
 fn a_failed_sync_is_never_trusted_again() {
     let storage = CrashStorage::default();
     let (mut journal, _) = open(&storage);

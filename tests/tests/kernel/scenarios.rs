@@ -55,7 +55,7 @@ pub(crate) fn load(options: Options) -> Result<(Probe, HostFacts), Verdict> {
         return Err(Verdict::Skipped("needs root".to_owned()));
     }
     mount_tracefs();
-    let facts = facts::read::facts(Path::new("/sys/fs/cgroup"));
+    let facts = facts::read::facts("/sys/fs/cgroup".as_ref());
     let plan = facts::plan(&facts, PlanOptions::default());
     match Probe::load(&plan, options) {
         Ok(probe) => Ok((probe, facts)),

@@ -490,7 +490,7 @@ fn a_removed_cgroup_is_noticed_in_a_fixture() {
 
 /// What the host's facts say of making cgroups: where its version 2 tree is, if it may be written.
 fn writable_root() -> Option<std::path::PathBuf> {
-    let root = crate::host::read::facts(Path::new("/sys/fs/cgroup"))
+    let root = crate::host::read::facts("/sys/fs/cgroup".as_ref())
         .cgroup
         .v2?;
     let access = rustix::fs::access(&root, rustix::fs::Access::WRITE_OK);
