@@ -116,7 +116,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     inventory_books.note(&first);
     tell(&first);
     let index = inventory.reader();
-    let ring = Arc::new(AuditRing::default());
+    let ring = Arc::new(AuditRing::of_life(api::unix_ns()));
     let options = sink::Options {
         path: audit_path.join("audit.jsonl"),
         rotate_bytes: config.audit_file.rotate_bytes,

@@ -399,6 +399,41 @@ fn rings_are_bounded_apart_and_late_events_find_their_place() {
     assert_eq!(seqs("container_end").len(), audit::MAX_ENDS);
 }
 
+/// Followed by arrival: a late event comes, one from the future hides nothing, a limit leaves
+/// nothing out, and a cursor of another life brings everything.
+#[test]
+fn a_cursor_follows_the_order_of_arrival() {
+    let ring = AuditRing::of_life(1);
+    ring.push(access(1, u64::MAX / 4, "CRED", "shop"));
+    let ask = |ring: &AuditRing, after: &str, limit: usize| {
+        let query = AuditQuery {
+            after: Some(after.to_owned()),
+            limit: Some(limit),
+            ..AuditQuery::default()
+        };
+        let page = ring.page(&query, NOW).unwrap();
+        let seqs: Vec<u64> = page.found.iter().map(|record| record.id.seq).collect();
+        (seqs, page.more, page.cursor)
+    };
+    let (_, _, begin) = ask(&ring, "", 10);
+    for (seq, time) in [(2, 20), (3, 5), (4, 30)] {
+        ring.push(access(seq, time, "CRED", "shop"));
+    }
+    let (seqs, more, next) = ask(&ring, &begin, 2);
+    assert_eq!((seqs, more), (vec![2, 3], true));
+    let (seqs, more, next) = ask(&ring, &next, 2);
+    assert_eq!((seqs, more), (vec![4], false));
+    assert_eq!(ask(&ring, &next, 2), (vec![], false, next.clone()));
+    let again = AuditRing::of_life(2);
+    again.push(access(4, 30, "CRED", "shop"));
+    assert_eq!(ask(&again, &next, 2).0, [4]);
+    let refused = AuditQuery {
+        after: Some("yesterday".to_owned()),
+        ..AuditQuery::default()
+    };
+    assert!(ring.page(&refused, NOW).is_err());
+}
+
 #[test]
 fn documents_are_read_back_and_others_refused() {
     let record = access(4, 1_767_571_200_123_456_789, "CRED", "shop");
