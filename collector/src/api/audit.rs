@@ -183,7 +183,14 @@ struct Rings {
     arrived: u64,
     events: VecDeque<Kept>,
     ends: VecDeque<Kept>,
-    nodes: BTreeMap<String, NodeStatus>,
+    nodes: BTreeMap<String, Beat>,
+}
+
+/// A node's last word, and where it stands in the node's stream.
+struct Beat {
+    epoch: String,
+    seq: u64,
+    status: NodeStatus,
 }
 
 /// See the module.
@@ -208,10 +215,14 @@ impl AuditRing {
         let (ring, bound) = match &record.event {
             AuditEvent::Heartbeat(heartbeat) => {
                 let heartbeat = heartbeat.clone();
-                rings.beat(NodeStatus {
-                    node: record.id.node,
-                    time_unix_ns: record.time_unix_ns,
-                    heartbeat,
+                rings.beat(Beat {
+                    epoch: record.id.epoch,
+                    seq: record.id.seq,
+                    status: NodeStatus {
+                        node: record.id.node,
+                        time_unix_ns: record.time_unix_ns,
+                        heartbeat,
+                    },
                 });
                 return;
             }
@@ -340,7 +351,8 @@ impl AuditRing {
             };
             status.heartbeat.stages.iter().map(row).collect()
         };
-        rings.nodes.values().flat_map(of_node).collect()
+        let statuses = rings.nodes.values().map(|beat| &beat.status);
+        statuses.flat_map(of_node).collect()
     }
 
     /// Every node's last heartbeat.
@@ -350,19 +362,19 @@ impl AuditRing {
             .unwrap_or_else(PoisonError::into_inner)
             .nodes
             .values()
-            .cloned()
+            .map(|beat| beat.status.clone())
             .collect()
     }
 }
 
 impl Rings {
-    fn beat(&mut self, status: NodeStatus) {
-        let newer = self
-            .nodes
-            .get(&status.node)
-            .is_none_or(|known| known.time_unix_ns <= status.time_unix_ns);
-        if newer && (self.nodes.len() < MAX_NODES || self.nodes.contains_key(&status.node)) {
-            self.nodes.insert(status.node.clone(), status);
+    /// The last word is that with the highest number; a new epoch's is newer than any before. The
+    /// node's clock says nothing: it may be set back.
+    fn beat(&mut self, beat: Beat) {
+        let known = self.nodes.get(&beat.status.node);
+        let is_newer = known.is_none_or(|known| known.epoch != beat.epoch || known.seq <= beat.seq);
+        if is_newer && (known.is_some() || self.nodes.len() < MAX_NODES) {
+            self.nodes.insert(beat.status.node.clone(), beat);
         }
     }
 }
