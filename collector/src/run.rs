@@ -177,6 +177,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     });
     tasks.spawn(watch(
         inventory,
+        Duration::from_secs(config.inventory.reload_s),
         inventory_books,
         history,
         index,
@@ -230,13 +231,14 @@ async fn reclaim(store: Store) -> Result<(), RunError> {
 /// Reads the inventory again when it changes, and gives past usage the names that came late.
 async fn watch(
     inventory: Inventory,
+    every: Duration,
     books: Arc<InventoryBooks>,
     history: Arc<History>,
     index: IndexReader,
     stop: CancellationToken,
 ) -> Result<&'static str, RunError> {
     inventory
-        .watch(stop, move |found| {
+        .watch(every, stop, move |found| {
             books.note(found);
             tell(found);
             if let Err(error) = history.rejoin(&index.get()) {
@@ -246,7 +248,8 @@ async fn watch(
                 );
             }
         })
-        .await;
+        .await
+        .map_err(RunError::Task)?;
     Ok("the inventory")
 }
 

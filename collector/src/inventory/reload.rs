@@ -23,8 +23,6 @@ pub const MAX_FILE_BYTES: u64 = 256 << 20;
 pub const MAX_FILES: usize = 10_000;
 /// Deepest folder below a given path.
 const MAX_DEPTH: usize = 8;
-/// Time between two looks at the files.
-pub const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// What a look at the files found.
 #[derive(Clone, Debug, Default)]
@@ -122,22 +120,32 @@ impl Inventory {
         reloaded
     }
 
-    /// Looks until cancelled; `on_change` is told of each look that found something.
+    /// Looks every so often until cancelled; `on_change` is told of each look that found something.
+    /// Both run on a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// A look that panicked.
     pub async fn watch(
         mut self,
+        every: Duration,
         cancelled: CancellationToken,
-        mut on_change: impl FnMut(&Reloaded),
-    ) {
+        mut on_change: impl FnMut(&Reloaded) + Send + 'static,
+    ) -> Result<(), tokio::task::JoinError> {
         while cancelled
-            .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
+            .run_until_cancelled(tokio::time::sleep(every))
             .await
             .is_some()
         {
-            let reloaded = self.look();
-            if reloaded.changed > 0 {
-                on_change(&reloaded);
-            }
+            (self, on_change) = tokio::task::spawn_blocking(move || {
+                let reloaded = self.look();
+                if reloaded.changed > 0 || !reloaded.problems.is_empty() {
+                    on_change(&reloaded);
+                }
+                (self, on_change)
+            })
+            .await?;
         }
+        Ok(())
     }
 
     fn read_one(&mut self, path: &Path, stamp: (SystemTime, u64), problems: &mut Vec<Problem>) {
@@ -284,6 +292,23 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         assert_eq!(inventory.look().objects, 0);
         assert!(reader.get().lookup("one", None).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_change_is_seen_after_the_time_that_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inventory, _) = Inventory::open(vec![dir.path().to_owned()]);
+        std::fs::write(dir.path().join("pods.yaml"), pod("one")).unwrap();
+        let stop = CancellationToken::new();
+        let (told, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let every = Duration::from_millis(1);
+        let watching = inventory.watch(every, stop.clone(), move |found| {
+            told.send(found.objects).unwrap();
+        });
+        let watching = tokio::spawn(watching);
+        assert_eq!(seen.recv().await, Some(1));
+        stop.cancel();
+        watching.await.unwrap().unwrap();
     }
 
     #[test]
