@@ -208,6 +208,13 @@ fn open_journals(
             damaged = recovery.damaged,
             "journal opened"
         );
+        if !recovery.unreadable.is_empty() {
+            tracing::error!(
+                class = class.as_str(),
+                files = ?recovery.unreadable,
+                "files of the journal could not be read or synced: their records may be lost"
+            );
+        }
     }
     Ok((store, recoveries))
 }
