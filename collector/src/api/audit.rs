@@ -21,6 +21,8 @@ pub const SCHEMA: &str = "plimsoll.audit/v1";
 pub const MAX_EVENTS: usize = 10_000;
 /// Container ends kept.
 pub const MAX_ENDS: usize = 2_000;
+/// Bytes of each of the two as JSON, however few they are then: an event may be a mebibyte.
+pub const MAX_RING_BYTES: usize = 64 << 20;
 /// Nodes whose heartbeat is kept.
 pub const MAX_NODES: usize = 10_000;
 /// Most events in one answer.
@@ -172,7 +174,28 @@ pub enum QueryError {
 /// the nodes, may lie in the future, and an event's time is that of its beginning.
 struct Kept {
     arrival: u64,
+    bytes: usize,
     record: Arc<AuditRecord>,
+}
+
+#[derive(Default)]
+struct Ring {
+    /// In the order of the happening.
+    kept: VecDeque<Kept>,
+    bytes: usize,
+}
+
+impl Ring {
+    /// The oldest fall out until what comes fits.
+    fn make_room(&mut self, bytes: usize, bound: usize) {
+        while self.kept.len() >= bound || self.bytes.saturating_add(bytes) > MAX_RING_BYTES {
+            let Some(oldest) = self.kept.pop_front() else {
+                break;
+            };
+            self.bytes = self.bytes.saturating_sub(oldest.bytes);
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
 }
 
 #[derive(Default)]
@@ -181,8 +204,8 @@ struct Rings {
     life: u64,
     /// Number of the last arrival.
     arrived: u64,
-    events: VecDeque<Kept>,
-    ends: VecDeque<Kept>,
+    events: Ring,
+    ends: Ring,
     nodes: BTreeMap<String, Beat>,
 }
 
@@ -209,6 +232,7 @@ impl AuditRing {
 
     /// Takes an event in; the oldest of its ring falls out (it is in the sink).
     pub fn push(&self, record: AuditRecord) {
+        let bytes = record.to_document().to_string().len();
         let mut rings = self.0.write().unwrap_or_else(PoisonError::into_inner);
         rings.arrived += 1;
         let arrival = rings.arrived;
@@ -231,9 +255,8 @@ impl AuditRing {
                 (&mut rings.events, MAX_EVENTS)
             }
         };
-        if ring.len() == bound {
-            ring.pop_front();
-        }
+        ring.make_room(bytes, bound);
+        let ring = &mut ring.kept;
         // Nodes deliver in batches: keep the order of the happening, searching from the new end.
         let newer = ring
             .iter()
@@ -241,7 +264,14 @@ impl AuditRing {
             .take_while(|known| known.record.time_unix_ns > record.time_unix_ns)
             .count();
         let record = Arc::new(record);
-        ring.insert(ring.len() - newer, Kept { arrival, record });
+        ring.insert(
+            ring.len() - newer,
+            Kept {
+                arrival,
+                bytes,
+                record,
+            },
+        );
     }
 
     /// Takes lines of a file sink in ([`AuditRecord::to_document`]); returns how many were no such
@@ -273,8 +303,9 @@ impl AuditRing {
         let filter = Filter::of(query);
         let mut found: Vec<Arc<AuditRecord>> = {
             let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            let newest = |ring: &VecDeque<Kept>| -> Vec<Arc<AuditRecord>> {
+            let newest = |ring: &Ring| -> Vec<Arc<AuditRecord>> {
                 let fresh = ring
+                    .kept
                     .iter()
                     .rev()
                     .map(|kept| &kept.record)
@@ -323,8 +354,9 @@ impl AuditRing {
         let filter = Filter::of(query);
         let mut kept: Vec<&Kept> = rings
             .events
+            .kept
             .iter()
-            .chain(&rings.ends)
+            .chain(&rings.ends.kept)
             .filter(|kept| kept.arrival > after && filter.matches(&kept.record))
             .collect();
         kept.sort_by_key(|kept| kept.arrival);

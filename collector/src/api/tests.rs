@@ -436,6 +436,18 @@ fn a_cursor_follows_the_order_of_arrival() {
 }
 
 #[test]
+fn long_events_push_older_ones_out_by_their_bytes() {
+    let ring = AuditRing::default();
+    let long = "x".repeat(audit::MAX_RING_BYTES / 6);
+    for seq in 1..=4 {
+        ring.push(access(seq, seq, "CRED", &long));
+    }
+    let (found, _) = ring.query(&AuditQuery::default(), NOW).unwrap();
+    let seqs: Vec<u64> = found.iter().map(|record| record.id.seq).collect();
+    assert_eq!(seqs, [4, 3]);
+}
+
+#[test]
 fn documents_are_read_back_and_others_refused() {
     let record = access(4, 1_767_571_200_123_456_789, "CRED", "shop");
     let line = record.to_document().to_string();
