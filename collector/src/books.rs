@@ -156,6 +156,7 @@ impl Sources {
             segments: segments(&self.data.join("journal").join(class.as_str())),
             records: stats.records,
             oldest_s: age_s(stats.oldest_unix_ns, now_unix_ns),
+            unreadable: found.map_or(0, |(_, recovery)| recovery.unreadable.len() as u64),
             damaged: found.map_or(0, |(_, recovery)| recovery.damaged),
             missing,
         }

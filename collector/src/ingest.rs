@@ -14,6 +14,7 @@ pub mod decode;
 pub mod dedupe;
 mod foreign;
 mod losses;
+mod room;
 pub mod service;
 pub mod store;
 mod stream;
@@ -127,7 +128,7 @@ impl Counts {
             self.forgotten.clone(),
         );
         // They begin at 0, so that the first of a kind is seen as a rise.
-        for reason in ["tls", "too_many_records", "unauthenticated"] {
+        for reason in ["no_room", "tls", "too_many_records", "unauthenticated"] {
             drop(self.refused.get_or_create(&ReasonLabels { reason }));
         }
         for reason in ["node_bound", "total_bound"] {

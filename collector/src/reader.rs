@@ -119,6 +119,21 @@ impl Reader {
         Ok(())
     }
 
+    /// Goes on behind the segment that could not be read.
+    fn give_up(&self, why: &(dyn std::error::Error + 'static)) {
+        let next = self.store.cursor(self.class, self.cursor) + 1;
+        let mut books = self.books();
+        let records = self.store.give_up(self.class, next);
+        books.made.undecodable += records;
+        drop(books);
+        tracing::error!(
+            class = self.class.as_str(),
+            records,
+            error = why,
+            "gave up a part of the journal that cannot be read; a loss record says which"
+        );
+    }
+
     fn failed(&self) {
         self.books().state.failures += 1;
     }

@@ -116,7 +116,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     inventory_books.note(&first);
     tell(&first);
     let index = inventory.reader();
-    let ring = Arc::new(AuditRing::default());
+    let ring = Arc::new(AuditRing::of_life(api::unix_ns()));
     let options = sink::Options {
         path: audit_path.join("audit.jsonl"),
         rotate_bytes: config.audit_file.rotate_bytes,
@@ -177,6 +177,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     });
     tasks.spawn(watch(
         inventory,
+        Duration::from_secs(config.inventory.reload_s),
         inventory_books,
         history,
         index,
@@ -207,6 +208,13 @@ fn open_journals(
             damaged = recovery.damaged,
             "journal opened"
         );
+        if !recovery.unreadable.is_empty() {
+            tracing::error!(
+                class = class.as_str(),
+                files = ?recovery.unreadable,
+                "files of the journal could not be read or synced: their records may be lost"
+            );
+        }
     }
     Ok((store, recoveries))
 }
@@ -230,13 +238,14 @@ async fn reclaim(store: Store) -> Result<(), RunError> {
 /// Reads the inventory again when it changes, and gives past usage the names that came late.
 async fn watch(
     inventory: Inventory,
+    every: Duration,
     books: Arc<InventoryBooks>,
     history: Arc<History>,
     index: IndexReader,
     stop: CancellationToken,
 ) -> Result<&'static str, RunError> {
     inventory
-        .watch(stop, move |found| {
+        .watch(every, stop, move |found| {
             books.note(found);
             tell(found);
             if let Err(error) = history.rejoin(&index.get()) {
@@ -246,7 +255,8 @@ async fn watch(
                 );
             }
         })
-        .await;
+        .await
+        .map_err(RunError::Task)?;
     Ok("the inventory")
 }
 

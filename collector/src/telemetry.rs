@@ -39,6 +39,8 @@ pub struct JournalRow {
     pub oldest_s: f64,
     /// Places of damage found at the start.
     pub damaged: u64,
+    /// Files that could not be read or synced at the start.
+    pub unreadable: u64,
     /// Numbers found missing at the start.
     pub missing: u64,
 }
@@ -210,6 +212,7 @@ impl Metrics {
             (&self.journal_segments, row.segments),
             (&self.journal_records, Some(row.records)),
             (&self.journal_damaged, Some(row.damaged)),
+            (&self.journal_unreadable, Some(row.unreadable)),
             (&self.journal_missing, Some(row.missing)),
         ] {
             if let Some(count) = count {
@@ -297,6 +300,7 @@ mod tests {
                 oldest_s: 1.5,
                 damaged: 16,
                 missing: 17,
+                unreadable: 18,
             }],
             readers: vec![ReaderRow {
                 destination: "file",

@@ -21,6 +21,8 @@ pub const SCHEMA: &str = "plimsoll.audit/v1";
 pub const MAX_EVENTS: usize = 10_000;
 /// Container ends kept.
 pub const MAX_ENDS: usize = 2_000;
+/// Bytes of each of the two as JSON, however few they are then: an event may be a mebibyte.
+pub const MAX_RING_BYTES: usize = 64 << 20;
 /// Nodes whose heartbeat is kept.
 pub const MAX_NODES: usize = 10_000;
 /// Most events in one answer.
@@ -138,6 +140,20 @@ pub struct AuditQuery {
     pub since: Option<String>,
     /// Most events; default 200.
     pub limit: Option<usize>,
+    /// The `cursor` of an earlier answer: only events that the collector got after it, in the
+    /// order in which it got them, whatever time they carry.
+    pub after: Option<String>,
+}
+
+/// One answer.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Newest first; in the order of arrival if the query had `after`.
+    pub found: Vec<Arc<AuditRecord>>,
+    /// More match than the limit: with `after`, the next question brings them.
+    pub more: bool,
+    /// Where to go on, see [`AuditQuery::after`].
+    pub cursor: String,
 }
 
 /// A query that cannot be answered.
@@ -149,13 +165,55 @@ pub enum QueryError {
     /// Out of bounds.
     #[error("limit: {0} is not between 1 and {MAX_LIMIT}")]
     Limit(usize),
+    /// Not ours.
+    #[error("after: `{0}` is no cursor of an earlier answer")]
+    After(String),
+}
+
+/// An event with its place in the order of arrival, which is the collector's own: times come from
+/// the nodes, may lie in the future, and an event's time is that of its beginning.
+struct Kept {
+    arrival: u64,
+    bytes: usize,
+    record: Arc<AuditRecord>,
+}
+
+#[derive(Default)]
+struct Ring {
+    /// In the order of the happening.
+    kept: VecDeque<Kept>,
+    bytes: usize,
+}
+
+impl Ring {
+    /// The oldest fall out until what comes fits.
+    fn make_room(&mut self, bytes: usize, bound: usize) {
+        while self.kept.len() >= bound || self.bytes.saturating_add(bytes) > MAX_RING_BYTES {
+            let Some(oldest) = self.kept.pop_front() else {
+                break;
+            };
+            self.bytes = self.bytes.saturating_sub(oldest.bytes);
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
 }
 
 #[derive(Default)]
 struct Rings {
-    events: VecDeque<Arc<AuditRecord>>,
-    ends: VecDeque<Arc<AuditRecord>>,
-    nodes: BTreeMap<String, NodeStatus>,
+    /// Tells the cursors of one life of the collector from those of another.
+    life: u64,
+    /// Number of the last arrival.
+    arrived: u64,
+    events: Ring,
+    ends: Ring,
+    nodes: BTreeMap<String, Beat>,
+}
+
+/// A node's last word, and where it stands in the node's stream.
+struct Beat {
+    epoch: String,
+    seq: u64,
+    status: NodeStatus,
 }
 
 /// See the module.
@@ -163,16 +221,32 @@ struct Rings {
 pub struct AuditRing(RwLock<Rings>);
 
 impl AuditRing {
+    /// The ring of one life of the collector; `life` is a number that no other life has, such as
+    /// the time of its start.
+    pub fn of_life(life: u64) -> Self {
+        Self(RwLock::new(Rings {
+            life,
+            ..Rings::default()
+        }))
+    }
+
     /// Takes an event in; the oldest of its ring falls out (it is in the sink).
     pub fn push(&self, record: AuditRecord) {
+        let bytes = record.to_document().to_string().len();
         let mut rings = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        rings.arrived += 1;
+        let arrival = rings.arrived;
         let (ring, bound) = match &record.event {
             AuditEvent::Heartbeat(heartbeat) => {
                 let heartbeat = heartbeat.clone();
-                rings.beat(NodeStatus {
-                    node: record.id.node,
-                    time_unix_ns: record.time_unix_ns,
-                    heartbeat,
+                rings.beat(Beat {
+                    epoch: record.id.epoch,
+                    seq: record.id.seq,
+                    status: NodeStatus {
+                        node: record.id.node,
+                        time_unix_ns: record.time_unix_ns,
+                        heartbeat,
+                    },
                 });
                 return;
             }
@@ -181,16 +255,23 @@ impl AuditRing {
                 (&mut rings.events, MAX_EVENTS)
             }
         };
-        if ring.len() == bound {
-            ring.pop_front();
-        }
+        ring.make_room(bytes, bound);
+        let ring = &mut ring.kept;
         // Nodes deliver in batches: keep the order of the happening, searching from the new end.
         let newer = ring
             .iter()
             .rev()
-            .take_while(|known| known.time_unix_ns > record.time_unix_ns)
+            .take_while(|known| known.record.time_unix_ns > record.time_unix_ns)
             .count();
-        ring.insert(ring.len() - newer, Arc::new(record));
+        let record = Arc::new(record);
+        ring.insert(
+            ring.len() - newer,
+            Kept {
+                arrival,
+                bytes,
+                record,
+            },
+        );
     }
 
     /// Takes lines of a file sink in ([`AuditRecord::to_document`]); returns how many were no such
@@ -213,10 +294,7 @@ impl AuditRing {
         query: &AuditQuery,
         now_unix_ns: u64,
     ) -> Result<(Vec<Arc<AuditRecord>>, bool), QueryError> {
-        let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-        if limit == 0 || limit > MAX_LIMIT {
-            return Err(QueryError::Limit(limit));
-        }
+        let limit = limit_of(query)?;
         let since = query.since.as_deref().filter(|text| !text.is_empty());
         let since = since
             .map(|text| since_unix_ns(text, now_unix_ns))
@@ -225,10 +303,12 @@ impl AuditRing {
         let filter = Filter::of(query);
         let mut found: Vec<Arc<AuditRecord>> = {
             let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            let newest = |ring: &VecDeque<Arc<AuditRecord>>| -> Vec<Arc<AuditRecord>> {
+            let newest = |ring: &Ring| -> Vec<Arc<AuditRecord>> {
                 let fresh = ring
+                    .kept
                     .iter()
                     .rev()
+                    .map(|kept| &kept.record)
                     .take_while(|record| record.time_unix_ns >= since);
                 fresh
                     .filter(|record| filter.matches(record))
@@ -247,6 +327,49 @@ impl AuditRing {
         Ok((found, more))
     }
 
+    /// The answer to a query, with the cursor to go on from. A cursor of another life of the
+    /// collector stands before everything that this one has.
+    pub fn page(&self, query: &AuditQuery, now_unix_ns: u64) -> Result<Page, QueryError> {
+        let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let (life, arrived) = (rings.life, rings.arrived);
+        let cursor = |arrival: u64| format!("{life:x}.{arrival}");
+        let Some(text) = query.after.as_deref().filter(|text| !text.is_empty()) else {
+            drop(rings);
+            // What comes in between is there twice, and not missing.
+            let (found, more) = self.query(query, now_unix_ns)?;
+            return Ok(Page {
+                found,
+                more,
+                cursor: cursor(arrived),
+            });
+        };
+        let (of_life, after) = text
+            .split_once('.')
+            .and_then(|(life, arrival)| {
+                Some((u64::from_str_radix(life, 16).ok()?, arrival.parse().ok()?))
+            })
+            .ok_or_else(|| QueryError::After(text.to_owned()))?;
+        let after: u64 = if of_life == life { after } else { 0 };
+        let limit = limit_of(query)?;
+        let filter = Filter::of(query);
+        let mut kept: Vec<&Kept> = rings
+            .events
+            .kept
+            .iter()
+            .chain(&rings.ends.kept)
+            .filter(|kept| kept.arrival > after && filter.matches(&kept.record))
+            .collect();
+        kept.sort_by_key(|kept| kept.arrival);
+        let more = kept.len() > limit;
+        kept.truncate(limit);
+        let last = kept.last().filter(|_| more);
+        Ok(Page {
+            cursor: cursor(last.map_or(arrived, |kept| kept.arrival)),
+            found: kept.iter().map(|kept| Arc::clone(&kept.record)).collect(),
+            more,
+        })
+    }
+
     /// The stages that nodes report in their heartbeats, as accounting rows.
     pub fn stage_rows(&self) -> Vec<StageRow> {
         let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -260,7 +383,8 @@ impl AuditRing {
             };
             status.heartbeat.stages.iter().map(row).collect()
         };
-        rings.nodes.values().flat_map(of_node).collect()
+        let statuses = rings.nodes.values().map(|beat| &beat.status);
+        statuses.flat_map(of_node).collect()
     }
 
     /// Every node's last heartbeat.
@@ -270,21 +394,29 @@ impl AuditRing {
             .unwrap_or_else(PoisonError::into_inner)
             .nodes
             .values()
-            .cloned()
+            .map(|beat| beat.status.clone())
             .collect()
     }
 }
 
 impl Rings {
-    fn beat(&mut self, status: NodeStatus) {
-        let newer = self
-            .nodes
-            .get(&status.node)
-            .is_none_or(|known| known.time_unix_ns <= status.time_unix_ns);
-        if newer && (self.nodes.len() < MAX_NODES || self.nodes.contains_key(&status.node)) {
-            self.nodes.insert(status.node.clone(), status);
+    /// The last word is that with the highest number; a new epoch's is newer than any before. The
+    /// node's clock says nothing: it may be set back.
+    fn beat(&mut self, beat: Beat) {
+        let known = self.nodes.get(&beat.status.node);
+        let is_newer = known.is_none_or(|known| known.epoch != beat.epoch || known.seq <= beat.seq);
+        if is_newer && (known.is_some() || self.nodes.len() < MAX_NODES) {
+            self.nodes.insert(beat.status.node.clone(), beat);
         }
     }
+}
+
+fn limit_of(query: &AuditQuery) -> Result<usize, QueryError> {
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if limit == 0 || limit > MAX_LIMIT {
+        return Err(QueryError::Limit(limit));
+    }
+    Ok(limit)
 }
 
 struct Filter<'a> {
@@ -347,11 +479,12 @@ pub fn since_unix_ns(text: &str, now_unix_ns: u64) -> Result<u64, QueryError> {
 }
 
 /// The document of `/api/v1/audit`.
-pub fn document(found: &[Arc<AuditRecord>], more: bool, now_unix_ns: u64) -> Value {
+pub fn document(page: &Page, now_unix_ns: u64) -> Value {
     serde_json::json!({
         "schema": SCHEMA,
         "as_of": rfc3339(now_unix_ns),
-        "more": more,
-        "events": found.iter().map(|record| record.to_document()).collect::<Vec<_>>(),
+        "more": page.more,
+        "cursor": page.cursor,
+        "events": page.found.iter().map(|record| record.to_document()).collect::<Vec<_>>(),
     })
 }

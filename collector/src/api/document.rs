@@ -71,11 +71,11 @@ pub(super) async fn audit(
 ) -> Result<Json<Value>, ApiError> {
     let wanted: AuditQuery = query(&uri)?;
     let now = (state.now)();
-    let (found, more) = state
+    let page = state
         .audit
-        .query(&wanted, now)
+        .page(&wanted, now)
         .map_err(|error| ApiError::bad_request(error.to_string()))?;
-    Ok(Json(audit::document(&found, more, now)))
+    Ok(Json(audit::document(&page, now)))
 }
 
 pub(super) async fn accounting(

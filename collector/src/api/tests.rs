@@ -251,8 +251,9 @@ async fn nodes_are_their_last_heartbeat() {
     let state = state(&dir);
     for (seq, time, containers) in [
         (1, 5_000_000_000, 3),
-        (2, 9_000_000_000, 4),
-        (3, 7_000_000_000, 5),
+        (3, 7_000_000_000, 4),
+        // Told before it and come after it; and a clock that was ahead then.
+        (2, 9_000_000_000, 5),
     ] {
         let beat = Heartbeat {
             agent_started_unix_ns: 0,
@@ -271,7 +272,7 @@ async fn nodes_are_their_last_heartbeat() {
     }
     let (_, document) = get_json(state, "/api/v1/nodes").await;
     assert_eq!(document["nodes"].as_array().unwrap().len(), 1);
-    assert_eq!(document["nodes"][0]["last_seen"], "1970-01-01T00:00:09Z");
+    assert_eq!(document["nodes"][0]["last_seen"], "1970-01-01T00:00:07Z");
     assert_eq!(document["nodes"][0]["heartbeat"]["containers"], 4);
 }
 
@@ -397,6 +398,53 @@ fn rings_are_bounded_apart_and_late_events_find_their_place() {
     };
     assert_eq!(seqs("CRED"), [3, 2, 1]);
     assert_eq!(seqs("container_end").len(), audit::MAX_ENDS);
+}
+
+/// Followed by arrival: a late event comes, one from the future hides nothing, a limit leaves
+/// nothing out, and a cursor of another life brings everything.
+#[test]
+fn a_cursor_follows_the_order_of_arrival() {
+    let ring = AuditRing::of_life(1);
+    ring.push(access(1, u64::MAX / 4, "CRED", "shop"));
+    let ask = |ring: &AuditRing, after: &str, limit: usize| {
+        let query = AuditQuery {
+            after: Some(after.to_owned()),
+            limit: Some(limit),
+            ..AuditQuery::default()
+        };
+        let page = ring.page(&query, NOW).unwrap();
+        let seqs: Vec<u64> = page.found.iter().map(|record| record.id.seq).collect();
+        (seqs, page.more, page.cursor)
+    };
+    let (_, _, begin) = ask(&ring, "", 10);
+    for (seq, time) in [(2, 20), (3, 5), (4, 30)] {
+        ring.push(access(seq, time, "CRED", "shop"));
+    }
+    let (seqs, more, next) = ask(&ring, &begin, 2);
+    assert_eq!((seqs, more), (vec![2, 3], true));
+    let (seqs, more, next) = ask(&ring, &next, 2);
+    assert_eq!((seqs, more), (vec![4], false));
+    assert_eq!(ask(&ring, &next, 2), (vec![], false, next.clone()));
+    let again = AuditRing::of_life(2);
+    again.push(access(4, 30, "CRED", "shop"));
+    assert_eq!(ask(&again, &next, 2).0, [4]);
+    let refused = AuditQuery {
+        after: Some("yesterday".to_owned()),
+        ..AuditQuery::default()
+    };
+    assert!(ring.page(&refused, NOW).is_err());
+}
+
+#[test]
+fn long_events_push_older_ones_out_by_their_bytes() {
+    let ring = AuditRing::default();
+    let long = "x".repeat(audit::MAX_RING_BYTES / 6);
+    for seq in 1..=4 {
+        ring.push(access(seq, seq, "CRED", &long));
+    }
+    let (found, _) = ring.query(&AuditQuery::default(), NOW).unwrap();
+    let seqs: Vec<u64> = found.iter().map(|record| record.id.seq).collect();
+    assert_eq!(seqs, [4, 3]);
 }
 
 #[test]

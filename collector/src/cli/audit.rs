@@ -1,6 +1,6 @@
 //! `plimsoll audit tail`, `query` and `accounting`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
 
 use serde::Deserialize;
@@ -13,9 +13,10 @@ use super::{
 use crate::api::AccountingDocument;
 
 const PATH: &str = "/api/v1/audit";
-/// Events asked for at once when following: more than happen in a second, or the rest is asked for
-/// by the next question.
+/// Events asked for at once when following; the rest is asked for by the next question.
 const FOLLOW_LIMIT: u64 = 5000;
+/// Ids remembered when following: more than the collector can bring again after it was started anew.
+const MAX_KNOWN: usize = 16_384;
 
 const COLUMNS: &[Column] = &[
     Column::Left("TIME"),
@@ -33,18 +34,20 @@ const COLUMNS: &[Column] = &[
 struct Events {
     events: Vec<Value>,
     more: bool,
+    cursor: String,
 }
 
 fn parameters(
     which: &Which,
-    since: Option<String>,
+    after: Option<String>,
     limit: u64,
-) -> [(&'static str, Option<String>); 5] {
+) -> [(&'static str, Option<String>); 6] {
     [
         ("class", which.class.clone()),
         ("namespace", which.namespace.clone()),
         ("workload", which.workload.clone()),
-        ("since", since.or_else(|| which.since.clone())),
+        ("since", which.since.clone().filter(|_| after.is_none())),
+        ("after", after),
         ("limit", Some(limit.to_string())),
     ]
 }
@@ -76,55 +79,72 @@ fn events_of(document: &Value) -> Vec<Value> {
 
 pub(super) fn tail(args: &TailArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
     let client = Client::new(&args.server.server);
+    if args.follow {
+        return follow(&client, args, out);
+    }
     let mut document: Value = client.get(PATH, &parameters(&args.which, None, args.lines))?;
     if let Some(events) = document.get_mut("events").and_then(Value::as_array_mut) {
         events.reverse();
     }
     let first = events_of(&document);
-    if !args.follow {
-        match args.output {
-            Output::Json => print_json(&document, out)?,
-            Output::Table => {
-                table::print(COLUMNS, &first.iter().map(row).collect::<Vec<_>>(), out)?;
-            }
+    match args.output {
+        Output::Json => print_json(&document, out)?,
+        Output::Table => {
+            table::print(COLUMNS, &first.iter().map(row).collect::<Vec<_>>(), out)?;
         }
-        return Ok(Exit::Success);
     }
-    let mut printer = Printer::new(args.output, &first);
-    printer.print(&first, out)?;
-    follow(&client, args, &first, &mut printer, out)
+    Ok(Exit::Success)
 }
 
-/// Asks again and again, from the newest event on; an event is known by its id.
-fn follow(
-    client: &Client,
-    args: &TailArgs,
-    first: &[Value],
-    printer: &mut Printer,
-    out: &mut dyn Write,
-) -> Result<Exit, CliError> {
-    let mut known: BTreeSet<String> = first.iter().map(|event| text(event, "id")).collect();
-    let mut since = first.last().map(|event| text(event, "time"));
+/// Asks again and again for what the collector got after the last answer. The order is that of
+/// arrival: an access is told seconds after it began, a node's backlog hours after.
+fn follow(client: &Client, args: &TailArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let first: Events = client.get(PATH, &parameters(&args.which, None, FOLLOW_LIMIT))?;
+    let mut known = Known::default();
+    let mut shown = first.events;
+    shown.reverse();
+    known.fresh(&mut shown);
+    let lines = usize::try_from(args.lines).unwrap_or(usize::MAX);
+    let shown = shown.split_off(shown.len().saturating_sub(lines));
+    let mut printer = Printer::new(args.output, &shown);
+    printer.print(&shown, out)?;
+    let mut cursor = first.cursor;
+    let mut more = false;
     loop {
-        client::wait();
-        let answer: Events =
-            client.get(PATH, &parameters(&args.which, since.clone(), FOLLOW_LIMIT))?;
-        let mut fresh = answer.events;
-        fresh.reverse();
-        if let Some(newest) = fresh.last() {
-            since = Some(text(newest, "time"));
+        if !more {
+            client::wait();
         }
-        let ids: BTreeSet<String> = fresh.iter().map(|event| text(event, "id")).collect();
-        fresh.retain(|event| !known.contains(&text(event, "id")));
-        if answer.more {
-            writeln!(
-                out,
-                "(more than {FOLLOW_LIMIT} events since the last line; the oldest are left out here)"
-            )?;
+        let asked = parameters(&args.which, Some(cursor), FOLLOW_LIMIT);
+        let mut answer: Events = client.get(PATH, &asked)?;
+        known.fresh(&mut answer.events);
+        printer.print(&answer.events, out)?;
+        (cursor, more) = (answer.cursor, answer.more);
+    }
+}
+
+/// Ids of events that were had: a collector that was started anew brings some again.
+#[derive(Default)]
+struct Known {
+    ids: BTreeSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Known {
+    /// Leaves what was not there before.
+    fn fresh(&mut self, events: &mut Vec<Value>) {
+        events.retain(|event| {
+            let id = text(event, "id");
+            let is_new = self.ids.insert(id.clone());
+            if is_new {
+                self.order.push_back(id);
+            }
+            is_new
+        });
+        while self.order.len() > MAX_KNOWN {
+            if let Some(oldest) = self.order.pop_front() {
+                self.ids.remove(&oldest);
+            }
         }
-        // Only what the next question can bring again has to be known.
-        known = ids;
-        printer.print(&fresh, out)?;
     }
 }
 

@@ -20,6 +20,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 };
 use plimsoll_journal::Storage;
 use plimsoll_wire::Class;
+use prost::Message;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -33,6 +34,7 @@ use tonic::{Request, Response, Status};
 use super::auth::{self, Token};
 use super::decode::{self, Decoded};
 use super::foreign::{Told, Traces};
+use super::room::{IN_HAND_BYTES, Room, Taken};
 use super::store::{Arrival, Outcome, Store, StoreError};
 use super::tls::{self, TlsError};
 use super::{Counts, Fate};
@@ -78,6 +80,7 @@ pub enum IngestError {
 struct Job {
     arrival: Arrival,
     answer: oneshot::Sender<Option<Outcome>>,
+    room: Option<Taken>,
 }
 
 #[derive(Clone)]
@@ -86,6 +89,7 @@ struct Door {
     options: Arc<Options>,
     jobs: mpsc::Sender<Job>,
     refused: Arc<Refused>,
+    room: Room,
 }
 
 /// Addresses that were refused, so that each is named in the log once.
@@ -117,6 +121,7 @@ pub async fn serve<S: Storage + Send + 'static>(
         options: Arc::new(options),
         jobs,
         refused: Arc::default(),
+        room: Room::new(IN_HAND_BYTES),
     };
     // An OpenTelemetry Collector compresses unless told not to. The limit is on what comes out.
     let logs = LogsServiceServer::new(door.clone())
@@ -193,9 +198,10 @@ async fn commit_some<S: Storage + Send + 'static>(
     store: &Store<S>,
     jobs: Vec<Job>,
 ) -> Result<(), StoreError> {
-    let (requests, answers): (Vec<_>, Vec<_>) = jobs
+    // What they take is free again when they are in the journal.
+    let (requests, (answers, rooms)): (Vec<_>, (Vec<_>, Vec<_>)) = jobs
         .into_iter()
-        .map(|job| (job.arrival, job.answer))
+        .map(|job| (job.arrival, (job.answer, job.room)))
         .unzip();
     let store = store.clone();
     let outcomes = match tokio::task::spawn_blocking(move || store.commit(&requests)).await? {
@@ -208,6 +214,7 @@ async fn commit_some<S: Storage + Send + 'static>(
             vec![None; answers.len()]
         }
     };
+    drop(rooms);
     for (answer, outcome) in answers.into_iter().zip(outcomes) {
         // A peer that is gone sends again, and its records are known then.
         answer.send(outcome).ok();
@@ -230,7 +237,13 @@ impl Interceptor for Door {
             self.log_refusal(request.remote_addr());
             return Err(Status::unauthenticated("no known bearer token"));
         };
+        let Some(room) = self.room.take(self.options.max_request_bytes) else {
+            self.counts.refuse("no_room");
+            // A code that the agent answers by sending again, later.
+            return Err(Status::unavailable("too many requests are in hand"));
+        };
         request.extensions_mut().insert(Node(node));
+        request.extensions_mut().insert(room);
         Ok(request)
     }
 }
@@ -239,6 +252,13 @@ fn node_of<T>(request: &Request<T>) -> Result<String, Status> {
     let node = request.extensions().get::<Node>();
     node.map(|node| node.0.clone())
         .ok_or_else(|| Status::unauthenticated("no known bearer token"))
+}
+
+/// The room of a request that is there by now.
+fn room_of<T: Message>(request: &mut Request<T>) -> Option<Taken> {
+    let room = request.extensions_mut().remove::<Taken>()?;
+    room.shrink(request.get_ref().encoded_len());
+    Some(room)
 }
 
 impl Door {
@@ -256,7 +276,12 @@ impl Door {
     }
 
     /// Gives back what the answer says: refused records and a message.
-    async fn take(&self, class: Class, decoded: Decoded) -> Result<(i64, String), Status> {
+    async fn take(
+        &self,
+        class: Class,
+        decoded: Decoded,
+        room: Option<Taken>,
+    ) -> Result<(i64, String), Status> {
         if decoded.records.len() > self.options.max_request_records {
             self.counts.refuse("too_many_records");
             // A code that the agent answers with half of the batch.
@@ -275,7 +300,11 @@ impl Door {
         };
         // Counted by the committer, so that a peer that goes away meanwhile leaves no open count.
         self.jobs
-            .send(Job { arrival, answer })
+            .send(Job {
+                arrival,
+                answer,
+                room,
+            })
             .await
             .map_err(|_| Status::unavailable("shutting down"))?;
         let Ok(Some(outcome)) = outcome.await else {
@@ -298,11 +327,13 @@ impl Door {
 impl LogsService for Door {
     async fn export(
         &self,
-        request: Request<ExportLogsServiceRequest>,
+        mut request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
         let node = node_of(&request)?;
+        let room = room_of(&mut request);
         let decoded = decode::security(request.into_inner().resource_logs, &node);
-        let (rejected_log_records, error_message) = self.take(Class::Security, decoded).await?;
+        let (rejected_log_records, error_message) =
+            self.take(Class::Security, decoded, room).await?;
         let partial = ExportLogsPartialSuccess {
             rejected_log_records,
             error_message,
@@ -316,11 +347,12 @@ impl LogsService for Door {
 impl MetricsService for Door {
     async fn export(
         &self,
-        request: Request<ExportMetricsServiceRequest>,
+        mut request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let node = node_of(&request)?;
+        let room = room_of(&mut request);
         let decoded = decode::usage(request.into_inner().resource_metrics, &node);
-        let (rejected_data_points, error_message) = self.take(Class::Usage, decoded).await?;
+        let (rejected_data_points, error_message) = self.take(Class::Usage, decoded, room).await?;
         let partial = ExportMetricsPartialSuccess {
             rejected_data_points,
             error_message,

@@ -247,6 +247,13 @@ impl<S: Storage> Store<S> {
         self.lock().read(class, from_seq, records, bytes)
     }
 
+    /// Gives up the segment that holds the first record from `from_seq` on, because it cannot be
+    /// read. How many records that were; they are told in the security stream with the next
+    /// [`maintain`](Self::maintain).
+    pub fn give_up(&self, class: Class, from_seq: u64) -> u64 {
+        self.lock().give_up(class, from_seq)
+    }
+
     /// The last number that a reader ([`SINK`], [`HISTORY`]) is done with.
     pub fn cursor(&self, class: Class, name: &str) -> u64 {
         self.lock().journal(class).cursor(name).unwrap_or(0)

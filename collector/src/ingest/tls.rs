@@ -8,8 +8,9 @@
 //! without a word, and an agent with a wrong authority must not be silence here. Knows nothing of
 //! tokens or messages.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Handshakes at a time; more wait in the kernel's queue.
 const HANDSHAKES: usize = 256;
+/// Of which from one address: connections that say nothing must not keep other nodes out.
+const HANDSHAKES_PER_PEER: usize = 16;
+/// Until the first byte: a client speaks first in TLS, and at once.
+const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(2);
 /// One handshake.
 const WITHIN: Duration = Duration::from_secs(10);
 /// After a connection that could not be taken, for want of descriptors as a rule.
@@ -109,13 +114,24 @@ pub(super) async fn accept(
     refused: impl Fn(SocketAddr, &str),
 ) {
     let mut handshakes = JoinSet::new();
+    let mut shares: BTreeMap<IpAddr, Arc<()>> = BTreeMap::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             connection = listener.accept(), if handshakes.len() < HANDSHAKES => match connection {
                 Ok((stream, peer)) => {
+                    // Ended handshakes have dropped theirs.
+                    shares.retain(|_, share| Arc::strong_count(share) > 1);
+                    let share = Arc::clone(shares.entry(peer.ip()).or_default());
+                    if Arc::strong_count(&share) - 1 > HANDSHAKES_PER_PEER {
+                        refused(peer, "too many handshakes of this address at a time");
+                        continue;
+                    }
                     let acceptor = acceptor.clone();
-                    handshakes.spawn(async move { (peer, handshake(&acceptor, stream).await) });
+                    handshakes.spawn(async move {
+                        let _share = share;
+                        (peer, handshake(&acceptor, stream).await)
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not take a connection");
@@ -138,6 +154,7 @@ pub(super) async fn accept(
 async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Taken {
     // As the gRPC server does on its own sockets: answers are small.
     stream.set_nodelay(true)?;
+    tokio::time::timeout(FIRST_BYTE_WITHIN, stream.peek(&mut [0])).await??;
     tokio::time::timeout(WITHIN, acceptor.accept(stream))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -162,6 +179,31 @@ fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn silent_connections_of_one_address_keep_no_other_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["one".to_owned()]).unwrap();
+        let (certificate, key) = (folder.path().join("cert"), folder.path().join("key"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let acceptor = acceptor(&certificate, &key).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (taken, _secured) = mpsc::channel(1);
+        let (told, mut reasons) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let refused = move |_: SocketAddr, reason: &str| told.send(reason.to_owned()).unwrap();
+        let accepting = tokio::spawn(accept(listener, acceptor, taken, stop.clone(), refused));
+        let mut silent = Vec::new();
+        for _ in 0..=HANDSHAKES_PER_PEER {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let reason = reasons.recv().await.unwrap();
+        assert!(reason.contains("too many handshakes"), "{reason}");
+        stop.cancel();
+        accepting.await.unwrap();
+    }
 
     #[test]
     fn files_that_cannot_serve_are_named_with_their_setting() {

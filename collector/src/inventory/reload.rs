@@ -23,8 +23,6 @@ pub const MAX_FILE_BYTES: u64 = 256 << 20;
 pub const MAX_FILES: usize = 10_000;
 /// Deepest folder below a given path.
 const MAX_DEPTH: usize = 8;
-/// Time between two looks at the files.
-pub const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// What a look at the files found.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +39,10 @@ pub struct Reloaded {
 
 #[derive(Default)]
 struct FileState {
+    /// Of what was read; a file that could not be read is tried at each look.
     stamp: Option<(SystemTime, u64)>,
+    /// Why it could not be read the last time: told once.
+    trouble: Option<String>,
     objects: Vec<Object>,
     ignored: BTreeMap<String, u64>,
 }
@@ -51,6 +52,8 @@ struct FileState {
 pub struct Inventory {
     paths: Vec<PathBuf>,
     files: BTreeMap<PathBuf, FileState>,
+    /// What the last listing of the folders met: told once.
+    listing: Vec<Problem>,
     shared: Arc<RwLock<Arc<Index>>>,
 }
 
@@ -79,6 +82,7 @@ impl Inventory {
         let mut inventory = Self {
             paths,
             files: BTreeMap::new(),
+            listing: Vec::new(),
             shared: Arc::default(),
         };
         let reloaded = inventory.look();
@@ -93,12 +97,23 @@ impl Inventory {
     /// Looks at the files and reads those that changed since the last look.
     pub fn look(&mut self) -> Reloaded {
         let mut reloaded = Reloaded::default();
-        let mut found = BTreeMap::new();
-        for path in self.paths.clone() {
-            list(&path, 0, &mut found, &mut reloaded.problems);
+        let mut listed = Listed::default();
+        for path in &self.paths {
+            listed.list(path, 0);
+        }
+        let Listed {
+            found,
+            unsure,
+            problems,
+        } = listed;
+        if problems != self.listing {
+            reloaded.problems.clone_from(&problems);
+            self.listing = problems;
         }
         self.files.retain(|path, _| {
-            let kept = found.contains_key(path);
+            // A folder that cannot be looked into now says nothing about what is in it.
+            let kept =
+                found.contains_key(path) || unsure.iter().any(|place| path.starts_with(place));
             reloaded.changed += usize::from(!kept);
             kept
         });
@@ -107,9 +122,8 @@ impl Inventory {
                 .files
                 .get(&path)
                 .is_some_and(|state| state.stamp == Some(stamp));
-            if !known {
+            if !known && self.read_one(&path, stamp, &mut reloaded.problems) {
                 reloaded.changed += 1;
-                self.read_one(&path, stamp, &mut reloaded.problems);
             }
         }
         if reloaded.changed > 0 {
@@ -122,29 +136,45 @@ impl Inventory {
         reloaded
     }
 
-    /// Looks until cancelled; `on_change` is told of each look that found something.
+    /// Looks every so often until cancelled; `on_change` is told of each look that found something.
+    /// Both run on a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// A look that panicked.
     pub async fn watch(
         mut self,
+        every: Duration,
         cancelled: CancellationToken,
-        mut on_change: impl FnMut(&Reloaded),
-    ) {
+        mut on_change: impl FnMut(&Reloaded) + Send + 'static,
+    ) -> Result<(), tokio::task::JoinError> {
         while cancelled
-            .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
+            .run_until_cancelled(tokio::time::sleep(every))
             .await
             .is_some()
         {
-            let reloaded = self.look();
-            if reloaded.changed > 0 {
-                on_change(&reloaded);
-            }
+            (self, on_change) = tokio::task::spawn_blocking(move || {
+                let reloaded = self.look();
+                if reloaded.changed > 0 || !reloaded.problems.is_empty() {
+                    on_change(&reloaded);
+                }
+                (self, on_change)
+            })
+            .await?;
         }
+        Ok(())
     }
 
-    fn read_one(&mut self, path: &Path, stamp: (SystemTime, u64), problems: &mut Vec<Problem>) {
+    /// False if it still cannot be read, for the reason that was told.
+    fn read_one(
+        &mut self,
+        path: &Path,
+        stamp: (SystemTime, u64),
+        problems: &mut Vec<Problem>,
+    ) -> bool {
         let state = self.files.entry(path.to_owned()).or_default();
-        state.stamp = Some(stamp);
         let file = path.display().to_string();
         if stamp.1 > MAX_FILE_BYTES {
+            state.stamp = Some(stamp);
             problems.push(whole(
                 &file,
                 &format!(
@@ -152,10 +182,12 @@ impl Inventory {
                     stamp.1
                 ),
             ));
-            return;
+            return true;
         }
         match std::fs::read_to_string(path) {
             Ok(text) => {
+                state.stamp = Some(stamp);
+                state.trouble = None;
                 let parsed = parse::parse(&file, &text);
                 problems.extend(parsed.problems);
                 if parsed.broken && !state.objects.is_empty() {
@@ -165,8 +197,16 @@ impl Inventory {
                     state.ignored = parsed.ignored;
                 }
             }
-            Err(error) => problems.push(whole(&file, &format!("cannot be read: {error}"))),
+            Err(error) => {
+                let trouble = format!("cannot be read: {error}");
+                if state.trouble.as_ref() == Some(&trouble) {
+                    return false;
+                }
+                problems.push(whole(&file, &trouble));
+                state.trouble = Some(trouble);
+            }
         }
+        true
     }
 
     fn rebuild(&self) {
@@ -187,54 +227,71 @@ fn whole(file: &str, message: &str) -> Problem {
     }
 }
 
-/// Collects files with their modification time and length, bounded in number and depth.
-fn list(
-    path: &Path,
-    depth: usize,
-    found: &mut BTreeMap<PathBuf, (SystemTime, u64)>,
-    problems: &mut Vec<Problem>,
-) {
-    let named = path.display().to_string();
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) => {
-            problems.push(whole(&named, &format!("cannot be looked at: {error}")));
+/// Files with their modification time and length, bounded in number and depth.
+#[derive(Default)]
+struct Listed {
+    found: BTreeMap<PathBuf, (SystemTime, u64)>,
+    /// Places that could not be looked at: what is at or below them may be there all the same.
+    unsure: Vec<PathBuf>,
+    problems: Vec<Problem>,
+}
+
+impl Listed {
+    fn problem(&mut self, path: &Path, message: &str) {
+        self.problems
+            .push(whole(&path.display().to_string(), message));
+    }
+
+    fn failed(&mut self, path: &Path, doing: &str, error: &std::io::Error) {
+        self.problem(path, &format!("cannot be {doing}: {error}"));
+        if error.kind() != std::io::ErrorKind::NotFound {
+            self.unsure.push(path.to_owned());
+        }
+    }
+
+    fn list(&mut self, path: &Path, depth: usize) {
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) => return self.failed(path, "looked at", &error),
+        };
+        if !metadata.is_dir() {
+            if self.found.len() < MAX_FILES {
+                let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                self.found
+                    .insert(path.to_owned(), (modified, metadata.len()));
+            } else {
+                self.problem(
+                    path,
+                    &format!("left out: there are more than {MAX_FILES} files"),
+                );
+            }
             return;
         }
-    };
-    if !metadata.is_dir() {
-        if found.len() < MAX_FILES {
-            let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            found.insert(path.to_owned(), (modified, metadata.len()));
-        } else {
-            problems.push(whole(
-                &named,
-                &format!("left out: there are more than {MAX_FILES} files"),
-            ));
-        }
-        return;
-    }
-    if depth == MAX_DEPTH {
-        problems.push(whole(
-            &named,
-            &format!("left out: more than {MAX_DEPTH} folders deep"),
-        ));
-        return;
-    }
-    let entries = match std::fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) => {
-            problems.push(whole(&named, &format!("cannot be listed: {error}")));
+        if depth == MAX_DEPTH {
+            self.problem(
+                path,
+                &format!("left out: more than {MAX_DEPTH} folders deep"),
+            );
             return;
         }
-    };
-    for entry in entries.filter_map(Result::ok) {
-        let child = entry.path();
-        let wanted = child
-            .extension()
-            .is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|known| ext == *known));
-        if wanted || child.is_dir() {
-            list(&child, depth + 1, found, problems);
+        let entries = match std::fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) => return self.failed(path, "listed", &error),
+        };
+        for entry in entries {
+            let child = match entry {
+                Ok(entry) => entry.path(),
+                Err(error) => {
+                    self.failed(path, "listed", &error);
+                    continue;
+                }
+            };
+            let wanted = child
+                .extension()
+                .is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|known| ext == *known));
+            if wanted || child.is_dir() {
+                self.list(&child, depth + 1);
+            }
         }
     }
 }
@@ -284,6 +341,60 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         assert_eq!(inventory.look().objects, 0);
         assert!(reader.get().lookup("one", None).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_change_is_seen_after_the_time_that_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inventory, _) = Inventory::open(vec![dir.path().to_owned()]);
+        std::fs::write(dir.path().join("pods.yaml"), pod("one")).unwrap();
+        let stop = CancellationToken::new();
+        let (told, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let every = Duration::from_millis(1);
+        let watching = inventory.watch(every, stop.clone(), move |found| {
+            told.send(found.objects).unwrap();
+        });
+        let watching = tokio::spawn(watching);
+        assert_eq!(seen.recv().await, Some(1));
+        stop.cancel();
+        watching.await.unwrap().unwrap();
+    }
+
+    /// As after a `chmod`, which changes neither time nor length.
+    #[test]
+    fn a_file_that_could_not_be_read_is_tried_again_and_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pods.yaml");
+        let text = pod("one");
+        let write = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            let opened = std::fs::File::options().write(true).open(&file).unwrap();
+            opened.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        };
+        write(&vec![0xff; text.len()]);
+        let (mut inventory, first) = Inventory::open(vec![dir.path().to_owned()]);
+        assert_eq!((first.objects, first.problems.len()), (0, 1));
+        let again = inventory.look();
+        assert_eq!((again.changed, again.problems.len()), (0, 0));
+        write(text.as_bytes());
+        assert_eq!(inventory.look().objects, 1);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_looked_at_keeps_its_objects() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, aside) = (dir.path().join("objects"), dir.path().join("aside"));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("pods.yaml"), pod("one")).unwrap();
+        let (mut inventory, _) = Inventory::open(vec![folder.clone()]);
+        std::fs::rename(&folder, aside).unwrap();
+        // ELOOP, which unlike ENOENT says nothing about what is there.
+        std::os::unix::fs::symlink(&folder, &folder).unwrap();
+        let unsure = inventory.look();
+        assert_eq!((unsure.objects, unsure.problems.len()), (1, 1));
+        assert_eq!(inventory.look().problems.len(), 0);
+        std::fs::remove_file(&folder).unwrap();
+        assert_eq!(inventory.look().objects, 0);
     }
 
     #[test]

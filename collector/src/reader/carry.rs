@@ -14,7 +14,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_journal::{Batch, Record};
+use plimsoll_journal::{Batch, JournalError, Record};
+use rustix::io::Errno;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,9 @@ use crate::ingest::decode::PayloadError;
 
 /// Time between attempts while the destination refuses.
 const RETRY: Duration = Duration::from_secs(1);
+/// Failed reads of one place of the journal before its segment is given up. A device that comes
+/// back does so within seconds; a sector that is gone stays gone.
+const READ_ATTEMPTS: u32 = 5;
 
 /// Where a destination stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +80,24 @@ pub enum CarryError<E: std::error::Error + 'static> {
     /// The thread that waits for the disk ended.
     #[error("a thread that waits for the disk ended early")]
     Thread(#[from] tokio::task::JoinError),
+}
+
+impl<E: std::error::Error + 'static> CarryError<E> {
+    /// The disk did not give back what is in the journal, and asking again need not help. Want of
+    /// descriptors, memory or permission is ours and passes: the records are not damaged by it.
+    fn is_unreadable(&self) -> bool {
+        let Self::Store(StoreError::Journal {
+            source: JournalError::Io { source, .. },
+            ..
+        }) = self
+        else {
+            return false;
+        };
+        !matches!(
+            Errno::from_io_error(source),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::ACCESS)
+        )
+    }
 }
 
 /// A batch, judged.
@@ -131,7 +153,8 @@ pub fn sort<T>(
 
 impl Reader {
     /// Carries records to `destination` until `stop`, then what is in the journal by then. While
-    /// the destination refuses, records wait in the journal and it is asked again each second.
+    /// the destination refuses, records wait in the journal and it is asked again each second. A
+    /// segment that cannot be read is given up after [`READ_ATTEMPTS`], counted and told.
     pub async fn carry<D: Destination>(
         self: Arc<Self>,
         destination: D,
@@ -139,6 +162,7 @@ impl Reader {
     ) -> Result<(), CarryError<D::Error>> {
         let mut commits = self.store.commits();
         let mut destination = destination;
+        let mut unreadable = 0;
         loop {
             let ending = stop.is_cancelled();
             let reader = Arc::clone(&self);
@@ -154,9 +178,17 @@ impl Reader {
                     _ = commits.changed() => {}
                     () = stop.cancelled() => {}
                 },
-                Ok(true) => {}
+                Ok(true) => unreadable = 0,
                 Err(error) => {
                     self.failed();
+                    if error.is_unreadable() {
+                        unreadable += 1;
+                    }
+                    if unreadable >= READ_ATTEMPTS && !ending {
+                        unreadable = 0;
+                        self.give_up(&error);
+                        continue;
+                    }
                     if ending {
                         return Err(error);
                     }

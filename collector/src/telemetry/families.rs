@@ -43,6 +43,7 @@ pub struct Metrics {
     pub(super) journal_records: Family<ClassLabels, Gauge>,
     pub(super) journal_oldest: Family<ClassLabels, Gauge<f64, AtomicU64>>,
     pub(super) journal_damaged: Family<ClassLabels, Gauge>,
+    pub(super) journal_unreadable: Family<ClassLabels, Gauge>,
     pub(super) journal_missing: Family<ClassLabels, Gauge>,
     pub(super) streams: Family<ClassLabels, Gauge>,
     pub(super) streams_with_gaps: Family<ClassLabels, Gauge>,
@@ -109,6 +110,11 @@ impl Metrics {
             "journal_damaged_at_start",
             "Places of damage that the last start found in the journal",
             self.journal_damaged.clone(),
+        );
+        registry.register(
+            "journal_unreadable_at_start",
+            "Files that the last start could not read or sync",
+            self.journal_unreadable.clone(),
         );
         registry.register("journal_missing_at_start", "Numbers that the last start found missing in the journal; an upper bound after a torn end", self.journal_missing.clone());
         registry.register(

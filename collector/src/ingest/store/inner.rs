@@ -283,6 +283,16 @@ impl<S: Storage> Inner<S> {
         Ok(batch)
     }
 
+    pub(super) fn give_up(&mut self, class: Class, from_seq: u64) -> u64 {
+        let mut count = 0;
+        for (first, last) in self.journal(class).give_up_segment(from_seq) {
+            count += last - first + 1;
+            self.losses
+                .note(class, "undecodable", last - first + 1, (first, last));
+        }
+        count
+    }
+
     pub(super) fn maintain(&mut self, now: u64) -> Result<(), StoreError> {
         let mut done = self.sync_all();
         match self.write_checkpoint() {

@@ -17,6 +17,9 @@ use crate::ingest::dedupe::{Bounds, Dedupe};
 use crate::ingest::losses::{self, Losses};
 use crate::ingest::{Counts, decode, place};
 
+/// Reads of one place before its segment is given up; the start does not wait between them.
+const READ_ATTEMPTS: u32 = 3;
+
 impl<S: Storage> Inner<S> {
     pub(super) fn open(
         folders: Folders<S>,
@@ -60,18 +63,32 @@ impl<S: Storage> Inner<S> {
             let same = known == Some(inner.journal(class).epoch());
             let told = |numbers: &[u64]| numbers.get(at).copied().filter(|_| same).unwrap_or(0);
             inner.losses.already(class, told(&checkpoint.reported));
-            inner.replay(class, told(&checkpoint.journal_seq))?;
+            inner.replay(class, told(&checkpoint.journal_seq));
         }
         Ok((inner, [usage_found, security_found]))
     }
 
-    fn replay(&mut self, class: Class, checkpoint: u64) -> Result<(), StoreError> {
+    /// Remembers what came in after the checkpoint. A segment that cannot be read is given up, as
+    /// one that could not even be opened is: a bad sector is no reason not to start.
+    pub(super) fn replay(&mut self, class: Class, checkpoint: u64) {
         let mut from = checkpoint + 1;
+        let mut failures = 0;
         loop {
-            let batch = self.read(class, from, 1000, 4 << 20)?;
+            let batch = match self.read(class, from, 1000, 4 << 20) {
+                Ok(batch) => batch,
+                Err(error) => {
+                    failures += 1;
+                    if failures >= READ_ATTEMPTS {
+                        failures = 0;
+                        if !self.pass_unreadable(class, from, &error) {
+                            break;
+                        }
+                    }
+                    continue;
+                }
+            };
             let Some(last) = batch.records.last().map(|record| record.seq) else {
-                self.seen.synced(class);
-                return Ok(());
+                break;
             };
             for record in &batch.records {
                 let id = match class {
@@ -89,6 +106,27 @@ impl<S: Storage> Inner<S> {
             }
             from = last + 1;
         }
+        self.seen.synced(class);
+    }
+
+    /// Gives up a segment; what its reader has not had is lost. False if there was none to give up.
+    fn pass_unreadable(&mut self, class: Class, from: u64, error: &StoreError) -> bool {
+        let given_up = self.journal(class).give_up_segment(from);
+        let reader = reader_of(class);
+        let cursor = self.journal(class).cursor(reader).unwrap_or(0);
+        let unread = losses::within(&given_up, cursor, u64::MAX);
+        let count = losses::count_after(&unread, cursor);
+        tracing::error!(
+            class = class.as_str(),
+            records = count,
+            error = error as &dyn std::error::Error,
+            "gave up a part of the journal that cannot be read at the start"
+        );
+        if let (Some((first, _)), Some((_, last))) = (unread.first(), unread.last()) {
+            *self.lost.entry(reader).or_default() += count;
+            self.losses.note(class, "lost", count, (*first, *last));
+        }
+        !given_up.is_empty()
     }
 
     /// Counts and tells what the start found damaged. What cannot be told now waits.

@@ -135,6 +135,69 @@ fn told(store: &Store<CrashStorage>) -> Vec<Loss> {
         .collect()
 }
 
+/// Fails every read of the second segment of a class, from now on.
+fn spoil_second_segment(disk: &CrashStorage, class: Class) {
+    let folder = disk.folder(class.as_str());
+    let mut names = folder.list().unwrap();
+    names.retain(|name| name.starts_with("segment"));
+    names.sort_unstable();
+    assert!(names.len() > 2, "{names:?}");
+    folder.fail_reads(&names[1]);
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_is_given_up_counted_and_told() {
+    let disk = CrashStorage::default();
+    let store = open(&disk, 1 << 20);
+    for seq in 1..200 {
+        send(&store, Class::Security, seq..seq + 1, 2000);
+    }
+    spoil_second_segment(&disk, Class::Security);
+    let read = |from| store.read(Class::Security, from, usize::MAX, usize::MAX);
+    let behind = read(1).unwrap().records.last().unwrap().seq + 1;
+    assert!(read(behind).is_err());
+    let count = store.give_up(Class::Security, behind);
+    assert!(count > 0);
+    assert_eq!(read(behind).unwrap().records[0].seq, behind + count);
+    store.maintain().unwrap();
+    let losses: Vec<Loss> = events(&store, behind)
+        .into_iter()
+        .filter_map(|(_, _, event)| match event {
+            AuditEvent::Loss(loss) => Some(loss),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(losses.len(), 1);
+    assert_eq!(
+        (losses[0].fate.as_str(), losses[0].count),
+        ("undecodable", count)
+    );
+    assert_eq!(losses[0].first_seq, Some(behind));
+    assert_eq!(store.give_up(Class::Security, 1_000), 0);
+}
+
+/// The start reads what the checkpoint does not cover; a bad sector there is a loss, no refusal.
+#[test]
+fn a_start_passes_a_segment_that_cannot_be_read() {
+    let disk = CrashStorage::default();
+    let store = open(&disk, 1 << 20);
+    for seq in 1..200 {
+        send(&store, Class::Security, seq..seq + 1, 2000);
+    }
+    spoil_second_segment(&disk, Class::Security);
+    let before = store.held(Class::Security, SINK);
+    store.lock().replay(Class::Security, 0);
+    let after = store.held(Class::Security, SINK);
+    assert!(after.lost > 0);
+    assert_eq!(after.waiting + after.lost, before.waiting);
+    store.maintain().unwrap();
+    let losses = told(&store);
+    assert_eq!(
+        (losses[0].fate.as_str(), losses[0].count),
+        ("lost", after.lost)
+    );
+}
+
 /// What is shown of a reader: `emitted` and everything that became of it.
 fn reader_balance(store: &Store<CrashStorage>, class: Class, name: &str) -> (u64, u64) {
     let held = store.held(class, name);
