@@ -59,6 +59,11 @@ pub enum ExportError {
         "export.endpoint {0:?} is plain text to another machine; use https, or set export.insecure"
     )]
     Insecure(String),
+    /// No authority is built in, so that no certificate would ever be taken.
+    #[error(
+        "export.endpoint {0:?} needs export.ca_file: no authorities are trusted but those in it"
+    )]
+    NoAuthority(String),
     /// A file that the configuration names.
     #[error("read {path} ({setting})")]
     Read {
@@ -345,15 +350,15 @@ fn endpoint(config: &config::Export) -> Result<Endpoint, ExportError> {
             Err(ExportError::Insecure(config.endpoint.clone()))
         };
     }
-    let mut tls = ClientTlsConfig::new();
-    if let Some(path) = &config.ca_file {
-        let pem = std::fs::read(path).map_err(|source| ExportError::Read {
-            path: path.clone(),
-            setting: "export.ca_file",
-            source,
-        })?;
-        tls = tls.ca_certificate(Certificate::from_pem(pem));
-    }
+    let Some(path) = &config.ca_file else {
+        return Err(ExportError::NoAuthority(config.endpoint.clone()));
+    };
+    let pem = std::fs::read(path).map_err(|source| ExportError::Read {
+        path: path.clone(),
+        setting: "export.ca_file",
+        source,
+    })?;
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
     if let Some(name) = &config.server_name {
         tls = tls.domain_name(name.clone());
     }

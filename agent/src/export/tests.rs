@@ -127,3 +127,11 @@ async fn an_unreadable_segment_does_not_end_the_export() {
     task.await.unwrap();
     server.abort();
 }
+
+#[test]
+fn https_without_an_authority_is_refused_at_the_start() {
+    let config = config::Export::default();
+    assert!(config.endpoint.starts_with("https://") && config.ca_file.is_none());
+    let error = endpoint(&config).unwrap_err();
+    assert!(error.to_string().contains("export.ca_file"), "{error}");
+}

@@ -268,7 +268,7 @@ impl Probe {
     ///
     /// [`Ledger`]: super::periods::Ledger
     pub fn snapshot(&self) -> Result<Snapshot, ReadError> {
-        let now_ns = monotonic_ns();
+        let now_ns = crate::usage::clock::monotonic_ns();
         let settled = self.settle();
         let uses = self.cpu_uses()?;
         Ok(Snapshot {
@@ -337,7 +337,7 @@ fn attach(programs: &mut Ebpf, plan: &AttachPlan, planned: &Planned) -> ProgramR
         Action::Skip(reason) => Outcome::Skipped(reason.clone()),
         Action::Attach => match try_attach(programs, plan, planned.name) {
             Ok(()) => Outcome::Attached,
-            Err(error) => Outcome::Failed(chain(&error)),
+            Err(error) => Outcome::Failed(reason(&error)),
         },
     };
     ProgramReport {
@@ -409,25 +409,9 @@ fn open_root(plan: &AttachPlan) -> Result<File, AttachError> {
     })
 }
 
-/// CLOCK_MONOTONIC, which is what `bpf_ktime_get_ns` gives.
-fn monotonic_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
-}
-
 /// An error and its causes, the end of it if it is long.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // A cause that its parent has already printed would only be said twice.
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = crate::books::chain(error);
     let skip = text.len().saturating_sub(REASON_BYTES);
     let from = (skip..text.len())
         .find(|at| text.is_char_boundary(*at))
