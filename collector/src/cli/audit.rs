@@ -31,7 +31,7 @@ const COLUMNS: &[Column] = &[
 
 /// The document of `/api/v1/audit`, newest first.
 #[derive(Deserialize)]
-struct Events {
+struct Answer {
     events: Vec<Value>,
     more: bool,
     cursor: String,
@@ -99,7 +99,7 @@ pub(super) fn tail(args: &TailArgs, out: &mut dyn Write) -> Result<Exit, CliErro
 /// Asks again and again for what the collector got after the last answer. The order is that of
 /// arrival: an access is told seconds after it began, a node's backlog hours after.
 fn follow(client: &Client, args: &TailArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
-    let first: Events = client.get(PATH, &parameters(&args.which, None, FOLLOW_LIMIT))?;
+    let first: Answer = client.get(PATH, &parameters(&args.which, None, FOLLOW_LIMIT))?;
     let mut known = Known::default();
     let mut shown = first.events;
     shown.reverse();
@@ -115,7 +115,7 @@ fn follow(client: &Client, args: &TailArgs, out: &mut dyn Write) -> Result<Exit,
             client::wait();
         }
         let asked = parameters(&args.which, Some(cursor), FOLLOW_LIMIT);
-        let mut answer: Events = client.get(PATH, &asked)?;
+        let mut answer: Answer = client.get(PATH, &asked)?;
         known.fresh(&mut answer.events);
         printer.print(&answer.events, out)?;
         (cursor, more) = (answer.cursor, answer.more);

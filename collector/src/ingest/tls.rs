@@ -129,8 +129,9 @@ pub(super) async fn accept(
                     }
                     let acceptor = acceptor.clone();
                     handshakes.spawn(async move {
-                        let _share = share;
-                        (peer, handshake(&acceptor, stream).await)
+                        let outcome = handshake(&acceptor, stream).await;
+                        drop(share);
+                        (peer, outcome)
                     });
                 }
                 Err(error) => {
