@@ -93,12 +93,11 @@ impl<S: Storage> Journal<S> {
             let bytes = storage
                 .sync(&name)
                 .and_then(|()| read_file(&storage, &name, MAX_SEGMENT_BYTES));
-            match bytes {
-                Ok(bytes) => survey.add(*index, options.stream, &bytes),
-                Err(_) => {
-                    let len = storage.len(&name).unwrap_or(MAX_SEGMENT_BYTES);
-                    survey.unreadable(name, len.min(MAX_SEGMENT_BYTES));
-                }
+            if let Ok(bytes) = bytes {
+                survey.add(*index, options.stream, &bytes);
+            } else {
+                let len = storage.len(&name).unwrap_or(MAX_SEGMENT_BYTES);
+                survey.unreadable(name, len.min(MAX_SEGMENT_BYTES));
             }
         }
         let (stored, unreadable) = read_positions(&mut storage)?;
