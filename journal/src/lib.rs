@@ -16,6 +16,8 @@
 //! * [`positions`]: the two-slot file that holds the cursors
 //! * [`storage`]: the seam to the disk; [`FileStorage`] is the real one
 
+#![forbid(unsafe_code)]
+
 pub mod frame;
 pub mod journal;
 pub mod positions;

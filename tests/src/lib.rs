@@ -4,6 +4,8 @@
 //! `plimsoll` runs the agent and the collector beside it; `up` shows what they see; `scenarios`
 //! compares that with the truth, on this host or, started by `lab`, in a virtual machine.
 
+#![forbid(unsafe_code)]
+
 pub mod alive;
 pub mod bench;
 pub mod cgroups;

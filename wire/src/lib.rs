@@ -8,6 +8,8 @@
 //!         AuditEvent  ── otlp::logs ─────► LogRecord       ─┴─► collector, same structs again
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod event;
 pub mod fate;
 pub mod identity;
