@@ -208,7 +208,7 @@ fn group_one(
                 pod,
                 lives: lives.len() as u64,
                 running: lives.iter().any(runs),
-                series: one_series(lives)?,
+                series: one_series(&lives)?,
             })
         })
         .collect();
@@ -226,7 +226,7 @@ fn group_one(
 }
 
 /// The lives of one container in one: of the newest, with the statistics of all.
-fn one_series(lives: Vec<Arc<Series>>) -> Option<Arc<Series>> {
+fn one_series(lives: &[Arc<Series>]) -> Option<Arc<Series>> {
     let newest = lives
         .iter()
         .max_by_key(|series| series.usage.last_unix_ns)?
