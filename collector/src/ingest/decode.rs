@@ -79,6 +79,13 @@ impl Decoded {
             .sum()
     }
 
+    /// Nothing in it is the token's node's: the token, or the sender's name of its node, is wrong.
+    pub fn is_of_another_node(&self) -> bool {
+        self.records.is_empty()
+            && !self.others.is_empty()
+            && self.others.iter().all(|(fate, _)| *fate == Fate::WrongNode)
+    }
+
     /// What the sender is told: how many of each fate, and what was wrong with the first. Empty if
     /// every record was taken.
     pub fn message(&self) -> String {

@@ -268,6 +268,27 @@ impl Door {
         InterceptedService::new(Told { service, counts }, self.clone())
     }
 
+    /// With a valid token of another node nothing is taken and nothing is given up: the sender
+    /// keeps its records until its token or its name is put right.
+    fn same_node(
+        &self,
+        decoded: &Decoded,
+        token: &str,
+        peer: Option<SocketAddr>,
+    ) -> Result<(), Status> {
+        if !decoded.is_of_another_node() {
+            return Ok(());
+        }
+        self.counts.refuse("wrong_node");
+        if let Some(peer) = peer.filter(|peer| self.refused.is_new(*peer)) {
+            tracing::warn!(%peer, token, "refused: records of another node than the token's (said once for this address)");
+        }
+        Err(Status::permission_denied(format!(
+            "{} is not {token}, the node of the token",
+            plimsoll_wire::names::K8S_NODE_NAME
+        )))
+    }
+
     fn log_refusal(&self, peer: Option<SocketAddr>) {
         let Some(peer) = peer else { return };
         if self.refused.is_new(peer) {
@@ -330,8 +351,9 @@ impl LogsService for Door {
         mut request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
         let node = node_of(&request)?;
-        let room = room_of(&mut request);
+        let (room, peer) = (room_of(&mut request), request.remote_addr());
         let decoded = decode::security(request.into_inner().resource_logs, &node);
+        self.same_node(&decoded, &node, peer)?;
         let (rejected_log_records, error_message) =
             self.take(Class::Security, decoded, room).await?;
         let partial = ExportLogsPartialSuccess {
@@ -350,8 +372,9 @@ impl MetricsService for Door {
         mut request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let node = node_of(&request)?;
-        let room = room_of(&mut request);
+        let (room, peer) = (room_of(&mut request), request.remote_addr());
         let decoded = decode::usage(request.into_inner().resource_metrics, &node);
+        self.same_node(&decoded, &node, peer)?;
         let (rejected_data_points, error_message) = self.take(Class::Usage, decoded, room).await?;
         let partial = ExportMetricsPartialSuccess {
             rejected_data_points,

@@ -387,20 +387,41 @@ async fn records_of_another_node_are_refused() {
         }],
     };
     for bytes in [wrong, nowhere.encode_to_vec()] {
-        let partial = receiver.send_raw(LOGS, bytes).await.unwrap();
-        assert_eq!(partial.rejected, 1);
+        let status = receiver.send_raw(LOGS, bytes).await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied, "the sender keeps it");
         assert_eq!(
-            partial.message,
-            "1 of another node: k8s.node.name is not the token's node"
+            status.message(),
+            "k8s.node.name is not node-1, the node of the token"
         );
     }
-    let fates = receiver.store.counts.fates(Class::Security);
-    assert_eq!(fates.rejected, 2);
-    assert!(
-        receiver.store.streams().is_empty(),
-        "and are in nobody's books"
+    receiver.assert_metric("ingest_refused_total{reason=\"wrong_node\"} 2");
+    // Among records of its own, another's is refused by itself.
+    let mut mixed =
+        ExportLogsServiceRequest::decode(request("node-1", vec![record(1, |_| {})]).as_slice())
+            .unwrap();
+    let other = request("node-2", vec![record(1, |_| {})]);
+    mixed.resource_logs.extend(
+        ExportLogsServiceRequest::decode(other.as_slice())
+            .unwrap()
+            .resource_logs,
     );
-    receiver.end(0).await;
+    let partial = receiver
+        .send_raw(LOGS, mixed.encode_to_vec())
+        .await
+        .unwrap();
+    assert_eq!(partial.rejected, 1);
+    assert_eq!(
+        partial.message,
+        "1 of another node: k8s.node.name is not the token's node"
+    );
+    let fates = receiver.store.counts.fates(Class::Security);
+    assert_eq!((fates.rejected, fates.delivered), (1, 1));
+    let streams = receiver.store.streams();
+    assert!(
+        streams.iter().all(|stream| stream.node == "node-1"),
+        "and it is in nobody's books: {streams:?}"
+    );
+    receiver.end(1).await;
 }
 
 #[tokio::test]
