@@ -81,6 +81,26 @@ impl<S: Storage> Journal<S> {
         Ok(())
     }
 
+    /// Removes what every reader has passed, the newest segment too; false if that is nothing.
+    pub(super) fn remove_passed(&mut self) -> Result<bool, JournalError> {
+        let low = self.low_cursor().unwrap_or(0);
+        let passed = |segment: &Segment| !segment.is_empty() && segment.last <= low;
+        if !self.segments.front().is_some_and(passed) {
+            return Ok(false);
+        }
+        // Both slots, as above; with the last segment goes the last place that knows the numbers.
+        self.write_positions()?;
+        self.write_positions()?;
+        while self
+            .segments
+            .front()
+            .is_some_and(|segment| segment.is_empty() || segment.last <= low)
+        {
+            self.remove_oldest()?;
+        }
+        Ok(true)
+    }
+
     fn remove_oldest(&mut self) -> Result<(), JournalError> {
         let Some(name) = self.segments.front().map(Segment::name) else {
             return Ok(());

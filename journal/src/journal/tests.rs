@@ -244,6 +244,32 @@ fn a_full_disk_keeps_what_it_has_and_takes_more_later() {
 }
 
 #[test]
+fn a_disk_that_is_full_of_what_was_read_makes_room_by_itself() {
+    let storage = CrashStorage::default();
+    let (mut journal, _) = open(&storage);
+    for _ in 0..3 {
+        journal.append(&[1; 300], 0).unwrap();
+    }
+    journal.sync().unwrap();
+    storage.set_room(Some(storage.used()));
+    journal.append(&[2; 300], 0).unwrap();
+    journal.set_cursor("reader", 2).unwrap();
+    assert!(journal.sync().unwrap_err().is_disk_full(), "3 is unread");
+    journal.set_cursor("reader", 3).unwrap();
+    assert_eq!(journal.sync().unwrap(), 4);
+    // The same for one that was just opened, and its numbers go on.
+    let (mut journal, recovery) = open(&storage.crash(|_| 0));
+    assert_eq!(recovery.missing, []);
+    assert_eq!(seqs(&mut journal, 1), [4]);
+    journal.set_cursor("reader", 4).unwrap();
+    let used = journal.storage_mut().used();
+    journal.storage_mut().set_room(Some(used));
+    journal.append(&[3; 100], 0).unwrap();
+    assert_eq!(journal.sync().unwrap(), 5);
+    assert_eq!(seqs(&mut journal, 1), [5]);
+}
+
+#[test]
 fn what_the_last_sync_may_have_torn_is_told_apart() {
     let storage = CrashStorage::default();
     let open = |storage: &CrashStorage| {

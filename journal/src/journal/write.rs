@@ -49,8 +49,16 @@ impl<S: Storage> Journal<S> {
 
     /// Writes what is pending and waits for the disk. On an error everything stays pending, and
     /// the next call tries again: in the same place after a failed write, in a new file after a
-    /// failed sync, for the kernel forgets pages that it could not write.
+    /// failed sync, for the kernel forgets pages that it could not write. On a full disk, segments
+    /// that every reader has passed make room, the newest included.
     pub fn sync(&mut self) -> Result<u64, JournalError> {
+        match self.write_pending() {
+            Err(error) if error.is_disk_full() && self.remove_passed()? => self.write_pending(),
+            result => result,
+        }
+    }
+
+    fn write_pending(&mut self) -> Result<u64, JournalError> {
         if self.pending.records.is_empty() {
             return Ok(self.durable_seq);
         }
