@@ -68,9 +68,9 @@ pub struct Spool<S> {
     /// Losses on record that the collector has not acknowledged, by number: one that is shed itself
     /// is told again.
     reported: VecDeque<(u64, Loss)>,
-    /// Of the usage and the security journal: up to which number losses are in a record, and the
-    /// number of that record.
-    told: Option<(u64, [u64; 2])>,
+    /// The number of the last loss record, until it is known that the next life does not tell what
+    /// was shed once more.
+    told: Option<u64>,
     failing: bool,
 }
 
@@ -167,22 +167,22 @@ impl<S: Storage> Spool<S> {
             drop(self.shed(Class::Usage));
         }
         self.failing = done.is_err();
-        // What is on record is not to be told again by the next life. If the disk refuses, the next
+        // What was shed and is on record is not to be told again by the next life. If the disk refuses, the next
         // commit tries again.
         drop(self.remember_told());
         done
     }
 
+    /// What was shed lies before the cursors; damage does not, and is told by each life that meets
+    /// it until the collector has what lies behind it. A mark below which nothing is told again
+    /// would hide damage that comes later.
     fn remember_told(&mut self) -> Result<(), JournalError> {
-        let Some((record, [usage, security])) = self.told else {
+        let Some(record) = self.told else {
             return Ok(());
         };
-        // A loss that is still held in memory must not vanish below the mark.
-        if record > self.security.journal.durable_seq() || !self.unreported.is_empty() {
+        if record > self.security.journal.durable_seq() {
             return Ok(());
         }
-        self.usage.journal.mark_reported(usage);
-        self.security.journal.mark_reported(security);
         self.usage.journal.sync_positions()?;
         self.security.journal.sync_positions()?;
         self.told = None;
@@ -259,15 +259,7 @@ impl<S: Storage> Spool<S> {
             let payload = record.encode_to_vec();
             match self.security.append_or_refuse(&payload, now_unix_ns) {
                 Some(seq) => {
-                    let (record, [usage, security]) = self.told.get_or_insert_default();
-                    *record = seq;
-                    if let Some(last) = loss.last_seq.filter(|_| loss.stage == STAGE) {
-                        let up_to = match loss.lost_class {
-                            Class::Usage => usage,
-                            Class::Security => security,
-                        };
-                        *up_to = last.max(*up_to);
-                    }
+                    self.told = Some(seq);
                     self.reported.push_back((seq, loss));
                 }
                 None => self.unreported.push(loss),

@@ -89,7 +89,8 @@ mod tests {
     #[test]
     fn every_request_is_told() {
         let speed = decode(2000);
-        assert_eq!(speed.events, 2000);
+        // Answers to what could not be read as a request are told by themselves.
+        assert!((2000..2100).contains(&speed.events), "{speed:?}");
         assert!(speed.bytes > 2000 * 1200, "{speed:?}");
     }
 }
