@@ -1,9 +1,9 @@
 //! Metadata requests: what is reported is what the service was asked, request for request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::stage_only::{NEVER_MS, all_ended};
@@ -11,6 +11,9 @@ use super::{Act, Context, rng};
 use crate::imds_server::truth::Truth;
 use crate::plimsoll::read;
 use crate::pods::{self, Place, Pod};
+
+/// Unexpected events that are shown at most.
+const SHOWN: usize = 5;
 
 /// Pod UID, version, method, path, status.
 type Key = (String, String, String, String, u64);
@@ -74,7 +77,7 @@ fn play(context: &Context, list: Vec<Pod>, within: Duration) -> Result<String> {
             .filter(|e| read::is_kind(e, "imds"))
             .map(event_key),
     );
-    compare(&expected, &seen)?;
+    compare(&expected, &seen).with_context(|| odd(&events, &expected))?;
     act.end()?;
     Ok(format!("{total} requests"))
 }
@@ -87,16 +90,32 @@ fn count(keys: impl IntoIterator<Item = Key>) -> BTreeMap<Key, usize> {
     map
 }
 
+/// Events that nothing expected explains, in their own words.
+fn odd(events: &[Value], expected: &BTreeMap<Key, usize>) -> String {
+    let imds = events.iter().filter(|event| read::is_kind(event, "imds"));
+    let odd = imds.filter(|event| !expected.contains_key(&event_key(event)));
+    let requests: Vec<String> = odd
+        .take(SHOWN)
+        .map(|event| read::body(event)["request"].to_string())
+        .collect();
+    format!("unexpected: {}", requests.join(" "))
+}
+
+/// Every difference at once: what is missing under one key is often there under another.
 fn compare(expected: &BTreeMap<Key, usize>, seen: &BTreeMap<Key, usize>) -> Result<()> {
-    for (key, times) in expected {
-        let reported = seen.get(key).copied().unwrap_or(0);
-        if reported != *times {
-            bail!("{key:?} happened {times} times, {reported} are reported");
-        }
-    }
-    if let Some((key, times)) = seen.iter().find(|(key, _)| !expected.contains_key(*key)) {
-        bail!("{key:?} is reported {times} times and never happened");
-    }
+    let keys: BTreeSet<&Key> = expected.keys().chain(seen.keys()).collect();
+    let differences: Vec<String> = keys
+        .into_iter()
+        .map(|key| {
+            let times = |map: &BTreeMap<Key, usize>| map.get(key).copied().unwrap_or(0);
+            (key, times(expected), times(seen))
+        })
+        .filter(|(_, happened, reported)| happened != reported)
+        .map(|(key, happened, reported)| {
+            format!("{key:?} happened {happened} times, {reported} are reported")
+        })
+        .collect();
+    ensure!(differences.is_empty(), "{}", differences.join("; "));
     Ok(())
 }
 
