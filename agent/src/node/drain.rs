@@ -36,7 +36,8 @@ impl Node {
     /// Empties both rings, within the bound of one go. The most that came out of one of them.
     pub(super) fn drain(&mut self) -> usize {
         // Whatever comes out now is stamped by the clock as it is now.
-        self.timeline.remeasure(monotonic_ns(), wall_unix_ns());
+        let begin_ns = monotonic_ns();
+        self.timeline.remeasure(begin_ns, wall_unix_ns());
         let Some(mut probe) = self.probe.take() else {
             return 0;
         };
@@ -53,7 +54,10 @@ impl Node {
         });
         self.probe = Some(probe);
         self.follow(cgroups);
-        self.judge_evidence();
+        // An answer may lie in what was left, or have come since: nobody has waited longer in vain
+        // than until here.
+        let emptied = taken[0] < DRAIN_RECORDS;
+        self.judge_evidence(emptied.then_some(begin_ns));
         taken[0].max(taken[1])
     }
 
@@ -96,7 +100,8 @@ impl Node {
         }
     }
 
-    pub(super) fn judge_evidence(&mut self) {
+    /// Judges what is held. `seen_until`: everything that happened before is in it.
+    pub(super) fn judge_evidence(&mut self, seen_until: Option<u64>) {
         let lookup = NodeLookup {
             index: self.containers.index(),
             timeline: &self.timeline,
@@ -130,7 +135,9 @@ impl Node {
             }
         }
         self.evidence.clear();
-        self.auditor.advance(monotonic_ns(), &lookup, &mut event);
+        if let Some(seen_until) = seen_until {
+            self.auditor.advance(seen_until, &lookup, &mut event);
+        }
     }
 
     pub(super) fn learn(&mut self, id: u64, path: &str, at_mono_ns: u64, made: bool) {

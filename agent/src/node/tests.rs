@@ -83,7 +83,7 @@ impl Stage {
             self.node.take_process(bytes, &mut cgroups);
             self.node.follow(cgroups);
         }
-        self.node.judge_evidence();
+        self.node.judge_evidence(Some(monotonic_ns()));
     }
 
     /// A count of `plimsoll_agent_records_total`.

@@ -29,6 +29,8 @@ pub struct Settings {
     pub kernel: bool,
     /// Security ring, bytes.
     pub security_ring_bytes: u32,
+    /// After which a request counts as unanswered, milliseconds.
+    pub response_timeout_ms: u64,
     /// Ports of dashboard, OTLP receiver and agent's metrics.
     pub ports: [u16; 3],
 }
@@ -55,6 +57,7 @@ impl Settings {
             window_s: 10,
             kernel: true,
             security_ring_bytes: 1 << 20,
+            response_timeout_ms: 2000,
             ports: [
                 super::free_port(8080)?,
                 super::free_port(4317)?,
@@ -85,6 +88,7 @@ impl Settings {
             "node": NODE,
             "usage": {"window_s": self.window_s, "startup_s": 0},
             "kernel": {"enabled": self.kernel, "security_ring_bytes": self.security_ring_bytes},
+            "imds": {"response_timeout_ms": self.response_timeout_ms},
             "spool": {"path": self.dir.join("agent-state")},
             "export": {"endpoint": format!("http://127.0.0.1:{otlp}"), "token_file": token},
             "admin": {"listen": format!("127.0.0.1:{admin}")},
