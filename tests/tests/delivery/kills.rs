@@ -50,8 +50,21 @@ fn nothing_durable_is_lost_or_doubled_by_kills_of_either_side() {
     wait_until("the journal is emptied", || collector.is_idle());
 
     let mut written: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    let mut torn = Vec::new();
     for line in collector.written_once().values() {
-        assert_eq!(line["event"], "oom_kill", "something was lost: {line}");
+        // A kill in the middle of a write leaves a record that never was durable. Its number is
+        // not used again, and the next life says so.
+        if line["event"] == "loss" {
+            assert_eq!(
+                (line["stage"].as_str(), line["fate"].as_str()),
+                (Some("spool"), Some("undecodable")),
+                "something was lost: {line}"
+            );
+            let seq = |name: &str| line[name].as_u64().unwrap();
+            torn.push(seq("first_seq")..=seq("last_seq"));
+            continue;
+        }
+        assert_eq!(line["event"], "oom_kill", "{line}");
         let number = u32::try_from(line["victim_pid"].as_u64().unwrap()).unwrap() - 1;
         written
             .entry(number / LIFE)
@@ -73,9 +86,15 @@ fn nothing_durable_is_lost_or_doubled_by_kills_of_either_side() {
     }
     let accounting = collector.get("/api/v1/accounting").unwrap();
     assert_eq!(accounting["balanced"], true, "{accounting:#}");
-    assert_eq!(
-        accounting["gaps"].as_array().map(Vec::len),
-        Some(0),
-        "{accounting:#}"
-    );
+    // What is durable is checked above, life by life; here, that no number is missing untold.
+    for gap in accounting["gaps"].as_array().unwrap() {
+        for range in gap["ranges"].as_array().unwrap() {
+            let (from, to) = (range[0].as_u64().unwrap(), range[1].as_u64().unwrap());
+            assert!(
+                torn.iter()
+                    .any(|told| told.contains(&from) && told.contains(&to)),
+                "{from} to {to} is missing and not told: {torn:?}, {accounting:#}"
+            );
+        }
+    }
 }
