@@ -17,7 +17,7 @@ use crate::host::{CgroupMode, HostFacts};
 use crate::probe::decode::Undecodable;
 use crate::spool::Level;
 use crate::telemetry::SpoolRow;
-use crate::usage::sampler;
+use crate::usage::sampler::FileCounts;
 
 /// What was taken out of one ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,28 +112,27 @@ pub fn ring_stages(
 }
 
 /// The stages of the kernel's text files: those of cgroups, and those of processes behind evidence.
-/// What was understood is used up in a sample or an event.
-pub fn file_stages(sampled: &sampler::Counters, processes: TextCounts) -> [StageFates; 2] {
-    let stage = |class: &str, parsed, undecodable, lost| StageFates {
+/// What was understood is used up in a sample or an event; what was empty has nothing to tell.
+pub fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageFates; 2] {
+    let stage = |class: &str, fates| StageFates {
         stage: "files".to_owned(),
         class: class.to_owned(),
-        fates: Fates {
-            emitted: parsed + undecodable + lost,
-            lost,
-            undecodable,
-            filtered: parsed,
-            ..Fates::default()
-        },
+        fates,
     };
-    [
-        stage(
-            "usage",
-            sampled.parsed,
-            sampled.malformed,
-            sampled.unreadable,
-        ),
-        stage("security", processes.parsed, processes.malformed, 0),
-    ]
+    let usage = Fates {
+        emitted: sampled.read,
+        lost: sampled.unreadable,
+        undecodable: sampled.malformed,
+        filtered: sampled.parsed + sampled.empty,
+        ..Fates::default()
+    };
+    let security = Fates {
+        emitted: processes.parsed + processes.malformed,
+        undecodable: processes.malformed,
+        filtered: processes.parsed,
+        ..Fates::default()
+    };
+    [stage("usage", usage), stage("security", security)]
 }
 
 /// A class of the spool as the metrics show it.

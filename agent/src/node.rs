@@ -88,7 +88,9 @@ pub struct Node {
     started_unix_ns: u64,
     sample_seconds: f64,
     /// Followed, and their files could not be opened at the last walk.
-    unopened: usize,
+    unopened: u64,
+    /// Folders that the last walk left out because of its bounds, and that it could not list.
+    unwalked: [u64; 2],
     /// Raw records of the security ring between the two drains.
     evidence: Vec<u8>,
     out: Vec<Output>,
@@ -143,6 +145,7 @@ impl Node {
             started_unix_ns: wall_unix_ns(),
             sample_seconds: 0.0,
             unopened: 0,
+            unwalked: [0; 2],
             evidence: Vec::new(),
             out: Vec::new(),
             roots,
@@ -216,24 +219,7 @@ impl Node {
         let begun = monotonic_ns();
         self.count_rings();
         self.timeline.remeasure(begun, wall_unix_ns());
-        if self.attached(ProgramName::SchedSwitch)
-            && let Some(probe) = &self.probe
-        {
-            match probe.snapshot() {
-                Ok(snapshot) => {
-                    let mut periods = Vec::new();
-                    self.kernel_time.take(
-                        &snapshot,
-                        |id| self.containers.owner(id),
-                        |id, used_ns| periods.push((id, used_ns)),
-                    );
-                    for (id, used_ns) in periods {
-                        self.containers.periods(id, used_ns, 1);
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "no CPU time from the kernel this second"),
-            }
-        }
+        self.take_kernel_time();
         let kernel_time = &self.kernel_time;
         let round = self
             .sampler
@@ -254,6 +240,39 @@ impl Node {
         self.show();
     }
 
+    /// What the scheduler hook booked since the last round.
+    fn take_kernel_time(&mut self) {
+        if !self.attached(ProgramName::SchedSwitch) {
+            return;
+        }
+        let Some(probe) = &mut self.probe else {
+            return;
+        };
+        let snapshot = match probe.snapshot() {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                tracing::warn!(%error, "no CPU time from the kernel this second");
+                return;
+            }
+        };
+        let mut periods = Vec::new();
+        self.kernel_time.take(
+            &snapshot,
+            |id| self.containers.owner(id),
+            |id, used_ns| periods.push((id, used_ns)),
+        );
+        for (id, used_ns) in periods {
+            self.containers.periods(id, used_ns, 1);
+        }
+        let index = self.containers.index();
+        let is_known = |id| index.get(id).is_some();
+        for id in self.kernel_time.strangers(&snapshot, is_known) {
+            if let Err(error) = probe.forget_cgroup(id) {
+                tracing::debug!(id, %error, "kernel keeps the CPU time of a cgroup that nobody knows");
+            }
+        }
+    }
+
     fn rescan(&mut self) {
         let Some(root) = self.roots.naming().map(std::path::Path::to_path_buf) else {
             return;
@@ -261,6 +280,7 @@ impl Node {
         let now = monotonic_ns();
         match fs::scan(&root) {
             Ok(scan) => {
+                self.unwalked = [scan.left_out, scan.unlisted];
                 if scan.is_whole() {
                     let found: HashSet<u64> = scan.found.iter().map(|found| found.id).collect();
                     for id in self.containers.missing(&found) {

@@ -105,9 +105,13 @@ impl Memory {
                     return Ok(None);
                 };
                 let every_ns = shared.options.memory_stat_every_ns;
-                let found = shared
-                    .processes
-                    .resident(files, now_ns, every_ns, &mut shared.buffer);
+                let found = shared.processes.resident(
+                    files,
+                    now_ns,
+                    every_ns,
+                    &mut shared.buffer,
+                    &mut shared.counters,
+                );
                 let found = shared.unless_gone(id, found)?;
                 Ok(found.map(|resident| MemorySample {
                     source: Source::Procfs,

@@ -160,7 +160,11 @@ fn memory_stat_is_read_seldom() {
             samples: 11,
             memory_stats: 3,
             // Nine files each second, and three more with each reading of memory.stat.
-            parsed: 11 * 8 + 3 * 3,
+            files: FileCounts {
+                read: 11 * 8 + 3 * 3,
+                parsed: 11 * 8 + 3 * 3,
+                ..FileCounts::default()
+            },
             ..Counters::default()
         }
     );
@@ -233,7 +237,7 @@ fn the_young_take_turns_and_the_gone_drop_out() {
         sampler.counters().young_looks,
         2 * MAX_YOUNG_LOOKS as u64 + many
     );
-    assert_eq!(sampler.counters().unreadable, 0);
+    assert_eq!(sampler.counters().files.unreadable, 0);
 }
 
 #[test]
@@ -296,7 +300,7 @@ fn a_bad_file_costs_its_own_group_only() {
         (
             sample.pids,
             sample.cpu.is_some(),
-            sampler.counters().malformed
+            sampler.counters().files.malformed
         ),
         (None, true, 1)
     );
