@@ -23,7 +23,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
 use crate::admin::Pulse;
-use crate::books;
+use crate::causes;
 use crate::config;
 use crate::spool::{Outgoing, Spool};
 
@@ -227,7 +227,7 @@ impl<S: Storage> Exporter<S> {
         let class_name = class.as_str();
         let (is_new, then) = unreadable.failed(source);
         if is_new {
-            let error = books::chain(error);
+            let error = causes::chain(error);
             tracing::warn!(
                 class = class_name,
                 error,

@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod audit;
 pub mod books;
+pub mod causes;
 pub mod cgroup;
 pub mod config;
 pub mod containers;

@@ -27,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Health, Pulse, Status};
 use crate::audit::{self, Auditor, NodeLookup, Proc};
-use crate::books::{self, RingBooks};
+use crate::books::{self, Handed, RingBooks};
+use crate::causes;
 use crate::cgroup::fs::{self, Roots};
 use crate::config::Config;
 use crate::containers::{self, Containers, Output};
@@ -82,6 +83,7 @@ pub struct Node {
     timeline: Timeline,
     security: RingBooks,
     process: RingBooks,
+    handed: Handed,
     /// What the kernel counted, when it was last asked; `None` without kernel programs.
     ring_counters: Option<[Counters; KINDS]>,
     meter: Option<SelfMeter>,
@@ -138,8 +140,9 @@ impl Node {
             auditor: Auditor::new(limits, &setup.key),
             proc: Proc::new(&config.host.proc, Redactor::new(&setup.key)),
             timeline: Timeline::new(monotonic_ns(), wall_unix_ns()),
-            security: RingBooks::default(),
-            process: RingBooks::default(),
+            security: RingBooks::security(),
+            process: RingBooks::process(),
+            handed: Handed::default(),
             ring_counters: None,
             meter: SelfMeter::open(&config.host.proc).ok(),
             started_unix_ns: wall_unix_ns(),
@@ -168,7 +171,7 @@ impl Node {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = readable(ring.as_ref()) => { self.drain(); }
+                () = readable(ring.as_ref()) => drop(self.drain()),
                 _ = drain.tick() => self.tick(),
                 _ = sample.tick() => self.sample(),
                 _ = heartbeat.tick() => self.heartbeat(),
@@ -216,8 +219,12 @@ impl Node {
     }
 
     fn sample(&mut self) {
+        // In this order: what the kernel counts after a ring was seen empty is what came out of it.
+        let emptied = self.drain();
+        if self.count_rings() {
+            self.check_rings(emptied);
+        }
         let begun = monotonic_ns();
-        self.count_rings();
         self.timeline.remeasure(begun, wall_unix_ns());
         self.take_kernel_time();
         let kernel_time = &self.kernel_time;
@@ -233,7 +240,7 @@ impl Node {
             self.removed(id, monotonic_ns());
         }
         if let Some(problem) = self.sampler.take_problem() {
-            tracing::debug!(problem = %books::chain(&problem), "part of a sample is missing");
+            tracing::debug!(problem = %causes::chain(&problem), "part of a sample is missing");
         }
         self.tell_losses();
         self.sample_seconds = (monotonic_ns() - begun) as f64 / 1e9;
@@ -299,7 +306,7 @@ impl Node {
                 self.take_up();
             }
             Err(error) => {
-                tracing::warn!(error = %books::chain(&error), "could not walk the cgroup tree");
+                tracing::warn!(error = %causes::chain(&error), "could not walk the cgroup tree");
             }
         }
     }
@@ -317,7 +324,7 @@ impl Node {
                 Ok(_) | Err(fs::FsError::Gone) => {}
                 Err(error) => {
                     self.unopened += 1;
-                    tracing::warn!(id, path, error = %books::chain(&error), "a cgroup cannot be sampled; the next walk tries again");
+                    tracing::warn!(id, path, error = %causes::chain(&error), "a cgroup cannot be sampled; the next walk tries again");
                 }
             }
         }
@@ -341,7 +348,7 @@ impl Node {
             }
         }
         if let Err(error) = spool.commit(now) {
-            tracing::warn!(error = %books::chain(&error), "spool could not be written; records are held in memory");
+            tracing::warn!(error = %causes::chain(&error), "spool could not be written; records are held in memory");
         }
         drop(spool);
         self.setup.committed.notify_waiters();
@@ -415,7 +422,7 @@ fn attach(
             (Some(probe), programs, Vec::new())
         }
         Err(error) => {
-            let reason = books::chain(&error);
+            let reason = causes::chain(&error);
             tracing::warn!(
                 reason,
                 "no kernel programs: running on cgroup files and procfs"

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminError, Status};
-use crate::books;
+use crate::causes;
 use crate::config::Config;
 use crate::export::{ExportError, Exporter, SharedSpool};
 use crate::host;
@@ -161,7 +161,7 @@ pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
     if let Some(error) = &died {
         // `/livez` names it meanwhile; what the others hold is still written and sent.
         tracing::error!(
-            error = books::chain(error),
+            error = causes::chain(error),
             "a task ended by itself, the agent ends"
         );
     }
@@ -294,6 +294,6 @@ pub fn write_termination_log(error: &dyn std::error::Error) {
     let path = Path::new("/dev/termination-log");
     // Outside a pod there is none, and that is no second failure.
     if path.exists() {
-        drop(std::fs::write(path, books::chain(error)));
+        drop(std::fs::write(path, causes::chain(error)));
     }
 }

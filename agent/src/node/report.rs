@@ -15,10 +15,27 @@ use crate::usage::clock::wall_unix_ns;
 use crate::usage::self_usage::SelfMeter;
 
 impl Node {
-    /// Asks the kernel what it counted; what it cannot say now stays as it was.
-    pub(super) fn count_rings(&mut self) {
-        if let Some(counters) = self.probe.as_ref().and_then(|probe| probe.counters().ok()) {
-            self.ring_counters = Some(counters);
+    /// Asks the kernel what it counted; what it cannot say now stays as it was: false then.
+    pub(super) fn count_rings(&mut self) -> bool {
+        let counters = self.probe.as_ref().and_then(|probe| probe.counters().ok());
+        let is_known = counters.is_some();
+        self.ring_counters = counters.or(self.ring_counters);
+        is_known
+    }
+
+    /// The rings were drained and then counted: whether all that was put in came out. `emptied` says
+    /// which of them, security and process, held nothing more.
+    pub(super) fn check_rings(&mut self, emptied: [bool; 2]) {
+        let Some(counters) = self.ring_counters else {
+            return;
+        };
+        for (ring, emptied) in [&mut self.security, &mut self.process]
+            .into_iter()
+            .zip(emptied)
+        {
+            if emptied {
+                ring.found_empty(&counters);
+            }
         }
     }
 
@@ -27,9 +44,8 @@ impl Node {
         let Some(counters) = self.ring_counters else {
             return;
         };
-        let [security, process] = books::ring_stages(&counters, &self.security, &self.process);
-        let mut losses = self.security.untold(&security);
-        losses.extend(self.process.untold(&process));
+        let mut losses = self.security.untold(&counters);
+        losses.extend(self.process.untold(&counters));
         for loss in losses {
             let event = AuditEvent::Loss(loss);
             self.out.push(Output::Event(wall_unix_ns(), event));
@@ -57,22 +73,14 @@ impl Node {
     pub(super) fn stages(&self) -> Vec<StageFates> {
         let mut stages = Vec::new();
         if let Some(counters) = self.ring_counters {
-            stages.extend(books::ring_stages(&counters, &self.security, &self.process));
+            let rings = [&self.security, &self.process];
+            stages.extend(rings.map(|ring| ring.stage(&counters)));
         }
         stages.extend(books::file_stages(
             self.sampler.counters().files,
             self.proc.counts(),
         ));
-        stages.extend(
-            self.auditor
-                .fates()
-                .into_iter()
-                .map(|(class, fates)| StageFates {
-                    stage: "audit".to_owned(),
-                    class: class.to_owned(),
-                    fates,
-                }),
-        );
+        stages.extend(self.handed.stages(self.auditor.fates()));
         stages.extend(
             self.setup
                 .spool

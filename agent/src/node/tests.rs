@@ -261,6 +261,47 @@ fn malformed_records_of_either_ring_are_counted_one_by_one() {
 }
 
 #[test]
+fn a_record_that_is_dropped_on_its_way_breaks_the_law() {
+    let mut stage = Stage::new(&[]);
+    let missing = |stage: &Stage| -> Vec<(String, i128)> {
+        let stages = stage.node.stages().into_iter();
+        stages
+            .map(|stage| (stage.stage, stage.fates.unaccounted()))
+            .filter(|(_, missing)| *missing != 0)
+            .collect()
+    };
+    stage.feed("security", &bytes(&oom(), b""));
+    for _ in 0..100 {
+        stage.node.check_rings([true; 2]);
+    }
+    assert_eq!(missing(&stage), []);
+    // The kernel put in a second one of each, and nobody took them.
+    let counters = stage.node.ring_counters.as_mut().unwrap();
+    counters[usize::from(KIND_OOM)].emitted += 1;
+    counters[usize::from(KIND_CGROUP_MKDIR)].emitted += 1;
+    for _ in 0..100 {
+        stage.node.check_rings([true, false]);
+    }
+    assert_eq!(missing(&stage), [("security_ring".to_owned(), 1)]);
+    for _ in 0..100 {
+        stage.node.check_rings([false, true]);
+    }
+    let rings = ["security_ring", "process_ring"].map(|ring| (ring.to_owned(), 1));
+    assert_eq!(missing(&stage), rings);
+    // Held evidence that is cut is dropped on the way to the auditor.
+    stage.node.hold_evidence(&bytes(&oom(), b""));
+    stage.node.evidence.pop();
+    stage.node.judge_evidence(None);
+    assert_eq!(stage.events().len(), 1);
+    let counters = stage.node.ring_counters.as_mut().unwrap();
+    counters[usize::from(KIND_OOM)].emitted += 1;
+    for _ in 0..100 {
+        stage.node.check_rings([true; 2]);
+    }
+    assert_eq!(missing(&stage)[0], ("security_ring".to_owned(), 2));
+}
+
+#[test]
 fn names_that_are_no_text_are_shown_as_far_as_they_are() {
     let mut stage = Stage::new(&[]);
     stage.feed("security", &bytes(&connect(), b""));

@@ -411,7 +411,7 @@ fn open_root(plan: &AttachPlan) -> Result<File, AttachError> {
 
 /// An error and its causes, the end of it if it is long.
 fn reason(error: &dyn std::error::Error) -> String {
-    let mut text = crate::books::chain(error);
+    let mut text = crate::causes::chain(error);
     let skip = text.len().saturating_sub(REASON_BYTES);
     let from = (skip..text.len())
         .find(|at| text.is_char_boundary(*at))
