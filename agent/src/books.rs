@@ -27,7 +27,7 @@ const LOOKS: u32 = 10;
 /// the moment between the two looks, or was dropped. So the fewest that were out of sight in
 /// [`LOOKS`] such moments in a row are missing. They are not in flight, and the law does not hold.
 #[derive(Clone, Copy, Debug)]
-pub struct RingBooks {
+pub(crate) struct RingBooks {
     class: &'static str,
     kinds: &'static [u16],
     used: u64,
@@ -44,12 +44,12 @@ pub struct RingBooks {
 
 impl RingBooks {
     /// The ring of evidence.
-    pub const fn security() -> Self {
+    pub(crate) const fn security() -> Self {
         Self::new("security", &[KIND_CONNECT, KIND_SEGMENT, KIND_OOM])
     }
 
     /// The ring of cgroups.
-    pub const fn process() -> Self {
+    pub(crate) const fn process() -> Self {
         Self::new("process", &[KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR])
     }
 
@@ -67,12 +67,12 @@ impl RingBooks {
     }
 
     /// A record was understood, and went into what it is good for.
-    pub const fn used(&mut self) {
+    pub(crate) const fn used(&mut self) {
         self.used += 1;
     }
 
     /// Bytes that are no record. Object and agent are built together, so this is a bug or worse.
-    pub fn undecodable(&mut self, error: &Undecodable) {
+    pub(crate) fn undecodable(&mut self, error: &Undecodable) {
         if self.undecodable == 0 {
             tracing::error!(%error, "kernel record cannot be decoded; further ones are only counted");
         }
@@ -80,7 +80,7 @@ impl RingBooks {
     }
 
     /// The ring was found empty, and then the kernel was asked what it had counted.
-    pub fn found_empty(&mut self, counters: &[Counters; KINDS]) {
+    pub(crate) fn found_empty(&mut self, counters: &[Counters; KINDS]) {
         self.fewest = self.fewest.min(self.out_of_sight(counters));
         self.looks += 1;
         if self.looks < LOOKS {
@@ -98,7 +98,7 @@ impl RingBooks {
     }
 
     /// What was lost since this was last asked, as records for the audit stream.
-    pub fn untold(&mut self, counters: &[Counters; KINDS]) -> Vec<Loss> {
+    pub(crate) fn untold(&mut self, counters: &[Counters; KINDS]) -> Vec<Loss> {
         let stage = self.stage(counters);
         let now = [
             ("lost", stage.fates.lost),
@@ -122,7 +122,7 @@ impl RingBooks {
     }
 
     /// What the kernel counted, and what came out.
-    pub fn stage(&self, counters: &[Counters; KINDS]) -> StageFates {
+    pub(crate) fn stage(&self, counters: &[Counters; KINDS]) -> StageFates {
         let put_in = self.put_in(counters);
         let out_of_sight = self.out_of_sight(counters);
         StageFates {
@@ -160,7 +160,7 @@ impl RingBooks {
 /// Evidence handed to the auditor, by kernel kind: counted by who hands it over, so that what the
 /// auditor says became of it has something to agree with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Handed {
+pub(crate) struct Handed {
     connects: u64,
     segments: u64,
     ooms: u64,
@@ -168,7 +168,7 @@ pub struct Handed {
 
 impl Handed {
     /// A record is handed over.
-    pub const fn count(&mut self, record: &Record<'_>) {
+    pub(crate) const fn count(&mut self, record: &Record<'_>) {
         match record {
             Record::Connect(_) => self.connects += 1,
             Record::Segment(..) => self.segments += 1,
@@ -178,17 +178,17 @@ impl Handed {
     }
 
     /// The stages of the auditor, given the fates that it tells.
-    pub fn stages(self, told: [(&'static str, Fates); 3]) -> [StageFates; 3] {
-        told.map(|(kind, fates)| StageFates {
+    pub(crate) fn stages(self, told: &[(&'static str, Fates); 3]) -> [StageFates; 3] {
+        told.each_ref().map(|(kind, fates)| StageFates {
             stage: "audit".to_owned(),
-            class: kind.to_owned(),
+            class: (*kind).to_owned(),
             fates: Fates {
-                emitted: match kind {
+                emitted: match *kind {
                     "connect" => self.connects,
                     "segment" => self.segments,
                     _ => self.ooms,
                 },
-                ..fates
+                ..*fates
             },
         })
     }
@@ -196,7 +196,7 @@ impl Handed {
 
 /// The stages of the kernel's text files: those of cgroups, and those of processes behind evidence.
 /// What was understood is used up in a sample or an event; what was empty has nothing to tell.
-pub fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageFates; 2] {
+pub(crate) fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageFates; 2] {
     let stage = |class: &str, fates| StageFates {
         stage: "files".to_owned(),
         class: class.to_owned(),
@@ -219,7 +219,7 @@ pub fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageFates; 2
 }
 
 /// A class of the spool as the metrics show it.
-pub fn spool_row(level: &Level, now_unix_ns: u64) -> SpoolRow {
+pub(crate) fn spool_row(level: &Level, now_unix_ns: u64) -> SpoolRow {
     let waiting = level.oldest_unix_ns.filter(|_| level.records > 0);
     let age_ns = waiting.map_or(0, |oldest| now_unix_ns.saturating_sub(oldest));
     SpoolRow {
@@ -232,7 +232,7 @@ pub fn spool_row(level: &Level, now_unix_ns: u64) -> SpoolRow {
 }
 
 /// What a host without cgroup v2 controllers cannot tell.
-pub fn missing_sources(roots: &Roots, facts: &HostFacts) -> Vec<String> {
+pub(crate) fn missing_sources(roots: &Roots, facts: &HostFacts) -> Vec<String> {
     let mut missing = Vec::new();
     if roots.naming().is_none() {
         missing.push("containers: no cgroup hierarchy is mounted".to_owned());
@@ -331,7 +331,7 @@ mod tests {
             ..Fates::default()
         };
         let told = [("connect", told(1)), ("segment", told(0)), ("oom", told(0))];
-        let missing = handed.stages(told).map(|stage| stage.fates.unaccounted());
+        let missing = handed.stages(&told).map(|stage| stage.fates.unaccounted());
         assert_eq!(missing, [0, 0, 1]);
     }
 

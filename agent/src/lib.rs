@@ -11,7 +11,7 @@
 
 pub mod admin;
 pub mod audit;
-pub mod books;
+mod books;
 pub mod causes;
 pub mod cgroup;
 pub mod config;
@@ -19,7 +19,7 @@ pub mod containers;
 pub mod export;
 pub mod host;
 pub mod identity;
-pub mod node;
+mod node;
 pub mod probe;
 pub mod run;
 pub mod spool;

@@ -49,27 +49,25 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// What the main loop is given.
 #[derive(Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// Configuration.
-    pub config: Config,
-    /// Name of this node.
-    pub node: String,
+    pub(crate) config: Config,
     /// What the host offers.
-    pub facts: HostFacts,
+    pub(crate) facts: HostFacts,
     /// Durable buffer.
-    pub spool: SharedSpool,
+    pub(crate) spool: SharedSpool,
     /// Tells the export that something was committed.
-    pub committed: Arc<Notify>,
+    pub(crate) committed: Arc<Notify>,
     /// Read by the admin endpoint.
-    pub status: Arc<Status>,
+    pub(crate) status: Arc<Status>,
     /// Shown by the admin endpoint.
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// Secret of the token hashes.
-    pub key: Key,
+    pub(crate) key: Key,
 }
 
 /// See the module.
-pub struct Node {
+pub(crate) struct Node {
     setup: Setup,
     probe: Option<Probe>,
     programs: Vec<(String, String)>,
@@ -109,7 +107,7 @@ impl std::fmt::Debug for Node {
 impl Node {
     /// Attaches what the plan allows, then learns which cgroups are there: in this order, so that
     /// none comes into being unseen in between.
-    pub fn start(setup: Setup) -> Self {
+    pub(crate) fn start(setup: Setup) -> Self {
         let config = &setup.config;
         let (probe, programs, mut degraded) = attach(config, &setup.facts);
         let roots = Roots::find(&config.host.cgroup);
@@ -162,7 +160,7 @@ impl Node {
     }
 
     /// Turns until `stop`, then closes everything and leaves it in the spool.
-    pub async fn run(mut self, pulse: Pulse, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, pulse: Pulse, stop: CancellationToken) {
         let mut drain = ticks(DRAIN);
         let mut sample = ticks(Duration::from_millis(self.setup.config.usage.interval_ms));
         let mut heartbeat = ticks(HEARTBEAT);

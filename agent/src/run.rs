@@ -137,7 +137,6 @@ pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
     let pulse = status.task(MAIN_LOOP, Duration::from_millis(config.usage.interval_ms));
     let setup = Setup {
         config,
-        node,
         facts,
         spool,
         committed,

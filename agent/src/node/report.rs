@@ -80,7 +80,7 @@ impl Node {
             self.sampler.counters().files,
             self.proc.counts(),
         ));
-        stages.extend(self.handed.stages(self.auditor.fates()));
+        stages.extend(self.handed.stages(&self.auditor.fates()));
         stages.extend(
             self.setup
                 .spool
@@ -109,6 +109,12 @@ impl Node {
             degraded.push(format!(
                 "containers: {} are not sampled, their files cannot be opened",
                 self.unopened
+            ));
+        }
+        let cgroups = self.kernel_time.counts().cgroups;
+        if cgroups >= u64::from(self.setup.config.kernel.max_cgroups) {
+            degraded.push(format!(
+                "CPU time: the kernel keeps that of {cgroups} cgroups and of no more, kernel.max_cgroups is reached"
             ));
         }
         if self

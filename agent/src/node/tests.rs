@@ -52,7 +52,6 @@ impl Stage {
         metrics.register(&mut registry);
         let node = Node::start(Setup {
             config,
-            node: "n1".to_owned(),
             facts: HostFacts::default(),
             spool: Arc::new(Mutex::new(spool)),
             committed: Arc::new(Notify::new()),
@@ -480,4 +479,24 @@ fn a_container_that_is_followed_and_not_sampled_is_taken_up_by_the_next_walk() {
             .any(|reason| reason.contains("3 are not sampled")),
         "{degraded:?}"
     );
+}
+
+#[test]
+fn a_full_map_of_cpu_time_is_told_while_it_is_full() {
+    use crate::probe::periods::Snapshot;
+    let mut stage = Stage::new(&[]);
+    let told = |node: &Node| {
+        let degraded = node.all_degraded();
+        degraded.iter().any(|why| why.starts_with("CPU time: "))
+    };
+    for (cgroups, want) in [(4095, false), (4096, true), (10, false)] {
+        let uses = (0..cgroups).map(|id| (id, plimsoll_abi::CpuUse::default()));
+        let snapshot = Snapshot {
+            uses: uses.collect(),
+            ..Snapshot::default()
+        };
+        stage.node.kernel_time.take(&snapshot, |_| None, |_, _| {});
+        assert_eq!(told(&stage.node), want, "{cgroups}");
+        assert_eq!(stage.metric("plimsoll_agent_cpu_time_cgroups "), cgroups);
+    }
 }

@@ -234,7 +234,7 @@ impl Probe {
     }
 
     /// Up to when each possible CPU's time is booked; the index is the CPU.
-    pub fn on_cpu(&self) -> Result<Vec<OnCpu>, ReadError> {
+    fn on_cpu(&self) -> Result<Vec<OnCpu>, ReadError> {
         let values = self.on_cpu.get(&0, 0).map_err(|source| ReadError {
             name: "ON_CPU",
             source,
@@ -243,7 +243,7 @@ impl Probe {
     }
 
     /// CPU time of every cgroup, in no order. Two system calls per cgroup.
-    pub fn cpu_uses(&self) -> Result<Vec<(u64, CpuUse)>, ReadError> {
+    fn cpu_uses(&self) -> Result<Vec<(u64, CpuUse)>, ReadError> {
         let entries = self.cpu_use.iter().take(self.max_cgroups);
         entries
             .map(|entry| entry.map(|(cgroup_id, Value(cpu_use))| (cgroup_id, cpu_use)))

@@ -42,7 +42,7 @@ pub struct Unbooked {
 
 impl Snapshot {
     /// The period that has not ended yet.
-    pub fn open_period(&self) -> u64 {
+    fn open_period(&self) -> u64 {
         self.now_ns / PERIOD_NS
     }
 }

@@ -29,8 +29,6 @@ use container::Container;
 use resident::Processes;
 use young::Young;
 
-pub use young::{MAX_YOUNG_LOOKS, YOUNG_NS};
-
 /// How to sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -269,11 +267,6 @@ impl Sampler {
     /// Containers that are sampled, and descriptors that they keep open.
     pub fn len(&self) -> (usize, usize) {
         (self.containers.len(), self.shared.descriptors)
-    }
-
-    /// Nothing is sampled.
-    pub fn is_empty(&self) -> bool {
-        self.containers.is_empty()
     }
 
     /// What was read and what could not be.
