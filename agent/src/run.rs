@@ -4,8 +4,9 @@
 )]
 //! One life of the agent: everything that runs, who owns it, and how it ends.
 //!
-//! A task that ends early is named by `/livez` and ends the process. SIGTERM or SIGINT: stop taking, close the windows as
-//! partial, write the spool, export until the deadline, end. A second signal ends at once.
+//! A task that ends early is named by `/livez` and ends the process. SIGTERM or SIGINT: stop taking,
+//! close the windows as partial, write the spool, export until the deadline, end. A second signal
+//! ends at once.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -80,77 +81,23 @@ pub enum RunError {
     Task(#[source] tokio::task::JoinError),
 }
 
+/// How the tasks are told to end, in this order.
+#[derive(Default)]
+struct Ends {
+    /// The main loop: closes everything and leaves it in the spool.
+    stop: CancellationToken,
+    /// The exports: end when the spool is empty.
+    drained: CancellationToken,
+    /// Everybody.
+    abort: CancellationToken,
+}
+
 /// Runs until a signal. `node` is the name from outside the configuration, if there is one.
 pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
     let node = name(&config, node)?;
-    let facts = host::read::facts(&config.host.cgroup);
-    tracing::info!(
-        node,
-        kernel = facts.kernel_release,
-        cgroup = %facts.cgroup.mode,
-        lockdown = ?facts.lockdown,
-        jit_harden = facts.jit_harden,
-        "starting"
-    );
-    let spool = open_spool(&config)?;
-    let committed = Arc::new(Notify::new());
-    let metrics = Metrics::default();
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
-    let status = Status::new(registry);
-    let listener = admin::listen(&config.admin.listen).await?;
-    let exporter = Exporter::new(
-        &config.export,
-        &node,
-        Arc::clone(&spool),
-        Arc::clone(&committed),
-    )?;
     let drain = Duration::from_millis(config.export.drain_ms);
-
-    let (stop, drained, abort) = (
-        CancellationToken::new(),
-        CancellationToken::new(),
-        CancellationToken::new(),
-    );
-    let mut tasks = Tasks::new();
-    let served = admin::serve(listener, Arc::clone(&status), abort.clone());
-    tasks.spawn(async move {
-        served
-            .await
-            .map(|()| "the health endpoint")
-            .map_err(RunError::from)
-    });
-    for class in Class::ALL {
-        let name = match class {
-            Class::Usage => "the export of usage",
-            Class::Security => "the export of security",
-        };
-        let pulse = status.task(name, exporter.may_wait());
-        let sent = exporter
-            .clone()
-            .run(class, pulse, drained.clone(), abort.clone());
-        tasks.spawn(async move {
-            sent.await;
-            Ok(name)
-        });
-    }
-    let pulse = status.task(MAIN_LOOP, Duration::from_millis(config.usage.interval_ms));
-    let setup = Setup {
-        config,
-        facts,
-        spool,
-        committed,
-        status,
-        metrics,
-        key: secret()?,
-    };
-    let (turning, ended) = (stop.clone(), drained.clone());
-    tasks.spawn(async move {
-        Node::start(setup).run(pulse, turning).await;
-        // The export goes on until the spool is empty.
-        ended.cancel();
-        Ok(MAIN_LOOP)
-    });
+    let ends = Ends::default();
+    let mut tasks = start(config, &node, &ends).await?;
 
     let mut signals = Signals::listen()?;
     let died = tokio::select! {
@@ -168,12 +115,82 @@ pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
         deadline_ms = drain.as_millis(),
         "stopping: closing windows and sending what is left"
     );
-    stop.cancel();
+    ends.stop.cancel();
     // All but the health endpoint, which lives until the end.
     let left = Class::ALL.len() + 1 - usize::from(died.is_some());
     let outcome = wind_down(&mut tasks, left, drain, &mut signals).await;
-    abort.cancel();
+    ends.abort.cancel();
     died.map_or(outcome, Err)
+}
+
+/// Makes the parts and starts their tasks: the health endpoint, an export of each class, the main
+/// loop.
+async fn start(config: Config, node: &str, ends: &Ends) -> Result<Tasks, RunError> {
+    let facts = host::read::facts(&config.host.cgroup);
+    tracing::info!(
+        node,
+        kernel = facts.kernel_release,
+        cgroup = %facts.cgroup.mode,
+        lockdown = ?facts.lockdown,
+        jit_harden = facts.jit_harden,
+        "starting"
+    );
+    let spool = open_spool(&config)?;
+    let committed = Arc::new(Notify::new());
+    let metrics = Metrics::default();
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let status = Status::new(registry);
+    let mut tasks = Tasks::new();
+    let listener = admin::listen(&config.admin.listen).await?;
+    let exporter = Exporter::new(
+        &config.export,
+        node,
+        Arc::clone(&spool),
+        Arc::clone(&committed),
+    )?;
+    let served = admin::serve(listener, Arc::clone(&status), ends.abort.clone());
+    tasks.spawn(async move {
+        served
+            .await
+            .map(|()| "the health endpoint")
+            .map_err(RunError::from)
+    });
+    start_exports(&mut tasks, &exporter, &status, ends);
+    let pulse = status.task(MAIN_LOOP, Duration::from_millis(config.usage.interval_ms));
+    let setup = Setup {
+        config,
+        facts,
+        spool,
+        committed,
+        status,
+        metrics,
+        key: secret()?,
+    };
+    let (stop, drained) = (ends.stop.clone(), ends.drained.clone());
+    tasks.spawn(async move {
+        Node::start(setup).run(pulse, stop).await;
+        // The export goes on until the spool is empty.
+        drained.cancel();
+        Ok(MAIN_LOOP)
+    });
+    Ok(tasks)
+}
+
+fn start_exports(tasks: &mut Tasks, exporter: &Exporter, status: &Arc<Status>, ends: &Ends) {
+    for class in Class::ALL {
+        let name = match class {
+            Class::Usage => "the export of usage",
+            Class::Security => "the export of security",
+        };
+        let pulse = status.task(name, exporter.may_wait());
+        let (drained, abort) = (ends.drained.clone(), ends.abort.clone());
+        let sent = exporter.clone().run(class, pulse, drained, abort);
+        tasks.spawn(async move {
+            sent.await;
+            Ok(name)
+        });
+    }
 }
 
 /// Waits until so many tasks have ended, the deadline is reached or a second signal comes.
