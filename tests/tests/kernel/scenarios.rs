@@ -33,7 +33,7 @@ use crate::{
 type Scenario = fn() -> Verdict;
 
 /// Every scenario by name.
-pub(crate) const ALL: [(&str, Scenario); 13] = [
+pub(crate) const ALL: [(&str, Scenario); 14] = [
     ("btf_of_this_kernel", btf_of_this_kernel),
     ("all_programs_attach", all_programs_attach),
     ("all_programs_attach_hardened", all_programs_attach_hardened),
@@ -44,6 +44,7 @@ pub(crate) const ALL: [(&str, Scenario); 13] = [
     ("imds_over_a_mapped_address", imds_over_a_mapped_address),
     ("oom_kills_are_seen", oom_kills_are_seen),
     ("cpu_time_by_period", cpu_time_by_period),
+    ("cpu_time_without_room", cpu_time_without_room),
     ("rings_count_what_they_lose", rings_count_what_they_lose),
     ("rate_of_the_security_ring", rate_of_the_security_ring),
     ("cost_of_the_hooks", cost_of_the_hooks),
@@ -487,6 +488,43 @@ fn cpu_time_by_period() -> Verdict {
         used.values().any(|used_ns| *used_ns < PERIOD_NS / 10),
         "no pause seen: {used:?}"
     );
+    Verdict::Passed
+}
+
+/// A map with room for one cgroup, which somebody has: what another one uses is in the count of what
+/// found no room, and a row that is forgotten is free for others.
+fn cpu_time_without_room() -> Verdict {
+    let small = Options {
+        cgroups: 1,
+        ..Options::default()
+    };
+    let (mut probe, facts) = loaded!(small);
+    let begun = Instant::now();
+    while probe.snapshot().unwrap().uses.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "nobody ran");
+    }
+    let cgroup = Cgroup::make(&facts.cgroup.v2.unwrap());
+    let path = cgroup.path.display().to_string();
+    let mut child = host::workload(&["workload-burn", &path, "100", "0", "2"]);
+    let mut digits = [0; 32];
+    let read = child.stdout.as_mut().unwrap().read(&mut digits).unwrap();
+    let truth: u64 = std::str::from_utf8(&digits[..read])
+        .unwrap()
+        .parse()
+        .unwrap();
+    let snapshot = probe.snapshot().unwrap();
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    let [(other, _)] = snapshot.uses[..] else {
+        panic!("{} rows", snapshot.uses.len())
+    };
+    assert_ne!(other, cgroup.id);
+    println!("     scheduler {truth} ns, {:?}", snapshot.unbooked);
+    assert!(snapshot.unbooked.ns >= truth - truth / 33 && snapshot.unbooked.switches > 0);
+    assert!(probe.forget_cgroup(other).unwrap());
+    while probe.snapshot().unwrap().uses.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the row is lost");
+    }
     Verdict::Passed
 }
 
