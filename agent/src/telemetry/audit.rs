@@ -117,8 +117,7 @@ impl AuditMetrics {
         ] {
             set(&self.segments.get_or_create(&KindLabels { kind }), count);
         }
-        let waiting = decoder.requests.saturating_sub(decoder.events);
-        self.waiting.set(signed(waiting));
+        self.waiting.set(signed(row.waiting));
         for (kind, count) in [
             ("orphan_response", decoder.orphan_responses),
             ("gap", decoder.gaps),

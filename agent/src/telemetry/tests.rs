@@ -80,8 +80,6 @@ fn books() -> Books {
                 repeated: 53,
                 outside: 54,
                 not_endpoint: 55,
-                requests: 66,
-                events: 10,
                 orphan_responses: 57,
                 gaps: 58,
                 conflicts: 59,
@@ -89,6 +87,7 @@ fn books() -> Books {
                 idle: 61,
                 ..Stats::default()
             },
+            waiting: 56,
             rows: [62, 63, 64],
         },
         cpu_ns: Some(1_500_000_000),
