@@ -377,6 +377,41 @@ fn two_hundred_milliseconds_are_enough() {
     assert_eq!(play.segments().in_flight, 0);
 }
 
+/// Credentials that arrive after the timeout are told, with the owner of the request, though the
+/// process and its cgroup are gone by then.
+#[test]
+fn credentials_that_come_late_are_told() {
+    let node = Node::with(&[1]);
+    let mut play = Play::imds();
+    play.connect(1, 42, &node);
+    let role = "/latest/meta-data/iam/security-credentials/node-role";
+    play.open(&node).ask(&get(role, ""), &node);
+    play.wait(2_000, &node);
+    node.gone.set(true);
+    node.cgroups.borrow_mut().clear();
+    play.wait(4_000, &node);
+    let body = r#"{"AccessKeyId":"ASIAIOSFODNN7EXAMPLE","SecretAccessKey":"s"}"#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    play.answer(&answer, &node);
+    assert_eq!(play.events[1].0, BOOT_NS + 7_000 * MS);
+    let accesses = play.accesses();
+    let fields = ["class", "outcome", "flags", "access_key_id"];
+    let texts: Vec<_> = accesses.iter().map(|a| describe(a, &fields)).collect();
+    assert_eq!(
+        texts,
+        [
+            "c1 42 CRED no_response [] -",
+            r#"c1 42 CRED ok ["late_answer"] ASIAIOSFODNN7EXAMPLE"#,
+        ]
+    );
+    let names: Vec<_> = accesses.iter().map(|a| &a.request["request_id"]).collect();
+    assert_eq!(names[0], names[1]);
+    assert_eq!(play.segments().in_flight, 0);
+}
+
 #[test]
 fn a_cgroup_that_is_told_of_late_is_still_named() {
     let node = Node::default();

@@ -141,6 +141,14 @@ impl Framer {
         }
     }
 
+    /// Whether the next message certainly begins within the next so many bytes.
+    pub const fn is_before(&self, len: u64) -> bool {
+        match self.state {
+            State::Body(left) => left < len,
+            _ => self.is_between(),
+        }
+    }
+
     /// A framer that begins somewhere within a direction and must find a message first.
     pub const fn lost() -> Self {
         Self {
