@@ -79,6 +79,15 @@ fn play(
     })?;
     let seen = count(requests(&events).map(event_key));
     compare(&expected, &seen).with_context(|| odd(&events, &expected))?;
+    for event in requests(&events) {
+        let process = &read::body(event)["process"];
+        // A process that is there is called what its load is called.
+        let is_client = |name: &str| name.ends_with("-client");
+        ensure!(
+            process.is_null() || process["comm"].as_str().is_some_and(is_client),
+            "the load's process is {process}"
+        );
+    }
     act.end()?;
     Ok(format!("{total} requests"))
 }
