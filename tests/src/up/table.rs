@@ -59,6 +59,12 @@ fn text(sizing: &Value, events: &[Value], accounting: &Value, since: Duration) -
             ],
         );
     }
+    if sizing["recommendations"]
+        .as_array()
+        .is_none_or(Vec::is_empty)
+    {
+        out.push_str("  none that the inventory names\n");
+    }
     let mut accesses: BTreeMap<(String, String, String), u64> = BTreeMap::new();
     for event in events.iter().filter(|event| read::is_kind(event, "imds")) {
         let request = &read::body(event)["request"];
