@@ -9,6 +9,8 @@
 //! Read [`run::run`] first: it is the architecture. Knows no kernel layout, and never depends on
 //! the agent.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod books;
 pub mod cli;
