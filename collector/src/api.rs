@@ -11,6 +11,7 @@ mod document;
 mod error;
 mod pages;
 mod requests;
+mod serve;
 mod tail;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,7 @@ pub use audit::{AuditQuery, AuditRecord, AuditRing, NodeStatus};
 pub use clock::unix_ns;
 pub use error::ApiError;
 pub use requests::Requests;
+pub use serve::{Bounds, serve};
 pub use tail::load_tail;
 
 use crate::history::{Fleet, History};

@@ -132,6 +132,10 @@ impl Sources {
             },
             inventory: self.inventory.row(),
             requests: self.requests.by_class(),
+            http_refused: self.requests.refused(),
+            http_connections: self.requests.connections(),
+            ingest_connections: self.store.counts.connections(),
+            in_hand_bytes: self.store.counts.in_hand_bytes(),
             cpu_ns: std::time::Duration::try_from(cpu)
                 .ok()
                 .and_then(|time| u64::try_from(time.as_nanos()).ok()),

@@ -13,6 +13,7 @@ pub mod api;
 pub mod books;
 pub mod cli;
 pub mod config;
+pub mod connections;
 pub mod dashboard;
 pub mod history;
 pub mod ingest;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use plimsoll_journal::Recovery;
 use plimsoll_wire::{AuditEvent, Class};
 use prometheus_client::registry::Registry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, ApiState, AuditRing};
 use crate::books::{InventoryBooks, Sources};
 use crate::config::Config;
+use crate::connections::paced::Pace;
 use crate::history::feed::Feed;
 use crate::history::{History, HistoryError, Limits};
 use crate::ingest::service::IngestError;
@@ -39,6 +41,15 @@ use crate::telemetry::{self, Metrics};
 const DRAIN: Duration = Duration::from_secs(10);
 /// Records in one request; an agent sends at most 10,000.
 const MAX_REQUEST_RECORDS: usize = 10_000;
+/// Connections of senders at a time, and never more than half of the descriptors.
+const MAX_CONNECTIONS: usize = 8192;
+/// A sender connects when it has something to say.
+const SENDERS_PACE: Pace = Pace {
+    known_within: Some(Duration::from_secs(30)),
+    taken_within: Duration::from_secs(30),
+};
+/// One request on its way in; an agent gives up sooner.
+const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why the collector cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -80,9 +91,6 @@ pub enum RunError {
     /// The way into the history.
     #[error("carry windows into the history")]
     Feed(#[from] CarryError<HistoryError>),
-    /// Dashboard and API.
-    #[error("serve the dashboard")]
-    Http(#[source] std::io::Error),
     /// Signals.
     #[error("listen for signals")]
     Signal(#[source] std::io::Error),
@@ -183,13 +191,11 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         index,
         stop.clone(),
     ));
-    let closing = last.clone();
+    let (closing, answered) = (last.clone(), Arc::clone(&sources.requests));
     tasks.spawn(async move {
-        axum::serve(http, api::router(Arc::new(state)))
-            .with_graceful_shutdown(async move { closing.cancelled().await })
-            .await
-            .map(|()| "the dashboard")
-            .map_err(RunError::Http)
+        let router = api::router(Arc::new(state));
+        api::serve(http, router, api::Bounds::default(), answered, closing).await;
+        Ok("the dashboard")
     });
     tracing::info!(otlp = %config.ingest.listen, dashboard = format!("http://{}/", config.http.listen), "ready");
     until_told(tasks, stop).await?;
@@ -270,6 +276,18 @@ async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener,
         })
 }
 
+/// How many descriptors may be open: as many as the hard limit allows from now on, for the soft one is
+/// often 1024, which is for programs that use select(2) (systemd.exec(5), LimitNOFILE).
+fn descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let now = setrlimit(Resource::Nofile, wanted).map_or(limit.current, |()| wanted.current);
+    now.map_or(usize::MAX, |now| usize::try_from(now).unwrap_or(usize::MAX))
+}
+
 fn ingest_options(config: &Config) -> ingest::Options {
     let token = |token: &crate::config::Token| auth::Token {
         node: token.node.clone(),
@@ -284,6 +302,9 @@ fn ingest_options(config: &Config) -> ingest::Options {
             .zip(config.ingest.tls_key_file.clone()),
         max_request_bytes: config.ingest.max_request_bytes,
         max_request_records: MAX_REQUEST_RECORDS,
+        max_connections: MAX_CONNECTIONS.min(descriptors() / 2),
+        pace: SENDERS_PACE,
+        request_within: REQUEST_WITHIN,
     }
 }
 

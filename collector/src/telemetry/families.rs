@@ -32,6 +32,11 @@ pub(super) struct StatusLabels {
     pub(super) status: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReasonLabels {
+    pub(super) reason: &'static str,
+}
+
 /// All metrics of the collector but the door's.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -66,6 +71,10 @@ pub struct Metrics {
     pub(super) inventory_reloads: Counter,
     pub(super) inventory_problems: Counter,
     pub(super) requests: Family<StatusLabels, Counter>,
+    pub(super) http_refused: Family<ReasonLabels, Counter>,
+    pub(super) http_connections: Gauge,
+    pub(super) ingest_connections: Gauge,
+    pub(super) in_hand: Gauge,
     pub(super) cpu_seconds: Counter<f64, AtomicU64>,
     pub(super) rss_bytes: Gauge,
 }
@@ -223,6 +232,27 @@ impl Metrics {
             "http_requests",
             "HTTP requests answered, by class of status",
             self.requests.clone(),
+        );
+        registry.register(
+            "http_refused",
+            "HTTP connections refused or broken off, by reason",
+            self.http_refused.clone(),
+        );
+        registry.register(
+            "http_connections",
+            "HTTP connections that are open",
+            self.http_connections.clone(),
+        );
+        registry.register(
+            "ingest_connections",
+            "Connections of senders that are open",
+            self.ingest_connections.clone(),
+        );
+        registry.register_with_unit(
+            "ingest_in_hand",
+            "Room set aside for requests that are received or not yet in the journal; at most 256 MiB, more is refused as no_room",
+            Unit::Bytes,
+            self.in_hand.clone(),
         );
         registry.register_with_unit(
             "cpu",
