@@ -15,11 +15,11 @@ use plimsoll_journal::Recovery;
 use plimsoll_wire::Class;
 use rustix::time::ClockId;
 
-use crate::api::{self, Gap, Requests, StageRow};
+use crate::api::{self, Gap, Health, Requests, StageRow};
 use crate::history::History;
 use crate::history::feed::Feed;
 use crate::ingest::Store;
-use crate::inventory::Reloaded;
+use crate::inventory::{Reloaded, Troubles};
 use crate::reader::{Destination, Reader};
 use crate::sink::{FileSink, Written};
 use crate::telemetry::{Books, InventoryRow, JournalRow, ReaderRow, SinkRow, StreamsRow};
@@ -63,6 +63,8 @@ pub struct Sources {
     pub written: Arc<Written>,
     /// The inventory's reads.
     pub inventory: Arc<InventoryBooks>,
+    /// What of the inventory cannot be read.
+    pub troubles: Troubles,
     /// HTTP answers.
     pub requests: Arc<Requests>,
 }
@@ -104,6 +106,24 @@ impl Sources {
                 epoch: stream.epoch,
             })
             .collect()
+    }
+
+    /// What is wrong now. Only a journal that cannot be written keeps records out: they wait in it for
+    /// whoever cannot take them, and for names.
+    pub fn health(&self) -> Health {
+        let readers = [(FileSink::NAME, &self.file), (Feed::NAME, &self.usage)];
+        let stuck = readers
+            .into_iter()
+            .filter_map(|(name, reader)| Some((name, reader.failing()?)));
+        let nameless = self.troubles.get().into_iter();
+        let nameless = nameless.map(|trouble| ("inventory", trouble));
+        Health {
+            refuses: self.store.refuses(),
+            degraded: stuck
+                .chain(nameless)
+                .map(|(what, why)| format!("{what}: {why}"))
+                .collect(),
+        }
     }
 
     /// Everything, now.

@@ -17,5 +17,5 @@ pub mod selector;
 pub use index::{ContainerName, ContainerRef, Index, NodeFacts, Resources, Role, Workload};
 pub use parse::{Object, Parsed, Problem};
 pub use quantity::QuantityError;
-pub use reload::{IndexReader, Inventory, Reloaded};
+pub use reload::{IndexReader, Inventory, Reloaded, Troubles};
 pub use selector::{Selector, SelectorError};

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod connections;
 pub mod dashboard;
+pub mod errors;
 pub mod history;
 pub mod ingest;
 pub mod inventory;

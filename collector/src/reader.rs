@@ -14,6 +14,7 @@ use plimsoll_wire::fate::Fates;
 pub use carry::{CarryError, Destination, Resumed};
 
 use crate::api::StageRow;
+use crate::errors::chain;
 use crate::ingest::{Store, StoreError};
 
 /// What a reader made of some records.
@@ -61,6 +62,8 @@ pub struct Reader {
     /// Records before the reader when it was opened.
     carried: u64,
     books: Mutex<Books>,
+    /// Why nothing is carried; a lock of its own, so that asking never waits for the disk.
+    failing: Mutex<Option<String>>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -81,6 +84,7 @@ impl Reader {
             class,
             cursor,
             books: Mutex::default(),
+            failing: Mutex::default(),
         }
     }
 
@@ -116,6 +120,7 @@ impl Reader {
         self.store.set_cursor(self.class, self.cursor, seq)?;
         books.made.add(made);
         books.state.stuck_since_unix_ns = None;
+        self.set_failing(None);
         Ok(())
     }
 
@@ -134,8 +139,20 @@ impl Reader {
         );
     }
 
-    fn failed(&self) {
+    fn failed(&self, error: &dyn std::error::Error) {
         self.books().state.failures += 1;
+        self.set_failing(Some(chain(error)));
+    }
+
+    fn set_failing(&self, why: Option<String>) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why records wait in the journal, with its causes; `None` if the last attempt went well. Never
+    /// waits for the disk.
+    pub fn failing(&self) -> Option<String> {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.clone()
     }
 
     fn renewed(&self) {

@@ -151,6 +151,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         history_path,
         written: file.written(),
         inventory: Arc::clone(&inventory_books),
+        troubles: inventory.troubles(),
         requests: Arc::default(),
     };
     let state = state(&sources, &ring);
@@ -329,10 +330,11 @@ fn state(sources: &Sources, ring: &Arc<AuditRing>) -> ApiState {
         rows.extend(own.stages());
         rows
     };
-    let streams = sources.clone();
+    let (streams, health) = (sources.clone(), sources.clone());
     ApiState::new(Arc::clone(&sources.history), Arc::clone(ring))
         .with_accounting(Arc::new(rows))
         .with_gaps(Arc::new(move || streams.gaps()))
+        .with_ready(Arc::new(move || health.health()))
         .with_requests(Arc::clone(&sources.requests))
         .with_metrics(Arc::new(metrics))
 }

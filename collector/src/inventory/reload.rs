@@ -55,6 +55,19 @@ pub struct Inventory {
     /// What the last listing of the folders met: told once.
     listing: Vec<Problem>,
     shared: Arc<RwLock<Arc<Index>>>,
+    troubles: Troubles,
+}
+
+/// What of the inventory could not be read at the last look; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Troubles(Arc<RwLock<Vec<String>>>);
+
+impl Troubles {
+    /// Each file or folder with the reason.
+    pub fn get(&self) -> Vec<String> {
+        let troubles = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        troubles.clone()
+    }
 }
 
 /// Reads the present index; cheap to clone.
@@ -84,6 +97,7 @@ impl Inventory {
             files: BTreeMap::new(),
             listing: Vec::new(),
             shared: Arc::default(),
+            troubles: Troubles::default(),
         };
         let reloaded = inventory.look();
         (inventory, reloaded)
@@ -92,6 +106,25 @@ impl Inventory {
     /// A reader of the index, for the parts that join.
     pub fn reader(&self) -> IndexReader {
         IndexReader(Arc::clone(&self.shared))
+    }
+
+    /// What could not be read, for whoever judges health.
+    pub fn troubles(&self) -> Troubles {
+        self.troubles.clone()
+    }
+
+    fn note_troubles(&self) {
+        let files = self.files.iter().filter_map(|(path, state)| {
+            let trouble = state.trouble.as_ref()?;
+            Some(format!("{}: {trouble}", path.display()))
+        });
+        let listing = self.listing.iter().map(ToString::to_string);
+        let all = listing.chain(files).collect();
+        *self
+            .troubles
+            .0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = all;
     }
 
     /// Looks at the files and reads those that changed since the last look.
@@ -129,6 +162,7 @@ impl Inventory {
         if reloaded.changed > 0 {
             self.rebuild();
         }
+        self.note_troubles();
         reloaded.objects = self.files.values().map(|state| state.objects.len()).sum();
         for (kind, count) in self.files.values().flat_map(|state| &state.ignored) {
             *reloaded.ignored.entry(kind.clone()).or_default() += count;
@@ -190,6 +224,9 @@ impl Inventory {
                 state.trouble = None;
                 let parsed = parse::parse(&file, &text);
                 problems.extend(parsed.problems);
+                if parsed.broken {
+                    state.trouble = Some("is not YAML or JSON of Kubernetes objects".to_owned());
+                }
                 if parsed.broken && !state.objects.is_empty() {
                     problems.push(whole(&file, "keeping what this file said before"));
                 } else {
@@ -376,8 +413,12 @@ mod tests {
         assert_eq!((first.objects, first.problems.len()), (0, 1));
         let again = inventory.look();
         assert_eq!((again.changed, again.problems.len()), (0, 0));
+        let troubles = inventory.troubles();
+        let [trouble] = troubles.get().try_into().unwrap();
+        assert!(trouble.contains("pods.yaml: cannot be read"), "{trouble}");
         write(text.as_bytes());
         assert_eq!(inventory.look().objects, 1);
+        assert!(troubles.get().is_empty());
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Reader {
                 },
                 Ok(true) => unreadable = 0,
                 Err(error) => {
-                    self.failed();
+                    self.failed(&error);
                     if error.is_unreadable() {
                         unreadable += 1;
                     }
@@ -222,6 +222,7 @@ impl Reader {
         }
         let batch = self.read(D::BATCH, D::BATCH_BYTES)?;
         let Some(sorted) = sort(&batch, resumed.last_seq, D::decode) else {
+            self.set_failing(None);
             return Ok(false);
         };
         if !sorted.items.is_empty() {
