@@ -19,7 +19,7 @@ use crate::api::{self, Gap, Health, Requests, StageRow};
 use crate::history::History;
 use crate::history::feed::Feed;
 use crate::ingest::Store;
-use crate::inventory::{Reloaded, Troubles};
+use crate::inventory::{LastLook, Reloaded};
 use crate::reader::{Destination, Reader};
 use crate::sink::{FileSink, Written};
 use crate::telemetry::{Books, InventoryRow, JournalRow, ReaderRow, SinkRow, StreamsRow};
@@ -63,8 +63,8 @@ pub struct Sources {
     pub written: Arc<Written>,
     /// The inventory's reads.
     pub inventory: Arc<InventoryBooks>,
-    /// What of the inventory cannot be read.
-    pub troubles: Troubles,
+    /// What the last look at the inventory left.
+    pub last_look: LastLook,
     /// HTTP answers.
     pub requests: Arc<Requests>,
 }
@@ -115,7 +115,7 @@ impl Sources {
         let stuck = readers
             .into_iter()
             .filter_map(|(name, reader)| Some((name, reader.failing()?)));
-        let nameless = self.troubles.get().into_iter();
+        let nameless = self.last_look.get().troubles.into_iter();
         let nameless = nameless.map(|trouble| ("inventory", trouble));
         Health {
             refuses: self.store.refuses(),
@@ -150,7 +150,7 @@ impl Sources {
                 rotations: self.written.rotations.load(Ordering::Relaxed),
                 removed: self.written.removed.load(Ordering::Relaxed),
             },
-            inventory: self.inventory.row(),
+            inventory: self.inventory_row(),
             requests: self.requests.by_class(),
             http_refused: self.requests.refused(),
             http_connections: self.requests.connections(),
@@ -162,6 +162,15 @@ impl Sources {
             rss_bytes: std::fs::read_to_string("/proc/self/status")
                 .ok()
                 .and_then(|status| resident_bytes(&status)),
+        }
+    }
+
+    fn inventory_row(&self) -> InventoryRow {
+        let left = self.last_look.get();
+        InventoryRow {
+            deleted: left.deleted,
+            forgotten: left.forgotten,
+            ..self.inventory.row()
         }
     }
 

@@ -82,6 +82,8 @@ pub struct Inventory {
     pub paths: Vec<PathBuf>,
     /// Seconds between looks for a change.
     pub reload_s: u64,
+    /// Seconds for which a deleted pod and its owners keep their names.
+    pub keep_deleted_s: u64,
 }
 
 /// The file sink.
@@ -94,6 +96,8 @@ pub struct AuditFile {
     pub rotate_bytes: u64,
     /// Closed files kept; the oldest is removed beyond that.
     pub keep_files: usize,
+    /// Seconds for which an event waits for the names of a pod that the inventory does not know yet.
+    pub name_wait_s: u64,
 }
 
 impl Default for Data {
@@ -130,6 +134,7 @@ impl Default for Inventory {
         Self {
             paths: Vec::new(),
             reload_s: 5,
+            keep_deleted_s: 600,
         }
     }
 }
@@ -140,6 +145,7 @@ impl Default for AuditFile {
             path: None,
             rotate_bytes: 64 << 20,
             keep_files: 16,
+            name_wait_s: 10,
         }
     }
 }
@@ -228,6 +234,16 @@ impl Config {
             self.inventory.reload_s > 0,
             "inventory.reload_s",
             "be at least 1",
+        );
+        check(
+            self.inventory.keep_deleted_s <= 86_400,
+            "inventory.keep_deleted_s",
+            "be at most 86400 (a day)",
+        );
+        check(
+            self.audit_file.name_wait_s <= 300,
+            "audit_file.name_wait_s",
+            "be at most 300",
         );
         check(
             self.audit_file.rotate_bytes >= 1 << 16,

@@ -119,8 +119,8 @@ impl Reader {
         let mut books = self.books();
         self.store.set_cursor(self.class, self.cursor, seq)?;
         books.made.add(made);
-        books.state.stuck_since_unix_ns = None;
-        self.set_failing(None);
+        drop(books);
+        self.went_well();
         Ok(())
     }
 
@@ -142,6 +142,12 @@ impl Reader {
     fn failed(&self, error: &dyn std::error::Error) {
         self.books().state.failures += 1;
         self.set_failing(Some(chain(error)));
+    }
+
+    /// Nothing is stuck: what waits, waits on purpose.
+    fn went_well(&self) {
+        self.books().state.stuck_since_unix_ns = None;
+        self.set_failing(None);
     }
 
     fn set_failing(&self, why: Option<String>) {

@@ -32,9 +32,9 @@ use crate::ingest::service::IngestError;
 use crate::ingest::store::{HISTORY, SINK};
 use crate::ingest::{self, Store, StoreError, auth};
 use crate::inventory::{IndexReader, Inventory, Reloaded};
-use crate::join::join;
+use crate::join::{identity_of, is_pending, join};
 use crate::reader::{CarryError, Reader};
-use crate::sink::{self, FileSink, SinkError};
+use crate::sink::{self, FileSink, NameWait, SinkError};
 use crate::telemetry::{self, Metrics};
 
 /// Time that the end may take.
@@ -120,6 +120,8 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let history_path = data.join("history.redb");
     let history = open_history(&history_path)?;
     let (inventory, first) = Inventory::open(config.inventory.paths.clone());
+    let keep_deleted = Duration::from_secs(config.inventory.keep_deleted_s);
+    let inventory = inventory.keeping_deleted(keep_deleted);
     let inventory_books = Arc::new(InventoryBooks::default());
     inventory_books.note(&first);
     tell(&first);
@@ -140,7 +142,8 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         options,
         Arc::new(move |event| names_of(event, &names)),
         Arc::clone(&ring),
-    );
+    )
+    .waiting(name_wait(&config, &index));
     let sources = Sources {
         data: data.clone(),
         store: store.clone(),
@@ -151,7 +154,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         history_path,
         written: file.written(),
         inventory: Arc::clone(&inventory_books),
-        troubles: inventory.troubles(),
+        last_look: inventory.last_look(),
         requests: Arc::default(),
     };
     let state = state(&sources, &ring);
@@ -388,11 +391,21 @@ fn tell(reloaded: &Reloaded) {
 
 /// What the inventory calls the subject of an event.
 fn names_of(event: &AuditEvent, index: &IndexReader) -> Map<String, Value> {
-    let identity = match event {
-        AuditEvent::Imds(access) => &access.identity,
-        AuditEvent::OomKill(kill) => &kill.identity,
-        AuditEvent::ContainerEnd(end) => &end.identity,
-        AuditEvent::Loss(_) | AuditEvent::Heartbeat(_) => return Map::new(),
-    };
-    join(identity, &index.get()).to_map()
+    identity_of(event)
+        .map(|identity| join(identity, &index.get()).to_map())
+        .unwrap_or_default()
+}
+
+/// Without an inventory nothing ever gets a name, and nothing waits for one.
+fn name_wait(config: &Config, index: &IndexReader) -> NameWait {
+    if config.inventory.paths.is_empty() {
+        return NameWait::none();
+    }
+    let index = index.clone();
+    NameWait {
+        within: Duration::from_secs(config.audit_file.name_wait_s),
+        pending: Arc::new(move |event| {
+            identity_of(event).is_some_and(|identity| is_pending(identity, &index.get()))
+        }),
+    }
 }

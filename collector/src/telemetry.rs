@@ -87,6 +87,10 @@ pub struct SinkRow {
 pub struct InventoryRow {
     /// Objects known now.
     pub objects: u64,
+    /// Deleted objects whose names are kept now.
+    pub deleted: u64,
+    /// Deleted objects whose names fell out before their time.
+    pub forgotten: u64,
     /// Times it was read because files changed.
     pub reloads: u64,
     /// Files and objects left out, over all reads.
@@ -191,6 +195,7 @@ impl Metrics {
         self.history_undecodable
             .set(signed(books.history.undecodable));
         self.inventory_objects.set(signed(books.inventory.objects));
+        self.inventory_deleted.set(signed(books.inventory.deleted));
         self.http_connections.set(signed(books.http_connections));
         self.ingest_connections
             .set(signed(books.ingest_connections));
@@ -205,6 +210,7 @@ impl Metrics {
             (&self.sink_removed, books.sink.removed),
             (&self.inventory_reloads, books.inventory.reloads),
             (&self.inventory_problems, books.inventory.problems),
+            (&self.inventory_forgotten, books.inventory.forgotten),
         ] {
             set(counter, count);
         }
@@ -353,6 +359,8 @@ mod tests {
             },
             inventory: InventoryRow {
                 objects: 61,
+                deleted: 64,
+                forgotten: 65,
                 reloads: 62,
                 problems: 63,
             },

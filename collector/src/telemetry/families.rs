@@ -70,6 +70,8 @@ pub struct Metrics {
     pub(super) inventory_objects: Gauge,
     pub(super) inventory_reloads: Counter,
     pub(super) inventory_problems: Counter,
+    pub(super) inventory_deleted: Gauge,
+    pub(super) inventory_forgotten: Counter,
     pub(super) requests: Family<StatusLabels, Counter>,
     pub(super) http_refused: Family<ReasonLabels, Counter>,
     pub(super) http_connections: Gauge,
@@ -227,6 +229,16 @@ impl Metrics {
             "inventory_problems",
             "Inventory files and objects left out, over all reads; the log names them",
             self.inventory_problems.clone(),
+        );
+        registry.register(
+            "inventory_deleted_objects",
+            "Deleted Kubernetes objects whose names are kept for events that come late",
+            self.inventory_deleted.clone(),
+        );
+        registry.register(
+            "inventory_forgotten_objects",
+            "Deleted Kubernetes objects whose names fell out before inventory.keep_deleted_s, because of the bound on them",
+            self.inventory_forgotten.clone(),
         );
         registry.register(
             "http_requests",
