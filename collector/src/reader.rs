@@ -7,7 +7,7 @@ pub mod carry;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use plimsoll_journal::Batch;
+use plimsoll_journal::{Batch, FileStorage, Storage};
 use plimsoll_wire::Class;
 use plimsoll_wire::fate::Fates;
 
@@ -55,8 +55,8 @@ struct Books {
 }
 
 /// See the module.
-pub struct Reader {
-    store: Store,
+pub struct Reader<S = FileStorage> {
+    store: Store<S>,
     class: Class,
     cursor: &'static str,
     /// Records before the reader when it was opened.
@@ -66,7 +66,7 @@ pub struct Reader {
     failing: Mutex<Option<String>>,
 }
 
-impl std::fmt::Debug for Reader {
+impl<S> std::fmt::Debug for Reader<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader")
             .field("cursor", &self.cursor)
@@ -74,9 +74,9 @@ impl std::fmt::Debug for Reader {
     }
 }
 
-impl Reader {
+impl<S: Storage> Reader<S> {
     /// To be opened before anything can come in.
-    pub fn open(store: Store, class: Class, cursor: &'static str) -> Self {
+    pub fn open(store: Store<S>, class: Class, cursor: &'static str) -> Self {
         let held = store.held(class, cursor);
         Self {
             carried: held.waiting.saturating_sub(held.entered),
@@ -89,7 +89,7 @@ impl Reader {
     }
 
     /// The journal behind it.
-    pub const fn store(&self) -> &Store {
+    pub const fn store(&self) -> &Store<S> {
         &self.store
     }
 

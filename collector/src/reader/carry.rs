@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_journal::{Batch, JournalError, Record};
+use plimsoll_journal::{Batch, JournalError, Record, Storage};
 use rustix::io::Errno;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -193,7 +193,7 @@ fn batch_begins_by(batch: &Batch, seq: u64) -> bool {
         .any(|first| first <= seq)
 }
 
-impl Reader {
+impl<S: Storage + Send + 'static> Reader<S> {
     /// Carries records to `destination` until `stop`, then what is in the journal by then. While
     /// the destination refuses, records wait in the journal and it is asked again each second. A
     /// segment that cannot be read is given up after [`READ_ATTEMPTS`], counted and told.
@@ -201,6 +201,16 @@ impl Reader {
         self: Arc<Self>,
         destination: D,
         stop: CancellationToken,
+    ) -> Result<(), CarryError<D::Error>> {
+        self.carry_with(destination, stop, RETRY).await
+    }
+
+    /// [`carry`](Self::carry), with another time between attempts.
+    pub(super) async fn carry_with<D: Destination>(
+        self: Arc<Self>,
+        destination: D,
+        stop: CancellationToken,
+        retry: Duration,
     ) -> Result<(), CarryError<D::Error>> {
         let mut commits = self.store.commits();
         let mut destination = destination;
@@ -243,7 +253,7 @@ impl Reader {
                         error = &error as &dyn std::error::Error,
                         "records wait in the journal, will try again"
                     );
-                    drop(tokio::time::timeout(RETRY, stop.cancelled()).await);
+                    drop(tokio::time::timeout(retry, stop.cancelled()).await);
                 }
             }
         }

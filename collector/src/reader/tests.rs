@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use plimsoll_journal::{Batch, Record};
+use plimsoll_journal::testing::CrashStorage;
+use plimsoll_journal::{Batch, Record, Storage};
 use plimsoll_wire::event::{ContainerEnd, Loss};
 use plimsoll_wire::identity::{Qos, Subject};
 use plimsoll_wire::otlp::{id, logs};
@@ -20,13 +21,19 @@ use crate::api::{self, AuditRing};
 use crate::history::feed::Feed;
 use crate::history::{History, Limits};
 use crate::ingest::decode::{self, PayloadError};
-use crate::ingest::store::{Arrival, HISTORY, SINK};
+use crate::ingest::dedupe::Bounds;
+use crate::ingest::store::{Arrival, Folders, HISTORY, SINK};
 use crate::inventory::{Index, IndexReader};
 use crate::join;
 use crate::records;
 use crate::sink::{self, FileSink};
 
-fn commit(store: &Store, class: Class, seqs: std::ops::RangeInclusive<u64>, padding: usize) {
+fn commit<S: Storage>(
+    store: &Store<S>,
+    class: Class,
+    seqs: std::ops::RangeInclusive<u64>,
+    padding: usize,
+) {
     let of = |seq| match class {
         Class::Usage => {
             let mut window = records::minute(1, seq);
@@ -406,4 +413,117 @@ fn what_all_readers_have_passed_is_reclaimed_at_the_end_and_after_a_kill() {
     let last = life.drain();
     assert_eq!(last.usage.fates().filtered, 0, "the cursors were on disk");
     assert_eq!(last.windows(), 13);
+}
+
+/// A destination that counts the attempts, mends a segment before one of them, refuses as often as it
+/// is told, and ends the reader when it has the last record.
+struct Counting {
+    attempts: u32,
+    mend: (u32, CrashStorage, String),
+    refusals: u32,
+    taken: Arc<Mutex<Vec<u64>>>,
+    last: u64,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it refuses")]
+struct Refuses;
+
+impl Destination for Counting {
+    type Item = u64;
+    type Error = Refuses;
+    const NAME: &'static str = "counting";
+    const BATCH: usize = 1;
+
+    fn resume(&mut self, _: &str) -> Result<Resumed, Refuses> {
+        self.attempts += 1;
+        let (at, folder, segment) = &self.mend;
+        if *at == self.attempts {
+            folder.mend_reads(segment);
+        }
+        Ok(Resumed::default())
+    }
+
+    fn decode(record: &Record) -> Result<u64, PayloadError> {
+        Ok(record.seq)
+    }
+
+    fn take(&mut self, items: Vec<u64>, _: &str, last_seq: u64) -> Result<(), Refuses> {
+        if self.refusals > 0 {
+            self.refusals -= 1;
+            return Err(Refuses);
+        }
+        self.taken.lock().unwrap().extend(items);
+        if last_seq >= self.last {
+            self.stop.cancel();
+        }
+        Ok(())
+    }
+}
+
+/// The first segment cannot be read until attempt number `mended`; what is taken then, the reader's
+/// fates, and how often it failed.
+async fn carried_with_a_bad_segment(mended: u32, refusals: u32) -> (Vec<u64>, Fates, u64) {
+    const PADDING: usize = 900 << 10;
+    let disk = CrashStorage::default();
+    let folder = disk.folder("security");
+    let folders = Folders {
+        usage: disk.folder("usage"),
+        security: folder.clone(),
+        seen: disk.folder("seen"),
+    };
+    let epochs = ["aa".repeat(16), "bb".repeat(16)];
+    let (store, _) = Store::with(folders, 1 << 30, epochs, Bounds::default()).unwrap();
+    let reader = Arc::new(Reader::open(store.clone(), Class::Security, SINK));
+    for seq in 1..=12 {
+        commit(&store, Class::Security, seq..=seq, PADDING);
+    }
+    let mut names = folder.list().unwrap();
+    names.retain(|name| name.ends_with(".plj"));
+    names.sort();
+    assert!(names.len() >= 3, "{names:?}");
+    folder.fail_reads(&names[0]);
+    let (taken, stop) = (Arc::default(), CancellationToken::new());
+    let destination = Counting {
+        attempts: 0,
+        mend: (mended, folder, names[0].clone()),
+        refusals,
+        taken: Arc::clone(&taken),
+        last: 12,
+        stop: stop.clone(),
+    };
+    Arc::clone(&reader)
+        .carry_with(destination, stop, Duration::ZERO)
+        .await
+        .unwrap();
+    let taken = taken.lock().unwrap().clone();
+    (taken, reader.fates(), reader.state().failures)
+}
+
+#[tokio::test]
+async fn a_segment_is_given_up_after_five_failed_reads_and_not_before() {
+    let all: Vec<u64> = (1..=12).collect();
+    // The fifth attempt can read it again.
+    let (taken, fates, failures) = carried_with_a_bad_segment(5, 0).await;
+    assert_eq!((taken, failures), (all, 4));
+    assert_eq!((fates.delivered, fates.undecodable), (12, 0));
+    // The sixth would have.
+    let (taken, fates, failures) = carried_with_a_bad_segment(6, 0).await;
+    assert_eq!(failures, 5);
+    assert!(
+        !taken.contains(&1) && taken.last() == Some(&12),
+        "{taken:?}"
+    );
+    let lost = 12 - taken.len() as u64;
+    assert_eq!((fates.delivered, fates.undecodable), (12 - lost, lost));
+    assert_eq!(fates.unaccounted(), 0);
+}
+
+/// However often the destination refuses, nothing of the journal is given up for it.
+#[tokio::test]
+async fn a_destination_that_refuses_costs_no_record() {
+    let (taken, fates, failures) = carried_with_a_bad_segment(1, 20).await;
+    assert_eq!((taken.len(), failures), (12, 20));
+    assert_eq!((fates.delivered, fates.undecodable), (12, 0));
 }
