@@ -9,11 +9,15 @@
 //! Read [`run::run`] first: it is the architecture. Knows no kernel layout, and never depends on
 //! the agent.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod books;
 pub mod cli;
 pub mod config;
+pub mod connections;
 pub mod dashboard;
+pub mod errors;
 pub mod history;
 pub mod ingest;
 pub mod inventory;

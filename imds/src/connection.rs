@@ -73,6 +73,19 @@ impl Connection {
         self.exchange.is_waiting() || self.out_of_order_bytes() > 0
     }
 
+    /// An event is not handed out yet.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.exchange.is_awaited() || self.out_of_order_bytes() > 0
+    }
+
+    /// Whether nothing was heard of it for so long that nothing is expected any more. An answer may
+    /// still come for a request that was given up, while nobody hung up.
+    pub(crate) fn is_idle(&self, now_ns: u64, limits: &Limits) -> bool {
+        let is_open = !self.closed && self.client_left_ns.is_none();
+        now_ns.saturating_sub(self.last_ns) >= limits.forget_ns()
+            && !(is_open && self.exchange.remembers())
+    }
+
     /// Whether this SYN opens another connection under the same name.
     pub(crate) fn is_reopened_by(&self, segment: &Segment<'_>) -> bool {
         segment.syn

@@ -14,7 +14,7 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes held for one connection.
     pub connection_bytes: usize,
-    /// A connection untouched for so long is forgotten, nanoseconds.
+    /// A connection untouched for so long is forgotten, nanoseconds; see [`Limits::forget_ns`].
     pub idle_ns: u64,
     /// How long a request waits for its answer, nanoseconds.
     pub response_ns: u64,
@@ -27,6 +27,18 @@ impl Default for Limits {
             connection_bytes: 64 * 1024,
             idle_ns: 5_000_000_000,
             response_ns: 2_000_000_000,
+        }
+    }
+}
+
+impl Limits {
+    /// When a connection untouched is forgotten, nanoseconds: never before its requests are given
+    /// up. One that was given up keeps its connection a minute longer, for a late answer.
+    pub const fn forget_ns(&self) -> u64 {
+        if self.idle_ns > self.response_ns {
+            self.idle_ns
+        } else {
+            self.response_ns
         }
     }
 }
@@ -52,7 +64,7 @@ pub enum Taken {
 }
 
 /// Cumulative counts. `segments = used + no_payload + repeated + outside + not_endpoint`, and
-/// `requests = events + in flight` ([`Decoder::waiting`]).
+/// `requests + late_answers = events + in flight` ([`Decoder::waiting`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Segments pushed.
@@ -73,7 +85,12 @@ pub struct Stats {
     pub requests: u64,
     /// Events handed out.
     pub events: u64,
-    /// Answers without a request: it was lost, given up, or older than the decoder. Where a request
+    /// Answers to requests that were given up: each is an event of its own.
+    pub late_answers: u64,
+    /// Requests whose late answer would find nothing but their place: too many wait on one
+    /// connection, or for too long.
+    pub forgotten: u64,
+    /// Answers without a request: it was lost, forgotten, or older than the decoder. Where a request
     /// may have gone by unseen, such an answer is an event as well.
     pub orphan_responses: u64,
     /// Gaps given up.
@@ -132,7 +149,7 @@ impl Decoder {
 
     /// Requests begun whose event was not handed out yet.
     pub const fn waiting(&self) -> u64 {
-        self.stats.requests - self.stats.events
+        self.stats.requests + self.stats.late_answers - self.stats.events
     }
 
     /// Takes a segment; events that it completes go to `out`. Its time moves the clock on.
@@ -151,7 +168,7 @@ impl Decoder {
         taken
     }
 
-    /// Tells the decoder what time it is: late answers, missing bytes and idle connections are
+    /// Tells the decoder what time it is: requests without answer, missing bytes and idle connections are
     /// given up. Call it at least each second; nothing happens in shorter steps than 100 ms.
     pub fn advance(&mut self, now_ns: u64, out: &mut impl FnMut(ImdsEvent)) {
         if now_ns < self.next_sweep_ns {
@@ -170,7 +187,7 @@ impl Decoder {
             self.collect(key, out);
         }
         for (key, connection) in &self.connections {
-            if now_ns.saturating_sub(connection.last_ns) >= self.limits.idle_ns {
+            if connection.is_idle(now_ns, &self.limits) {
                 over.push(*key);
             }
         }
@@ -178,7 +195,7 @@ impl Decoder {
             self.stats.idle += 1;
             self.close(key, Ending::Other, out);
         }
-        let horizon = now_ns.saturating_sub(self.limits.idle_ns);
+        let horizon = now_ns.saturating_sub(self.limits.forget_ns());
         self.answered_ns.retain(|_, answered| *answered >= horizon);
     }
 
@@ -262,7 +279,7 @@ impl Decoder {
             self.stats.evicted += u64::from(
                 self.connections
                     .get(&oldest)
-                    .is_some_and(Connection::is_waiting),
+                    .is_some_and(Connection::is_awaited),
             );
             self.close(oldest, Ending::Evicted, out);
         }
@@ -311,6 +328,8 @@ impl Decoder {
             }
         }
         self.stats.requests += tally.requests;
+        self.stats.late_answers += tally.late_answers;
+        self.stats.forgotten += tally.forgotten;
         self.stats.orphan_responses += tally.orphan_responses;
         self.stats.gaps += tally.gaps;
         self.stats.conflicts += tally.conflicts;

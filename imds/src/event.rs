@@ -100,7 +100,8 @@ pub enum Outcome {
     Error,
     /// Bytes came back, but no readable status line.
     Unreadable,
-    /// Nothing came back in time.
+    /// Nothing came back in time. What comes later is an event of its own,
+    /// [`Flags::LATE_ANSWER`].
     NoResponse,
     /// A token was asked for and its answer did not reach the client; see [`Evidence`].
     HopLimitBlocked,
@@ -138,7 +139,8 @@ pub struct ImdsEvent {
     /// The connection, in the caller's words.
     #[serde(skip, default = "no_key")]
     pub key: ConnKey,
-    /// When the first byte of the request was captured, on the caller's clock.
+    /// When the first byte of the request was captured, on the caller's clock; of the answer where
+    /// the request is not known, or the answer late.
     #[serde(skip)]
     pub time_ns: u64,
     /// Which service was asked.
@@ -189,6 +191,10 @@ pub struct ImdsEvent {
     /// Why the request could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<std::borrow::Cow<'static, str>>,
+    /// Name of a request that was given up, 16 hex digits: its own event and that of its late
+    /// answer have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// Why `hop_limit_blocked`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,

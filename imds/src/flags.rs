@@ -41,6 +41,9 @@ flags! {
     HEADER_TRUNCATED = "header_truncated",
     /// A request line without HTTP version.
     HTTP09 = "http09",
+    /// The answer came after the request was given up: an event of its own, which the request's own
+    /// event does not know of.
+    LATE_ANSWER = "late_answer",
     /// Contradicting body lengths: two parsers may see different requests.
     LENGTH_CONFLICT = "length_conflict",
     /// A line ends with LF alone.

@@ -3,11 +3,14 @@
 //!
 //! Parsers are total over any bytes and borrow from them. They know no metadata service.
 
+mod chunks;
 mod framer;
 mod head;
+mod sink;
 
-pub use framer::{Cut, Framer, Framing, HEAD_BYTES, NotHttp, Sink};
+pub use framer::{Framer, HEAD_BYTES};
 pub use head::{
     Head, Header, Oddities, RequestLine, StatusLine, parse_request_line, parse_status_line,
     walk_headers,
 };
+pub use sink::{Cut, Framing, NotHttp, Sink};

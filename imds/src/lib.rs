@@ -16,6 +16,8 @@
 //! It deliberately does not know which pod or process a connection belongs to: events carry the
 //! caller's own [`ConnKey`].
 
+#![forbid(unsafe_code)]
+
 pub mod classify;
 mod connection;
 mod decoder;

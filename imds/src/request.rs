@@ -62,6 +62,7 @@ impl Place {
             user_agent: None,
             opaque: None,
             reason: None,
+            request_id: None,
             evidence: None,
             response_bytes: None,
             latency_ns: None,

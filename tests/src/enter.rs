@@ -15,6 +15,8 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::workloads::Workload;
+
 /// Where to go and what to become.
 #[derive(Clone, Debug, Args)]
 pub struct Enter {
@@ -51,11 +53,14 @@ impl Enter {
         if let Some(netns) = &self.netns {
             crate::network::enter(&format!("/run/netns/{netns}"))?;
         }
-        let program = self
-            .program
-            .clone()
-            .unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-        Err(Command::new(program).args(&self.command).exec()).context("becoming the workload")
+        let own = PathBuf::from("/proc/self/exe");
+        let mut command = Command::new(self.program.as_ref().unwrap_or(&own));
+        if self.program.is_none()
+            && let Some(load) = Workload::of(&self.command)
+        {
+            command.arg0(load.process_name());
+        }
+        Err(command.args(&self.command).exec()).context("becoming the workload")
     }
 
     /// Starts a process that does all this, without output.

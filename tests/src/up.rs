@@ -35,7 +35,7 @@ const SECONDS_AT_MOST: u64 = 7 * 24 * 3_600;
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// A table, again and again.
+    /// A table every five seconds.
     Table,
     /// One document at the end.
     Json,
@@ -44,13 +44,13 @@ pub enum Output {
 /// How long, where, how.
 #[derive(Clone, Debug, Args)]
 pub struct Up {
-    /// Ends after so many seconds.
+    /// End after so many seconds; without it, at a signal.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=SECONDS_AT_MOST))]
     pub seconds: Option<u64>,
-    /// What is printed.
+    /// How to print what is seen.
     #[arg(short, long, value_enum, default_value = "table")]
     pub output: Output,
-    /// Port of the dashboard on 127.0.0.1. Without it 8080, or any other where that one is taken.
+    /// Port of the dashboard on 127.0.0.1; without it 8080, or any free one where that is taken.
     #[arg(long)]
     pub port: Option<u16>,
     /// Folder of plimsoll-agent and plimsoll-collector; beside this program if absent.
@@ -180,7 +180,10 @@ fn build_stage(dir: &std::path::Path, own_machine: bool) -> (Option<Stage>, Vec<
         Err(e) if rustix::process::geteuid().is_root() => {
             (None, vec![format!("sample workloads: {e:#}")])
         }
-        Err(e) => (None, vec![format!("sample workloads: not root ({e:#})")]),
+        Err(e) => {
+            let reason = "only root may make their cgroups and namespaces";
+            (None, vec![format!("sample workloads: {reason} ({e:#})")])
+        }
     }
 }
 

@@ -13,8 +13,8 @@ pub mod imds;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use clap::Subcommand;
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
 
 /// Which load.
 #[derive(Clone, Debug, Subcommand)]
@@ -62,12 +62,51 @@ pub enum Workload {
     },
 }
 
+/// Longest task name, bytes (TASK_COMM_LEN less the NUL).
+#[cfg(test)]
+const COMM_BYTES: usize = 15;
+
+/// The words after the program's name.
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(subcommand)]
+    workload: Workload,
+}
+
 impl Workload {
-    /// Runs the load; most never return.
+    /// The load that this command line starts, its first word `workload`; `None`: something else.
+    pub fn of(command: &[String]) -> Option<Self> {
+        let is_load = command.first().is_some_and(|word| word == "workload");
+        let line = is_load
+            .then(|| Line::try_parse_from(command).ok())
+            .flatten();
+        line.map(|line| line.workload)
+    }
+
+    /// Name of its process: what events and `ps` show.
+    pub const fn process_name(&self) -> &'static str {
+        match self {
+            Self::Steady { .. } => "steady-load",
+            Self::Burst => "burst-load",
+            Self::Leak { .. } => "memory-leak",
+            Self::Shortlived => "short-job",
+            Self::Spin { .. } => "spin-load",
+            Self::HostService => "host-service",
+            Self::Idle => "idle",
+            Self::ImdsV1(_) => "imds-v1-client",
+            Self::ImdsV2(_) => "imds-v2-client",
+            Self::ImdsHoplimit(_) => "imds-old-client",
+            Self::PodIdentity { .. } => "pod-id-client",
+        }
+    }
+
+    /// Runs the load, under its own name; most never return.
     ///
     /// # Errors
     /// A load that is to finish could not do its work.
     pub fn run(self) -> Result<()> {
+        // It was started as /proc/self/exe, and the kernel calls it by that file's name.
+        std::fs::write("/proc/self/comm", self.process_name()).context("taking the load's name")?;
         match self {
             Self::Steady { millicores } => steady(millicores),
             Self::Burst => burst(),
@@ -139,5 +178,37 @@ fn spin(length: Duration) {
                     .wrapping_add(1),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_load_has_a_name_of_its_own_that_the_kernel_keeps_whole() {
+        use clap::CommandFactory as _;
+        let command = Line::command();
+        let mut names: Vec<_> = command
+            .get_subcommands()
+            .map(|load| {
+                let words = match load.get_name() {
+                    "spin" => vec!["spin", "--millis", "1"],
+                    name => vec![name],
+                };
+                let line = [&["workload"], words.as_slice()].concat();
+                let line: Vec<String> = line.into_iter().map(str::to_owned).collect();
+                Workload::of(&line).unwrap().process_name()
+            })
+            .collect();
+        assert!(
+            names.iter().all(|name| name.len() <= COMM_BYTES),
+            "{names:?}"
+        );
+        let loads = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), loads);
+        assert!(Workload::of(&["scenarios".to_owned()]).is_none());
     }
 }

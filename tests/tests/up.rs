@@ -181,7 +181,7 @@ fn without_root() {
     let missing = strings(&document["stage"]["missing"]);
     assert_eq!(missing.len(), 1, "{missing:?}");
     assert!(
-        missing[0].starts_with("sample workloads: not root (") && said.contains(&missing[0]),
+        missing[0].starts_with("sample workloads: only root ") && said.contains(&missing[0]),
         "{missing:?} in {said}"
     );
     // The page says it while it runs, and so does each table.

@@ -37,6 +37,16 @@ pub struct ImdsAccess {
     pub request: serde_json::Map<String, serde_json::Value>,
 }
 
+impl ImdsAccess {
+    /// Whether this is the late answer to a request that has an event of its own, with the same
+    /// `request_id`. Who counts requests passes it over.
+    pub fn is_late_answer(&self) -> bool {
+        let flags = self.request.get("flags").and_then(|flags| flags.as_array());
+        self.request.contains_key("request_id")
+            && flags.is_some_and(|flags| flags.iter().any(|flag| flag == "late_answer"))
+    }
+}
+
 /// The kernel killed a process for want of memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OomKill {

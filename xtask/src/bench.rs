@@ -17,15 +17,15 @@ use crate::{install, lab, shell};
 /// Length of each measurement of the agent, seconds of the lab's machine.
 const AGENT_SECONDS: &str = "30";
 
-/// Benchmarks.
+/// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// `agent`, or a part of the name of a bench target; all if absent.
+    /// `agent` or part of a bench target's name; without it, all.
     name: Option<String>,
     /// Install what is missing without asking.
     #[arg(long)]
     yes: bool,
-    /// Kernel of the lab.
+    /// Kernel of the machine in which the agent is measured.
     #[arg(long, default_value = "6.12", value_parser = ["6.1", "6.12"])]
     kernel: String,
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask`: what is done with Plimsoll's sources.
+//! `cargo xtask`: builds, tests, measures and shows Plimsoll.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-/// What is done with Plimsoll's sources.
+/// Builds, tests, measures and shows Plimsoll.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -25,17 +25,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything on this machine: agent, collector, sample workloads, and what is seen.
+    /// Runs agent, collector and sample workloads on this machine, and shows what they see.
     Up(up::Up),
-    /// All tests.
+    /// Runs all tests.
     Test(test::Test),
-    /// Kernel-lab tests: Debian's kernels in QEMU.
+    /// Runs the scenarios under Debian's kernels, in QEMU.
     Lab(lab::command::Lab),
-    /// Benchmarks, written to target/bench.
+    /// Runs the benchmarks; the results are written to target/bench.
     Bench(bench::Bench),
-    /// Writes the generated documents.
+    /// Writes the generated documents: docs/configuration.md and docs/metrics.md.
     Docs,
-    /// Compiles the kernel programs alone, and says where the object is.
+    /// Compiles the kernel programs alone, and prints where the object is.
     Ebpf(Ebpf),
 }
 

@@ -15,10 +15,10 @@ use clap::Args;
 use self::count::Sum;
 use crate::{ebpf, install, lab, shell, up};
 
-/// All tests.
+/// What to run.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
-    /// Without the kernel lab, fuzzing and long fault runs.
+    /// Leave out the kernel lab, fuzzing and long fault runs.
     #[arg(long)]
     fast: bool,
     /// Install what is missing without asking.

@@ -19,19 +19,19 @@ enum Output {
 /// How long, where, how.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Ends after so many seconds; without it, at Ctrl-C.
-    #[arg(long)]
+    /// End after so many seconds; without it, at Ctrl-C.
+    #[arg(long, value_name = "N")]
     seconds: Option<u64>,
-    /// A live table, or one document at the end.
+    /// Print a table every five seconds, or one document at the end.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
-    /// In the kernel lab, under this kernel.
-    #[arg(long, value_parser = ["6.1", "6.12"])]
+    /// Run in a virtual machine of the kernel lab, under this kernel.
+    #[arg(long, value_name = "KERNEL", value_parser = ["6.1", "6.12"])]
     lab: Option<String>,
     /// Install what is missing without asking.
     #[arg(long)]
     yes: bool,
-    /// Port of the dashboard on 127.0.0.1. Without it 8080, or any other where that one is taken.
+    /// Port of the dashboard on 127.0.0.1; without it 8080, or any free one where that is taken.
     #[arg(long, conflicts_with = "lab")]
     port: Option<u16>,
     /// Folder for configuration, state and logs; a temporary one if absent.
@@ -66,7 +66,7 @@ impl Up {
             mount_tracefs();
         } else {
             shell::say(
-                "Not root: no kernel programs and no sample workloads; what is left is shown.",
+                "Not root: kernel programs and sample workloads need it. What the files of this host tell is shown.",
             );
         }
         let mut command = shell::command(programs.join("plimsoll-lab"), &[]);

@@ -154,7 +154,7 @@ impl Auditor {
         }
     }
 
-    /// Time passes (CLOCK_MONOTONIC): late answers are given up. Call it each second.
+    /// Time passes (CLOCK_MONOTONIC): requests without answer are given up. Call it each second.
     pub fn advance(
         &mut self,
         now_ns: u64,
@@ -169,7 +169,7 @@ impl Auditor {
         }
         self.next_sweep_ns = now_ns.saturating_add(SWEEP_NS);
         // The decoder has given up a connection by then, with all events that were in it.
-        let over_ns = self.limits.decoder.idle_ns.saturating_add(SWEEP_NS);
+        let over_ns = self.limits.decoder.forget_ns().saturating_add(SWEEP_NS);
         for owner in self.owners.values_mut() {
             if owner.held > 0 && now_ns.saturating_sub(owner.last_ns) >= over_ns {
                 self.counts.segments_spent += owner.held;

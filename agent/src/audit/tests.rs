@@ -1,279 +1,24 @@
 //! Kernel records in, events out.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+mod play;
 
 use plimsoll_abi::{
-    Connect, DIRECTION_EGRESS, DIRECTION_INGRESS, Header, OOM_UNKNOWN, Oom, SEGMENT_CAPTURE_BYTES,
-    SEGMENT_NO_TRANSPORT, Segment,
+    Connect, DIRECTION_EGRESS, DIRECTION_INGRESS, OOM_UNKNOWN, Oom, SEGMENT_NO_TRANSPORT,
 };
 use plimsoll_imds::Key;
-use plimsoll_wire::event::{ImdsAccess, OomKill, Process};
-use plimsoll_wire::fate::Fates;
-use plimsoll_wire::{AuditEvent, Identity};
+use plimsoll_wire::AuditEvent;
+use plimsoll_wire::event::OomKill;
 
-use super::{Auditor, Limits, Lookup, Task};
-use crate::cgroup::path;
+use super::{Auditor, Limits};
 use crate::probe::decode::Record;
+use play::{Node, Play, describe};
 
 const MS: u64 = 1_000_000;
 /// Unix time of the boot.
 const BOOT_NS: u64 = 1_700_000_000_000_000_000;
 const SYN: u8 = 2;
 const FIN: u8 = 1;
-const PUSH: u8 = 8 | 16;
 const TOKEN: &str = "AQAEAGhVd0xrZ2JqS3B5bVZ0dGZ2Q1pXbk1LUW9hYnN3w5w==";
-
-/// A node on which tests decide who is there.
-#[derive(Default)]
-struct Node {
-    cgroups: RefCell<HashMap<u64, String>>,
-    gone: Cell<bool>,
-    victims: HashMap<u32, u64>,
-}
-
-impl Node {
-    fn with(ids: &[u64]) -> Self {
-        let node = Self::default();
-        for id in ids {
-            node.make(*id);
-        }
-        node
-    }
-
-    fn make(&self, id: u64) {
-        let path = format!("/kubepods.slice/kubepods-poda{id}.slice/cri-containerd-c{id}.scope");
-        self.cgroups.borrow_mut().insert(id, path);
-    }
-}
-
-impl Lookup for Node {
-    fn identity(&self, cgroup_id: u64, ancestors: &[u64], _: u64) -> Identity {
-        let cgroups = self.cgroups.borrow();
-        [cgroup_id]
-            .iter()
-            .chain(ancestors.iter().rev())
-            .find_map(|id| Some(path::identity(*id, cgroups.get(id)?)))
-            .unwrap_or(Identity::unknown(cgroup_id))
-    }
-
-    fn process(&self, task: Task<'_>) -> Process {
-        let gone = self.gone.get();
-        Process {
-            pid: task.tgid,
-            uid: Some(task.uid),
-            comm: super::text::comm(task.comm),
-            exe: (!gone).then(|| "/usr/bin/curl".to_owned()),
-            cmdline: None,
-            missing: gone.then(|| "exited".to_owned()),
-        }
-    }
-
-    fn victim(&self, tgid: u32, _: &[u8]) -> Option<Identity> {
-        Some(self.identity(*self.victims.get(&tgid)?, &[], 0))
-    }
-
-    fn wall(&self, at_ns: u64) -> u64 {
-        BOOT_NS + at_ns
-    }
-}
-
-/// An auditor and the connection that the next records belong to.
-struct Play {
-    auditor: Auditor,
-    events: Vec<(u64, AuditEvent)>,
-    server: SocketAddr,
-    client: SocketAddr,
-    cookie: u64,
-    cgroup: u64,
-    up_seq: u32,
-    down_seq: u32,
-    now_ns: u64,
-}
-
-impl Play {
-    fn to(server: &str, client: &str) -> Self {
-        Self {
-            auditor: Auditor::new(Limits::default(), &Key([1; 32])),
-            events: Vec::new(),
-            server: server.parse().unwrap(),
-            client: client.parse().unwrap(),
-            cookie: 100,
-            cgroup: 1,
-            up_seq: 1000,
-            down_seq: 9000,
-            now_ns: 1_000 * MS,
-        }
-    }
-
-    fn imds() -> Self {
-        Self::to("169.254.169.254:80", "10.0.0.5:40000")
-    }
-
-    fn header(&self, cgroup_id: u64) -> Header {
-        Header {
-            ktime_ns: self.now_ns,
-            cgroup_id,
-            ..Header::default()
-        }
-    }
-
-    fn take(&mut self, record: &Record<'_>, node: &Node) {
-        let events = &mut self.events;
-        self.auditor
-            .take(record, node, &mut |at, event| events.push((at, event)));
-        self.check_law();
-    }
-
-    fn check_law(&self) {
-        for (kind, fates) in self.auditor.fates() {
-            assert_eq!(fates.unaccounted(), 0, "{kind}");
-        }
-    }
-
-    fn connect(&mut self, task_cgroup: u64, tgid: u32, node: &Node) {
-        let mut comm = [0; 16];
-        comm[..4].copy_from_slice(b"curl");
-        let connect = Connect {
-            header: self.header(task_cgroup),
-            cookie: self.cookie,
-            tgid,
-            tid: tgid,
-            uid: 1000,
-            protocol: 6,
-            comm,
-            ..Connect::default()
-        };
-        self.take(&Record::Connect(connect), node);
-    }
-
-    fn record(&self, direction: u8, tcp_flags: u8, payload: &[u8]) -> Segment {
-        let wire = |ip: IpAddr| match ip {
-            IpAddr::V4(v4) => {
-                let mut bytes = [0; 16];
-                bytes[..4].copy_from_slice(&v4.octets());
-                bytes
-            }
-            IpAddr::V6(v6) => v6.octets(),
-        };
-        let (src, dst, seq, ack) = if direction == DIRECTION_EGRESS {
-            (self.client, self.server, self.up_seq, self.down_seq)
-        } else {
-            (self.server, self.client, self.down_seq, self.up_seq)
-        };
-        let len = u32::try_from(payload.len()).unwrap();
-        Segment {
-            header: self.header(self.cgroup),
-            cookie: self.cookie,
-            saddr: wire(src.ip()),
-            daddr: wire(dst.ip()),
-            sport: src.port(),
-            dport: dst.port(),
-            seq,
-            ack,
-            payload_len: len,
-            captured_len: len,
-            tcp_flags,
-            direction,
-            ip_version: if src.is_ipv4() { 4 } else { 6 },
-            protocol: 6,
-            // The answer to a token request has the hop limit that is configured.
-            hop_limit: if direction == DIRECTION_INGRESS {
-                1
-            } else {
-                64
-            },
-            ..Segment::default()
-        }
-    }
-
-    /// A packet as the hook emits it: in pieces of at most the capture length.
-    fn packet(&mut self, direction: u8, tcp_flags: u8, payload: &[u8], node: &Node) {
-        let pieces: Vec<&[u8]> = if payload.is_empty() {
-            vec![&[]]
-        } else {
-            payload.chunks(SEGMENT_CAPTURE_BYTES).collect()
-        };
-        for (index, piece) in pieces.iter().enumerate() {
-            let last = index + 1 == pieces.len();
-            let flags = if last { tcp_flags } else { tcp_flags & 16 };
-            let record = self.record(direction, flags, piece);
-            self.take(&Record::Segment(record, piece), node);
-            let seq = if direction == DIRECTION_EGRESS {
-                &mut self.up_seq
-            } else {
-                &mut self.down_seq
-            };
-            *seq += record.payload_len + u32::from(flags & (SYN | FIN) != 0);
-        }
-    }
-
-    fn open(&mut self, node: &Node) -> &mut Self {
-        self.packet(DIRECTION_EGRESS, SYN, b"", node);
-        self.packet(DIRECTION_INGRESS, SYN | 16, b"", node);
-        self
-    }
-
-    fn ask(&mut self, text: &str, node: &Node) -> &mut Self {
-        self.packet(DIRECTION_EGRESS, PUSH, text.as_bytes(), node);
-        self
-    }
-
-    fn answer(&mut self, text: &str, node: &Node) -> &mut Self {
-        self.packet(DIRECTION_INGRESS, PUSH, text.as_bytes(), node);
-        self
-    }
-
-    fn wait(&mut self, ms: u64, node: &Node) -> &mut Self {
-        self.now_ns += ms * MS;
-        let events = &mut self.events;
-        self.auditor
-            .advance(self.now_ns, node, &mut |at, event| events.push((at, event)));
-        self.check_law();
-        self
-    }
-
-    fn segments(&self) -> Fates {
-        self.auditor.fates()[1].1
-    }
-
-    #[track_caller]
-    fn accesses(&mut self) -> Vec<ImdsAccess> {
-        let events = std::mem::take(&mut self.events);
-        let access = |(_, event)| match event {
-            AuditEvent::Imds(access) => access,
-            other => panic!("{other:?}"),
-        };
-        events.into_iter().map(access).collect()
-    }
-
-    /// The only event: `container|pid|fields…`.
-    #[track_caller]
-    fn only(&mut self, fields: &[&str]) -> (ImdsAccess, String) {
-        let mut accesses = self.accesses();
-        assert_eq!(accesses.len(), 1, "{accesses:?}");
-        let access = accesses.remove(0);
-        let text = describe(&access, fields);
-        (access, text)
-    }
-}
-
-fn describe(access: &ImdsAccess, fields: &[&str]) -> String {
-    let mut words = vec![
-        access.identity.container_id().unwrap_or("?").to_owned(),
-        access
-            .process
-            .as_ref()
-            .map_or("-".to_owned(), |process| process.pid.to_string()),
-    ];
-    words.extend(fields.iter().map(|field| match access.request.get(*field) {
-        Some(serde_json::Value::String(text)) => text.clone(),
-        other => other.map_or("-".to_owned(), ToString::to_string),
-    }));
-    words.join(" ")
-}
-
 const FIELDS: [&str; 5] = ["endpoint", "imds_version", "class", "status", "outcome"];
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -374,6 +119,41 @@ fn two_hundred_milliseconds_are_enough() {
     let process = access.process.unwrap();
     assert_eq!(process.missing.as_deref(), Some("exited"));
     assert_eq!(process.comm.as_deref(), Some("curl"));
+    assert_eq!(play.segments().in_flight, 0);
+}
+
+/// Credentials that arrive after the timeout are told, with the owner of the request, though the
+/// process and its cgroup are gone by then.
+#[test]
+fn credentials_that_come_late_are_told() {
+    let node = Node::with(&[1]);
+    let mut play = Play::imds();
+    play.connect(1, 42, &node);
+    let role = "/latest/meta-data/iam/security-credentials/node-role";
+    play.open(&node).ask(&get(role, ""), &node);
+    play.wait(2_000, &node);
+    node.gone.set(true);
+    node.cgroups.borrow_mut().clear();
+    play.wait(4_000, &node);
+    let body = r#"{"AccessKeyId":"ASIAIOSFODNN7EXAMPLE","SecretAccessKey":"s"}"#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    play.answer(&answer, &node);
+    assert_eq!(play.events[1].0, BOOT_NS + 7_000 * MS);
+    let accesses = play.accesses();
+    let fields = ["class", "outcome", "flags", "access_key_id"];
+    let texts: Vec<_> = accesses.iter().map(|a| describe(a, &fields)).collect();
+    assert_eq!(
+        texts,
+        [
+            "c1 42 CRED no_response [] -",
+            r#"c1 42 CRED ok ["late_answer"] ASIAIOSFODNN7EXAMPLE"#,
+        ]
+    );
+    let names: Vec<_> = accesses.iter().map(|a| &a.request["request_id"]).collect();
+    assert_eq!(names[0], names[1]);
     assert_eq!(play.segments().in_flight, 0);
 }
 

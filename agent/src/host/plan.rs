@@ -395,78 +395,83 @@ mod tests {
         assert_eq!(plan.settings, expected);
     }
 
+    /// A fact less, the programs that need it, and why they are left out.
+    type Case = (fn(&mut HostFacts), &'static [ProgramName], SkipReason);
+
+    fn no_tracepoint(name: &str) -> SkipReason {
+        SkipReason::NoTracepoint(name.to_owned())
+    }
+
+    fn without(facts: &mut HostFacts, capability: Capability) {
+        facts.capabilities = Some(Capabilities::ALL.without(capability));
+    }
+
     #[test]
     fn one_fact_less_is_one_effect() {
-        check(
-            |facts| facts.cgroup.v2 = None,
-            &IMDS,
-            &SkipReason::NoCgroup2,
-        );
-        check(
-            |facts| {
-                facts.types = Some(KernelTypes {
-                    sched_switch: false,
-                });
-            },
-            &[SchedSwitch, Settle],
-            &SkipReason::NoTracepoint("sched_switch".to_owned()),
-        );
-        check(
-            |facts| facts.tracefs = None,
-            &[CgroupMkdir, CgroupRmdir, MarkVictim],
-            &SkipReason::NoTracefs,
-        );
-        for (program, name) in [
-            (CgroupMkdir, "cgroup/cgroup_mkdir"),
-            (CgroupRmdir, "cgroup/cgroup_rmdir"),
-            (MarkVictim, "oom/mark_victim"),
-        ] {
-            let remove = |facts: &mut HostFacts| drop(facts.tracepoints.remove(name));
-            check(
-                remove,
-                &[program],
-                &SkipReason::NoTracepoint(name.to_owned()),
-            );
+        let cases: [Case; 10] = [
+            (|f| f.cgroup.v2 = None, &IMDS, SkipReason::NoCgroup2),
+            (
+                |f| {
+                    f.types = Some(KernelTypes {
+                        sched_switch: false,
+                    });
+                },
+                &[SchedSwitch, Settle],
+                no_tracepoint("sched_switch"),
+            ),
+            (
+                |f| f.tracefs = None,
+                &[CgroupMkdir, CgroupRmdir, MarkVictim],
+                SkipReason::NoTracefs,
+            ),
+            (
+                |f| drop(f.tracepoints.remove("cgroup/cgroup_mkdir")),
+                &[CgroupMkdir],
+                no_tracepoint("cgroup/cgroup_mkdir"),
+            ),
+            (
+                |f| drop(f.tracepoints.remove("cgroup/cgroup_rmdir")),
+                &[CgroupRmdir],
+                no_tracepoint("cgroup/cgroup_rmdir"),
+            ),
+            (
+                |f| drop(f.tracepoints.remove("oom/mark_victim")),
+                &[MarkVictim],
+                no_tracepoint("oom/mark_victim"),
+            ),
+            (
+                |f| f.lockdown = Some(Lockdown::Confidentiality),
+                &TRACING,
+                SkipReason::Lockdown,
+            ),
+            (
+                |f| without(f, Capability::Bpf),
+                &ProgramName::ALL,
+                SkipReason::NoCapability(Capability::Bpf),
+            ),
+            (
+                |f| without(f, Capability::NetAdmin),
+                &IMDS,
+                SkipReason::NoCapability(Capability::NetAdmin),
+            ),
+            (
+                |f| without(f, Capability::Perfmon),
+                &TRACING,
+                SkipReason::NoCapability(Capability::Perfmon),
+            ),
+        ];
+        for (change, skipped, reason) in cases {
+            check(change, skipped, &reason);
         }
-        check(
-            |facts| facts.lockdown = Some(Lockdown::Confidentiality),
-            &TRACING,
-            &SkipReason::Lockdown,
-        );
-        let without = |capability| {
-            move |facts: &mut HostFacts| {
-                facts.capabilities = Some(Capabilities::ALL.without(capability));
-            }
-        };
-        assert_eq!(
-            plan(&HostFacts::default(), PlanOptions::default()).nothing_to_attach(),
-            None,
-            "what is not known is tried"
-        );
+    }
+
+    #[test]
+    fn a_reason_that_stops_everything_is_said_once() {
+        let nothing = |facts: &HostFacts| plan(facts, PlanOptions::default()).nothing_to_attach();
         let mut facts = HostFacts::default();
-        without(Capability::Bpf)(&mut facts);
-        assert_eq!(
-            plan(&facts, PlanOptions::default())
-                .nothing_to_attach()
-                .as_deref(),
-            Some("CAP_BPF is missing")
-        );
-        let missing = SkipReason::NoCapability;
-        check(
-            without(Capability::Bpf),
-            &ProgramName::ALL,
-            &missing(Capability::Bpf),
-        );
-        check(
-            without(Capability::NetAdmin),
-            &IMDS,
-            &missing(Capability::NetAdmin),
-        );
-        check(
-            without(Capability::Perfmon),
-            &TRACING,
-            &missing(Capability::Perfmon),
-        );
+        assert_eq!(nothing(&facts), None, "what is not known is tried");
+        without(&mut facts, Capability::Bpf);
+        assert_eq!(nothing(&facts).as_deref(), Some("CAP_BPF is missing"));
     }
 
     #[test]

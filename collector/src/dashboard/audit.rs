@@ -96,10 +96,9 @@ fn subject(record: &AuditRecord) -> String {
 fn heat(all: &[Arc<AuditRecord>], query: &AuditQuery) -> Markup {
     let mut counts: BTreeMap<String, BTreeMap<&str, u64>> = BTreeMap::new();
     let mut columns: BTreeMap<&str, u64> = BTreeMap::new();
-    for record in all
-        .iter()
-        .filter(|record| matches!(record.event, AuditEvent::Imds(_)))
-    {
+    let is_request =
+        |event: &AuditEvent| matches!(event, AuditEvent::Imds(access) if !access.is_late_answer());
+    for record in all.iter().filter(|record| is_request(&record.event)) {
         let who = match (record.name("namespace"), record.name("workload_name")) {
             (Some(namespace), Some(workload)) => format!("{namespace}/{workload}"),
             _ => subject(record),

@@ -234,3 +234,29 @@ fn events_are_escaped_bounded_and_filtered_by_form() {
     assert!(html.contains("<option value=\"CRED\" selected>"));
     assert!(html.len() <= MAX_PAGE_BYTES, "{} bytes", html.len());
 }
+
+/// A late answer is shown, and its request is counted once.
+#[test]
+fn a_late_answer_is_no_request_of_its_own() {
+    let record = |seq, fields: serde_json::Value| {
+        let mut record: AuditRecord = crate::api::tests::access(seq, NOW, "CRED", "shop");
+        if let plimsoll_wire::AuditEvent::Imds(access) = &mut record.event {
+            access.request.extend(fields.as_object().unwrap().clone());
+        }
+        Arc::new(record)
+    };
+    let of = |outcome: &str, flags: &[&str]| json!({"outcome": outcome, "flags": flags, "request_id": "0f1e2d3c4b5a6978"});
+    let rows = vec![
+        record(2, of("ok", &["late_answer"])),
+        record(1, of("no_response", &[])),
+    ];
+    let html = audit(
+        &AuditQuery::default(),
+        Ok(&(rows.clone(), false)),
+        &rows,
+        NOW,
+    )
+    .into_string();
+    assert!(html.contains("late_answer") && html.contains("no_response"));
+    assert!(html.contains("hot\">1</td>"), "{html}");
+}

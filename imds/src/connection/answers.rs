@@ -1,4 +1,5 @@
-//! From the endpoint's direction to the request that it answers: always the first that waits.
+//! From the endpoint's direction to the request that it answers: always the first that waits, given
+//! up or not.
 //!
 //! Where bytes of the client's direction are missing, requests may be missing with them, and the
 //! endpoint answers those too. So an answer for which nobody waits is an event of its own then, and
@@ -30,20 +31,24 @@ impl Down<'_> {
         }
     }
 
-    /// The request that an answer belongs to, or an event without one. `None`: the answer is late,
-    /// or says nothing.
+    /// The request that an answer belongs to, or an event without one. `None`: there is none, and
+    /// the answer says nothing.
     fn asked(&mut self, status: Option<u16>) -> Option<Pending> {
-        let is_late = self.exchange.abandoned > 0;
+        let is_late = self.exchange.forgotten > 0;
         if is_late {
-            self.exchange.abandoned -= 1;
+            self.exchange.forgotten -= 1;
         } else if let Some(pending) = self.exchange.waiting.pop_front() {
             return Some(pending);
         }
         self.exchange.tally.orphan_responses += 1;
         let unseen = self.exchange.unseen;
         // With all bytes seen, what we read as no request was one to the endpoint.
-        let was_served = !is_late && status.is_some_and(|status| status < 400);
-        (unseen != Flags::NONE || was_served).then(|| self.unasked(unseen))
+        let was_served = status.is_some_and(|status| status < 400);
+        (unseen != Flags::NONE || was_served || is_late).then(|| {
+            let mut pending = self.unasked(unseen);
+            pending.event.flags.add_if(is_late, Flags::LATE_ANSWER);
+            pending
+        })
     }
 
     fn unasked(&mut self, unseen: Flags) -> Pending {
@@ -54,11 +59,8 @@ impl Down<'_> {
 
 impl Sink for Down<'_> {
     fn head(&mut self, bytes: &[u8], cut: Cut) -> Framing {
-        let to_head = self
-            .exchange
-            .waiting
-            .front()
-            .is_some_and(|pending| pending.is_head);
+        let next = self.exchange.waiting.front();
+        let to_head = self.exchange.forgotten == 0 && next.is_some_and(|pending| pending.is_head);
         let answer = response::read(bytes, cut, to_head);
         if answer
             .status
@@ -69,6 +71,7 @@ impl Sink for Down<'_> {
         let Some(mut pending) = self.asked(answer.status) else {
             return answer.framing;
         };
+        pending.answered_ns = Some(self.now_ns);
         let event = &mut pending.event;
         event.status = answer.status;
         event.outcome = answer.status.map_or(Outcome::Unreadable, response::outcome);
@@ -124,15 +127,19 @@ impl Sink for Down<'_> {
     }
 
     fn not_http(&mut self, _: NotHttp) {
-        let waiting = self.exchange.waiting.pop_front();
-        let Some(mut pending) = waiting.or_else(|| self.asked(None)) else {
+        let Some(mut pending) = self.asked(None) else {
             return;
         };
+        pending.answered_ns = Some(self.now_ns);
         pending.event.outcome = Outcome::Unreadable;
         self.settle(pending);
     }
 }
 
 impl Heard for Down<'_> {
-    fn missing(&mut self, _: Missing) {}
+    fn missing(&mut self, missing: Missing) {
+        if missing.of_next {
+            self.exchange.answer_missed(missing.remark);
+        }
+    }
 }

@@ -11,6 +11,14 @@
 //! backed when another request of the same address was answered meanwhile
 //! ([`Evidence::OtherRequestAnswered`]). A capture on the host sees the answer itself: hop limit 1
 //! and never acknowledged ([`Evidence::ResponseHopLimit`]); an acknowledged one arrived.
+//!
+//! ## When an answer is late
+//!
+//! The event of a request says after the timeout what is known by then. The request keeps its place
+//! among those that wait, because answers keep the order of requests: its answer, if it comes, is an
+//! event of its own, with all that is known of the request, and both bear one
+//! [`request_id`](ImdsEvent::request_id). What is known is let go after [`KEPT_NS`], or where
+//! [`PIPELINE_REQUESTS`] wait; the place is kept even then.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -21,6 +29,8 @@ use crate::{Class, Evidence, Flags, ImdsEvent, Outcome, Redactor, response};
 
 /// Requests that wait on one connection at most.
 pub(super) const PIPELINE_REQUESTS: usize = 64;
+/// How long the identity of a request that was given up is kept for a late answer, nanoseconds.
+const KEPT_NS: u64 = 60_000_000_000;
 /// Silence after which a client that hangs up is taken to have waited in vain. SDKs wait 1 s.
 const SILENCE_NS: u64 = 500_000_000;
 
@@ -28,18 +38,24 @@ const SILENCE_NS: u64 = 500_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) requests: u64,
+    pub(crate) late_answers: u64,
+    pub(crate) forgotten: u64,
     pub(crate) answered: bool,
     pub(crate) orphan_responses: u64,
     pub(crate) gaps: u64,
     pub(crate) conflicts: u64,
 }
 
-/// A request whose event is not finished.
+/// A request whose answer is not finished.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) event: ImdsEvent,
     pub(super) is_head: bool,
     pub(super) sent_ns: u64,
+    /// When the head of its answer was seen.
+    pub(super) answered_ns: Option<u64>,
+    /// Which of its connection.
+    pub(super) number: u64,
     /// The answer's body, as much of it as the event wants.
     pub(super) body: Vec<u8>,
     /// There is an answer, and no request that we know of.
@@ -56,9 +72,33 @@ impl Pending {
             event,
             is_head: false,
             sent_ns: place.time_ns,
+            answered_ns: None,
+            number: 0,
             body: Vec::new(),
             is_unasked: true,
         }
+    }
+
+    /// Its event was handed out without an answer.
+    pub(super) const fn is_given_up(&self) -> bool {
+        self.event.request_id.is_some()
+    }
+
+    /// Its event as it stands without an answer; the answer, if it comes, gets another that bears
+    /// the same name.
+    fn give_up(&mut self, redactor: &Redactor) -> ImdsEvent {
+        let ImdsEvent { src, dst, .. } = &self.event;
+        let name = format!(
+            "request {} of {} {} to {} {} at {}",
+            self.number, src.ip, src.port, dst.ip, dst.port, self.event.time_ns
+        );
+        self.event.request_id = Some(redactor.hash(name.as_bytes()));
+        self.event.clone()
+    }
+
+    /// Since when it waits for what it waits for now: the rest of an answer has its own time.
+    fn waits_since_ns(&self) -> u64 {
+        self.answered_ns.unwrap_or(self.sent_ns)
     }
 
     /// The answer turned out to be that of a request which was not seen: it goes to an event of its
@@ -71,6 +111,7 @@ impl Pending {
         to.response_bytes = from.response_bytes.take();
         to.token_ttl_seconds = from.token_ttl_seconds.take();
         from.latency_ns = None;
+        other.answered_ns = self.answered_ns.take();
         other.body = std::mem::take(&mut self.body);
         other
     }
@@ -84,6 +125,7 @@ impl Pending {
 /// The requests under way.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
+    /// In the order of the wire. Those given up are among them.
     pub(super) waiting: VecDeque<Pending>,
     /// Its answer's body is still coming.
     pub(super) answering: Option<Pending>,
@@ -93,8 +135,11 @@ pub(super) struct Exchange {
     pub(super) flags: Flags,
     /// Why requests of this connection may have gone by unseen; they are answered all the same.
     pub(super) unseen: Flags,
-    /// Requests given up whose answers may still come: answers keep the order of requests.
-    pub(super) abandoned: u32,
+    /// Requests before all that wait, whose answers may still come and of which nothing else is
+    /// known any more.
+    pub(super) forgotten: u64,
+    /// Requests so far.
+    pub(super) asked: u64,
     /// When the first byte of the head under way was seen.
     pub(super) started_ns: u64,
     /// SYN-ACK seen.
@@ -118,25 +163,67 @@ impl Exchange {
         !self.waiting.is_empty() || self.answering.is_some() || self.unconfirmed.is_some()
     }
 
+    /// A late answer would be known for one.
+    pub(super) fn remembers(&self) -> bool {
+        self.waiting.iter().any(Pending::is_given_up)
+    }
+
+    /// An event is not handed out yet.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiting.iter().any(|pending| !pending.is_given_up())
+            || self.answering.is_some()
+            || self.unconfirmed.is_some()
+    }
+
     /// A request begins to wait for its answer.
     pub(super) fn wait(&mut self, pending: Pending) {
         if self.waiting.len() >= PIPELINE_REQUESTS
-            && let Some(mut oldest) = self.waiting.pop_front()
+            && let Some(mut oldest) = self.forget_oldest()
+            && !oldest.is_given_up()
         {
             oldest
                 .event
                 .reason
                 .get_or_insert(Cow::Borrowed("pipeline_limit"));
-            self.abandoned = self.abandoned.saturating_add(1);
             self.ready.push(oldest.event);
         }
         self.waiting.push_back(pending);
     }
 
+    /// The oldest request leaves; its answer may still come.
+    fn forget_oldest(&mut self) -> Option<Pending> {
+        let oldest = self.waiting.pop_front()?;
+        self.forgotten = self.forgotten.saturating_add(1);
+        self.tally.forgotten += 1;
+        Some(oldest)
+    }
+
+    /// The beginning of the next answer was on the wire and not in the capture.
+    pub(super) fn answer_missed(&mut self, remark: Flags) {
+        if self.forgotten > 0 {
+            self.forgotten -= 1;
+        } else if let Some(mut pending) = self.waiting.pop_front()
+            && !pending.is_given_up()
+        {
+            pending.event.outcome = Outcome::Unreadable;
+            pending.event.flags.add(remark);
+            self.ready.push(pending.event);
+        }
+    }
+
     /// The answer is complete, or as complete as it gets.
     pub(super) fn finish(&mut self, mut pending: Pending, redactor: &Redactor) {
-        read_body(&mut pending, redactor);
+        self.complete(&mut pending, redactor);
         self.ready.push(pending.event);
+    }
+
+    fn complete(&mut self, pending: &mut Pending, redactor: &Redactor) {
+        read_body(pending, redactor);
+        if pending.is_given_up() {
+            pending.event.flags.add(Flags::LATE_ANSWER);
+            pending.event.time_ns = pending.answered_ns.unwrap_or(pending.event.time_ns);
+            self.tally.late_answers += 1;
+        }
     }
 
     /// The answer is complete and counts once the client acknowledges `seq`.
@@ -146,7 +233,7 @@ impl Exchange {
         seq: u32,
         redactor: &Redactor,
     ) {
-        read_body(&mut pending, redactor);
+        self.complete(&mut pending, redactor);
         if let Some((earlier, _)) = self.unconfirmed.replace((pending, seq)) {
             self.ready.push(earlier.event);
         }
@@ -168,13 +255,22 @@ impl Exchange {
         answered_ns: Option<u64>,
         redactor: &Redactor,
     ) {
-        let overdue = |pending: &Pending| now_ns.saturating_sub(pending.sent_ns) >= response_ns;
-        while self.waiting.front().is_some_and(overdue) {
-            if let Some(pending) = self.waiting.pop_front() {
-                self.abandoned = self.abandoned.saturating_add(1);
-                self.silent(pending, true, answered_ns);
+        let overdue =
+            |pending: &Pending| now_ns.saturating_sub(pending.waits_since_ns()) >= response_ns;
+        // Sent one after the other: behind the first that has time all have.
+        for at in 0..self.waiting.len() {
+            let Some(pending) = self.waiting.get_mut(at).filter(|pending| overdue(pending)) else {
+                break;
+            };
+            if !pending.is_given_up() {
+                let sent_ns = pending.sent_ns;
+                let event = pending.give_up(redactor);
+                self.silent(event, sent_ns, true, answered_ns);
             }
         }
+        let kept_ns = response_ns.saturating_add(KEPT_NS);
+        let is_old = |pending: &Pending| now_ns.saturating_sub(pending.sent_ns) >= kept_ns;
+        while self.waiting.front().is_some_and(is_old) && self.forget_oldest().is_some() {}
         if let Some(pending) = self.answering.take_if(|pending| overdue(pending)) {
             self.finish(pending, redactor);
         }
@@ -192,12 +288,15 @@ impl Exchange {
         redactor: &Redactor,
     ) {
         while let Some(mut pending) = self.waiting.pop_front() {
+            if pending.is_given_up() {
+                continue;
+            }
             if let Some(reason) = reason {
                 pending.event.reason.get_or_insert(Cow::Borrowed(reason));
             }
             let waited =
                 left_ns.is_some_and(|left| left.saturating_sub(pending.sent_ns) >= SILENCE_NS);
-            self.silent(pending, waited, answered_ns);
+            self.silent(pending.event, pending.sent_ns, waited, answered_ns);
         }
         if let Some(pending) = self.answering.take() {
             self.finish(pending, redactor);
@@ -208,11 +307,16 @@ impl Exchange {
     }
 
     /// A request without answer. `waited`: long enough for the silence to mean something.
-    fn silent(&mut self, pending: Pending, waited: bool, answered_ns: Option<u64>) {
-        let mut event = pending.event;
+    fn silent(
+        &mut self,
+        mut event: ImdsEvent,
+        sent_ns: u64,
+        waited: bool,
+        answered_ns: Option<u64>,
+    ) {
         let token_put = event.class == Class::Token && event.method.as_deref() == Some("PUT");
         let suspicious = token_put && self.handshake && !self.response_bytes_seen;
-        let backed = answered_ns.is_some_and(|answered| answered >= pending.sent_ns);
+        let backed = answered_ns.is_some_and(|answered| answered >= sent_ns);
         if suspicious && (waited || backed) {
             let evidence = if backed {
                 Evidence::OtherRequestAnswered

@@ -15,6 +15,8 @@ pub(super) struct Missing {
     pub(super) of_last: bool,
     /// They reach beyond that message, or there is none: others may hide there.
     pub(super) of_others: bool,
+    /// The first byte of the next message is certainly among them.
+    pub(super) of_next: bool,
 }
 
 /// A sink that is told of missing bytes as well.
@@ -101,6 +103,7 @@ fn feed(framer: &mut Framer, piece: Piece<'_>, sink: &mut impl Heard) {
                 remark: if cut { Flags::CUT } else { Flags::GAP },
                 of_last: framer.is_within(),
                 of_others: !framer.is_body_of(len),
+                of_next: framer.is_before(len),
             });
             framer.hole(len, sink);
         }

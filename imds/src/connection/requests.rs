@@ -19,10 +19,13 @@ impl Up<'_> {
         event.time_ns = self.exchange.started_ns;
         self.exchange.tally.requests += 1;
         self.exchange.response_bytes_seen = false;
+        self.exchange.asked += 1;
         self.exchange.wait(Pending {
             event,
             is_head,
             sent_ns: self.place.time_ns,
+            answered_ns: None,
+            number: self.exchange.asked,
             body: Vec::new(),
             is_unasked: false,
         });

@@ -75,19 +75,19 @@ fn play(
     let expected = count(truth_keys(&act)?);
     let total: usize = expected.values().sum();
     let events = act.plimsoll.wait_events(Duration::from_mins(1), |events| {
-        events
-            .iter()
-            .filter(|event| read::is_kind(event, "imds"))
-            .count()
-            >= total
+        requests(events).count() >= total
     })?;
-    let seen = count(
-        events
-            .iter()
-            .filter(|e| read::is_kind(e, "imds"))
-            .map(event_key),
-    );
+    let seen = count(requests(&events).map(event_key));
     compare(&expected, &seen).with_context(|| odd(&events, &expected))?;
+    for event in requests(&events) {
+        let process = &read::body(event)["process"];
+        // A process that is there is called what its load is called.
+        let is_client = |name: &str| name.ends_with("-client");
+        ensure!(
+            process.is_null() || process["comm"].as_str().is_some_and(is_client),
+            "the load's process is {process}"
+        );
+    }
     act.end()?;
     Ok(format!("{total} requests"))
 }
@@ -100,10 +100,31 @@ fn count(keys: impl IntoIterator<Item = Key>) -> BTreeMap<Key, usize> {
     map
 }
 
+/// The events of requests, each request once: one that was given up is told again with its late
+/// answer, and that says what came of it.
+fn requests(events: &[Value]) -> impl Iterator<Item = &Value> {
+    let imds = || events.iter().filter(|event| read::is_kind(event, "imds"));
+    let late: BTreeSet<&str> = imds()
+        .filter(|event| is_late(event))
+        .filter_map(request_id)
+        .collect();
+    imds().filter(move |event| {
+        is_late(event) || request_id(event).is_none_or(|id| !late.contains(id))
+    })
+}
+
+fn request_id(event: &Value) -> Option<&str> {
+    read::body(event)["request"]["request_id"].as_str()
+}
+
+fn is_late(event: &Value) -> bool {
+    let flags = read::body(event)["request"]["flags"].as_array();
+    flags.is_some_and(|flags| flags.iter().any(|flag| flag == "late_answer"))
+}
+
 /// Events that nothing expected explains, in their own words.
 fn odd(events: &[Value], expected: &BTreeMap<Key, usize>) -> String {
-    let imds = events.iter().filter(|event| read::is_kind(event, "imds"));
-    let odd = imds.filter(|event| !expected.contains_key(&event_key(event)));
+    let odd = requests(events).filter(|event| !expected.contains_key(&event_key(event)));
     let requests: Vec<String> = odd
         .take(SHOWN)
         .map(|event| read::body(event)["request"].to_string())
@@ -164,7 +185,23 @@ fn event_key(event: &Value) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    /// A request that was given up counts once if its answer came, and once if not.
+    #[test]
+    fn a_late_answer_takes_the_place_of_the_silence() {
+        let event = |id: Value, flags: Value, status: Value| json!({"event": "imds", "request": {"request_id": id, "flags": flags, "status": status}});
+        let events = [
+            event(Value::Null, json!([]), json!(200)),
+            event(json!("a"), json!([]), Value::Null),
+            event(json!("b"), json!([]), Value::Null),
+            event(json!("a"), json!(["gap", "late_answer"]), json!(404)),
+        ];
+        let statuses: Vec<u64> = requests(&events).map(|event| event_key(event).4).collect();
+        assert_eq!(statuses, [200, 0, 404]);
+    }
 
     #[test]
     fn a_request_too_few_or_too_many_is_found() {

@@ -53,11 +53,17 @@ fn text(sizing: &Value, events: &[Value], accounting: &Value, since: Duration) -
                 &millis(&statistics["seconds"]["max_millicores"]),
                 &millis(&r["current"]["request_millicores"]),
                 &millis(&r["cpu"]["request_millicores"]),
-                &mib(&r["memory"]["peaks"]["sampled_bytes"]),
+                &peak(&r["memory"]["peaks"]),
                 &mib(&r["current"]["request_bytes"]),
                 &mib(&r["memory"]["request_bytes"]),
             ],
         );
+    }
+    if sizing["recommendations"]
+        .as_array()
+        .is_none_or(Vec::is_empty)
+    {
+        out.push_str("  none that the inventory names\n");
     }
     let mut accesses: BTreeMap<(String, String, String), u64> = BTreeMap::new();
     for event in events.iter().filter(|event| read::is_kind(event, "imds")) {
@@ -139,6 +145,19 @@ fn mib(value: &Value) -> String {
         .map_or_else(|| "–".to_owned(), |b| format!("{}Mi", b.div_ceil(1 << 20)))
 }
 
+/// The highest memory known: between two samples the kernel's own peak has seen more.
+fn peak(peaks: &Value) -> String {
+    let highest = ["sampled_bytes", "lifetime_bytes"]
+        .into_iter()
+        .filter_map(|kind| peaks[kind].as_u64())
+        .max();
+    match highest {
+        None => "–".to_owned(),
+        Some(0) => "<1Mi".to_owned(),
+        Some(bytes) => mib(&bytes.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +176,18 @@ mod tests {
             out,
             "  Partial: cpu limits, kernel programs (reasons at the start)\n"
         );
+    }
+
+    #[test]
+    fn a_peak_is_the_highest_that_anybody_saw() {
+        let check = |peaks: Value, shown: &str| assert_eq!(peak(&peaks), shown, "{peaks}");
+        check(json!({}), "–");
+        check(json!({"sampled_bytes": 0, "lifetime_bytes": null}), "<1Mi");
+        check(
+            json!({"sampled_bytes": 0, "lifetime_bytes": 9 << 20}),
+            "9Mi",
+        );
+        check(json!({"sampled_bytes": 1}), "1Mi");
     }
 
     #[test]

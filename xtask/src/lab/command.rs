@@ -6,10 +6,10 @@ use clap::Args;
 use super::{Job, KERNELS, Verdict};
 use crate::{install, shell};
 
-/// Kernel-lab tests.
+/// Which scenarios, under which kernels.
 #[derive(Debug, Args)]
 pub(crate) struct Lab {
-    /// `6.1`, `6.12` or `all`.
+    /// Kernel of the machine.
     #[arg(long, default_value = "all", value_parser = ["6.1", "6.12", "all"])]
     kernel: String,
     /// Install what is missing without asking.

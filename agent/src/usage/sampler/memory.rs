@@ -133,18 +133,26 @@ impl Memory {
             &mut shared.counters,
         );
         let found = shared.unless_gone(id, found)?;
-        Ok(found.map(|resident| MemorySample {
-            source: Source::Procfs,
-            current_bytes: Some(resident.anon_bytes + resident.file_bytes + resident.shmem_bytes),
-            peak_bytes: None,
-            stat: Some(MemoryStat {
-                anon_bytes: Some(resident.anon_bytes),
-                file_bytes: Some(resident.file_bytes + resident.shmem_bytes),
-                inactive_file_bytes: None,
-            }),
-            limit_bytes: None,
-            oom_kills: None,
-        }))
+        // Nobody has memory where the first process is not moved in yet, or the last one has ended:
+        // that is no measurement.
+        Ok(found
+            .map(|resident| {
+                let file_bytes = resident.file_bytes + resident.shmem_bytes;
+                (resident.anon_bytes, file_bytes)
+            })
+            .filter(|(anon_bytes, file_bytes)| anon_bytes + file_bytes > 0)
+            .map(|(anon_bytes, file_bytes)| MemorySample {
+                source: Source::Procfs,
+                current_bytes: Some(anon_bytes + file_bytes),
+                peak_bytes: None,
+                stat: Some(MemoryStat {
+                    anon_bytes: Some(anon_bytes),
+                    file_bytes: Some(file_bytes),
+                    inactive_file_bytes: None,
+                }),
+                limit_bytes: None,
+                oom_kills: None,
+            }))
     }
 
     fn by_controller(

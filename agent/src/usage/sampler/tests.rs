@@ -444,6 +444,12 @@ fn processes_stand_in_for_a_memory_controller() {
     // A process in a namespace that we cannot see into: the sum would be too low.
     fs::write(nested.join("cgroup.procs"), "14\n0\n").unwrap();
     assert_eq!(one(&mut sampler, 2 * S).memory, None);
+    // Nobody is in it yet, or only who has ended: that is not zero bytes.
+    for procs in ["", "13\n", "15\n"] {
+        fs::write(nested.join("cgroup.procs"), procs).unwrap();
+        put(root.path(), &[("cgroup.procs", "")]);
+        assert_eq!(one(&mut sampler, 3 * S).memory, None, "{procs}");
+    }
 }
 
 #[test]
@@ -542,7 +548,9 @@ fn this_hosts_own_cgroup_is_sampled_until_it_is_removed() {
             (id, Source::CgroupV2)
         );
         assert_eq!(sample.cpu.unwrap().stat.usage_ns, Some(0));
-        assert!(sample.memory.is_some());
+        // A controller counts an empty folder; processes that are not there count nothing.
+        let by = sample.memory.map(|memory| memory.source);
+        assert_ne!(by, Some(Source::Procfs));
         assert!(sampler.take_problem().is_none());
         fs::remove_dir(&made.0).unwrap();
         sampler.look_at_young(S, |_, _| panic!("it is gone"));

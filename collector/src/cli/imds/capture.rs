@@ -5,7 +5,9 @@
 use std::io::Read;
 
 use pcap_parser::traits::PcapReaderIterator;
-use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapHeader, create_reader};
+use pcap_parser::{
+    Block, InterfaceDescriptionBlock, PcapBlockOwned, PcapError, PcapHeader, create_reader,
+};
 use thiserror::Error;
 
 use super::packet::{Link, Packet};
@@ -67,6 +69,15 @@ impl Interface {
                 1_000_000
             }),
             offset_s: 0,
+        }
+    }
+
+    fn described(description: &InterfaceDescriptionBlock<'_>) -> Self {
+        Self {
+            link: description.linktype.0,
+            snap_bytes: description.snaplen,
+            resolution: description.ts_resolution(),
+            offset_s: description.ts_offset(),
         }
     }
 
@@ -174,24 +185,49 @@ fn why(error: &PcapError<&[u8]>) -> Stop {
     }
 }
 
+/// What a packet's block says, before its interface is looked up.
+struct Frame<'a> {
+    interface: u32,
+    /// Since the epoch, in units of the interface; `None` where the block has no time.
+    units: Option<u64>,
+    data: &'a [u8],
+    original: u32,
+}
+
 /// The packet of a block, if it is one.
 fn packet<'a>(
     block: &'a PcapBlockOwned<'_>,
     interfaces: &mut Vec<Interface>,
     last_ns: u64,
 ) -> Result<Option<Packet<'a>>, Broken> {
-    let (id, units, data, original) = match block {
+    let Some(frame) = frame(block, interfaces)? else {
+        return Ok(None);
+    };
+    let id = frame.interface;
+    let known = usize::try_from(id).ok().and_then(|id| interfaces.get(id));
+    let interface = known.ok_or(Broken::Interface(id))?;
+    let time_ns = match frame.units {
+        Some(units) => interface.time_ns(units).ok_or(Broken::Malformed)?,
+        // A simple packet has no time: that of the packet before.
+        None => last_ns,
+    };
+    Ok(Some(Packet {
+        link: Link::of(interface.link).ok_or(Broken::Link(interface.link))?,
+        time_ns,
+        frame: frame.data,
+        frame_len: frame.original,
+    }))
+}
+
+/// The frame of a block; a block that describes interfaces is taken up into `interfaces`.
+fn frame<'a>(
+    block: &'a PcapBlockOwned<'_>,
+    interfaces: &mut Vec<Interface>,
+) -> Result<Option<Frame<'a>>, Broken> {
+    let frame = match block {
         PcapBlockOwned::LegacyHeader(header) => {
             interfaces.push(Interface::of(header));
             return Ok(None);
-        }
-        PcapBlockOwned::Legacy(frame) => {
-            let interface = interfaces.first().ok_or(Broken::Malformed)?;
-            let fraction = u64::from(frame.ts_usec);
-            let units = u64::from(frame.ts_sec)
-                .saturating_mul(interface.resolution.unwrap_or(0))
-                .saturating_add(fraction);
-            (0, Some(units), frame.data, frame.origlen)
         }
         PcapBlockOwned::NG(Block::SectionHeader(_)) => {
             interfaces.clear();
@@ -201,48 +237,43 @@ fn packet<'a>(
             if interfaces.len() >= INTERFACES {
                 return Err(Broken::Interfaces);
             }
-            interfaces.push(Interface {
-                link: description.linktype.0,
-                snap_bytes: description.snaplen,
-                resolution: description.ts_resolution(),
-                offset_s: description.ts_offset(),
-            });
+            interfaces.push(Interface::described(description));
             return Ok(None);
         }
-        PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-            let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
-            let data = usize::try_from(packet.caplen)
-                .ok()
-                .and_then(|len| packet.data.get(..len));
-            let data = data.ok_or(Broken::Malformed)?;
-            (packet.if_id, Some(units), data, packet.origlen)
+        PcapBlockOwned::Legacy(frame) => {
+            let interface = interfaces.first().ok_or(Broken::Malformed)?;
+            let seconds = u64::from(frame.ts_sec).saturating_mul(interface.resolution.unwrap_or(0));
+            Frame {
+                interface: 0,
+                units: Some(seconds.saturating_add(u64::from(frame.ts_usec))),
+                data: frame.data,
+                original: frame.origlen,
+            }
         }
+        PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => Frame {
+            interface: packet.if_id,
+            units: Some(u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low)),
+            data: first(packet.data, packet.caplen)?,
+            original: packet.origlen,
+        },
         PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
             // Padded to four bytes, and its length is not in it.
             let snap = interfaces.first().map_or(0, |first| first.snap_bytes);
-            let len = if snap == 0 {
-                packet.origlen
-            } else {
-                packet.origlen.min(snap)
-            };
-            let data = usize::try_from(len)
-                .ok()
-                .and_then(|len| packet.data.get(..len));
-            (0, None, data.ok_or(Broken::Malformed)?, packet.origlen)
+            let most = if snap == 0 { u32::MAX } else { snap };
+            Frame {
+                interface: 0,
+                units: None,
+                data: first(packet.data, packet.origlen.min(most))?,
+                original: packet.origlen,
+            }
         }
         PcapBlockOwned::NG(_) => return Ok(None),
     };
-    let known = usize::try_from(id).ok().and_then(|id| interfaces.get(id));
-    let interface = known.ok_or(Broken::Interface(id))?;
-    let time_ns = match units {
-        Some(units) => interface.time_ns(units).ok_or(Broken::Malformed)?,
-        // A simple packet has no time: that of the packet before.
-        None => last_ns,
-    };
-    Ok(Some(Packet {
-        link: Link::of(interface.link).ok_or(Broken::Link(interface.link))?,
-        time_ns,
-        frame: data,
-        frame_len: original,
-    }))
+    Ok(Some(frame))
+}
+
+/// The first `len` bytes; a block that has fewer lies about its length.
+fn first(data: &[u8], len: u32) -> Result<&[u8], Broken> {
+    let kept = usize::try_from(len).ok().and_then(|len| data.get(..len));
+    kept.ok_or(Broken::Malformed)
 }

@@ -303,6 +303,30 @@ fn a_cut_capture_says_what_it_cannot_know() {
 }
 
 #[test]
+fn a_late_answer_is_told_with_its_request() {
+    let frames = exchange();
+    let mut file = pcap(101, &frames, false, 65535);
+    // The third packet's second.
+    let third = 24 + 16 + frames[0].len() + 16 + frames[1].len();
+    let second = u32::try_from(START_S + 3).unwrap();
+    file[third..third + 4].copy_from_slice(&second.to_le_bytes());
+    let (result, document) = run(&file);
+    assert_eq!(result.unwrap(), 2);
+    let [first, late] = [0, 1].map(|at| &document["events"][at]);
+    assert_eq!(first["outcome"], "no_response");
+    assert_eq!(first["time"], "2023-11-14T22:13:20Z");
+    assert_eq!(
+        (&late["outcome"], &late["flags"]),
+        (&"not_found".into(), &serde_json::json!(["late_answer"]))
+    );
+    assert_eq!(late["time"], "2023-11-14T22:13:23.002Z");
+    assert!(first["request_id"].is_string());
+    for field in ["request_id", "path", "class", "imds_version", "token_hash"] {
+        assert_eq!(first[field], late[field], "{field}");
+    }
+}
+
+#[test]
 fn broken_files_name_the_packet() {
     let whole = pcap(101, &exchange(), false, 65535);
     let message = |file: &[u8]| {

@@ -1,0 +1,158 @@
+//! Command lines, and what is shown of them.
+
+use super::*;
+use crate::Key;
+
+fn check(argv: &[&str], expected: &str) {
+    let redactor = Redactor::new(&Key([7; 32]));
+    let bytes = argv.join("\0") + "\0";
+    let line = redactor.command_line(bytes.as_bytes(), 4096);
+    // Sixteen hex digits in brackets are a hash.
+    let mut shown = String::new();
+    let mut rest = line.as_str();
+    while let Some((before, hash)) = rest.split_once('[') {
+        let is_hash = hash.get(..17).is_some_and(|hash| hash.ends_with(']'));
+        shown.push_str(before);
+        shown.push_str(if is_hash { "#" } else { "[" });
+        rest = hash.get(17..).filter(|_| is_hash).unwrap_or(hash);
+    }
+    shown.push_str(rest);
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn options_and_variables() {
+    check(&["app", "--password", "hunter2"], "app --password #");
+    check(
+        &["app", "--password", "hunter 2", "x"],
+        "app --password # x",
+    );
+    check(&["app", "--password=hunter2", "-v"], "app --password=# -v");
+    check(
+        &["app", "--token=X", "--api-key", "k"],
+        "app --token=# --api-key #",
+    );
+    check(&["app", "-Ddb.password=hunter2"], "app -Ddb.password=#");
+    check(
+        &["env", "PGPASSWORD=hunter2", "psql"],
+        "env PGPASSWORD=# psql",
+    );
+    check(
+        &["env", "AWS_SECRET_ACCESS_KEY=x", "AWS_REGION=eu-west-1"],
+        "env AWS_SECRET_ACCESS_KEY=# AWS_REGION=eu-west-1",
+    );
+    check(&["app", "pass:hunter2"], "app pass:#");
+    check(
+        &["app", "--token-file", "/a/b", "--auth-mode", "x"],
+        "app --token-file /a/b --auth-mode x",
+    );
+    check(
+        &["kubelet", "--authentication-token-webhook=true"],
+        "kubelet --authentication-token-webhook=true",
+    );
+    check(
+        &["app", "--private-key=abc", "--public-key=abc"],
+        "app --private-key=# --public-key=abc",
+    );
+    check(&["secrets-driver", "x"], "secrets-driver x");
+    check(&["app", "--password"], "app --password");
+}
+
+#[test]
+fn short_options_of_known_programs() {
+    check(
+        &["/usr/bin/mysql", "-u", "root", "-phunter2", "db"],
+        "/usr/bin/mysql -u root -p# db",
+    );
+    check(&["mysql", "-p", "db"], "mysql -p db");
+    check(
+        &["sshpass", "-p", "hunter2", "ssh", "h"],
+        "sshpass -p # ssh h",
+    );
+    check(&["ss", "-p", "x"], "ss -p x");
+    check(&["docker", "run", "-p80:80"], "docker run -p80:80");
+    check(&["curl", "-u", "me:hunter2", "h"], "curl -u # h");
+    check(
+        &["sh", "-c", "cd /; mysql -phunter2 db"],
+        "sh -c cd /; mysql -p# db",
+    );
+}
+
+#[test]
+fn headers_and_documents() {
+    check(
+        &["curl", "-H", "Authorization: Bearer a b", "x"],
+        "curl -H Authorization: # x",
+    );
+    check(
+        &["curl", "-H", "X-aws-ec2-metadata-token: abc"],
+        "curl -H X-aws-ec2-metadata-token: #",
+    );
+    check(
+        &["curl", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 60"],
+        "curl -H X-aws-ec2-metadata-token-ttl-seconds: 60",
+    );
+    check(
+        &["sh", "-c", "curl -H 'Authorization: Bearer a' h"],
+        "sh -c curl -H 'Authorization: #' h",
+    );
+    check(
+        &["app", r#"{"password": "hunter 2", "a":"b"}"#],
+        r##"app {"password": "#", "a":"b"}"##,
+    );
+    check(
+        &["sh", "-c", "x --password 'hunter 2' y"],
+        "sh -c x --password '#' y",
+    );
+    check(
+        &["sh", "-c", "PASSWORD='hunter 2' y"],
+        "sh -c PASSWORD='#' y",
+    );
+    check(
+        &["curl", "http://h/?token=abc&a=b"],
+        "curl http://h/?token=#&a=b",
+    );
+}
+
+#[test]
+fn user_information_of_urls() {
+    check(
+        &["git", "clone", "https://me:hunter2@h/x"],
+        "git clone https://#@h/x",
+    );
+    check(
+        &["git", "clone", "https://ghp@h/x"],
+        "git clone https://#@h/x",
+    );
+    check(&["psql", "postgres://u:p/w@h/x"], "psql postgres://#@h/x");
+    check(&["x", "--url=https://u:p@h:80"], "x --url=https://#@h:80");
+    check(
+        &["x", "http://h:80/a@b", "http://[::1]:80/a@b"],
+        "x http://h:80/a@b http://[::1]:80/a@b",
+    );
+    check(&["x", "--password=http://u:p@h"], "x --password=#");
+    check(
+        &["sh", "-c", "git clone 'https://u:p@h/x' y"],
+        "sh -c git clone 'https://#@h/x' y",
+    );
+}
+
+#[test]
+fn key_material_by_its_shape() {
+    let token = "AQAEAGhVd0xrZ2JqS3B5bVZ0dGZ2Q1pXbk1LUW9hYnN3amR3w5w==";
+    check(&["x", token, token.get(..20).unwrap()], "x # #");
+    check(&["x", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"], "x #");
+    check(&["x", &format!("v={token}")], "x #");
+    let long = "z".repeat(9000);
+    check(&["x", "y", &long], &format!("x y {}", "z".repeat(4092)));
+    let cut = format!("{}hunter", "a ".repeat(2045));
+    check(&[&cut], "a ".repeat(2045).as_str());
+}
+
+#[test]
+fn a_limit_cuts_after_blanking() {
+    let redactor = Redactor::new(&Key([7; 32]));
+    let line = redactor.command_line(b"app\0--password\0hunter2\0", 20);
+    assert_eq!(line.len(), 20);
+    assert!(!line.contains("hunter"), "{line}");
+}

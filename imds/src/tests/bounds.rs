@@ -1,0 +1,73 @@
+//! Which connections are remembered, and for how long.
+
+use super::{OK, Play};
+use crate::{Class, Decoder, Flags, Key, Limits, Outcome};
+
+#[test]
+fn address_used_again() {
+    let mut play = Play::imds();
+    play.open().ask("GET /latest/user-data HTTP/1.1\r\n\r\n");
+    play.up_seq += 1_000_000;
+    play.down_seq += 1_000_000;
+    play.open()
+        .ask("GET /latest/meta-data/ HTTP/1.1\r\n\r\n")
+        .answer(OK);
+    let events = play.end();
+    assert_eq!(
+        (events[0].class, events[0].outcome),
+        (Class::SecretCfg, Outcome::NoResponse)
+    );
+    assert_eq!(
+        (events[1].class, events[1].outcome),
+        (Class::RootEnum, Outcome::Ok)
+    );
+}
+
+#[test]
+fn connections_are_bounded() {
+    for (opened, evicted) in [(15, 0), (16, 0), (17, 1)] {
+        let mut play = Play::imds();
+        play.decoder = Decoder::new(
+            Limits {
+                connections: 16,
+                ..Limits::default()
+            },
+            &Key([1; 32]),
+        );
+        for _ in 0..opened {
+            play.reconnect().ask("GET /latest/ HTTP/1.1\r\n\r\n");
+        }
+        assert_eq!(play.decoder.connections(), opened.min(16));
+        assert_eq!(play.decoder.stats().evicted, evicted);
+        let reasons = play
+            .end()
+            .iter()
+            .filter(|event| event.reason.as_deref() == Some("evicted"))
+            .count();
+        assert_eq!(reasons as u64, evicted);
+    }
+}
+
+#[test]
+fn bytes_of_a_connection_are_bounded() {
+    let mut play = Play::imds();
+    play.acks = false;
+    play.open();
+    play.up_seq += 1;
+    for _ in 0..200 {
+        play.ask_bytes(&[b'x'; 1000], 1000);
+        play.up_seq += 1;
+    }
+    assert!(play.decoder.stats().gaps > 0);
+    play.end();
+}
+
+#[test]
+fn idle_connections_are_forgotten() {
+    let mut play = Play::imds();
+    play.open().ask("GET /latest/ HTT").wait(4_900);
+    assert_eq!(play.decoder.connections(), 1);
+    play.wait(200);
+    assert_eq!(play.decoder.connections(), 0);
+    assert_eq!(play.one().flags, Flags::HEADER_TRUNCATED);
+}
