@@ -210,7 +210,7 @@ pub(crate) fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageF
         ..Fates::default()
     };
     let security = Fates {
-        emitted: processes.parsed + processes.malformed,
+        emitted: processes.read,
         undecodable: processes.malformed,
         filtered: processes.parsed,
         ..Fates::default()

@@ -30,9 +30,11 @@ const FILE_BYTES: u64 = 4096;
 /// A clock tick of `/proc/<pid>/stat`.
 const TICK_NS: u64 = 10_000_000;
 
-/// What became of the texts of `/proc` that were read. Cumulative.
+/// What became of the texts of `/proc` that were read: `read` is the sum of the others. Cumulative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TextCounts {
+    /// Read, to be understood.
+    pub read: u64,
     /// Understood.
     pub parsed: u64,
     /// Not what the kernel documents.
@@ -60,6 +62,15 @@ impl Proc {
     /// What was read so far.
     pub const fn counts(&self) -> TextCounts {
         self.counts.get()
+    }
+
+    /// Reads a text that is to be understood.
+    fn text(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let bytes = read(path)?;
+        let mut counts = self.counts.get();
+        counts.read += 1;
+        self.counts.set(counts);
+        Ok(bytes)
     }
 
     /// Counts a text by whether it was understood.
@@ -90,7 +101,7 @@ impl Proc {
         // In this order: if the process is the right one after the reads, it was during them.
         let exe = std::fs::read_link(folder.join("exe"));
         let cmdline = read(&folder.join("cmdline"));
-        let stat = read(&folder.join("stat"));
+        let stat = self.text(&folder.join("stat"));
         let Ok(stat) = stat else {
             process.missing = Some("exited".to_owned());
             return process;
@@ -128,10 +139,10 @@ impl Proc {
     /// The cgroup path of a process that is still there and bears this name.
     pub fn cgroup_path(&self, tgid: u32, comm: &[u8]) -> Option<String> {
         let folder = self.root.join(tgid.to_string());
-        let bytes = read(&folder.join("cgroup")).ok()?;
+        let bytes = self.text(&folder.join("cgroup")).ok()?;
         let text = self.count(std::str::from_utf8(&bytes).ok())?;
         let path = text::cgroup_path(text)?.to_owned();
-        let stat = read(&folder.join("stat")).ok()?;
+        let stat = self.text(&folder.join("stat")).ok()?;
         let name = trimmed(comm);
         let stat = self.count(Stat::parse(&stat))?;
         (name.is_empty() || stat.comm == name).then_some(path)

@@ -64,7 +64,7 @@ impl AuditMetrics {
         );
         registry.register(
             "imds_irregular",
-            "Metadata streams out of order: answers without a request, gaps given up, retransmissions with other bytes, connections gone quiet",
+            "What is out of order in metadata streams: answers without a request or after it was given up, requests whose late answer would find nothing, gaps given up, retransmissions with other bytes, connections gone quiet",
             self.irregular.clone(),
         );
     }
@@ -120,6 +120,8 @@ impl AuditMetrics {
         self.waiting.set(signed(row.waiting));
         for (kind, count) in [
             ("orphan_response", decoder.orphan_responses),
+            ("late_answer", decoder.late_answers),
+            ("forgotten_request", decoder.forgotten),
             ("gap", decoder.gaps),
             ("conflict", decoder.conflicts),
             ("idle", decoder.idle),

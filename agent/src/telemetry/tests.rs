@@ -81,6 +81,8 @@ fn books() -> Books {
                 outside: 54,
                 not_endpoint: 55,
                 orphan_responses: 57,
+                late_answers: 65,
+                forgotten: 67,
                 gaps: 58,
                 conflicts: 59,
                 evicted: 60,
@@ -153,6 +155,8 @@ fn every_metric_is_touched_by_the_books() {
         "imds_requests_waiting 56",
         r#"imds_irregular_total{kind="orphan_response"} 57"#,
         r#"imds_irregular_total{kind="idle"} 61"#,
+        r#"imds_irregular_total{kind="late_answer"} 65"#,
+        r#"imds_irregular_total{kind="forgotten_request"} 67"#,
     ] {
         let expected = format!("plimsoll_agent_{expected}\n");
         assert!(text.contains(&expected), "{expected} is not in\n{text}");
