@@ -1,0 +1,126 @@
+//! What is done each interval, and the walk of the cgroup tree: kernel time, files, who came and went
+//! without an event.
+
+use std::collections::HashSet;
+
+use super::Node;
+use crate::causes;
+use crate::cgroup::fs;
+use crate::probe::ProgramName;
+use crate::usage::clock::{monotonic_ns, wall_unix_ns};
+
+impl Node {
+    /// One round over all containers, and what the kernel booked since the last.
+    pub(super) fn sample(&mut self) {
+        // In this order: what the kernel counts after a ring was seen empty is what came out of it.
+        let emptied = self.drain();
+        if self.count_rings() {
+            self.check_rings(emptied);
+        }
+        let begun = monotonic_ns();
+        self.timeline.remeasure(begun, wall_unix_ns());
+        self.take_kernel_time();
+        let kernel_time = &self.kernel_time;
+        let round = self
+            .sampler
+            .sample_all(monotonic_ns, |id| kernel_time.used_ns(id));
+        for sample in round.samples {
+            self.containers
+                .sample(sample, &self.timeline, &mut self.out);
+        }
+        let gone = round.gone.to_vec();
+        for id in gone {
+            self.removed(id, monotonic_ns());
+        }
+        if let Some(problem) = self.sampler.take_problem() {
+            tracing::debug!(problem = %causes::chain(&problem), "part of a sample is missing");
+        }
+        self.tell_losses();
+        self.sample_seconds = (monotonic_ns() - begun) as f64 / 1e9;
+        self.show();
+    }
+
+    /// What the scheduler hook booked since the last round.
+    fn take_kernel_time(&mut self) {
+        if !self.attached(ProgramName::SchedSwitch) {
+            return;
+        }
+        let Some(probe) = &mut self.probe else {
+            return;
+        };
+        let snapshot = match probe.snapshot() {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                tracing::warn!(%error, "no CPU time from the kernel this second");
+                return;
+            }
+        };
+        let mut periods = Vec::new();
+        self.kernel_time.take(
+            &snapshot,
+            |id| self.containers.owner(id),
+            |id, used_ns| periods.push((id, used_ns)),
+        );
+        for (id, used_ns) in periods {
+            self.containers.periods(id, used_ns, 1);
+        }
+        let index = self.containers.index();
+        let is_known = |id| index.get(id).is_some();
+        for id in self.kernel_time.strangers(&snapshot, is_known) {
+            if let Err(error) = probe.forget_cgroup(id) {
+                tracing::debug!(id, %error, "kernel keeps the CPU time of a cgroup that nobody knows");
+            }
+        }
+    }
+
+    /// Walks the tree for what events missed.
+    pub(super) fn rescan(&mut self) {
+        let Some(root) = self.roots.naming().map(std::path::Path::to_path_buf) else {
+            return;
+        };
+        let now = monotonic_ns();
+        match fs::scan(&root) {
+            Ok(scan) => {
+                self.unwalked = [scan.left_out, scan.unlisted];
+                if scan.is_whole() {
+                    let found: HashSet<u64> = scan.found.iter().map(|found| found.id).collect();
+                    for id in self.containers.missing(&found) {
+                        self.removed(id, now);
+                    }
+                } else {
+                    tracing::warn!(
+                        unlisted = scan.unlisted,
+                        left_out = scan.left_out,
+                        "the walk of the cgroup tree is not whole: nobody is taken for gone"
+                    );
+                }
+                for cgroup in scan.found {
+                    self.learn(cgroup.id, &cgroup.path, now, false);
+                }
+                self.take_up();
+            }
+            Err(error) => {
+                tracing::warn!(error = %causes::chain(&error), "could not walk the cgroup tree");
+            }
+        }
+    }
+
+    /// Takes up who was left out for want of room or of descriptors.
+    fn take_up(&mut self) {
+        self.containers.promote();
+        self.unopened = 0;
+        for (id, path) in self.containers.followed() {
+            if self.sampler.has(id) {
+                continue;
+            }
+            match self.sampler.add(id, path) {
+                // Its end is told by the next walk, if no event does.
+                Ok(_) | Err(fs::FsError::Gone) => {}
+                Err(error) => {
+                    self.unopened += 1;
+                    tracing::warn!(id, path, error = %causes::chain(&error), "a cgroup cannot be sampled; the next walk tries again");
+                }
+            }
+        }
+    }
+}
