@@ -213,11 +213,6 @@ impl Auditor {
         )
     }
 
-    /// Nothing is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.len() == (0, 0, 0)
-    }
-
     /// What became of the records taken, by kernel kind: used up in an event or passed over, or
     /// held in a request that is not finished. Each is counted where it happens; what is held is
     /// what the owners hold.

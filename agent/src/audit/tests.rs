@@ -343,7 +343,7 @@ fn what_is_not_tcp_is_passed_over_and_counted() {
         ),
         (1, 1, 1)
     );
-    assert!(play.auditor.is_empty());
+    assert_eq!(play.auditor.len(), (0, 0, 0));
     assert_eq!((play.segments().emitted, play.segments().filtered), (2, 2));
 }
 
