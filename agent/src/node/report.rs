@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use plimsoll_abi::{Counters, KINDS};
 use plimsoll_wire::AuditEvent;
 use plimsoll_wire::event::{Heartbeat, StageFates};
 
@@ -15,26 +16,25 @@ use crate::usage::clock::wall_unix_ns;
 use crate::usage::self_usage::SelfMeter;
 
 impl Node {
-    /// Asks the kernel what it counted; what it cannot say now stays as it was: false then.
-    pub(super) fn count_rings(&mut self) -> bool {
-        let counters = self.probe.as_ref().and_then(|probe| probe.counters().ok());
-        let is_known = counters.is_some();
-        self.ring_counters = counters.or(self.ring_counters);
-        is_known
+    /// Asks the kernel what it counted; what it cannot say now stays as it was.
+    pub(super) fn count_rings(&mut self) -> Option<[Counters; KINDS]> {
+        let counters = self.probe.as_ref()?.counters().ok()?;
+        self.ring_counters = Some(counters);
+        Some(counters)
     }
 
-    /// The rings were drained and then counted: whether all that was put in came out. `emptied` says
-    /// which of them, security and process, held nothing more.
-    pub(super) fn check_rings(&mut self, emptied: [bool; 2]) {
-        let Some(counters) = self.ring_counters else {
-            return;
-        };
-        for (ring, emptied) in [&mut self.security, &mut self.process]
-            .into_iter()
-            .zip(emptied)
-        {
+    /// The rings were drained, and counted before and after: whether all that was put in came out.
+    /// `emptied` says which of them, security and process, held nothing more.
+    pub(super) fn check_rings(
+        &mut self,
+        before: &[Counters; KINDS],
+        emptied: [bool; 2],
+        after: &[Counters; KINDS],
+    ) {
+        let rings = [&mut self.security, &mut self.process];
+        for (ring, emptied) in rings.into_iter().zip(emptied) {
             if emptied {
-                ring.found_empty(&counters);
+                ring.found_empty(before, after);
             }
         }
     }

@@ -12,10 +12,11 @@ use crate::usage::clock::{monotonic_ns, wall_unix_ns};
 impl Node {
     /// One round over all containers, and what the kernel booked since the last.
     pub(super) fn sample(&mut self) {
-        // In this order: what the kernel counts after a ring was seen empty is what came out of it.
+        let before = self.count_rings();
         let emptied = self.drain();
-        if self.count_rings() {
-            self.check_rings(emptied);
+        let after = self.count_rings();
+        if let (Some(before), Some(after)) = (before, after) {
+            self.check_rings(&before, emptied, &after);
         }
         let begun = monotonic_ns();
         self.timeline.remeasure(begun, wall_unix_ns());

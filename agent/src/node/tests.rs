@@ -269,22 +269,22 @@ fn a_record_that_is_dropped_on_its_way_breaks_the_law() {
             .filter(|(_, missing)| *missing != 0)
             .collect()
     };
+    let look = |stage: &mut Stage, emptied| {
+        let counters = stage.node.ring_counters.unwrap();
+        for _ in 0..100 {
+            stage.node.check_rings(&counters, emptied, &counters);
+        }
+    };
     stage.feed("security", &bytes(&oom(), b""));
-    for _ in 0..100 {
-        stage.node.check_rings([true; 2]);
-    }
+    look(&mut stage, [true; 2]);
     assert_eq!(missing(&stage), []);
     // The kernel put in a second one of each, and nobody took them.
     let counters = stage.node.ring_counters.as_mut().unwrap();
     counters[usize::from(KIND_OOM)].emitted += 1;
     counters[usize::from(KIND_CGROUP_MKDIR)].emitted += 1;
-    for _ in 0..100 {
-        stage.node.check_rings([true, false]);
-    }
+    look(&mut stage, [true, false]);
     assert_eq!(missing(&stage), [("security_ring".to_owned(), 1)]);
-    for _ in 0..100 {
-        stage.node.check_rings([false, true]);
-    }
+    look(&mut stage, [false, true]);
     let rings = ["security_ring", "process_ring"].map(|ring| (ring.to_owned(), 1));
     assert_eq!(missing(&stage), rings);
     // Held evidence that is cut is dropped on the way to the auditor.
@@ -294,9 +294,7 @@ fn a_record_that_is_dropped_on_its_way_breaks_the_law() {
     assert_eq!(stage.events().len(), 1);
     let counters = stage.node.ring_counters.as_mut().unwrap();
     counters[usize::from(KIND_OOM)].emitted += 1;
-    for _ in 0..100 {
-        stage.node.check_rings([true; 2]);
-    }
+    look(&mut stage, [true; 2]);
     assert_eq!(missing(&stage)[0], ("security_ring".to_owned(), 2));
 }
 
