@@ -285,12 +285,17 @@ fn open_spool(config: &Config) -> Result<SharedSpool, RunError> {
             damaged = recovery.damaged,
             "spool opened"
         );
-        if !recovery.unreadable.is_empty() || recovery.positions_lost {
+        if !recovery.unreadable.is_empty() {
             tracing::warn!(
                 class = class.as_str(),
                 unreadable = ?recovery.unreadable,
-                positions_lost = recovery.positions_lost,
                 "the disk would not give a part of the spool: what was in it is told as undecodable"
+            );
+        }
+        if recovery.positions_lost {
+            tracing::warn!(
+                class = class.as_str(),
+                "nobody knows what was delivered of the spool: all of it is sent again, under the same numbers"
             );
         }
     }

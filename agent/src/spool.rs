@@ -88,8 +88,14 @@ impl<S: Storage> Spool<S> {
             let mut options = Options::new(number, &[CURSOR], new_epoch.to_owned());
             // Several segments within the bound, so that shedding takes a part and not all.
             options.segment_bytes = options.segment_bytes.min(max_bytes / 16).max(64 << 10);
-            Journal::open(storage, options)
-                .map(|(journal, recovery)| (Stream::new(class, journal), recovery))
+            let (mut journal, recovery) = Journal::open(storage, options)?;
+            if journal.epoch() == new_epoch && !recovery.positions_lost {
+                // A folder that is new says so: without positions the next life would have to take
+                // them for lost, though nobody has acknowledged anything yet. If the disk refuses,
+                // the first acknowledgement tries again.
+                drop(journal.sync_positions());
+            }
+            Ok::<_, JournalError>((Stream::new(class, journal), recovery))
         };
         let (usage, usage_recovery) = open(Class::Usage, usage)?;
         let (security, security_recovery) = open(Class::Security, security)?;

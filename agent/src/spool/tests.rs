@@ -77,6 +77,20 @@ fn events(spool: &mut Spool<CrashStorage>) -> Vec<AuditEvent> {
 }
 
 #[test]
+fn a_life_that_delivered_nothing_leaves_its_positions() {
+    let (usage, security) = (CrashStorage::default(), CrashStorage::default());
+    let mut spool = open(&usage, &security, 1 << 20);
+    spool.event(&oom(1), NOW, NOW);
+    spool.commit(NOW).unwrap();
+    drop(spool);
+    let (spool, recoveries) =
+        Spool::open(usage.copy(), security.copy(), 1 << 20, "another").unwrap();
+    assert_eq!(of(&spool, Class::Security).in_flight, 1);
+    assert!(recoveries.iter().all(|recovery| !recovery.positions_lost));
+    assert_eq!(spool.epoch(Class::Usage), "0123456789abcdef");
+}
+
+#[test]
 fn what_is_committed_goes_out_in_order_until_it_is_acknowledged() {
     let mut spool = fresh(1 << 20);
     for pid in 1..=3 {
