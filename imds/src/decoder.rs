@@ -7,7 +7,7 @@ use crate::connection::{Connection, Ending, Tally};
 use crate::request::Place;
 use crate::{ConnKey, Direction, Endpoint, ImdsEvent, Key, Redactor, Segment};
 
-/// Bounds; the head's own is [`crate::http::HEAD_BYTES`].
+/// Bounds. A head has 8 KiB at most; of a longer one the rest is passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections remembered; the one longest untouched is closed for a new one.
@@ -135,11 +135,6 @@ impl Decoder {
     /// Cumulative counts.
     pub const fn stats(&self) -> Stats {
         self.stats
-    }
-
-    /// The hashes of this decoder, for other texts of the same node.
-    pub const fn redactor(&self) -> &Redactor {
-        &self.redactor
     }
 
     /// Connections remembered now.

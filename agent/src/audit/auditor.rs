@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use plimsoll_abi as abi;
-use plimsoll_imds::{ConnKey, Decoder, Direction, ImdsEvent, Key, Redactor, Segment, Stats, Taken};
+use plimsoll_imds::{ConnKey, Decoder, Direction, ImdsEvent, Key, Segment, Stats, Taken};
 use plimsoll_wire::event::{ImdsAccess, OomKill, Process};
 use plimsoll_wire::fate::Fates;
 use plimsoll_wire::{AuditEvent, Identity};
@@ -131,11 +131,6 @@ impl Auditor {
             ready: Vec::new(),
             counts: Counts::default(),
         }
-    }
-
-    /// The hashes, for the command lines of [`super::Proc`].
-    pub const fn redactor(&self) -> &Redactor {
-        self.decoder.redactor()
     }
 
     /// Takes a record; events that it completes go to `out` with their time, Unix nanoseconds.
