@@ -236,11 +236,6 @@ impl Stage {
             .any(|a| a.pod.workload == workload && !a.is_running() && !a.ends().is_empty())
     }
 
-    /// Whether the tree's limits of this controller take effect.
-    pub fn has_controller(&self, controller: &str) -> bool {
-        self.cgroups.has(controller)
-    }
-
     /// What this host does not give the stage, one sentence each.
     pub fn missing(&self) -> &[String] {
         &self.missing
