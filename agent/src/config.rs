@@ -1,7 +1,7 @@
 //! The agent's configuration: YAML text in, a checked [`Config`] or every mistake at once out.
 //!
 //! Knows no file and no environment: the path is only used to name the place of a mistake, and whether
-//! a file that it names can be read is asked of the caller ([`file`]). `diagnosis` finds lines and
+//! a file that it names can be read is asked of the caller ([`file`]). `settings` finds lines and
 //! mistakes of shape, `check` mistakes of value.
 //! `docs/configuration.md` is generated from [`DOCUMENTED`], which a test parses back.
 
@@ -11,18 +11,13 @@ use std::time::Duration;
 use serde::Deserialize;
 
 mod check;
-mod diagnosis;
 pub mod file;
 
-use diagnosis::{Lines, Mistake, Section, names_of};
+pub use plimsoll_settings::ConfigError;
+use plimsoll_settings::{Layout, names_of};
 
 /// Every setting with its default and meaning; parses to [`Config::default`].
 pub const DOCUMENTED: &str = include_str!("config/default.yaml");
-
-/// The configuration text cannot be used. Displayed as one line per mistake.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct ConfigError(pub Vec<String>);
 
 /// What the agent was told. All bounds are here, so that each has a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -229,45 +224,18 @@ impl Config {
         text: &str,
         can_read: impl Fn(&Path) -> Result<(), String>,
     ) -> Result<Self, ConfigError> {
-        let (config, mut mistakes, lines) = Self::read(text);
-        let known: Vec<String> = mistakes.iter().map(|found| found.place.clone()).collect();
-        let values = check::mistakes(&config)
-            .into_iter()
-            .chain(check::files(&config, can_read))
-            // What could not be read is its default here, and no mistake of value on top.
-            .filter(|(place, _)| !known.iter().any(|known| known == place));
-        mistakes.extend(values.map(|(place, what)| Mistake {
-            line: lines.find(place),
-            place: place.to_owned(),
-            what,
-        }));
-        mistakes.sort_by_key(|mistake| mistake.line.unwrap_or(u64::MAX));
-        if mistakes.is_empty() {
-            Ok(config)
-        } else {
-            let shown = mistakes.iter().map(|mistake| mistake.show(name));
-            Err(ConfigError(shown.collect()))
-        }
-    }
-
-    fn read(text: &str) -> (Self, Vec<Mistake>, Lines) {
-        if text.trim().is_empty() {
-            return Self::default_without_mistakes();
-        }
-        match serde_saphyr::from_str(text) {
-            Ok(config) => (config, Vec::new(), Lines::of(text)),
-            Err(error) => {
-                let (config, mut mistakes) = diagnosis::diagnose(text, &["node"], &sections());
-                if mistakes.is_empty() {
-                    mistakes.push(diagnosis::first(&error));
-                }
-                (config, mistakes, Lines::of(text))
-            }
-        }
-    }
-
-    fn default_without_mistakes() -> (Self, Vec<Mistake>, Lines) {
-        (Self::default(), Vec::new(), Lines::default())
+        let layout = Layout {
+            top: &["node"],
+            sections: &sections(),
+            lists: &[],
+        };
+        plimsoll_settings::read(name, text, layout, |config| {
+            let values = check::mistakes(config).into_iter();
+            values
+                .chain(check::files(config, can_read))
+                .map(|(place, what)| (place.to_owned(), what))
+                .collect()
+        })
     }
 
     /// Length of a window.
@@ -276,7 +244,7 @@ impl Config {
     }
 }
 
-fn sections() -> [Section; 7] {
+fn sections() -> [(&'static str, &'static [&'static str]); 7] {
     [
         ("host", names_of::<Host>()),
         ("usage", names_of::<Usage>()),

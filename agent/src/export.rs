@@ -23,14 +23,16 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
 use crate::admin::Pulse;
-use crate::books;
+use crate::causes;
 use crate::config;
 use crate::spool::{Outgoing, Spool};
 
+mod course;
 pub mod request;
 pub mod retry;
 
-use retry::{Backoff, Reading, Unreadable, Verdict};
+use course::Course;
+use retry::{Reading, Unreadable, Verdict};
 
 /// Payload bytes of one request; the collector takes 8 MiB.
 const BATCH_BYTES: usize = 2 << 20;
@@ -143,25 +145,13 @@ impl<S: Storage> Exporter<S> {
     }
 
     async fn send_all(&self, class: Class, pulse: &Pulse, stop: CancellationToken) {
-        let mut token = None;
-        let mut backoff = Backoff::default();
-        let mut max_records = self.config.batch_records;
-        let mut failing: Option<String> = None;
-        let mut unreadable = Unreadable::default();
+        let mut course = Course::new(class, self.config.batch_records);
         loop {
             pulse.beat();
             let epoch = self.spool().epoch(class).to_owned();
-            let read = self.spool().next_batch(class, max_records, BATCH_BYTES);
-            let batch = match read {
-                Ok(batch) => {
-                    unreadable.succeeded();
-                    batch
-                }
-                Err(error) => {
-                    self.could_not_read(class, &error, &mut unreadable);
-                    tokio::time::sleep(IDLE).await;
-                    continue;
-                }
+            let Some(batch) = self.next_batch(&mut course) else {
+                tokio::time::sleep(IDLE).await;
+                continue;
             };
             let Some(last_seq) = batch.last_seq() else {
                 if stop.is_cancelled() {
@@ -174,47 +164,41 @@ impl<S: Storage> Exporter<S> {
                 }
                 continue;
             };
-            let verdict = match self.send(class, &epoch, &batch, &mut token).await {
+            match self.send(class, &epoch, &batch, &mut course.token).await {
                 Ok(rejected) => {
                     self.acknowledge(class, last_seq, rejected);
-                    if failing.take().is_some() {
-                        tracing::info!(class = class.as_str(), "collector takes records again");
+                    course.went_well(self.config.batch_records);
+                }
+                Err(status) => match course.failed(&status, batch.records.len()) {
+                    Verdict::Halve => course.max_records = (batch.records.len() / 2).max(1),
+                    Verdict::Reject => {
+                        self.acknowledge(class, last_seq, batch.records.len() as u64);
                     }
-                    backoff = Backoff::default();
-                    max_records = self.config.batch_records;
-                    continue;
-                }
-                Err(status) => {
-                    let verdict = retry::verdict(status.code(), batch.records.len());
-                    // Once for each cause: the spool's age tells the rest.
-                    let error = retry::cause(&status);
-                    if failing.as_ref() != Some(&error) {
-                        tracing::warn!(
-                            class = class.as_str(),
-                            code = ?status.code(),
-                            error,
-                            ?verdict,
-                            records = batch.records.len(),
-                            "collector did not take a batch; trying until it does"
-                        );
-                        failing = Some(error);
+                    verdict @ (Verdict::NewToken | Verdict::Later) => {
+                        if verdict == Verdict::NewToken {
+                            course.token = None;
+                        }
+                        tokio::time::sleep(course.backoff.next(fastrand::f64())).await;
                     }
-                    verdict
-                }
-            };
-            match verdict {
-                Verdict::Halve => {
-                    max_records = (batch.records.len() / 2).max(1);
-                    continue;
-                }
-                Verdict::Reject => {
-                    self.acknowledge(class, last_seq, batch.records.len() as u64);
-                    continue;
-                }
-                Verdict::NewToken => token = None,
-                Verdict::Later => {}
+                },
             }
-            tokio::time::sleep(backoff.next(fastrand::f64())).await;
+        }
+    }
+
+    /// What is to be sent next, which may be nothing; `None` where the disk refuses.
+    fn next_batch(&self, course: &mut Course) -> Option<Outgoing> {
+        let read = self
+            .spool()
+            .next_batch(course.class, course.max_records, BATCH_BYTES);
+        match read {
+            Ok(batch) => {
+                course.unreadable.succeeded();
+                Some(batch)
+            }
+            Err(error) => {
+                self.could_not_read(course.class, &error, &mut course.unreadable);
+                None
+            }
         }
     }
 
@@ -227,7 +211,7 @@ impl<S: Storage> Exporter<S> {
         let class_name = class.as_str();
         let (is_new, then) = unreadable.failed(source);
         if is_new {
-            let error = books::chain(error);
+            let error = causes::chain(error);
             tracing::warn!(
                 class = class_name,
                 error,

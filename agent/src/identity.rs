@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  scan at start, slow rescan ── found ──┐
-//!  cgroup_mkdir event ────────── made ───┼─► Index ── resolve(id, when) ──► Identity
-//!  cgroup_rmdir event ────────── removed ┘     └──── containers() ────────► whom to sample
+//!  cgroup_mkdir event ────────── made ───┼─► Index ── resolve_with_ancestors(id, …, when) ──► Identity
+//!  cgroup_rmdir event ────────── removed ┘
 //! ```
 //!
 //! Pure: it is told of cgroups and of time (nanoseconds of CLOCK_MONOTONIC, as the kernel stamps its

@@ -11,14 +11,15 @@
 
 pub mod admin;
 pub mod audit;
-pub mod books;
+mod books;
+pub mod causes;
 pub mod cgroup;
 pub mod config;
 pub mod containers;
 pub mod export;
 pub mod host;
 pub mod identity;
-pub mod node;
+mod node;
 pub mod probe;
 pub mod run;
 pub mod spool;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use plimsoll_agent::{books, config, run, telemetry};
+use plimsoll_agent::{causes, config, run, telemetry};
 
 /// Bad configuration (`EX_CONFIG` is 78, but 64 is what this project promises).
 const EXIT_CONFIG: u8 = 64;
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    tracing::error!("{}", books::chain(error));
+    tracing::error!("{}", causes::chain(error));
     run::write_termination_log(error);
     ExitCode::FAILURE
 }

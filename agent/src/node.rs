@@ -27,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Health, Pulse, Status};
 use crate::audit::{self, Auditor, NodeLookup, Proc};
-use crate::books::{self, RingBooks};
+use crate::books::{self, Handed, RingBooks};
+use crate::causes;
 use crate::cgroup::fs::{self, Roots};
 use crate::config::Config;
 use crate::containers::{self, Containers, Output};
@@ -48,27 +49,25 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// What the main loop is given.
 #[derive(Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// Configuration.
-    pub config: Config,
-    /// Name of this node.
-    pub node: String,
+    pub(crate) config: Config,
     /// What the host offers.
-    pub facts: HostFacts,
+    pub(crate) facts: HostFacts,
     /// Durable buffer.
-    pub spool: SharedSpool,
+    pub(crate) spool: SharedSpool,
     /// Tells the export that something was committed.
-    pub committed: Arc<Notify>,
+    pub(crate) committed: Arc<Notify>,
     /// Read by the admin endpoint.
-    pub status: Arc<Status>,
+    pub(crate) status: Arc<Status>,
     /// Shown by the admin endpoint.
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// Secret of the token hashes.
-    pub key: Key,
+    pub(crate) key: Key,
 }
 
 /// See the module.
-pub struct Node {
+pub(crate) struct Node {
     setup: Setup,
     probe: Option<Probe>,
     programs: Vec<(String, String)>,
@@ -82,13 +81,16 @@ pub struct Node {
     timeline: Timeline,
     security: RingBooks,
     process: RingBooks,
+    handed: Handed,
     /// What the kernel counted, when it was last asked; `None` without kernel programs.
     ring_counters: Option<[Counters; KINDS]>,
     meter: Option<SelfMeter>,
     started_unix_ns: u64,
     sample_seconds: f64,
     /// Followed, and their files could not be opened at the last walk.
-    unopened: usize,
+    unopened: u64,
+    /// Folders that the last walk left out because of its bounds, and that it could not list.
+    unwalked: [u64; 2],
     /// Raw records of the security ring between the two drains.
     evidence: Vec<u8>,
     out: Vec<Output>,
@@ -105,7 +107,7 @@ impl std::fmt::Debug for Node {
 impl Node {
     /// Attaches what the plan allows, then learns which cgroups are there: in this order, so that
     /// none comes into being unseen in between.
-    pub fn start(setup: Setup) -> Self {
+    pub(crate) fn start(setup: Setup) -> Self {
         let config = &setup.config;
         let (probe, programs, mut degraded) = attach(config, &setup.facts);
         let roots = Roots::find(&config.host.cgroup);
@@ -136,13 +138,15 @@ impl Node {
             auditor: Auditor::new(limits, &setup.key),
             proc: Proc::new(&config.host.proc, Redactor::new(&setup.key)),
             timeline: Timeline::new(monotonic_ns(), wall_unix_ns()),
-            security: RingBooks::default(),
-            process: RingBooks::default(),
+            security: RingBooks::security(),
+            process: RingBooks::process(),
+            handed: Handed::default(),
             ring_counters: None,
             meter: SelfMeter::open(&config.host.proc).ok(),
             started_unix_ns: wall_unix_ns(),
             sample_seconds: 0.0,
             unopened: 0,
+            unwalked: [0; 2],
             evidence: Vec::new(),
             out: Vec::new(),
             roots,
@@ -156,7 +160,7 @@ impl Node {
     }
 
     /// Turns until `stop`, then closes everything and leaves it in the spool.
-    pub async fn run(mut self, pulse: Pulse, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, pulse: Pulse, stop: CancellationToken) {
         let mut drain = ticks(DRAIN);
         let mut sample = ticks(Duration::from_millis(self.setup.config.usage.interval_ms));
         let mut heartbeat = ticks(HEARTBEAT);
@@ -165,7 +169,7 @@ impl Node {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = readable(ring.as_ref()) => { self.drain(); }
+                () = readable(ring.as_ref()) => drop(self.drain()),
                 _ = drain.tick() => self.tick(),
                 _ = sample.tick() => self.sample(),
                 _ = heartbeat.tick() => self.heartbeat(),
@@ -213,27 +217,14 @@ impl Node {
     }
 
     fn sample(&mut self) {
-        let begun = monotonic_ns();
-        self.count_rings();
-        self.timeline.remeasure(begun, wall_unix_ns());
-        if self.attached(ProgramName::SchedSwitch)
-            && let Some(probe) = &self.probe
-        {
-            match probe.snapshot() {
-                Ok(snapshot) => {
-                    let mut periods = Vec::new();
-                    self.kernel_time.take(
-                        &snapshot,
-                        |id| self.containers.owner(id),
-                        |id, used_ns| periods.push((id, used_ns)),
-                    );
-                    for (id, used_ns) in periods {
-                        self.containers.periods(id, used_ns, 1);
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "no CPU time from the kernel this second"),
-            }
+        // In this order: what the kernel counts after a ring was seen empty is what came out of it.
+        let emptied = self.drain();
+        if self.count_rings() {
+            self.check_rings(emptied);
         }
+        let begun = monotonic_ns();
+        self.timeline.remeasure(begun, wall_unix_ns());
+        self.take_kernel_time();
         let kernel_time = &self.kernel_time;
         let round = self
             .sampler
@@ -247,11 +238,44 @@ impl Node {
             self.removed(id, monotonic_ns());
         }
         if let Some(problem) = self.sampler.take_problem() {
-            tracing::debug!(problem = %books::chain(&problem), "part of a sample is missing");
+            tracing::debug!(problem = %causes::chain(&problem), "part of a sample is missing");
         }
         self.tell_losses();
         self.sample_seconds = (monotonic_ns() - begun) as f64 / 1e9;
         self.show();
+    }
+
+    /// What the scheduler hook booked since the last round.
+    fn take_kernel_time(&mut self) {
+        if !self.attached(ProgramName::SchedSwitch) {
+            return;
+        }
+        let Some(probe) = &mut self.probe else {
+            return;
+        };
+        let snapshot = match probe.snapshot() {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                tracing::warn!(%error, "no CPU time from the kernel this second");
+                return;
+            }
+        };
+        let mut periods = Vec::new();
+        self.kernel_time.take(
+            &snapshot,
+            |id| self.containers.owner(id),
+            |id, used_ns| periods.push((id, used_ns)),
+        );
+        for (id, used_ns) in periods {
+            self.containers.periods(id, used_ns, 1);
+        }
+        let index = self.containers.index();
+        let is_known = |id| index.get(id).is_some();
+        for id in self.kernel_time.strangers(&snapshot, is_known) {
+            if let Err(error) = probe.forget_cgroup(id) {
+                tracing::debug!(id, %error, "kernel keeps the CPU time of a cgroup that nobody knows");
+            }
+        }
     }
 
     fn rescan(&mut self) {
@@ -261,6 +285,7 @@ impl Node {
         let now = monotonic_ns();
         match fs::scan(&root) {
             Ok(scan) => {
+                self.unwalked = [scan.left_out, scan.unlisted];
                 if scan.is_whole() {
                     let found: HashSet<u64> = scan.found.iter().map(|found| found.id).collect();
                     for id in self.containers.missing(&found) {
@@ -279,7 +304,7 @@ impl Node {
                 self.take_up();
             }
             Err(error) => {
-                tracing::warn!(error = %books::chain(&error), "could not walk the cgroup tree");
+                tracing::warn!(error = %causes::chain(&error), "could not walk the cgroup tree");
             }
         }
     }
@@ -297,7 +322,7 @@ impl Node {
                 Ok(_) | Err(fs::FsError::Gone) => {}
                 Err(error) => {
                     self.unopened += 1;
-                    tracing::warn!(id, path, error = %books::chain(&error), "a cgroup cannot be sampled; the next walk tries again");
+                    tracing::warn!(id, path, error = %causes::chain(&error), "a cgroup cannot be sampled; the next walk tries again");
                 }
             }
         }
@@ -321,7 +346,7 @@ impl Node {
             }
         }
         if let Err(error) = spool.commit(now) {
-            tracing::warn!(error = %books::chain(&error), "spool could not be written; records are held in memory");
+            tracing::warn!(error = %causes::chain(&error), "spool could not be written; records are held in memory");
         }
         drop(spool);
         self.setup.committed.notify_waiters();
@@ -395,7 +420,7 @@ fn attach(
             (Some(probe), programs, Vec::new())
         }
         Err(error) => {
-            let reason = books::chain(&error);
+            let reason = causes::chain(&error);
             tracing::warn!(
                 reason,
                 "no kernel programs: running on cgroup files and procfs"

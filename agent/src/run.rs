@@ -4,8 +4,9 @@
 )]
 //! One life of the agent: everything that runs, who owns it, and how it ends.
 //!
-//! A task that ends early is named by `/livez` and ends the process. SIGTERM or SIGINT: stop taking, close the windows as
-//! partial, write the spool, export until the deadline, end. A second signal ends at once.
+//! A task that ends early is named by `/livez` and ends the process. SIGTERM or SIGINT: stop taking,
+//! close the windows as partial, write the spool, export until the deadline, end. A second signal
+//! ends at once.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -22,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminError, Status};
-use crate::books;
+use crate::causes;
 use crate::config::Config;
 use crate::export::{ExportError, Exporter, SharedSpool};
 use crate::host;
@@ -80,9 +81,51 @@ pub enum RunError {
     Task(#[source] tokio::task::JoinError),
 }
 
+/// How the tasks are told to end, in this order.
+#[derive(Default)]
+struct Ends {
+    /// The main loop: closes everything and leaves it in the spool.
+    stop: CancellationToken,
+    /// The exports: end when the spool is empty.
+    drained: CancellationToken,
+    /// Everybody.
+    abort: CancellationToken,
+}
+
 /// Runs until a signal. `node` is the name from outside the configuration, if there is one.
 pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
     let node = name(&config, node)?;
+    let drain = Duration::from_millis(config.export.drain_ms);
+    let ends = Ends::default();
+    let mut tasks = start(config, &node, &ends).await?;
+
+    let mut signals = Signals::listen()?;
+    let died = tokio::select! {
+        () = signals.received() => None,
+        ended = tasks.join_next() => Some(early(ended)),
+    };
+    if let Some(error) = &died {
+        // `/livez` names it meanwhile; what the others hold is still written and sent.
+        tracing::error!(
+            error = causes::chain(error),
+            "a task ended by itself, the agent ends"
+        );
+    }
+    tracing::info!(
+        deadline_ms = drain.as_millis(),
+        "stopping: closing windows and sending what is left"
+    );
+    ends.stop.cancel();
+    // All but the health endpoint, which lives until the end.
+    let left = Class::ALL.len() + 1 - usize::from(died.is_some());
+    let outcome = wind_down(&mut tasks, left, drain, &mut signals).await;
+    ends.abort.cancel();
+    died.map_or(outcome, Err)
+}
+
+/// Makes the parts and starts their tasks: the health endpoint, an export of each class, the main
+/// loop.
+async fn start(config: Config, node: &str, ends: &Ends) -> Result<Tasks, RunError> {
     let facts = host::read::facts(&config.host.cgroup);
     tracing::info!(
         node,
@@ -98,46 +141,25 @@ pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     let status = Status::new(registry);
+    let mut tasks = Tasks::new();
     let listener = admin::listen(&config.admin.listen).await?;
     let exporter = Exporter::new(
         &config.export,
-        &node,
+        node,
         Arc::clone(&spool),
         Arc::clone(&committed),
     )?;
-    let drain = Duration::from_millis(config.export.drain_ms);
-
-    let (stop, drained, abort) = (
-        CancellationToken::new(),
-        CancellationToken::new(),
-        CancellationToken::new(),
-    );
-    let mut tasks = Tasks::new();
-    let served = admin::serve(listener, Arc::clone(&status), abort.clone());
+    let served = admin::serve(listener, Arc::clone(&status), ends.abort.clone());
     tasks.spawn(async move {
         served
             .await
             .map(|()| "the health endpoint")
             .map_err(RunError::from)
     });
-    for class in Class::ALL {
-        let name = match class {
-            Class::Usage => "the export of usage",
-            Class::Security => "the export of security",
-        };
-        let pulse = status.task(name, exporter.may_wait());
-        let sent = exporter
-            .clone()
-            .run(class, pulse, drained.clone(), abort.clone());
-        tasks.spawn(async move {
-            sent.await;
-            Ok(name)
-        });
-    }
+    start_exports(&mut tasks, &exporter, &status, ends);
     let pulse = status.task(MAIN_LOOP, Duration::from_millis(config.usage.interval_ms));
     let setup = Setup {
         config,
-        node,
         facts,
         spool,
         committed,
@@ -145,36 +167,30 @@ pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
         metrics,
         key: secret()?,
     };
-    let (turning, ended) = (stop.clone(), drained.clone());
+    let (stop, drained) = (ends.stop.clone(), ends.drained.clone());
     tasks.spawn(async move {
-        Node::start(setup).run(pulse, turning).await;
+        Node::start(setup).run(pulse, stop).await;
         // The export goes on until the spool is empty.
-        ended.cancel();
+        drained.cancel();
         Ok(MAIN_LOOP)
     });
+    Ok(tasks)
+}
 
-    let mut signals = Signals::listen()?;
-    let died = tokio::select! {
-        () = signals.received() => None,
-        ended = tasks.join_next() => Some(early(ended)),
-    };
-    if let Some(error) = &died {
-        // `/livez` names it meanwhile; what the others hold is still written and sent.
-        tracing::error!(
-            error = books::chain(error),
-            "a task ended by itself, the agent ends"
-        );
+fn start_exports(tasks: &mut Tasks, exporter: &Exporter, status: &Arc<Status>, ends: &Ends) {
+    for class in Class::ALL {
+        let name = match class {
+            Class::Usage => "the export of usage",
+            Class::Security => "the export of security",
+        };
+        let pulse = status.task(name, exporter.may_wait());
+        let (drained, abort) = (ends.drained.clone(), ends.abort.clone());
+        let sent = exporter.clone().run(class, pulse, drained, abort);
+        tasks.spawn(async move {
+            sent.await;
+            Ok(name)
+        });
     }
-    tracing::info!(
-        deadline_ms = drain.as_millis(),
-        "stopping: closing windows and sending what is left"
-    );
-    stop.cancel();
-    // All but the health endpoint, which lives until the end.
-    let left = Class::ALL.len() + 1 - usize::from(died.is_some());
-    let outcome = wind_down(&mut tasks, left, drain, &mut signals).await;
-    abort.cancel();
-    died.map_or(outcome, Err)
 }
 
 /// Waits until so many tasks have ended, the deadline is reached or a second signal comes.
@@ -294,6 +310,6 @@ pub fn write_termination_log(error: &dyn std::error::Error) {
     let path = Path::new("/dev/termination-log");
     // Outside a pod there is none, and that is no second failure.
     if path.exists() {
-        drop(std::fs::write(path, books::chain(error)));
+        drop(std::fs::write(path, causes::chain(error)));
     }
 }

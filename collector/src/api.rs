@@ -11,6 +11,7 @@ mod document;
 mod error;
 mod pages;
 mod requests;
+mod serve;
 mod tail;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,7 @@ pub use audit::{AuditQuery, AuditRecord, AuditRing, NodeStatus};
 pub use clock::unix_ns;
 pub use error::ApiError;
 pub use requests::Requests;
+pub use serve::{Bounds, serve};
 pub use tail::load_tail;
 
 use crate::history::{Fleet, History};
@@ -41,8 +43,17 @@ pub type AccountingSource = Arc<dyn Fn() -> Vec<StageRow> + Send + Sync>;
 pub type GapSource = Arc<dyn Fn() -> Vec<Gap> + Send + Sync>;
 /// A supplier of the metrics text.
 pub type MetricsSource = Arc<dyn Fn() -> String + Send + Sync>;
-/// Ready, or why not.
-pub type ReadySource = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// A supplier of health; it must not wait for a disk.
+pub type ReadySource = Arc<dyn Fn() -> Health + Send + Sync>;
+
+/// What is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Why nothing can be taken in: the collector is not ready.
+    pub refuses: Option<String>,
+    /// What does not work while records are taken in all the same.
+    pub degraded: Vec<String>,
+}
 
 /// Everything that the API reads.
 pub struct ApiState {
@@ -78,7 +89,7 @@ impl ApiState {
             accounting: Arc::new(Vec::new),
             gaps: Arc::new(Vec::new),
             metrics: Arc::new(String::new),
-            ready: Arc::new(|| Ok(())),
+            ready: Arc::new(Health::default),
             requests: Arc::default(),
             now: unix_ns,
             any_host: false,
@@ -216,14 +227,18 @@ async fn counted(State(state): State<Arc<ApiState>>, response: Response) -> Resp
 }
 
 async fn ready(State(state): State<Arc<ApiState>>) -> Response {
-    match (state.ready)() {
-        Ok(()) => "ok\n".into_response(),
-        Err(why) => (
+    let health = (state.ready)();
+    let (status, mut body) = match health.refuses {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(why) => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("not ready: {why}\n"),
-        )
-            .into_response(),
+        ),
+    };
+    for what in health.degraded {
+        body.extend(["degraded: ", &what, "\n"]);
     }
+    (status, body).into_response()
 }
 
 async fn metrics(State(state): State<Arc<ApiState>>) -> Response {

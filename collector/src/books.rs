@@ -15,11 +15,11 @@ use plimsoll_journal::Recovery;
 use plimsoll_wire::Class;
 use rustix::time::ClockId;
 
-use crate::api::{self, Gap, Requests, StageRow};
+use crate::api::{self, Gap, Health, Requests, StageRow};
 use crate::history::History;
 use crate::history::feed::Feed;
 use crate::ingest::Store;
-use crate::inventory::Reloaded;
+use crate::inventory::{LastLook, Reloaded};
 use crate::reader::{Destination, Reader};
 use crate::sink::{FileSink, Written};
 use crate::telemetry::{Books, InventoryRow, JournalRow, ReaderRow, SinkRow, StreamsRow};
@@ -63,6 +63,8 @@ pub struct Sources {
     pub written: Arc<Written>,
     /// The inventory's reads.
     pub inventory: Arc<InventoryBooks>,
+    /// What the last look at the inventory left.
+    pub last_look: LastLook,
     /// HTTP answers.
     pub requests: Arc<Requests>,
 }
@@ -106,6 +108,24 @@ impl Sources {
             .collect()
     }
 
+    /// What is wrong now. Only a journal that cannot be written keeps records out: they wait in it for
+    /// whoever cannot take them, and for names.
+    pub fn health(&self) -> Health {
+        let readers = [(FileSink::NAME, &self.file), (Feed::NAME, &self.usage)];
+        let stuck = readers
+            .into_iter()
+            .filter_map(|(name, reader)| Some((name, reader.failing()?)));
+        let nameless = self.last_look.get().troubles.into_iter();
+        let nameless = nameless.map(|trouble| ("inventory", trouble));
+        Health {
+            refuses: self.store.refuses(),
+            degraded: stuck
+                .chain(nameless)
+                .map(|(what, why)| format!("{what}: {why}"))
+                .collect(),
+        }
+    }
+
     /// Everything, now.
     pub fn books(&self) -> Books {
         let now_unix_ns = api::unix_ns();
@@ -130,14 +150,27 @@ impl Sources {
                 rotations: self.written.rotations.load(Ordering::Relaxed),
                 removed: self.written.removed.load(Ordering::Relaxed),
             },
-            inventory: self.inventory.row(),
+            inventory: self.inventory_row(),
             requests: self.requests.by_class(),
+            http_refused: self.requests.refused(),
+            http_connections: self.requests.connections(),
+            ingest_connections: self.store.counts.connections(),
+            in_hand_bytes: self.store.counts.in_hand_bytes(),
             cpu_ns: std::time::Duration::try_from(cpu)
                 .ok()
                 .and_then(|time| u64::try_from(time.as_nanos()).ok()),
             rss_bytes: std::fs::read_to_string("/proc/self/status")
                 .ok()
                 .and_then(|status| resident_bytes(&status)),
+        }
+    }
+
+    fn inventory_row(&self) -> InventoryRow {
+        let left = self.last_look.get();
+        InventoryRow {
+            deleted: left.deleted,
+            forgotten: left.forgotten,
+            ..self.inventory.row()
         }
     }
 

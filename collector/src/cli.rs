@@ -21,6 +21,8 @@ use thiserror::Error;
 
 use client::{Client, ClientError};
 
+use crate::errors::chain;
+
 /// What containers really need, and who touched what they should not have.
 ///
 /// Reads the collector's API. Nothing is ever written to a cluster.
@@ -331,17 +333,6 @@ pub fn run(
             Exit::Usage
         }
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        text = format!("{text}: {deeper}");
-        cause = deeper.source();
-    }
-    text
 }
 
 fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Exit, CliError> {

@@ -6,15 +6,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use plimsoll_settings::ConfigError;
+use plimsoll_settings::{Layout, Wrong, names_of};
 use serde::Deserialize;
 
 /// Every setting with its default and meaning; parses to [`Config::default`].
 pub const DOCUMENTED: &str = include_str!("config/default.yaml");
-
-/// The configuration text cannot be used. Displayed as one line per mistake.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct ConfigError(pub Vec<String>);
 
 /// What the collector was told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -58,9 +55,10 @@ pub struct Ingest {
     pub max_request_bytes: usize,
 }
 
-/// A bearer token and the node that it stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A bearer token and the node that it stands for. Neither may be left out; that is a check of the
+/// values, so that each can be read for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Token {
     /// Node name that records sent with this token must carry.
     pub node: String,
@@ -84,6 +82,8 @@ pub struct Inventory {
     pub paths: Vec<PathBuf>,
     /// Seconds between looks for a change.
     pub reload_s: u64,
+    /// Seconds for which a deleted pod and its owners keep their names.
+    pub keep_deleted_s: u64,
 }
 
 /// The file sink.
@@ -96,6 +96,8 @@ pub struct AuditFile {
     pub rotate_bytes: u64,
     /// Closed files kept; the oldest is removed beyond that.
     pub keep_files: usize,
+    /// Seconds for which an event waits for the names of a pod that the inventory does not know yet.
+    pub name_wait_s: u64,
 }
 
 impl Default for Data {
@@ -132,6 +134,7 @@ impl Default for Inventory {
         Self {
             paths: Vec::new(),
             reload_s: 5,
+            keep_deleted_s: 600,
         }
     }
 }
@@ -142,6 +145,7 @@ impl Default for AuditFile {
             path: None,
             rotate_bytes: 64 << 20,
             keep_files: 16,
+            name_wait_s: 10,
         }
     }
 }
@@ -150,25 +154,15 @@ impl Config {
     /// Parses and checks a whole configuration text.
     ///
     /// # Errors
-    /// Every mistake, each as `name: place: what is wrong`. A text that is not YAML of the right
-    /// shape yields the one mistake at which reading had to stop.
+    /// Every mistake, each as `name:line: place: what is wrong`. A text that is no YAML yields the one
+    /// mistake at which reading had to stop.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
-        let config: Self = if text.trim().is_empty() {
-            Self::default()
-        } else {
-            serde_saphyr::from_str(text)
-                .map_err(|error| ConfigError(vec![format!("{name}: {error}")]))?
+        let layout = Layout {
+            top: &[],
+            sections: &sections(),
+            lists: &lists(),
         };
-        let mistakes: Vec<String> = config
-            .mistakes()
-            .into_iter()
-            .map(|mistake| format!("{name}: {mistake}"))
-            .collect();
-        if mistakes.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError(mistakes))
-        }
+        plimsoll_settings::read(name, text, layout, Self::mistakes)
     }
 
     /// Folder of the file sink.
@@ -179,11 +173,11 @@ impl Config {
             .unwrap_or_else(|| self.data.path.join("audit"))
     }
 
-    fn mistakes(&self) -> Vec<String> {
+    fn mistakes(&self) -> Vec<Wrong> {
         let mut mistakes = Vec::new();
         let mut check = |fine: bool, place: &str, must: &str| {
             if !fine {
-                mistakes.push(format!("{place}: must {must}"));
+                mistakes.push((place.to_owned(), format!("must {must}")));
             }
         };
         check(
@@ -193,9 +187,14 @@ impl Config {
         );
         let ingest = &self.ingest;
         check(
-            ingest.tls_cert_file.is_some() == ingest.tls_key_file.is_some(),
-            "ingest.tls_cert_file, ingest.tls_key_file",
-            "be given both or neither",
+            ingest.tls_cert_file.is_some() || ingest.tls_key_file.is_none(),
+            "ingest.tls_key_file",
+            "be given together with ingest.tls_cert_file",
+        );
+        check(
+            ingest.tls_key_file.is_some() || ingest.tls_cert_file.is_none(),
+            "ingest.tls_cert_file",
+            "be given together with ingest.tls_key_file",
         );
         check(
             ingest.tls_cert_file.is_some() || ingest.listen.ip().is_loopback(),
@@ -211,12 +210,17 @@ impl Config {
             check(
                 !token.node.is_empty(),
                 &format!("ingest.tokens[{index}].node"),
-                "not be empty",
+                "be the name of a node",
+            );
+            check(
+                !token.file.as_os_str().is_empty(),
+                &format!("ingest.tokens[{index}].file"),
+                "be the path of a file",
             );
             check(
                 !ingest.tokens[..index]
                     .iter()
-                    .any(|other| other.file == token.file),
+                    .any(|other| other.file == token.file && !token.file.as_os_str().is_empty()),
                 &format!("ingest.tokens[{index}].file"),
                 "not be the file of another token",
             );
@@ -232,6 +236,16 @@ impl Config {
             "be at least 1",
         );
         check(
+            self.inventory.keep_deleted_s <= 86_400,
+            "inventory.keep_deleted_s",
+            "be at most 86400 (a day)",
+        );
+        check(
+            self.audit_file.name_wait_s <= 300,
+            "audit_file.name_wait_s",
+            "be at most 300",
+        );
+        check(
             self.audit_file.rotate_bytes >= 1 << 16,
             "audit_file.rotate_bytes",
             "be at least 65536",
@@ -245,20 +259,41 @@ impl Config {
     }
 }
 
+fn sections() -> [(&'static str, &'static [&'static str]); 5] {
+    [
+        ("data", names_of::<Data>()),
+        ("ingest", names_of::<Ingest>()),
+        ("http", names_of::<Http>()),
+        ("inventory", names_of::<Inventory>()),
+        ("audit_file", names_of::<AuditFile>()),
+    ]
+}
+
+fn lists() -> [(&'static str, &'static [&'static str]); 2] {
+    [
+        ("ingest.tokens", names_of::<Token>()),
+        ("inventory.paths", &[]),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
+    use plimsoll_settings::Lines;
+
     use super::*;
 
+    /// All mistakes of a text, each as `collector.yaml` says it without its name.
     #[track_caller]
     fn check(text: &str, expect: &[&str]) {
         let said = match Config::parse("collector.yaml", text) {
             Ok(_) => Vec::new(),
             Err(ConfigError(lines)) => lines,
         };
-        assert_eq!(said.len(), expect.len(), "{said:#?}");
-        for (said, expect) in said.iter().zip(expect) {
-            assert!(said.contains(expect), "{said:?} does not say {expect:?}");
-        }
+        let said: Vec<_> = said
+            .iter()
+            .map(|line| line.strip_prefix("collector.yaml").unwrap())
+            .collect();
+        assert_eq!(said, expect);
     }
 
     #[test]
@@ -270,25 +305,84 @@ mod tests {
         assert_eq!(Config::parse("empty.yaml", "").unwrap(), Config::default());
     }
 
+    /// Every setting is known to the diagnosis, and documented.
+    #[test]
+    fn no_setting_is_forgotten() {
+        let mut names = sections().map(|(name, _)| name);
+        let mut all = names_of::<Config>().to_vec();
+        names.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(names.as_slice(), all);
+        let documented = Lines::of(DOCUMENTED);
+        for (section, settings) in sections() {
+            assert!(!settings.is_empty(), "{section}");
+            for setting in settings {
+                let place = format!("{section}.{setting}");
+                assert!(documented.find(&place).is_some(), "{place}");
+            }
+        }
+    }
+
     #[test]
     fn mistakes_come_all_at_once_with_their_place() {
         check("http: { listen: '127.0.0.1:1' }\n", &[]);
         check(
             "http: { listen: '0.0.0.0:1' }\ningest: { listen: '0.0.0.0:1', tls_key_file: k }\n",
             &[
-                "ingest.tls_cert_file, ingest.tls_key_file: must be given both",
-                "ingest.listen: must be a loopback",
-                "collector.yaml: http.listen: must be a loopback",
+                ":1: http.listen: must be a loopback address: the dashboard does not authenticate \
+                 anybody yet",
+                ":2: ingest.tls_key_file: must be given together with ingest.tls_cert_file",
+                ":2: ingest.listen: must be a loopback address while ingest.tls_cert_file is not given",
             ],
         );
         check(
-            "ingest:\n  tokens: [{ node: '', file: a }, { node: b, file: a }]\n",
+            "ingest:\n  tls_cert_file: c\n",
+            &[":2: ingest.tls_cert_file: must be given together with ingest.tls_key_file"],
+        );
+    }
+
+    #[test]
+    fn mistakes_of_shape_and_of_value_come_together_with_line_and_field() {
+        check(
+            "data:\n\
+             \x20 max_journal_bytes: 4GiB\n\
+             ingest:\n\
+             \x20 listn: here\n\
+             \x20 tokens:\n\
+             \x20   - { node: a, file: /a }\n\
+             \x20   - { node: [b], fil: /b }\n\
+             \x20   - c\n\
+             \x20   - node: ''\n\
+             \x20     file: /a\n\
+             http:\n\
+             \x20 listen: here\n\
+             inventory:\n\
+             \x20 paths: /objects\n\
+             \x20 reload_s: 0\n\
+             audit_file: []\n",
             &[
-                "ingest.tokens[0].node: must not be empty",
-                "ingest.tokens[1].file: must not be the file",
+                ":2: data.max_journal_bytes: must be a plain number of bytes, as 1048576, not 4GiB",
+                ":4: ingest.listn: there is no such setting; did you mean listen?",
+                ":7: ingest.tokens[1].node: must be a single value",
+                ":7: ingest.tokens[1].fil: there is no such setting; did you mean file?",
+                ":7: ingest.tokens[1].file: must be the path of a file",
+                ":8: ingest.tokens[2]: must be settings: node, file",
+                ":9: ingest.tokens[3].node: must be the name of a node",
+                ":10: ingest.tokens[3].file: must not be the file of another token",
+                ":12: http.listen: must be an address and port, as 127.0.0.1:8080, not here",
+                ":14: inventory.paths: must be a list, not /objects",
+                ":15: inventory.reload_s: must be at least 1",
+                ":16: audit_file: must be a section of settings",
             ],
         );
-        check("http: { listen: here }", &["collector.yaml"]);
-        check("htp: {}", &["htp"]);
+        check(
+            "htp: {}",
+            &[":1: htp: there is no such setting; did you mean http?"],
+        );
+        check(
+            "inventory:\n  paths:\n    - a\n    - [b]\n",
+            &[":4: inventory.paths[1]: must be a single value"],
+        );
+        check("ingest: [", &[":1: unclosed bracket '['"]);
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! Deliberately not known here: names of pods, what the readers make of a record.
 
+mod accept;
 pub mod auth;
 mod checkpoint;
 pub mod decode;
@@ -20,7 +21,7 @@ pub mod store;
 mod stream;
 pub mod tls;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use plimsoll_wire::Class;
 use plimsoll_wire::fate::Fates;
@@ -30,8 +31,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use dedupe::Forgotten;
+use room::Room;
 pub use service::{Options, serve};
 use store::Outcome;
+
+use crate::connections::Connections;
 pub use store::{Store, StoreError};
 
 /// What may become of a record at the door, besides being delivered into the journal.
@@ -95,7 +99,26 @@ pub struct Counts {
     unused_spans: Counter,
     forgotten: Family<ReasonLabels, Counter>,
     books: Mutex<[Fates; 2]>,
+    /// Of the requests in hand.
+    room: Room,
+    connections: OnceLock<Connections>,
 }
+
+/// Why something is refused or broken off at the door.
+const REFUSALS: [&str; 12] = [
+    "no_room",
+    "silent",
+    "slow",
+    "stalled",
+    "tls",
+    "too_large",
+    "too_many_connections",
+    "too_many_connections_of_peer",
+    "too_many_records",
+    "unauthenticated",
+    "undecodable",
+    "wrong_node",
+];
 
 const fn place(class: Class) -> usize {
     match class {
@@ -114,7 +137,7 @@ impl Counts {
         );
         registry.register(
             "ingest_refused",
-            "Requests and TLS handshakes refused, by reason",
+            "Requests, TLS handshakes and connections refused or broken off, by reason",
             self.refused.clone(),
         );
         registry.register(
@@ -128,7 +151,7 @@ impl Counts {
             self.forgotten.clone(),
         );
         // They begin at 0, so that the first of a kind is seen as a rise.
-        for reason in ["no_room", "tls", "too_many_records", "unauthenticated"] {
+        for reason in REFUSALS {
             drop(self.refused.get_or_create(&ReasonLabels { reason }));
         }
         for reason in ["node_bound", "total_bound"] {
@@ -213,6 +236,22 @@ impl Counts {
 
     fn refuse(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// These are the door's connections.
+    fn watch(&self, connections: Connections) {
+        // A second receiver of one store is none of ours; the first stays.
+        drop(self.connections.set(connections));
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> u64 {
+        self.connections.get().map_or(0, |open| open.open() as u64)
+    }
+
+    /// Bytes set aside for the requests in hand.
+    pub fn in_hand_bytes(&self) -> u64 {
+        self.room.in_hand_bytes()
     }
 
     fn unused_spans(&self, count: u64) {

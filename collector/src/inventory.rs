@@ -8,6 +8,7 @@
 //!  files, folders ── reload ──► parse ──► Object ──► Index ──► lookup(pod UID, container id)
 //! ```
 
+pub mod gone;
 pub mod index;
 pub mod parse;
 pub mod quantity;
@@ -17,5 +18,5 @@ pub mod selector;
 pub use index::{ContainerName, ContainerRef, Index, NodeFacts, Resources, Role, Workload};
 pub use parse::{Object, Parsed, Problem};
 pub use quantity::QuantityError;
-pub use reload::{IndexReader, Inventory, Reloaded};
+pub use reload::{IndexReader, Inventory, LastLook, Reloaded};
 pub use selector::{Selector, SelectorError};

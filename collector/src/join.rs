@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use plimsoll_wire::Identity;
 use plimsoll_wire::identity::Subject;
+use plimsoll_wire::{AuditEvent, Identity};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -46,6 +46,16 @@ pub struct Joined {
     pub names: Option<Names>,
     /// A name is missing that may still come.
     pub pending: bool,
+}
+
+/// Whose event it is, for events that have a subject.
+pub const fn identity_of(event: &AuditEvent) -> Option<&Identity> {
+    match event {
+        AuditEvent::Imds(access) => Some(&access.identity),
+        AuditEvent::OomKill(kill) => Some(&kill.identity),
+        AuditEvent::ContainerEnd(end) => Some(&end.identity),
+        AuditEvent::Loss(_) | AuditEvent::Heartbeat(_) => None,
+    }
 }
 
 /// Joins; see the module.
@@ -112,6 +122,19 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
     }
 }
 
+/// Whether [`join`] would say that a name is missing which may still come; cheaper than that.
+pub fn is_pending(identity: &Identity, index: &Index) -> bool {
+    match &identity.subject {
+        Subject::Host { .. } | Subject::Unknown => false,
+        Subject::Pod { pod_uid, .. } => index.is_pending(pod_uid, None),
+        Subject::Container {
+            pod_uid,
+            container_id,
+            ..
+        } => index.is_pending(pod_uid, Some(container_id)),
+    }
+}
+
 impl Joined {
     /// The names as they are put beside an event in sinks and in the API.
     pub fn to_map(&self) -> Map<String, Value> {
@@ -174,6 +197,10 @@ status:
         assert_eq!(
             Value::Object(join(&identity, &index()).to_map()).to_string(),
             expected
+        );
+        assert_eq!(
+            is_pending(&identity, &index()),
+            expected.contains("name_pending")
         );
     }
 

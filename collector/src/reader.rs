@@ -7,13 +7,14 @@ pub mod carry;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use plimsoll_journal::Batch;
+use plimsoll_journal::{Batch, FileStorage, Storage};
 use plimsoll_wire::Class;
 use plimsoll_wire::fate::Fates;
 
 pub use carry::{CarryError, Destination, Resumed};
 
 use crate::api::StageRow;
+use crate::errors::chain;
 use crate::ingest::{Store, StoreError};
 
 /// What a reader made of some records.
@@ -54,16 +55,18 @@ struct Books {
 }
 
 /// See the module.
-pub struct Reader {
-    store: Store,
+pub struct Reader<S = FileStorage> {
+    store: Store<S>,
     class: Class,
     cursor: &'static str,
     /// Records before the reader when it was opened.
     carried: u64,
     books: Mutex<Books>,
+    /// Why nothing is carried; a lock of its own, so that asking never waits for the disk.
+    failing: Mutex<Option<String>>,
 }
 
-impl std::fmt::Debug for Reader {
+impl<S> std::fmt::Debug for Reader<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader")
             .field("cursor", &self.cursor)
@@ -71,9 +74,9 @@ impl std::fmt::Debug for Reader {
     }
 }
 
-impl Reader {
+impl<S: Storage> Reader<S> {
     /// To be opened before anything can come in.
-    pub fn open(store: Store, class: Class, cursor: &'static str) -> Self {
+    pub fn open(store: Store<S>, class: Class, cursor: &'static str) -> Self {
         let held = store.held(class, cursor);
         Self {
             carried: held.waiting.saturating_sub(held.entered),
@@ -81,11 +84,12 @@ impl Reader {
             class,
             cursor,
             books: Mutex::default(),
+            failing: Mutex::default(),
         }
     }
 
     /// The journal behind it.
-    pub const fn store(&self) -> &Store {
+    pub const fn store(&self) -> &Store<S> {
         &self.store
     }
 
@@ -115,7 +119,8 @@ impl Reader {
         let mut books = self.books();
         self.store.set_cursor(self.class, self.cursor, seq)?;
         books.made.add(made);
-        books.state.stuck_since_unix_ns = None;
+        drop(books);
+        self.went_well();
         Ok(())
     }
 
@@ -134,8 +139,26 @@ impl Reader {
         );
     }
 
-    fn failed(&self) {
+    fn failed(&self, error: &dyn std::error::Error) {
         self.books().state.failures += 1;
+        self.set_failing(Some(chain(error)));
+    }
+
+    /// Nothing is stuck: what waits, waits on purpose.
+    fn went_well(&self) {
+        self.books().state.stuck_since_unix_ns = None;
+        self.set_failing(None);
+    }
+
+    fn set_failing(&self, why: Option<String>) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why records wait in the journal, with its causes; `None` if the last attempt went well. Never
+    /// waits for the disk.
+    pub fn failing(&self) -> Option<String> {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.clone()
     }
 
     fn renewed(&self) {

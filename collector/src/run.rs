@@ -15,6 +15,7 @@ use std::time::Duration;
 use plimsoll_journal::Recovery;
 use plimsoll_wire::{AuditEvent, Class};
 use prometheus_client::registry::Registry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,21 +25,31 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, ApiState, AuditRing};
 use crate::books::{InventoryBooks, Sources};
 use crate::config::Config;
+use crate::connections::paced::Pace;
 use crate::history::feed::Feed;
 use crate::history::{History, HistoryError, Limits};
 use crate::ingest::service::IngestError;
 use crate::ingest::store::{HISTORY, SINK};
 use crate::ingest::{self, Store, StoreError, auth};
 use crate::inventory::{IndexReader, Inventory, Reloaded};
-use crate::join::join;
+use crate::join::{identity_of, is_pending, join};
 use crate::reader::{CarryError, Reader};
-use crate::sink::{self, FileSink, SinkError};
+use crate::sink::{self, FileSink, NameWait, SinkError};
 use crate::telemetry::{self, Metrics};
 
 /// Time that the end may take.
 const DRAIN: Duration = Duration::from_secs(10);
 /// Records in one request; an agent sends at most 10,000.
 const MAX_REQUEST_RECORDS: usize = 10_000;
+/// Connections of senders at a time, and never more than half of the descriptors.
+const MAX_CONNECTIONS: usize = 8192;
+/// A sender connects when it has something to say.
+const SENDERS_PACE: Pace = Pace {
+    known_within: Some(Duration::from_secs(30)),
+    taken_within: Duration::from_secs(30),
+};
+/// One request on its way in; an agent gives up sooner.
+const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why the collector cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -80,9 +91,6 @@ pub enum RunError {
     /// The way into the history.
     #[error("carry windows into the history")]
     Feed(#[from] CarryError<HistoryError>),
-    /// Dashboard and API.
-    #[error("serve the dashboard")]
-    Http(#[source] std::io::Error),
     /// Signals.
     #[error("listen for signals")]
     Signal(#[source] std::io::Error),
@@ -112,6 +120,8 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let history_path = data.join("history.redb");
     let history = open_history(&history_path)?;
     let (inventory, first) = Inventory::open(config.inventory.paths.clone());
+    let keep_deleted = Duration::from_secs(config.inventory.keep_deleted_s);
+    let inventory = inventory.keeping_deleted(keep_deleted);
     let inventory_books = Arc::new(InventoryBooks::default());
     inventory_books.note(&first);
     tell(&first);
@@ -132,7 +142,8 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         options,
         Arc::new(move |event| names_of(event, &names)),
         Arc::clone(&ring),
-    );
+    )
+    .waiting(name_wait(&config, &index));
     let sources = Sources {
         data: data.clone(),
         store: store.clone(),
@@ -143,6 +154,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         history_path,
         written: file.written(),
         inventory: Arc::clone(&inventory_books),
+        last_look: inventory.last_look(),
         requests: Arc::default(),
     };
     let state = state(&sources, &ring);
@@ -183,13 +195,11 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         index,
         stop.clone(),
     ));
-    let closing = last.clone();
+    let (closing, answered) = (last.clone(), Arc::clone(&sources.requests));
     tasks.spawn(async move {
-        axum::serve(http, api::router(Arc::new(state)))
-            .with_graceful_shutdown(async move { closing.cancelled().await })
-            .await
-            .map(|()| "the dashboard")
-            .map_err(RunError::Http)
+        let router = api::router(Arc::new(state));
+        api::serve(http, router, api::Bounds::default(), answered, closing).await;
+        Ok("the dashboard")
     });
     tracing::info!(otlp = %config.ingest.listen, dashboard = format!("http://{}/", config.http.listen), "ready");
     until_told(tasks, stop).await?;
@@ -270,6 +280,18 @@ async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener,
         })
 }
 
+/// How many descriptors may be open: as many as the hard limit allows from now on, for the soft one is
+/// often 1024, which is for programs that use select(2) (systemd.exec(5), LimitNOFILE).
+fn descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let now = setrlimit(Resource::Nofile, wanted).map_or(limit.current, |()| wanted.current);
+    now.map_or(usize::MAX, |now| usize::try_from(now).unwrap_or(usize::MAX))
+}
+
 fn ingest_options(config: &Config) -> ingest::Options {
     let token = |token: &crate::config::Token| auth::Token {
         node: token.node.clone(),
@@ -284,6 +306,9 @@ fn ingest_options(config: &Config) -> ingest::Options {
             .zip(config.ingest.tls_key_file.clone()),
         max_request_bytes: config.ingest.max_request_bytes,
         max_request_records: MAX_REQUEST_RECORDS,
+        max_connections: MAX_CONNECTIONS.min(descriptors() / 2),
+        pace: SENDERS_PACE,
+        request_within: REQUEST_WITHIN,
     }
 }
 
@@ -308,10 +333,11 @@ fn state(sources: &Sources, ring: &Arc<AuditRing>) -> ApiState {
         rows.extend(own.stages());
         rows
     };
-    let streams = sources.clone();
+    let (streams, health) = (sources.clone(), sources.clone());
     ApiState::new(Arc::clone(&sources.history), Arc::clone(ring))
         .with_accounting(Arc::new(rows))
         .with_gaps(Arc::new(move || streams.gaps()))
+        .with_ready(Arc::new(move || health.health()))
         .with_requests(Arc::clone(&sources.requests))
         .with_metrics(Arc::new(metrics))
 }
@@ -365,11 +391,21 @@ fn tell(reloaded: &Reloaded) {
 
 /// What the inventory calls the subject of an event.
 fn names_of(event: &AuditEvent, index: &IndexReader) -> Map<String, Value> {
-    let identity = match event {
-        AuditEvent::Imds(access) => &access.identity,
-        AuditEvent::OomKill(kill) => &kill.identity,
-        AuditEvent::ContainerEnd(end) => &end.identity,
-        AuditEvent::Loss(_) | AuditEvent::Heartbeat(_) => return Map::new(),
-    };
-    join(identity, &index.get()).to_map()
+    identity_of(event)
+        .map(|identity| join(identity, &index.get()).to_map())
+        .unwrap_or_default()
+}
+
+/// Without an inventory nothing ever gets a name, and nothing waits for one.
+fn name_wait(config: &Config, index: &IndexReader) -> NameWait {
+    if config.inventory.paths.is_empty() {
+        return NameWait::none();
+    }
+    let index = index.clone();
+    NameWait {
+        within: Duration::from_secs(config.audit_file.name_wait_s),
+        pending: Arc::new(move |event| {
+            identity_of(event).is_some_and(|identity| is_pending(identity, &index.get()))
+        }),
+    }
 }

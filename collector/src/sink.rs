@@ -10,6 +10,7 @@ pub mod line;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use plimsoll_journal::Record;
 use plimsoll_wire::AuditEvent;
@@ -59,10 +60,43 @@ pub struct Written {
 /// What is known of the event's subject.
 pub type Join = Arc<dyn Fn(&AuditEvent) -> Map<String, Value> + Send + Sync>;
 
+/// Whether the names of an event's subject may still come.
+pub type Pending = Arc<dyn Fn(&AuditEvent) -> bool + Send + Sync>;
+
+/// How long an event may wait for its names.
+#[derive(Clone)]
+pub struct NameWait {
+    /// From the time at which the record came into the journal.
+    pub within: Duration,
+    /// Asked of each event that is young enough.
+    pub pending: Pending,
+}
+
+impl NameWait {
+    /// Nothing waits: nothing could name it later.
+    pub fn none() -> Self {
+        Self {
+            within: Duration::ZERO,
+            pending: Arc::new(|_| false),
+        }
+    }
+
+    /// Whether there is time left for an event of that time that arrived then. What was old when it
+    /// came, as a node's backlog, does not wait: its pod was listed long ago or never. A clock that was
+    /// set back makes nobody wait for longer than the bound.
+    fn is_open(&self, event_unix_ns: u64, arrived_unix_ns: u64, now_unix_ns: u64) -> bool {
+        let within = u64::try_from(self.within.as_nanos()).unwrap_or(u64::MAX);
+        let waited = now_unix_ns.checked_sub(arrived_unix_ns);
+        let age_at_arrival = arrived_unix_ns.saturating_sub(event_unix_ns);
+        age_at_arrival < within && waited.is_some_and(|waited| waited < within)
+    }
+}
+
 /// See the module.
 pub struct FileSink {
     options: Options,
     join: Join,
+    wait: NameWait,
     shown: Arc<AuditRing>,
     written: Arc<Written>,
     /// Closed at first and after an error: it is opened anew then, from its last line.
@@ -83,10 +117,18 @@ impl FileSink {
         Self {
             options,
             join,
+            wait: NameWait::none(),
             shown,
             written: Arc::default(),
             file: None,
         }
+    }
+
+    /// Lets events wait for names that may still come.
+    #[must_use]
+    pub fn waiting(mut self, wait: NameWait) -> Self {
+        self.wait = wait;
+        self
     }
 
     /// What it wrote, for metrics.
@@ -135,6 +177,12 @@ impl Destination for FileSink {
             names: Map::new(),
         };
         Ok((record.seq, audit))
+    }
+
+    fn holds(&self, record: &Record, (_, audit): &Self::Item, now_unix_ns: u64) -> bool {
+        self.wait
+            .is_open(audit.time_unix_ns, record.time_unix_ns, now_unix_ns)
+            && (self.wait.pending)(&audit.event)
     }
 
     fn take(

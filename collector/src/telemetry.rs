@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 pub use families::Metrics;
-use families::{ClassLabels, DestinationLabels, FateLabels, StatusLabels};
+use families::{ClassLabels, DestinationLabels, FateLabels, ReasonLabels, StatusLabels};
 
 use crate::api::StageRow;
 use crate::history::HistoryStats;
@@ -87,6 +87,10 @@ pub struct SinkRow {
 pub struct InventoryRow {
     /// Objects known now.
     pub objects: u64,
+    /// Deleted objects whose names are kept now.
+    pub deleted: u64,
+    /// Deleted objects whose names fell out before their time.
+    pub forgotten: u64,
     /// Times it was read because files changed.
     pub reloads: u64,
     /// Files and objects left out, over all reads.
@@ -114,6 +118,14 @@ pub struct Books {
     pub inventory: InventoryRow,
     /// HTTP answers by class of status.
     pub requests: Vec<(&'static str, u64)>,
+    /// HTTP connections refused or broken off, by reason.
+    pub http_refused: Vec<(&'static str, u64)>,
+    /// HTTP connections that are open.
+    pub http_connections: u64,
+    /// Senders' connections that are open.
+    pub ingest_connections: u64,
+    /// Bytes set aside for the requests in the receiver's hands.
+    pub in_hand_bytes: u64,
     /// The collector's CPU time, nanoseconds.
     pub cpu_ns: Option<u64>,
     /// The collector's resident memory, bytes.
@@ -168,6 +180,12 @@ impl Metrics {
                 *count,
             );
         }
+        for (reason, count) in &books.http_refused {
+            set(
+                &self.http_refused.get_or_create(&ReasonLabels { reason }),
+                *count,
+            );
+        }
         self.show_singles(books);
     }
 
@@ -177,6 +195,11 @@ impl Metrics {
         self.history_undecodable
             .set(signed(books.history.undecodable));
         self.inventory_objects.set(signed(books.inventory.objects));
+        self.inventory_deleted.set(signed(books.inventory.deleted));
+        self.http_connections.set(signed(books.http_connections));
+        self.ingest_connections
+            .set(signed(books.ingest_connections));
+        self.in_hand.set(signed(books.in_hand_bytes));
         for (counter, count) in [
             (&self.history_windows, books.history.applied),
             (&self.history_folded, books.history.folded),
@@ -187,6 +210,7 @@ impl Metrics {
             (&self.sink_removed, books.sink.removed),
             (&self.inventory_reloads, books.inventory.reloads),
             (&self.inventory_problems, books.inventory.problems),
+            (&self.inventory_forgotten, books.inventory.forgotten),
         ] {
             set(counter, count);
         }
@@ -335,10 +359,16 @@ mod tests {
             },
             inventory: InventoryRow {
                 objects: 61,
+                deleted: 64,
+                forgotten: 65,
                 reloads: 62,
                 problems: 63,
             },
             requests: vec![("2xx", 71)],
+            http_refused: vec![("slow", 72)],
+            http_connections: 73,
+            ingest_connections: 74,
+            in_hand_bytes: 75,
             cpu_ns: Some(8_500_000_000),
             rss_bytes: Some(91),
         }

@@ -75,6 +75,10 @@ struct Collector {
 
 impl Collector {
     fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    fn start_with(folder: &Path, inventory: &[&Path]) -> Self {
         let http = free_port();
         std::fs::write(folder.join("token"), "secret\n").unwrap();
         let config = serde_json::json!({
@@ -84,6 +88,7 @@ impl Collector {
                 "tokens": [{"node": records::NODE, "file": folder.join("token")}],
             },
             "http": {"listen": format!("127.0.0.1:{http}")},
+            "inventory": {"paths": inventory, "reload_s": 1},
         });
         let path = folder.join("collector.yaml");
         std::fs::write(&path, config.to_string()).unwrap();
@@ -190,4 +195,30 @@ fn metrics_tell_what_the_readers_did() {
     assert!(value(r#"plimsoll_collector_http_requests_total{status="2xx"}"#) >= 1.0);
     assert!(value(r#"plimsoll_collector_journal_segments{class="usage"}"#) >= 1.0);
     drop(collector);
+}
+
+#[test]
+fn readiness_names_what_does_not_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    fill(&state);
+    let objects = folder.path().join("objects.yaml");
+    // A folder where the audit file should be.
+    let in_the_way = state.join("audit/audit.jsonl");
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    let collector = Collector::start_with(folder.path(), &[&objects]);
+    let told = collector.wait_for("/readyz", |text| text.contains("degraded: file: "));
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines[0], "ok", "records are taken in all the same: {told}");
+    assert!(lines[1].contains("audit.jsonl (audit_file): "), "{told}");
+    assert!(lines[2].starts_with("degraded: inventory: "), "{told}");
+    assert!(
+        lines[2].contains("objects.yaml: cannot be looked at: "),
+        "{told}"
+    );
+    assert_eq!(lines.len(), 3, "{told}");
+
+    std::fs::write(&objects, "apiVersion: v1\nkind: List\nitems: []\n").unwrap();
+    std::fs::remove_dir(&in_the_way).unwrap();
+    collector.wait_for("/readyz", |text| text == "ok\n");
 }

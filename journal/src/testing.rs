@@ -76,6 +76,12 @@ impl CrashStorage {
         self.disk().bad.insert(path);
     }
 
+    /// This file can be read again.
+    pub fn mend_reads(&self, name: &str) {
+        let path = self.path(name);
+        self.disk().bad.remove(&path);
+    }
+
     /// Bytes that the folder may hold in all; a write beyond is `ENOSPC`. `None`: no bound.
     pub fn set_room(&self, bytes: Option<u64>) {
         self.disk().room = bytes;

@@ -67,8 +67,11 @@ fn metrics() {
             class: "security".into(),
             fates: Fates::default(),
         }],
-        programs: vec![("connect4".into(), true)],
-        ring_high_water: vec![("security", 0)],
+        kernel: plimsoll_agent::telemetry::KernelRow {
+            programs: vec![("connect4".into(), true)],
+            ring_high_water: vec![("security", 0)],
+            ..Default::default()
+        },
         spool: vec![plimsoll_agent::telemetry::SpoolRow {
             class: "security",
             ..Default::default()

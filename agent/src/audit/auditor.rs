@@ -42,12 +42,20 @@ pub struct Counts {
     pub connects: u64,
     /// Of these, the ones of other protocols than TCP: passed over.
     pub connects_not_tcp: u64,
+    /// Of these, the ones whose task is remembered for what its connection sends: used up.
+    pub connects_kept: u64,
     /// Segment records taken.
     pub segments: u64,
     /// Of these, the ones of other protocols than TCP: passed over.
     pub segments_not_tcp: u64,
     /// Of these, the ones whose transport header could not be reached: later fragments.
     pub segments_no_transport: u64,
+    /// Of these, the ones that the decoder had seen already or that no request waits for: answers,
+    /// acknowledgements, repetitions.
+    pub segments_done: u64,
+    /// Of these, the ones that were held for a request which is over: used up in its event, or given
+    /// up with it.
+    pub segments_spent: u64,
     /// OOM records taken.
     pub ooms: u64,
     /// Metadata events handed out.
@@ -111,8 +119,6 @@ pub struct Auditor {
     /// By cookie.
     tasks: Bounded<u64, Opener>,
     owners: Bounded<ConnKey, Owner>,
-    /// Sum of what owners hold.
-    held: u64,
     next_sweep_ns: u64,
     ready: Vec<ImdsEvent>,
     counts: Counts,
@@ -126,7 +132,6 @@ impl Auditor {
             decoder: Decoder::new(limits.decoder, key),
             tasks: Bounded::new(limits.tasks),
             owners: Bounded::new(limits.owners),
-            held: 0,
             next_sweep_ns: 0,
             ready: Vec::new(),
             counts: Counts::default(),
@@ -159,7 +164,7 @@ impl Auditor {
         let Self { decoder, ready, .. } = self;
         decoder.advance(now_ns, &mut |event| ready.push(event));
         self.hand_out(lookup, out);
-        if now_ns < self.next_sweep_ns || self.held == 0 {
+        if now_ns < self.next_sweep_ns {
             return;
         }
         self.next_sweep_ns = now_ns.saturating_add(SWEEP_NS);
@@ -167,7 +172,7 @@ impl Auditor {
         let over_ns = self.limits.decoder.forget_ns().saturating_add(SWEEP_NS);
         for owner in self.owners.values_mut() {
             if owner.held > 0 && now_ns.saturating_sub(owner.last_ns) >= over_ns {
-                self.held -= owner.held;
+                self.counts.segments_spent += owner.held;
                 owner.held = 0;
             }
         }
@@ -179,9 +184,9 @@ impl Auditor {
         decoder.finish(&mut |event| ready.push(event));
         self.hand_out(lookup, out);
         for owner in self.owners.values_mut() {
+            self.counts.segments_spent += owner.held;
             owner.held = 0;
         }
-        self.held = 0;
     }
 
     /// Cumulative counts.
@@ -209,18 +214,26 @@ impl Auditor {
     }
 
     /// What became of the records taken, by kernel kind: used up in an event or passed over, or
-    /// held in a request that is not finished.
+    /// held in a request that is not finished. Each is counted where it happens; what is held is
+    /// what the owners hold.
     pub fn fates(&self) -> [(&'static str, Fates); 3] {
-        let fates = |taken: u64, in_flight: u64| Fates {
+        let fates = |taken: u64, filtered: u64, in_flight: u64| Fates {
             emitted: taken,
-            filtered: taken - in_flight,
+            filtered,
             in_flight,
             ..Fates::default()
         };
+        let counts = &self.counts;
+        let segments = counts.segments_not_tcp
+            + counts.segments_no_transport
+            + counts.segments_done
+            + counts.segments_spent;
+        let held = self.owners.values().map(|owner| owner.held).sum();
+        let connects = counts.connects_not_tcp + counts.connects_kept;
         [
-            ("connect", fates(self.counts.connects, 0)),
-            ("segment", fates(self.counts.segments, self.held)),
-            ("oom", fates(self.counts.ooms, 0)),
+            ("connect", fates(counts.connects, connects, 0)),
+            ("segment", fates(counts.segments, segments, held)),
+            ("oom", fates(counts.ooms, counts.oom_events, 0)),
         ]
     }
 
@@ -245,6 +258,7 @@ impl Auditor {
         // A socket may be connected again, by another task.
         self.forget(ConnKey::Cookie(connect.cookie));
         let fallen = self.tasks.insert(connect.cookie, opener);
+        self.counts.connects_kept += 1;
         self.counts.tasks_shed += u64::from(fallen.is_some());
     }
 
@@ -271,9 +285,9 @@ impl Auditor {
         let waits = taken == Taken::Used
             && segment.direction == Direction::Request
             && segment.payload_len > 0;
-        if waits && let Some(owner) = self.owners.get_mut(segment.key) {
-            owner.held += 1;
-            self.held += 1;
+        match self.owners.get_mut(segment.key) {
+            Some(owner) if waits => owner.held += 1,
+            _ => self.counts.segments_done += 1,
         }
         self.hand_out(lookup, out);
     }
@@ -301,14 +315,14 @@ impl Auditor {
             held: 0,
         };
         if let Some(fallen) = self.owners.insert(key, owner) {
-            self.held -= fallen.held;
+            self.counts.segments_spent += fallen.held;
             self.counts.owners_shed += 1;
         }
     }
 
     fn forget(&mut self, key: ConnKey) {
         if let Some(owner) = self.owners.remove(key) {
-            self.held -= owner.held;
+            self.counts.segments_spent += owner.held;
         }
     }
 
@@ -340,7 +354,7 @@ impl Auditor {
             };
         };
         owner.resolve_again(lookup);
-        self.held -= owner.held;
+        self.counts.segments_spent += owner.held;
         owner.held = 0;
         let opener = owner.opener.as_ref();
         ImdsAccess {
@@ -355,7 +369,6 @@ impl Auditor {
 
     fn oom(&mut self, oom: &abi::Oom, lookup: &dyn Lookup, out: &mut dyn FnMut(u64, AuditEvent)) {
         self.counts.ooms += 1;
-        self.counts.oom_events += 1;
         let at_ns = oom.header.ktime_ns;
         let victim = lookup.victim(oom.victim_tgid, &oom.comm);
         let identity_is_trigger = victim.is_none() && oom.victim_tgid != oom.trigger_tgid;
@@ -377,6 +390,7 @@ impl Auditor {
             memory_limit_bytes: None,
         };
         out(lookup.wall(at_ns), AuditEvent::OomKill(kill));
+        self.counts.oom_events += 1;
     }
 }
 

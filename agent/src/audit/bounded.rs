@@ -57,6 +57,10 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
         Some(value)
     }
 
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.rows.values().map(|(_, value)| value)
+    }
+
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.rows.values_mut().map(|(_, value)| value)
     }

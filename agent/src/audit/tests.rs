@@ -309,6 +309,17 @@ fn tables_are_bounded_and_count_what_falls_out() {
 }
 
 #[test]
+fn what_a_socket_held_is_spent_when_it_is_connected_again() {
+    let node = Node::with(&[1]);
+    let mut play = Play::imds();
+    play.open(&node).ask("GET /latest/meta-da", &node);
+    assert_eq!(play.segments().in_flight, 1);
+    play.connect(1, 50, &node);
+    let fates = play.segments();
+    assert_eq!((fates.filtered, fates.in_flight), (3, 0));
+}
+
+#[test]
 fn what_is_not_tcp_is_passed_over_and_counted() {
     let node = Node::with(&[1]);
     let mut play = Play::imds();

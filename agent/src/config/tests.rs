@@ -1,3 +1,5 @@
+use plimsoll_settings::Lines;
+
 use super::*;
 
 /// All mistakes of a text, each as `agent.yaml` says it without its name; `/missing` cannot be read.

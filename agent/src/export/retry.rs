@@ -1,11 +1,12 @@
 //! What to do about a failed request. Pure: chance is an argument.
 
-use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use tonic::{Code, Status};
+
+use crate::causes;
 
 /// First bound of a pause.
 const FIRST: Duration = Duration::from_millis(200);
@@ -42,15 +43,10 @@ pub fn verdict(code: Code, records: usize) -> Verdict {
 /// Why a request failed, in one line: what was said and what is at the bottom of it. The status' own
 /// display shows each twice, with the names of types around it.
 pub fn cause(status: &Status) -> String {
-    let mut bottom: &dyn Error = status;
-    while let Some(cause) = bottom.source() {
-        bottom = cause;
-    }
     let message = status.message();
-    // A status without a cause is its own bottom.
-    if status.source().is_none() {
+    let Some(bottom) = causes::bottom(status) else {
         return message.to_owned();
-    }
+    };
     let bottom = bottom.to_string();
     if message.contains(&bottom) {
         message.to_owned()

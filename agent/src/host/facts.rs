@@ -240,7 +240,8 @@ impl fmt::Display for Capability {
 
 impl Capabilities {
     /// Every capability, as root in the initial namespace has them.
-    pub const ALL: Self = Self(u64::MAX);
+    #[cfg(test)]
+    pub(crate) const ALL: Self = Self(u64::MAX);
 
     /// Parses the `CapEff` line of `/proc/self/status`.
     pub fn parse(status: &str) -> Option<Self> {
@@ -258,8 +259,8 @@ impl Capabilities {
     }
 
     /// The set without one capability (and without the one that would stand in for it).
-    #[must_use]
-    pub fn without(self, capability: Capability) -> Self {
+    #[cfg(test)]
+    pub(crate) fn without(self, capability: Capability) -> Self {
         Self(self.0 & !(1 << capability as u32) & !(1 << Capability::SysAdmin as u32))
     }
 }

@@ -49,7 +49,8 @@ pub struct AttachPlan {
 
 impl AttachPlan {
     /// What happens to a program.
-    pub fn action(&self, name: ProgramName) -> Option<&Action> {
+    #[cfg(test)]
+    fn action(&self, name: ProgramName) -> Option<&Action> {
         self.programs
             .iter()
             .find(|planned| planned.name == name)

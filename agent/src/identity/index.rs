@@ -159,15 +159,10 @@ impl Index {
     }
 
     /// Who had this id at that time. A removed cgroup still answers for times after its end until
-    /// the id is used again: its sockets outlive it. [`Subject::Unknown`] if nobody is known.
-    pub fn resolve(&self, id: u64, at_ns: u64) -> Identity {
-        self.entry_at(id, at_ns)
-            .map_or_else(|| Identity::unknown(id), |entry| entry.identity.clone())
-    }
-
-    /// [`Index::resolve`] for a record that names the cgroup's ancestors too (root's children first,
-    /// 0 where there is none). If nothing is known of the leaf, the nearest ancestor that is a
-    /// container, a pod or a unit answers, with its own id and path; a mere slice does not.
+    /// the id is used again: its sockets outlive it. If nothing is known of the leaf, the nearest of
+    /// its ancestors (root's children first, 0 where there is none) that is a container, a pod or a
+    /// unit answers, with its own id and path; a mere slice does not. [`Subject::Unknown`] if nobody
+    /// is known.
     pub fn resolve_with_ancestors(&self, leaf: u64, ancestors: &[u64], at_ns: u64) -> Identity {
         if let Some(entry) = self.entry_at(leaf, at_ns) {
             return entry.identity.clone();
@@ -188,13 +183,6 @@ impl Index {
         live.or_else(|| older.and_then(|of_id| of_id.iter().rev().find(existed)))
     }
 
-    /// The living containers by their own folders, in no order.
-    pub fn containers(&self) -> impl Iterator<Item = &Entry> {
-        self.live.values().filter(|entry| {
-            !entry.nested && matches!(entry.identity.subject, Subject::Container { .. })
-        })
-    }
-
     /// The living, all of them: also pods, host units, slices and what lies within containers.
     pub fn living(&self) -> impl Iterator<Item = &Entry> {
         self.live.values()
@@ -208,11 +196,6 @@ impl Index {
     /// How many live, and how many are remembered after their end.
     pub fn len(&self) -> (usize, usize) {
         (self.live.len(), self.departures.len())
-    }
-
-    /// Nothing is known.
-    pub fn is_empty(&self) -> bool {
-        self.len() == (0, 0)
     }
 
     /// What fell out.
@@ -259,7 +242,11 @@ mod tests {
 
     #[track_caller]
     fn check(index: &Index, id: u64, at_ns: u64, want: &str) {
-        assert_eq!(name(&index.resolve(id, at_ns)), want, "id {id} at {at_ns}");
+        assert_eq!(
+            name(&index.resolve_with_ancestors(id, &[], at_ns)),
+            want,
+            "id {id} at {at_ns}"
+        );
     }
 
     #[test]
@@ -283,7 +270,7 @@ mod tests {
                 ..Forgotten::default()
             }
         );
-        assert!(index.is_empty());
+        assert_eq!(index.len(), (0, 0));
     }
 
     #[test]
@@ -359,20 +346,5 @@ mod tests {
         check(&index, 9, &[8, 4, 0, 0, 0, 0], "system.slice/sshd.service");
         check(&index, 2, &[1], "pod a1");
         check(&index, 9, &[], "?");
-    }
-
-    #[test]
-    fn lists_containers_by_their_own_folder() {
-        let mut index = index();
-        index.found(2, POD, 0);
-        index.found(3, &container("c1"), 0);
-        index.found(4, &(container("c1") + "/init.scope"), 0);
-        index.found(5, "/system.slice/sshd.service", 0);
-        let listed: Vec<u64> = index
-            .containers()
-            .map(|entry| entry.identity.cgroup_id)
-            .collect();
-        assert_eq!(listed, [3]);
-        assert_eq!(index.living().count(), 4);
     }
 }

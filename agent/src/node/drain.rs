@@ -27,38 +27,34 @@ impl Node {
     /// Empties both rings to the last record: the end of the agent. Bounded, for others go on filling.
     pub(super) fn drain_all(&mut self) {
         for _ in 0..LAST_DRAINS {
-            if self.drain() < DRAIN_RECORDS {
+            if self.drain() == [true; 2] {
                 break;
             }
         }
     }
 
-    /// Empties both rings, within the bound of one go. The most that came out of one of them.
-    pub(super) fn drain(&mut self) -> usize {
+    /// Empties both rings, within the bound of one go. Which of them, security and process, was
+    /// empty in the end.
+    pub(super) fn drain(&mut self) -> [bool; 2] {
         // Whatever comes out now is stamped by the clock as it is now.
         let begin_ns = monotonic_ns();
         self.timeline.remeasure(begin_ns, wall_unix_ns());
         let Some(mut probe) = self.probe.take() else {
-            return 0;
+            return [true; 2];
         };
         // Taken first and judged last: whoever did this was made before, in the other ring.
-        let mut taken = [0_usize; 2];
-        probe.drain_security(DRAIN_RECORDS, |bytes| {
-            taken[0] += 1;
-            self.hold_evidence(bytes);
-        });
+        let security = probe.drain_security(DRAIN_RECORDS, |bytes| self.hold_evidence(bytes));
         let mut cgroups = Vec::new();
-        probe.drain_process(DRAIN_RECORDS, |bytes| {
-            taken[1] += 1;
+        let process = probe.drain_process(DRAIN_RECORDS, |bytes| {
             self.take_process(bytes, &mut cgroups);
         });
+        let emptied = [security, process].map(|taken| taken < DRAIN_RECORDS);
         self.probe = Some(probe);
         self.follow(cgroups);
         // An answer may lie in what was left, or have come since: nobody has waited longer in vain
         // than until here.
-        let emptied = taken[0] < DRAIN_RECORDS;
-        self.judge_evidence(emptied.then_some(begin_ns));
-        taken[0].max(taken[1])
+        self.judge_evidence(emptied[0].then_some(begin_ns));
+        emptied
     }
 
     /// A record of the security ring, to be judged once all cgroups are known.
@@ -129,6 +125,7 @@ impl Node {
                 }
                 Ok(record) => {
                     self.security.used();
+                    self.handed.count(&record);
                     self.auditor.take(&record, &lookup, &mut event);
                 }
                 Err(error) => self.security.undecodable(&error),

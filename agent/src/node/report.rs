@@ -10,14 +10,32 @@ use crate::admin::Health;
 use crate::books;
 use crate::containers::Output;
 use crate::probe::Probe;
+use crate::telemetry;
 use crate::usage::clock::wall_unix_ns;
 use crate::usage::self_usage::SelfMeter;
 
 impl Node {
-    /// Asks the kernel what it counted; what it cannot say now stays as it was.
-    pub(super) fn count_rings(&mut self) {
-        if let Some(counters) = self.probe.as_ref().and_then(|probe| probe.counters().ok()) {
-            self.ring_counters = Some(counters);
+    /// Asks the kernel what it counted; what it cannot say now stays as it was: false then.
+    pub(super) fn count_rings(&mut self) -> bool {
+        let counters = self.probe.as_ref().and_then(|probe| probe.counters().ok());
+        let is_known = counters.is_some();
+        self.ring_counters = counters.or(self.ring_counters);
+        is_known
+    }
+
+    /// The rings were drained and then counted: whether all that was put in came out. `emptied` says
+    /// which of them, security and process, held nothing more.
+    pub(super) fn check_rings(&mut self, emptied: [bool; 2]) {
+        let Some(counters) = self.ring_counters else {
+            return;
+        };
+        for (ring, emptied) in [&mut self.security, &mut self.process]
+            .into_iter()
+            .zip(emptied)
+        {
+            if emptied {
+                ring.found_empty(&counters);
+            }
         }
     }
 
@@ -26,9 +44,8 @@ impl Node {
         let Some(counters) = self.ring_counters else {
             return;
         };
-        let [security, process] = books::ring_stages(&counters, &self.security, &self.process);
-        let mut losses = self.security.untold(&security);
-        losses.extend(self.process.untold(&process));
+        let mut losses = self.security.untold(&counters);
+        losses.extend(self.process.untold(&counters));
         for loss in losses {
             let event = AuditEvent::Loss(loss);
             self.out.push(Output::Event(wall_unix_ns(), event));
@@ -56,22 +73,14 @@ impl Node {
     pub(super) fn stages(&self) -> Vec<StageFates> {
         let mut stages = Vec::new();
         if let Some(counters) = self.ring_counters {
-            stages.extend(books::ring_stages(&counters, &self.security, &self.process));
+            let rings = [&self.security, &self.process];
+            stages.extend(rings.map(|ring| ring.stage(&counters)));
         }
         stages.extend(books::file_stages(
-            &self.sampler.counters(),
+            self.sampler.counters().files,
             self.proc.counts(),
         ));
-        stages.extend(
-            self.auditor
-                .fates()
-                .into_iter()
-                .map(|(class, fates)| StageFates {
-                    stage: "audit".to_owned(),
-                    class: class.to_owned(),
-                    fates,
-                }),
-        );
+        stages.extend(self.handed.stages(&self.auditor.fates()));
         stages.extend(
             self.setup
                 .spool
@@ -102,6 +111,12 @@ impl Node {
                 self.unopened
             ));
         }
+        let cgroups = self.kernel_time.counts().cgroups;
+        if cgroups >= u64::from(self.setup.config.kernel.max_cgroups) {
+            degraded.push(format!(
+                "CPU time: the kernel keeps that of {cgroups} cgroups and of no more, kernel.max_cgroups is reached"
+            ));
+        }
         if self
             .setup
             .spool
@@ -117,36 +132,21 @@ impl Node {
     pub(super) fn show(&self) {
         let now = wall_unix_ns();
         let own = self.meter.as_ref().map(SelfMeter::read);
-        let counters = self.containers.counters();
-        let read = self.sampler.counters();
         let levels = self
             .setup
             .spool
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .levels();
-        let (security, process) = self.probe.as_ref().map(Probe::ring_use).unwrap_or_default();
-        self.setup.metrics.show(&crate::telemetry::Books {
+        self.setup.metrics.show(&telemetry::Books {
             stages: self.stages(),
-            programs: self
-                .programs
-                .iter()
-                .map(|(name, outcome)| (name.clone(), outcome == "attached"))
-                .collect(),
-            ring_high_water: vec![
-                ("security", security.high_water_bytes),
-                ("process", process.high_water_bytes),
-            ],
             spool: levels
                 .iter()
                 .map(|level| books::spool_row(level, now))
                 .collect(),
-            containers: self.containers.len() as u64,
-            containers_over_limit: counters.over_limit,
-            samples: read.samples,
-            resets: counters.resets,
-            parse_errors: read.malformed,
-            sample_seconds: self.sample_seconds,
+            kernel: self.kernel_row(),
+            usage: self.usage_row(),
+            audit: self.audit_row(),
             cpu_ns: own.map(|own| own.cpu_ns),
             rss_bytes: own.and_then(|own| own.rss_bytes),
         });
@@ -156,5 +156,49 @@ impl Node {
             programs: self.programs.clone(),
             degraded: self.all_degraded(),
         });
+    }
+
+    fn kernel_row(&self) -> telemetry::KernelRow {
+        let probe = self.probe.as_ref();
+        let [security, process] = probe.map(Probe::ring_high_water_bytes).unwrap_or_default();
+        telemetry::KernelRow {
+            programs: self
+                .programs
+                .iter()
+                .map(|(name, outcome)| (name.clone(), outcome == "attached"))
+                .collect(),
+            ring_high_water: vec![("security", security), ("process", process)],
+            cpu_time: self.kernel_time.counts(),
+        }
+    }
+
+    fn usage_row(&self) -> telemetry::UsageRow {
+        let counters = self.containers.counters();
+        let read = self.sampler.counters();
+        let index = self.containers.index();
+        let (living, gone) = index.len();
+        telemetry::UsageRow {
+            containers: self.containers.len() as u64,
+            over_limit: counters.over_limit,
+            unopened: self.unopened,
+            samples: read.samples,
+            resets: counters.resets,
+            parse_errors: read.files.malformed,
+            not_added_up: read.not_added_up,
+            descriptors: self.sampler.len().1 as u64,
+            sample_seconds: self.sample_seconds,
+            known: [living as u64, gone as u64],
+            forgotten: index.forgotten(),
+            unwalked: self.unwalked,
+        }
+    }
+
+    fn audit_row(&self) -> telemetry::AuditRow {
+        let (tasks, owners, connections) = self.auditor.len();
+        telemetry::AuditRow {
+            counts: self.auditor.counts(),
+            decoder: self.auditor.decoder(),
+            rows: [tasks as u64, owners as u64, connections as u64],
+        }
     }
 }

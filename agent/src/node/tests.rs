@@ -52,7 +52,6 @@ impl Stage {
         metrics.register(&mut registry);
         let node = Node::start(Setup {
             config,
-            node: "n1".to_owned(),
             facts: HostFacts::default(),
             spool: Arc::new(Mutex::new(spool)),
             committed: Arc::new(Notify::new()),
@@ -261,6 +260,47 @@ fn malformed_records_of_either_ring_are_counted_one_by_one() {
 }
 
 #[test]
+fn a_record_that_is_dropped_on_its_way_breaks_the_law() {
+    let mut stage = Stage::new(&[]);
+    let missing = |stage: &Stage| -> Vec<(String, i128)> {
+        let stages = stage.node.stages().into_iter();
+        stages
+            .map(|stage| (stage.stage, stage.fates.unaccounted()))
+            .filter(|(_, missing)| *missing != 0)
+            .collect()
+    };
+    stage.feed("security", &bytes(&oom(), b""));
+    for _ in 0..100 {
+        stage.node.check_rings([true; 2]);
+    }
+    assert_eq!(missing(&stage), []);
+    // The kernel put in a second one of each, and nobody took them.
+    let counters = stage.node.ring_counters.as_mut().unwrap();
+    counters[usize::from(KIND_OOM)].emitted += 1;
+    counters[usize::from(KIND_CGROUP_MKDIR)].emitted += 1;
+    for _ in 0..100 {
+        stage.node.check_rings([true, false]);
+    }
+    assert_eq!(missing(&stage), [("security_ring".to_owned(), 1)]);
+    for _ in 0..100 {
+        stage.node.check_rings([false, true]);
+    }
+    let rings = ["security_ring", "process_ring"].map(|ring| (ring.to_owned(), 1));
+    assert_eq!(missing(&stage), rings);
+    // Held evidence that is cut is dropped on the way to the auditor.
+    stage.node.hold_evidence(&bytes(&oom(), b""));
+    stage.node.evidence.pop();
+    stage.node.judge_evidence(None);
+    assert_eq!(stage.events().len(), 1);
+    let counters = stage.node.ring_counters.as_mut().unwrap();
+    counters[usize::from(KIND_OOM)].emitted += 1;
+    for _ in 0..100 {
+        stage.node.check_rings([true; 2]);
+    }
+    assert_eq!(missing(&stage)[0], ("security_ring".to_owned(), 2));
+}
+
+#[test]
 fn names_that_are_no_text_are_shown_as_far_as_they_are() {
     let mut stage = Stage::new(&[]);
     stage.feed("security", &bytes(&connect(), b""));
@@ -439,4 +479,24 @@ fn a_container_that_is_followed_and_not_sampled_is_taken_up_by_the_next_walk() {
             .any(|reason| reason.contains("3 are not sampled")),
         "{degraded:?}"
     );
+}
+
+#[test]
+fn a_full_map_of_cpu_time_is_told_while_it_is_full() {
+    use crate::probe::periods::Snapshot;
+    let mut stage = Stage::new(&[]);
+    let told = |node: &Node| {
+        let degraded = node.all_degraded();
+        degraded.iter().any(|why| why.starts_with("CPU time: "))
+    };
+    for (cgroups, want) in [(4095, false), (4096, true), (10, false)] {
+        let uses = (0..cgroups).map(|id| (id, plimsoll_abi::CpuUse::default()));
+        let snapshot = Snapshot {
+            uses: uses.collect(),
+            ..Snapshot::default()
+        };
+        stage.node.kernel_time.take(&snapshot, |_| None, |_, _| {});
+        assert_eq!(told(&stage.node), want, "{cgroups}");
+        assert_eq!(stage.metric("plimsoll_agent_cpu_time_cgroups "), cgroups);
+    }
 }

@@ -25,7 +25,7 @@ use aya::{
 use plimsoll_abi::{Counters, CpuUse, KINDS, OnCpu};
 
 use super::{
-    periods::Snapshot,
+    periods::{Snapshot, Unbooked},
     pod::{Value, give_back_freed_memory},
     program::{Hook, Outcome, ProgramName, ProgramReport},
 };
@@ -36,8 +36,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pl
 /// Why it is empty.
 const ABSENT: &str = env!("PLIMSOLL_EBPF_ABSENT");
 
-/// Entries of a map that one reading takes at most: reading can start over when entries vanish.
-const MAX_ENTRIES_READ: usize = 65_536;
 /// How cgroup programs are attached: by a link, which always lets others be attached as well and
 /// takes no flags; aya calls no flags "single".
 const LINK: CgroupAttachMode = CgroupAttachMode::Single;
@@ -97,23 +95,10 @@ pub struct ReadError {
     source: MapError,
 }
 
-/// Fill of one ring, as the drains saw it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RingUse {
-    /// Size of the ring, bytes.
-    pub capacity_bytes: u64,
-    /// Bytes that the last drain took out, record headers included: what had gathered since the one
-    /// before.
-    pub last_drain_bytes: u64,
-    /// The most that one drain took out.
-    pub high_water_bytes: u64,
-    /// All bytes taken out so far.
-    pub drained_bytes: u64,
-}
-
 struct Ring {
     ring: RingBuf<MapData>,
-    fill: RingUse,
+    /// The most bytes that one drain took out, record headers included.
+    high_water_bytes: u64,
 }
 
 impl Ring {
@@ -128,9 +113,7 @@ impl Ring {
             records += 1;
             each(&record);
         }
-        self.fill.last_drain_bytes = bytes;
-        self.fill.high_water_bytes = self.fill.high_water_bytes.max(bytes);
-        self.fill.drained_bytes += bytes;
+        self.high_water_bytes = self.high_water_bytes.max(bytes);
         records
     }
 }
@@ -144,6 +127,9 @@ pub struct Probe {
     on_cpu: PerCpuArray<MapData, Value<OnCpu>>,
     /// CPUs that can be online.
     cpus: u32,
+    /// Rows of `cpu_use` at the most. One reading takes no more: it starts over where the row that
+    /// it stands on vanishes.
+    max_cgroups: usize,
     reports: Vec<ProgramReport>,
     /// Owns the links: what is dropped is detached.
     programs: Ebpf,
@@ -169,12 +155,13 @@ impl Probe {
             .load(OBJECT)
             .map_err(|error| LoadError::Refused(Box::new(error)))?;
         let mut probe = Self {
-            security: ring(&mut programs, "SECURITY", options.security_ring_bytes)?,
-            process: ring(&mut programs, "PROCESS", options.process_ring_bytes)?,
+            security: ring(&mut programs, "SECURITY")?,
+            process: ring(&mut programs, "PROCESS")?,
             counters: map(&mut programs, "COUNTERS")?,
             cpu_use: map(&mut programs, "CPU_USE")?,
             on_cpu: map(&mut programs, "ON_CPU")?,
             cpus: 0,
+            max_cgroups: usize::try_from(options.cgroups.max(1)).unwrap_or(usize::MAX),
             reports: plan
                 .programs
                 .iter()
@@ -209,9 +196,13 @@ impl Probe {
         self.security.ring.as_fd()
     }
 
-    /// Fill of the security and the process ring.
-    pub fn ring_use(&self) -> (RingUse, RingUse) {
-        (self.security.fill, self.process.fill)
+    /// The most bytes that one drain took out of the security and of the process ring, record
+    /// headers included: what had gathered since the drain before.
+    pub const fn ring_high_water_bytes(&self) -> [u64; 2] {
+        [
+            self.security.high_water_bytes,
+            self.process.high_water_bytes,
+        ]
     }
 
     /// Records by kind, all CPUs together, since load.
@@ -243,7 +234,7 @@ impl Probe {
     }
 
     /// Up to when each possible CPU's time is booked; the index is the CPU.
-    pub fn on_cpu(&self) -> Result<Vec<OnCpu>, ReadError> {
+    fn on_cpu(&self) -> Result<Vec<OnCpu>, ReadError> {
         let values = self.on_cpu.get(&0, 0).map_err(|source| ReadError {
             name: "ON_CPU",
             source,
@@ -252,8 +243,8 @@ impl Probe {
     }
 
     /// CPU time of every cgroup, in no order. Two system calls per cgroup.
-    pub fn cpu_uses(&self) -> Result<Vec<(u64, CpuUse)>, ReadError> {
-        let entries = self.cpu_use.iter().take(MAX_ENTRIES_READ);
+    fn cpu_uses(&self) -> Result<Vec<(u64, CpuUse)>, ReadError> {
+        let entries = self.cpu_use.iter().take(self.max_cgroups);
         entries
             .map(|entry| entry.map(|(cgroup_id, Value(cpu_use))| (cgroup_id, cpu_use)))
             .collect::<Result<_, _>>()
@@ -271,20 +262,26 @@ impl Probe {
         let now_ns = crate::usage::clock::monotonic_ns();
         let settled = self.settle();
         let uses = self.cpu_uses()?;
+        let mut unbooked = Unbooked::default();
+        for on_cpu in self.on_cpu()? {
+            unbooked.switches += on_cpu.unbooked;
+            unbooked.ns += on_cpu.unbooked_ns;
+        }
         Ok(Snapshot {
             now_ns,
             uses,
             settled,
+            unbooked,
         })
     }
 
-    /// True if all CPUs that are online did it.
+    /// True if all CPUs that are online did it. One that cannot keeps no other from it.
     fn settle(&self) -> bool {
         let program = self.programs.program(ProgramName::Settle.as_str());
         let Some(Program::RawTracePoint(settle)) = program else {
             return false;
         };
-        (0..self.cpus).all(|cpu| {
+        let settle_on = |cpu| {
             let mut options = RawTracePointRunOptions::new();
             options.cpu = Some(cpu);
             match settle.test_run(options) {
@@ -295,7 +292,9 @@ impl Probe {
                 }
                 Err(_) => false,
             }
-        })
+        };
+        let unsettled = (0..self.cpus).filter(|cpu| !settle_on(*cpu)).count();
+        unsettled == 0
     }
 
     /// A loaded program's descriptor: its `/proc/self/fdinfo` entry has its run time and count while
@@ -313,7 +312,8 @@ impl Probe {
 
     /// Removes a cgroup that is gone, after its last read. Tells if there was an entry. The last task
     /// of a cgroup can be switched out for the last time after the directory is gone, which makes a
-    /// new entry: forget ids that stay in the snapshot without being known as well.
+    /// new entry: forget ids that stay in the snapshot without being known as well (the main loop
+    /// does, see `KernelTime::strangers`).
     pub fn forget_cgroup(&mut self, cgroup_id: u64) -> Result<bool, ReadError> {
         match self.cpu_use.remove(&cgroup_id) {
             Ok(()) => Ok(true),
@@ -411,7 +411,7 @@ fn open_root(plan: &AttachPlan) -> Result<File, AttachError> {
 
 /// An error and its causes, the end of it if it is long.
 fn reason(error: &dyn std::error::Error) -> String {
-    let mut text = crate::books::chain(error);
+    let mut text = crate::causes::chain(error);
     let skip = text.len().saturating_sub(REASON_BYTES);
     let from = (skip..text.len())
         .find(|at| text.is_char_boundary(*at))
@@ -419,14 +419,10 @@ fn reason(error: &dyn std::error::Error) -> String {
     text.split_off(from)
 }
 
-fn ring(programs: &mut Ebpf, name: &'static str, capacity_bytes: u32) -> Result<Ring, LoadError> {
-    let fill = RingUse {
-        capacity_bytes: u64::from(capacity_bytes),
-        ..RingUse::default()
-    };
+fn ring(programs: &mut Ebpf, name: &'static str) -> Result<Ring, LoadError> {
     Ok(Ring {
         ring: map(programs, name)?,
-        fill,
+        high_water_bytes: 0,
     })
 }
 

@@ -27,11 +27,22 @@ pub struct Snapshot {
     /// False if a CPU could not be made to book what it is running: periods can lack the time of
     /// tasks that do not yield.
     pub settled: bool,
+    /// What found no room in the kernel's map.
+    pub unbooked: Unbooked,
+}
+
+/// CPU time that belongs to nobody, because the map of cgroups was full. Cumulative since load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unbooked {
+    /// Stretches of one task on one CPU.
+    pub switches: u64,
+    /// Their time, nanoseconds.
+    pub ns: u64,
 }
 
 impl Snapshot {
     /// The period that has not ended yet.
-    pub fn open_period(&self) -> u64 {
+    fn open_period(&self) -> u64 {
         self.now_ns / PERIOD_NS
     }
 }
@@ -181,6 +192,7 @@ mod tests {
                 now_ns,
                 uses,
                 settled: true,
+                unbooked: Unbooked::default(),
             }
         }
     }

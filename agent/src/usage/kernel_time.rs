@@ -3,9 +3,24 @@
 //!
 //! Pure: snapshots and removals in, closed 100 ms periods and running totals out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::probe::periods::{Ledger, Snapshot};
+use crate::probe::periods::{Ledger, Snapshot, Unbooked};
+
+/// What the kernel's accounting could not say, and how full it is. Cumulative, but for `cgroups`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Cgroups in the last snapshot: rows of the kernel's map.
+    pub cgroups: u64,
+    /// Rows given up because nobody knew the cgroup; see [`KernelTime::strangers`].
+    pub forgotten: u64,
+    /// Periods, summed over cgroups, that were no longer there when they were read.
+    pub missed_periods: u64,
+    /// Snapshots taken while a CPU could not be made to book what it was running.
+    pub unsettled: u64,
+    /// What the kernel could not book for want of rows.
+    pub unbooked: Unbooked,
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -15,8 +30,9 @@ pub struct KernelTime {
     used_ns: HashMap<u64, u64>,
     /// Of cgroups that were removed from within a followed one.
     retired_ns: HashMap<u64, u64>,
-    /// Periods that were no longer there when they were read, summed over cgroups.
-    missed_periods: u64,
+    /// Of the last snapshot, those that nobody knew for the first time.
+    strangers: HashSet<u64>,
+    counts: Counts,
 }
 
 impl KernelTime {
@@ -34,7 +50,10 @@ impl KernelTime {
                 *closed.entry((owner, part.period)).or_default() += part.used_ns;
             }
         });
-        self.missed_periods += gaps.missed_periods;
+        self.counts.missed_periods += gaps.missed_periods;
+        self.counts.unsettled += u64::from(!snapshot.settled);
+        self.counts.unbooked = snapshot.unbooked;
+        self.counts.cgroups = snapshot.uses.len() as u64;
         for ((owner, _), used_ns) in closed {
             period(owner, used_ns);
         }
@@ -77,9 +96,23 @@ impl KernelTime {
         None
     }
 
-    /// Periods that were read too late.
-    pub const fn missed_periods(&self) -> u64 {
-        self.missed_periods
+    /// Cgroups of a snapshot that nobody knows, in this one and in the one before: the kernel may
+    /// forget them. The last task of a cgroup is switched out after the directory is gone, which
+    /// makes a new row that nothing would ever take away. Only in the second round, because the
+    /// record of a new cgroup travels in a ring.
+    pub fn strangers(&mut self, snapshot: &Snapshot, is_known: impl Fn(u64) -> bool) -> Vec<u64> {
+        let unknown = snapshot.uses.iter().map(|(id, _)| *id);
+        let (again, new): (Vec<u64>, Vec<u64>) = unknown
+            .filter(|id| !is_known(*id))
+            .partition(|id| self.strangers.contains(id));
+        self.strangers = new.into_iter().collect();
+        self.counts.forgotten += again.len() as u64;
+        again
+    }
+
+    /// What could not be said, and how full the kernel's map is.
+    pub const fn counts(&self) -> Counts {
+        self.counts
     }
 }
 
@@ -111,6 +144,7 @@ mod tests {
                 (99, used(5, 100, 5)),
             ],
             settled: true,
+            unbooked: Unbooked::default(),
         };
         let mut periods = Vec::new();
         time.take(&snapshot, owner, |id, used_ns| periods.push((id, used_ns)));
@@ -124,5 +158,62 @@ mod tests {
             "the last word, and what went before"
         );
         assert_eq!(time.used_ns(1), None);
+    }
+
+    #[test]
+    fn who_is_known_to_nobody_twice_is_a_stranger() {
+        const NOBODY: [u64; 0] = [];
+        let mut time = KernelTime::default();
+        let mut round = |ids: &[u64], known: &[u64]| {
+            let snapshot = Snapshot {
+                uses: ids.iter().map(|id| (*id, CpuUse::default())).collect(),
+                ..Snapshot::default()
+            };
+            time.strangers(&snapshot, |id| known.contains(&id))
+        };
+        assert_eq!(round(&[1, 7, 8], &[1]), NOBODY, "may be in a ring still");
+        assert_eq!(round(&[1, 7, 8], &[1, 8]), [7]);
+        assert_eq!(round(&[1, 8], &[1]), NOBODY, "known a round ago");
+        assert_eq!(round(&[1], &[1]), NOBODY);
+        assert_eq!(round(&[1, 8], &[1]), NOBODY, "not in a row");
+        assert_eq!(round(&[1, 8], &[1]), [8]);
+        assert_eq!(
+            round(&[1, 8], &[1]),
+            NOBODY,
+            "asked for once, then from anew"
+        );
+        assert_eq!(time.counts().forgotten, 2);
+    }
+
+    #[test]
+    fn what_the_kernel_could_not_say_is_counted() {
+        let mut time = KernelTime::default();
+        let mut read = |period: u64, settled: bool, unbooked: u64| {
+            let snapshot = Snapshot {
+                now_ns: period * PERIOD_NS,
+                uses: vec![(1, used(30, 100, 30)), (2, CpuUse::default())],
+                settled,
+                unbooked: Unbooked {
+                    switches: unbooked,
+                    ns: unbooked * 1000,
+                },
+            };
+            time.take(&snapshot, Some, |_, _| {});
+        };
+        read(101, true, 0);
+        read(101 + 50, false, 3);
+        assert_eq!(
+            time.counts(),
+            Counts {
+                cgroups: 2,
+                forgotten: 0,
+                missed_periods: 20,
+                unsettled: 1,
+                unbooked: Unbooked {
+                    switches: 3,
+                    ns: 3000
+                },
+            }
+        );
     }
 }

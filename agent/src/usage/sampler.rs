@@ -29,8 +29,6 @@ use container::Container;
 use resident::Processes;
 use young::Young;
 
-pub use young::{MAX_YOUNG_LOOKS, YOUNG_NS};
-
 /// How to sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -86,12 +84,38 @@ pub struct Counters {
     pub memory_stats: u64,
     /// Looks at young containers between samples.
     pub young_looks: u64,
-    /// Files that were read and understood.
+    /// Times that a container's memory could not be added up, because it had more cgroups or
+    /// processes than are looked at.
+    pub not_added_up: u64,
+    /// What became of the files.
+    pub files: FileCounts,
+}
+
+/// What became of the reads of files. Each is counted before it is tried, and again where its fate
+/// is known: `read` is the sum of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileCounts {
+    /// Tried.
+    pub read: u64,
+    /// Understood.
     pub parsed: u64,
-    /// Files whose text was not what the kernel documents.
+    /// The kernel had nothing to show, or the cgroup or process was gone.
+    pub empty: u64,
+    /// The text was not what the kernel documents.
     pub malformed: u64,
-    /// Files that could not be read.
+    /// The kernel refused.
     pub unreadable: u64,
+}
+
+impl FileCounts {
+    /// The fate of a read that failed.
+    const fn failed(&mut self, error: &ReadError) {
+        match error {
+            ReadError::Fs(FsError::Gone) => self.empty += 1,
+            ReadError::Fs(FsError::Io { .. }) => self.unreadable += 1,
+            ReadError::Parse(_) => self.malformed += 1,
+        }
+    }
 }
 
 /// See the module.
@@ -123,7 +147,7 @@ impl Shared {
             .saturating_sub(self.descriptors)
     }
 
-    /// A group that could not be had: counted, the last one kept for the log. Gone is passed on.
+    /// A group that could not be had: the last one is kept for the log. Gone is passed on.
     fn unless_gone<T>(
         &mut self,
         id: u64,
@@ -133,12 +157,10 @@ impl Shared {
             Ok(found) => Ok(found),
             Err(ReadError::Fs(FsError::Gone)) => Err(FsError::Gone),
             Err(ReadError::Fs(source)) => {
-                self.counters.unreadable += 1;
                 self.problem = Some(Problem::Unreadable { id, source });
                 Ok(None)
             }
             Err(ReadError::Parse(source)) => {
-                self.counters.malformed += 1;
                 self.problem = Some(Problem::Malformed { id, source });
                 Ok(None)
             }
@@ -247,18 +269,9 @@ impl Sampler {
         (self.containers.len(), self.shared.descriptors)
     }
 
-    /// Nothing is sampled.
-    pub fn is_empty(&self) -> bool {
-        self.containers.is_empty()
-    }
-
     /// What was read and what could not be.
     pub const fn counters(&self) -> Counters {
-        let counters = self.shared.counters;
-        Counters {
-            parsed: counters.parsed + self.shared.processes.parsed(),
-            ..counters
-        }
+        self.shared.counters
     }
 
     /// The last problem since this was asked, for the log.

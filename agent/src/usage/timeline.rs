@@ -6,7 +6,7 @@
 //! * The wall clock went forward: the timeline follows at once. What lies between is not covered.
 //! * The wall clock went back: the timeline does not, for that time has been reported already. It
 //!   stays ahead and runs 1/16 slower until the wall clock has caught up (8 minutes for 30 s, 16
-//!   hours for an hour; [`Timeline::ahead_ns`] tells). Windows meanwhile hold up to 1/15 more
+//!   hours for an hour). Windows meanwhile hold up to 1/15 more
 //!   monotonic time than their length; their `observed_ns` is monotonic, so rates stay exact.
 //!
 //! An event has no neighbour that it may not overlap, and is compared with other people's logs: it is
@@ -70,10 +70,6 @@ impl Timeline {
     }
 
     /// How far the timeline is ahead of the wall clock.
-    pub fn ahead_ns(&self, mono_ns: u64) -> u64 {
-        self.ahead_at(mono_ns)
-    }
-
     fn ahead_at(&self, mono_ns: u64) -> u64 {
         let since = i128::from(mono_ns.saturating_sub(self.measured_ns));
         u64::try_from((i128::from(self.ahead_ns) - since / SLEW).max(0)).unwrap_or(0)
@@ -94,12 +90,12 @@ mod tests {
         assert_eq!(timeline.wall_at(101 * S), 5001 * S);
         timeline.remeasure(110 * S, 8610 * S);
         assert_eq!(
-            (timeline.wall_at(110 * S), timeline.ahead_ns(110 * S)),
+            (timeline.wall_at(110 * S), timeline.ahead_at(110 * S)),
             (8610 * S, 0)
         );
         timeline.remeasure(120 * S, 8590 * S);
         assert_eq!(
-            (timeline.wall_at(120 * S), timeline.ahead_ns(120 * S)),
+            (timeline.wall_at(120 * S), timeline.ahead_at(120 * S)),
             (8620 * S, 30 * S)
         );
         assert_eq!(

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::accounting::StageRow;
+use crate::join;
 use crate::sizing::rfc3339;
 
 /// `schema` of a list of events.
@@ -78,12 +79,7 @@ impl AuditRecord {
 
     /// Whose it is, for events that have a subject.
     pub fn identity(&self) -> Option<&Identity> {
-        match &self.event {
-            AuditEvent::Imds(access) => Some(&access.identity),
-            AuditEvent::OomKill(kill) => Some(&kill.identity),
-            AuditEvent::ContainerEnd(end) => Some(&end.identity),
-            AuditEvent::Loss(_) | AuditEvent::Heartbeat(_) => None,
-        }
+        join::identity_of(&self.event)
     }
 
     /// What it is, in one word: the class of a metadata request, or the event's name.

@@ -207,12 +207,24 @@ async fn a_foreign_host_name_is_refused() {
 #[tokio::test]
 async fn health_and_metrics_come_from_their_sources() {
     let dir = tempfile::tempdir().unwrap();
-    let unready = state(&dir).with_ready(Arc::new(|| Err("the journal is not open".to_owned())));
+    let degraded = || vec!["file: no".to_owned(), "inventory: no".to_owned()];
+    let unready = state(&dir).with_ready(Arc::new(move || Health {
+        refuses: Some("the disk is full".to_owned()),
+        degraded: degraded(),
+    }));
     let (status, _, body) = get_at(unready, "/readyz", "localhost").await;
+    let told = "degraded: file: no\ndegraded: inventory: no\n";
     assert_eq!(
-        (status, body.as_str()),
-        (503, "not ready: the journal is not open\n")
+        (status, body),
+        (503, format!("not ready: the disk is full\n{told}"))
     );
+    let dir = tempfile::tempdir().unwrap();
+    let worse = state(&dir).with_ready(Arc::new(move || Health {
+        refuses: None,
+        degraded: degraded(),
+    }));
+    let (status, _, body) = get_at(worse, "/readyz", "localhost").await;
+    assert_eq!((status, body), (200, format!("ok\n{told}")));
     let dir = tempfile::tempdir().unwrap();
     let measured = state(&dir).with_metrics(Arc::new(|| "# EOF\n".to_owned()));
     assert_eq!(get_at(measured, "/metrics", "localhost").await.2, "# EOF\n");

@@ -4,13 +4,12 @@
 )]
 //! `plimsoll-collector`: see `plimsoll_collector::run`.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use plimsoll_collector::config::Config;
-use plimsoll_collector::{run, telemetry};
+use plimsoll_collector::{errors, run, telemetry};
 
 /// Bad configuration.
 const EXIT_CONFIG: u8 = 64;
@@ -73,12 +72,6 @@ fn read(path: Option<PathBuf>) -> Result<Config, String> {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _infallible = write!(line, ": {error}");
-        cause = error.source();
-    }
-    tracing::error!("{line}");
+    tracing::error!("{}", errors::chain(error));
     ExitCode::FAILURE
 }

@@ -345,3 +345,46 @@ pub(super) fn print_accounting(
     )?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn events(ids: impl IntoIterator<Item = usize>) -> Vec<Value> {
+        ids.into_iter()
+            .map(|id| json!({ "id": format!("n/e/s/{id}") }))
+            .collect()
+    }
+
+    fn fresh(known: &mut Known, ids: impl IntoIterator<Item = usize>) -> Vec<Value> {
+        let mut events = events(ids);
+        known.fresh(&mut events);
+        events
+    }
+
+    #[test]
+    fn what_comes_again_is_not_shown_again() {
+        let mut known = Known::default();
+        assert_eq!(fresh(&mut known, [1, 2]), events([1, 2]));
+        assert_eq!(
+            fresh(&mut known, [2, 3, 1, 3]),
+            events([3]),
+            "nor within one answer"
+        );
+        assert_eq!(fresh(&mut known, [1, 2, 3]), events([]));
+    }
+
+    #[test]
+    fn as_many_as_the_bound_are_remembered_and_the_oldest_forgotten() {
+        let mut known = Known::default();
+        fresh(&mut known, 0..MAX_KNOWN);
+        assert_eq!(fresh(&mut known, [0, MAX_KNOWN - 1]), events([]));
+        // One more pushes the first out, and only that.
+        assert_eq!(fresh(&mut known, [MAX_KNOWN]), events([MAX_KNOWN]));
+        assert_eq!(fresh(&mut known, [1]), events([]));
+        assert_eq!(fresh(&mut known, [0]), events([0]));
+        assert_eq!((known.ids.len(), known.order.len()), (MAX_KNOWN, MAX_KNOWN));
+    }
+}

@@ -15,6 +15,9 @@ use plimsoll_journal::frame::{self, Found, HEADER_LEN, Kind};
 
 const SLOTS: [&str; 2] = ["slot-0", "slot-1"];
 const ROOM: &str = "room";
+const PROBE: &str = "probe";
+/// What must find room before a disk that was full counts as one that takes records again.
+const PROBE_BYTES: usize = 1 << 20;
 /// Frames of a checkpoint have this stream number; the journals have 1 and 2.
 const STREAM: u8 = 3;
 /// Payload of one frame.
@@ -140,6 +143,19 @@ impl<S: Storage> Slots<S> {
         }
         self.holds_room = taken.is_ok();
         taken
+    }
+
+    /// Whether the disk takes what is written to it: a file is written, synced and removed.
+    pub(super) fn probe(&mut self) -> io::Result<()> {
+        // One that a kill left behind.
+        drop(self.storage.remove(PROBE));
+        self.storage.create(PROBE)?;
+        let written = self
+            .storage
+            .write_at(PROBE, 0, &vec![0; PROBE_BYTES])
+            .and_then(|()| self.storage.sync(PROBE));
+        let removed = self.storage.remove(PROBE);
+        written.and(removed)
     }
 
     /// Gives the held room back to the disk; false if there was none.

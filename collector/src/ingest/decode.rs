@@ -10,6 +10,7 @@ use prost::Message;
 use thiserror::Error;
 
 use super::Fate;
+use crate::errors::chain;
 
 /// A record on its way into the journal.
 #[derive(Clone, Debug)]
@@ -199,18 +200,6 @@ fn metric_name(message: &ResourceMetrics) -> &str {
         .map(|metric| metric.name.as_str())
         .next()
         .unwrap_or_default()
-}
-
-/// An error with its causes: the innermost names the field.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// One log record of `node` by itself, as the journal keeps it.

@@ -9,6 +9,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use prost::Message;
 use tonic::body::Body;
@@ -19,6 +20,7 @@ use tonic::{Code, Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use super::Counts;
+use crate::connections::paced::{BoxError, Timed};
 
 /// Characters of a decoder's message that go back to the sender: it names every level of a nesting.
 const MAX_MESSAGE: usize = 300;
@@ -116,6 +118,8 @@ impl Service<http::Request<Body>> for Traces {
 pub(super) struct Told<S> {
     pub(super) service: S,
     pub(super) counts: Arc<Counts>,
+    /// Time for a message, from its head to its last byte: until then it holds room.
+    pub(super) within: Duration,
 }
 
 impl<S: NamedService> NamedService for Told<S> {
@@ -137,12 +141,18 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let counts = Arc::clone(&self.counts);
-        let answer = self.service.call(request);
+        let within = self.within;
+        let answer = self
+            .service
+            .call(request.map(|body| Body::new(Timed::new(body, within, late))));
         Box::pin(async move {
             let answer = answer.await?;
             let Some(status) = Status::from_header_map(answer.headers()) else {
                 return Ok(answer);
             };
+            if status.code() == Code::DeadlineExceeded {
+                counts.refuse("slow");
+            }
             Ok(match refusal(status.code()) {
                 Some(reason) => {
                     counts.refuse(reason);
@@ -152,6 +162,11 @@ where
             })
         })
     }
+}
+
+/// A code that OTLP sends again.
+fn late() -> BoxError {
+    Status::deadline_exceeded("the request was not there in time").into()
 }
 
 /// A message without its middle, where it is long: it ends with the cause, and begins with where.

@@ -23,7 +23,8 @@ use plimsoll_wire::Class;
 use prost::Message;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Interceptor;
@@ -31,20 +32,25 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use super::auth::{self, Token};
+use super::accept::{self, Peer};
+use super::auth::{Token, Tokens};
 use super::decode::{self, Decoded};
 use super::foreign::{Told, Traces};
-use super::room::{IN_HAND_BYTES, Room, Taken};
+use super::room::Taken;
 use super::store::{Arrival, Outcome, Store, StoreError};
 use super::tls::{self, TlsError};
 use super::{Counts, Fate};
+use crate::connections::Connections;
+use crate::connections::paced::Pace;
 
 /// Requests that wait for the committer; more wait in their connections.
 const QUEUE: usize = 256;
 /// Requests of one connection that are worked on at a time.
 const REQUESTS_PER_CONNECTION: usize = 8;
-/// Connections that are secured and wait for the server.
-const SECURED: usize = 16;
+/// Connections that were taken and wait for the server.
+const TAKEN: usize = 16;
+/// One address may have this share of all connections: a node has one or two.
+const PEER_SHARE: usize = 4;
 /// Addresses whose refusal is remembered, to log it once.
 const MAX_REFUSED_PEERS: usize = 1024;
 /// Time between checkpoints.
@@ -61,6 +67,12 @@ pub struct Options {
     pub max_request_bytes: usize,
     /// Records in one request.
     pub max_request_records: usize,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// How long a sender may take.
+    pub pace: Pace,
+    /// Time that a request may take to come in, from its head to its last byte.
+    pub request_within: Duration,
 }
 
 /// The receiver ended.
@@ -87,9 +99,9 @@ struct Job {
 struct Door {
     counts: Arc<Counts>,
     options: Arc<Options>,
+    tokens: Arc<Tokens>,
     jobs: mpsc::Sender<Job>,
     refused: Arc<Refused>,
-    room: Room,
 }
 
 /// Addresses that were refused, so that each is named in the log once.
@@ -116,12 +128,13 @@ pub async fn serve<S: Storage + Send + 'static>(
         None => None,
     };
     let limit = options.max_request_bytes;
+    let options = Arc::new(options);
     let door = Door {
         counts: Arc::clone(&store.counts),
-        options: Arc::new(options),
+        tokens: Arc::new(Tokens::new(options.tokens.clone())),
+        options: Arc::clone(&options),
         jobs,
         refused: Arc::default(),
-        room: Room::new(IN_HAND_BYTES),
     };
     // An OpenTelemetry Collector compresses unless told not to. The limit is on what comes out.
     let logs = LogsServiceServer::new(door.clone())
@@ -143,23 +156,16 @@ pub async fn serve<S: Storage + Send + 'static>(
     drop(door);
     let counts = Arc::clone(&store.counts);
     let serving = async {
+        let (taken, connections) = mpsc::channel(TAKEN);
         let end = shutdown.clone().cancelled_owned();
-        let Some(acceptor) = acceptor else {
-            let connections = TcpListenerStream::new(listener);
-            return router.serve_with_incoming_shutdown(connections, end).await;
-        };
-        let (taken, secured) = mpsc::channel(SECURED);
-        let known = Refused::default();
-        let refused = |peer: SocketAddr, reason: &str| {
-            counts.refuse("tls");
-            if known.is_new(peer) {
-                tracing::warn!(%peer, reason, "refused: no TLS with it (said once for this address)");
-            }
-        };
-        let connections = ReceiverStream::new(secured);
         let (end, ()) = tokio::join!(
-            router.serve_with_incoming_shutdown(connections, end),
-            tls::accept(listener, acceptor, taken, shutdown, refused),
+            router.serve_with_incoming_shutdown(ReceiverStream::new(connections), end),
+            accept::accept(
+                listener,
+                entrance(counts, &options, acceptor),
+                taken,
+                shutdown
+            ),
         );
         end
     };
@@ -167,6 +173,30 @@ pub async fn serve<S: Storage + Send + 'static>(
     let (end_of_serving, end_of_commits) = tokio::join!(serving, commit_all(store, queue));
     end_of_serving?;
     Ok(end_of_commits?)
+}
+
+/// Counts and names in the log what does not come in.
+fn entrance(
+    counts: Arc<Counts>,
+    options: &Options,
+    tls: Option<TlsAcceptor>,
+) -> accept::Door<impl Fn(&'static str, SocketAddr, &str) + use<>> {
+    let most_of_peer = options.max_connections.div_ceil(PEER_SHARE);
+    let connections = Connections::new(options.max_connections, most_of_peer);
+    counts.watch(connections.clone());
+    let (known, expired) = (Refused::default(), Arc::clone(&counts));
+    accept::Door {
+        tls,
+        connections,
+        pace: options.pace,
+        expired: Arc::new(move |reason| expired.refuse(reason)),
+        refused: move |kind, peer: SocketAddr, reason: &str| {
+            counts.refuse(kind);
+            if known.is_new(peer) {
+                tracing::warn!(%peer, reason, "refused a connection (said once for this address)");
+            }
+        },
+    }
 }
 
 async fn commit_all<S: Storage + Send + 'static>(
@@ -232,12 +262,15 @@ impl Interceptor for Door {
             .metadata()
             .get("authorization")
             .and_then(|value| value.to_str().ok());
-        let Some(node) = auth::node_of(&self.options.tokens, header) else {
+        let Some(node) = self.tokens.node_of(header) else {
             self.counts.refuse("unauthenticated");
-            self.log_refusal(request.remote_addr());
+            self.log_refusal(peer_of(&request));
             return Err(Status::unauthenticated("no known bearer token"));
         };
-        let Some(room) = self.room.take(self.options.max_request_bytes) else {
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            peer.is_known();
+        }
+        let Some(room) = self.counts.room.take(self.options.max_request_bytes) else {
             self.counts.refuse("no_room");
             // A code that the agent answers by sending again, later.
             return Err(Status::unavailable("too many requests are in hand"));
@@ -254,6 +287,11 @@ fn node_of<T>(request: &Request<T>) -> Result<String, Status> {
         .ok_or_else(|| Status::unauthenticated("no known bearer token"))
 }
 
+fn peer_of<T>(request: &Request<T>) -> Option<SocketAddr> {
+    let peer = request.extensions().get::<Peer>()?;
+    Some(peer.address)
+}
+
 /// The room of a request that is there by now.
 fn room_of<T: Message>(request: &mut Request<T>) -> Option<Taken> {
     let room = request.extensions_mut().remove::<Taken>()?;
@@ -264,8 +302,12 @@ fn room_of<T: Message>(request: &mut Request<T>) -> Option<Taken> {
 impl Door {
     /// The token is looked at before a byte of the message is: strangers cost no memory.
     fn before<T>(&self, service: T) -> InterceptedService<Told<T>, Self> {
-        let counts = Arc::clone(&self.counts);
-        InterceptedService::new(Told { service, counts }, self.clone())
+        let told = Told {
+            service,
+            counts: Arc::clone(&self.counts),
+            within: self.options.request_within,
+        };
+        InterceptedService::new(told, self.clone())
     }
 
     /// With a valid token of another node nothing is taken and nothing is given up: the sender
@@ -351,7 +393,7 @@ impl LogsService for Door {
         mut request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
         let node = node_of(&request)?;
-        let (room, peer) = (room_of(&mut request), request.remote_addr());
+        let (room, peer) = (room_of(&mut request), peer_of(&request));
         let decoded = decode::security(request.into_inner().resource_logs, &node);
         self.same_node(&decoded, &node, peer)?;
         let (rejected_log_records, error_message) =
@@ -372,7 +414,7 @@ impl MetricsService for Door {
         mut request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let node = node_of(&request)?;
-        let (room, peer) = (room_of(&mut request), request.remote_addr());
+        let (room, peer) = (room_of(&mut request), peer_of(&request));
         let decoded = decode::usage(request.into_inner().resource_metrics, &node);
         self.same_node(&decoded, &node, peer)?;
         let (rejected_data_points, error_message) = self.take(Class::Usage, decoded, room).await?;

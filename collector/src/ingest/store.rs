@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use super::decode::Incoming;
 use super::dedupe::{Bounds, Forgotten, Stream};
 use super::{Counts, Fate};
+use crate::errors::chain;
 use inner::Inner;
 
 /// The file sink's cursor on the security journal.
@@ -71,6 +72,8 @@ pub struct Folders<S> {
 pub struct Store<S = FileStorage> {
     inner: Arc<Mutex<Inner<S>>>,
     commits: Arc<watch::Sender<u64>>,
+    /// Why the last request was not taken; a lock of its own, so that asking never waits for the disk.
+    refuses: Arc<Mutex<Option<String>>>,
     /// The door's books.
     pub counts: Arc<Counts>,
 }
@@ -80,6 +83,7 @@ impl<S> Clone for Store<S> {
         Self {
             inner: Arc::clone(&self.inner),
             commits: Arc::clone(&self.commits),
+            refuses: Arc::clone(&self.refuses),
             counts: Arc::clone(&self.counts),
         }
     }
@@ -196,6 +200,7 @@ impl<S: Storage> Store<S> {
         let store = Self {
             inner: Arc::new(Mutex::new(inner)),
             commits: Arc::new(watch::Sender::new(0)),
+            refuses: Arc::default(),
             counts,
         };
         Ok((store, Class::ALL.into_iter().zip(recoveries).collect()))
@@ -209,7 +214,9 @@ impl<S: Storage> Store<S> {
     /// error concerns all of them: some records may be in the journal all the same, so sending the
     /// requests again is safe, and right.
     pub fn commit(&self, requests: &[Arrival]) -> Result<Vec<Outcome>, StoreError> {
-        let outcomes = self.lock().commit(requests, now_unix_ns())?;
+        let committed = self.lock().commit(requests, now_unix_ns());
+        self.note(committed.as_ref().err());
+        let outcomes = committed?;
         self.commits.send_modify(|count| *count += 1);
         Ok(outcomes)
     }
@@ -222,12 +229,36 @@ impl<S: Storage> Store<S> {
         let before = inner.journal(Class::Security).durable_seq();
         let done = inner.maintain(now_unix_ns());
         let after = inner.journal(Class::Security).durable_seq();
+        // Senders may be kept away by what was noted, so that no request would show that it is past.
+        let probed = self.refuses().map(|_| inner.probe());
         drop(inner);
+        if let Some(probed) = probed {
+            self.note(done.as_ref().and(probed.as_ref()).err());
+        }
         if after > before {
             // Losses that were told are records to be read.
             self.commits.send_modify(|count| *count += 1);
         }
         done
+    }
+
+    /// Why requests cannot be taken now, with its causes; `None` if the last one was, or if the disk has
+    /// shown since that it takes what is written. Never waits for the disk.
+    pub fn refuses(&self) -> Option<String> {
+        let refuses = self.refuses.lock().unwrap_or_else(PoisonError::into_inner);
+        refuses.clone()
+    }
+
+    fn note(&self, error: Option<&StoreError>) {
+        let kind = |error: &StoreError| {
+            if error.is_disk_full() {
+                "the journal's disk is full"
+            } else {
+                "the journal cannot be written"
+            }
+        };
+        let text = error.map(|error| format!("{}: {}", kind(error), chain(error)));
+        *self.refuses.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     /// Changes with every commit.

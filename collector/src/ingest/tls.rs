@@ -1,16 +1,10 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: reads certificate and key, takes connections"
-)]
 //! TLS at the receiver's door: who cannot do it is refused, counted and named in the log.
 //!
 //! The handshakes are ours and not the gRPC server's, because that one drops a failed handshake
 //! without a word, and an agent with a wrong authority must not be silence here. Knows nothing of
 //! tokens or messages.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,23 +13,14 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::CancellationToken;
 
-/// Handshakes at a time; more wait in the kernel's queue.
-const HANDSHAKES: usize = 256;
-/// Of which from one address: connections that say nothing must not keep other nodes out.
-const HANDSHAKES_PER_PEER: usize = 16;
 /// Until the first byte: a client speaks first in TLS, and at once.
 const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(2);
 /// One handshake.
 const WITHIN: Duration = Duration::from_secs(10);
-/// After a connection that could not be taken, for want of descriptors as a rule.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -102,59 +87,11 @@ pub(super) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Tl
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// What the gRPC server takes.
-pub(super) type Taken = Result<TlsStream<TcpStream>, io::Error>;
-
-/// Takes connections until `shutdown`, and hands on those whose handshake succeeds.
-pub(super) async fn accept(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    taken: mpsc::Sender<Taken>,
-    shutdown: CancellationToken,
-    refused: impl Fn(SocketAddr, &str),
-) {
-    let mut handshakes = JoinSet::new();
-    let mut shares: BTreeMap<IpAddr, Arc<()>> = BTreeMap::new();
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            connection = listener.accept(), if handshakes.len() < HANDSHAKES => match connection {
-                Ok((stream, peer)) => {
-                    // Ended handshakes have dropped theirs.
-                    shares.retain(|_, share| Arc::strong_count(share) > 1);
-                    let share = Arc::clone(shares.entry(peer.ip()).or_default());
-                    if Arc::strong_count(&share) - 1 > HANDSHAKES_PER_PEER {
-                        refused(peer, "too many handshakes of this address at a time");
-                        continue;
-                    }
-                    let acceptor = acceptor.clone();
-                    handshakes.spawn(async move {
-                        let outcome = handshake(&acceptor, stream).await;
-                        drop(share);
-                        (peer, outcome)
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "could not take a connection");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            },
-            Some(done) = handshakes.join_next() => match done {
-                Ok((_, Ok(stream))) => {
-                    if taken.send(Ok(stream)).await.is_err() {
-                        return;
-                    }
-                }
-                Ok((peer, Err(error))) => refused(peer, &reason(&error)),
-                Err(error) => tracing::error!(%error, "a handshake broke off"),
-            },
-        }
-    }
-}
-
-async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Taken {
-    // As the gRPC server does on its own sockets: answers are small.
-    stream.set_nodelay(true)?;
+/// The TLS in a connection.
+pub(super) async fn handshake(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
     tokio::time::timeout(FIRST_BYTE_WITHIN, stream.peek(&mut [0])).await??;
     tokio::time::timeout(WITHIN, acceptor.accept(stream))
         .await
@@ -162,7 +99,7 @@ async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Taken {
 }
 
 /// A failed handshake in words that name the remedy, where there is one.
-fn reason(error: &io::Error) -> String {
+pub(super) fn reason(error: &io::Error) -> String {
     let inner = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -178,33 +115,12 @@ fn reason(error: &io::Error) -> String {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests write the files that are read"
+)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn silent_connections_of_one_address_keep_no_other_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(vec!["one".to_owned()]).unwrap();
-        let (certificate, key) = (folder.path().join("cert"), folder.path().join("key"));
-        std::fs::write(&certificate, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let acceptor = acceptor(&certificate, &key).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (taken, _secured) = mpsc::channel(1);
-        let (told, mut reasons) = mpsc::unbounded_channel();
-        let stop = CancellationToken::new();
-        let refused = move |_: SocketAddr, reason: &str| told.send(reason.to_owned()).unwrap();
-        let accepting = tokio::spawn(accept(listener, acceptor, taken, stop.clone(), refused));
-        let mut silent = Vec::new();
-        for _ in 0..=HANDSHAKES_PER_PEER {
-            silent.push(TcpStream::connect(address).await.unwrap());
-        }
-        let reason = reasons.recv().await.unwrap();
-        assert!(reason.contains("too many handshakes"), "{reason}");
-        stop.cancel();
-        accepting.await.unwrap();
-    }
 
     #[test]
     fn files_that_cannot_serve_are_named_with_their_setting() {

@@ -186,10 +186,7 @@ impl Index {
     /// `pod_uid` may be a static pod's config hash. Without a container id the answer's container is
     /// [`ContainerName::NotInStatus`]: the pod itself.
     pub fn lookup(&self, pod_uid: &str, container_id: Option<&str>) -> Option<ContainerRef> {
-        let pod = self
-            .pods
-            .get(pod_uid)
-            .or_else(|| self.pods.get(self.static_pods.get(pod_uid)?))?;
+        let pod = self.pod(pod_uid)?;
         let name = container_id.and_then(|id| pod.ids.get(id));
         let entry = name.and_then(|name| pod.containers.get(name));
         let container = match (name, container_id) {
@@ -208,6 +205,19 @@ impl Index {
             limits: entry.map(|e| e.limits).unwrap_or_default(),
             role: entry.map_or(Role::Main, |e| e.role),
         })
+    }
+
+    /// Whether [`lookup`](Self::lookup) may have more to say later.
+    pub fn is_pending(&self, pod_uid: &str, container_id: Option<&str>) -> bool {
+        let Some(pod) = self.pod(pod_uid) else {
+            return true;
+        };
+        container_id.is_some_and(|id| !pod.complete && !pod.ids.contains_key(id))
+    }
+
+    fn pod(&self, uid: &str) -> Option<&PodEntry> {
+        let known = self.pods.get(uid);
+        known.or_else(|| self.pods.get(self.static_pods.get(uid)?))
     }
 
     /// `spec.replicas` of a workload, where its object is known and says it.

@@ -10,10 +10,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
+use super::gone::Gone;
 use super::index::Index;
 use super::parse::{self, Object, Problem};
 
@@ -55,6 +56,36 @@ pub struct Inventory {
     /// What the last listing of the folders met: told once.
     listing: Vec<Problem>,
     shared: Arc<RwLock<Arc<Index>>>,
+    last: LastLook,
+    /// What files said before this look.
+    were: Vec<Object>,
+    gone: Gone,
+    began: Instant,
+}
+
+/// What the last look left; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct LastLook(Arc<RwLock<Left>>);
+
+/// See [`LastLook`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Each file or folder that could not be read, with the reason.
+    pub troubles: Vec<String>,
+    /// Deleted objects whose names are kept.
+    pub deleted: u64,
+    /// Deleted objects whose names fell out before their time, since the start.
+    pub forgotten: u64,
+}
+
+impl LastLook {
+    /// As it is now.
+    pub fn get(&self) -> Left {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
 }
 
 /// Reads the present index; cheap to clone.
@@ -84,6 +115,10 @@ impl Inventory {
             files: BTreeMap::new(),
             listing: Vec::new(),
             shared: Arc::default(),
+            last: LastLook::default(),
+            were: Vec::new(),
+            gone: Gone::default(),
+            began: Instant::now(),
         };
         let reloaded = inventory.look();
         (inventory, reloaded)
@@ -94,8 +129,39 @@ impl Inventory {
         IndexReader(Arc::clone(&self.shared))
     }
 
+    /// Keeps the names of deleted pods and of their owners for so long after the look that missed them.
+    #[must_use]
+    pub fn keeping_deleted(mut self, keep: Duration) -> Self {
+        self.gone = Gone::new(keep);
+        self
+    }
+
+    /// What the last look left, for metrics and for whoever judges health.
+    pub fn last_look(&self) -> LastLook {
+        self.last.clone()
+    }
+
+    fn note_last(&self) {
+        let files = self.files.iter().filter_map(|(path, state)| {
+            let trouble = state.trouble.as_ref()?;
+            Some(format!("{}: {trouble}", path.display()))
+        });
+        let listing = self.listing.iter().map(ToString::to_string);
+        let left = Left {
+            troubles: listing.chain(files).collect(),
+            deleted: self.gone.kept() as u64,
+            forgotten: self.gone.dropped(),
+        };
+        *self.last.0.write().unwrap_or_else(PoisonError::into_inner) = left;
+    }
+
     /// Looks at the files and reads those that changed since the last look.
     pub fn look(&mut self) -> Reloaded {
+        self.look_at(self.began.elapsed())
+    }
+
+    /// [`look`](Self::look), so long after the start.
+    fn look_at(&mut self, now: Duration) -> Reloaded {
         let mut reloaded = Reloaded::default();
         let mut listed = Listed::default();
         for path in &self.paths {
@@ -110,11 +176,15 @@ impl Inventory {
             reloaded.problems.clone_from(&problems);
             self.listing = problems;
         }
-        self.files.retain(|path, _| {
+        let were = &mut self.were;
+        self.files.retain(|path, state| {
             // A folder that cannot be looked into now says nothing about what is in it.
             let kept =
                 found.contains_key(path) || unsure.iter().any(|place| path.starts_with(place));
-            reloaded.changed += usize::from(!kept);
+            if !kept {
+                reloaded.changed += 1;
+                were.append(&mut state.objects);
+            }
             kept
         });
         for (path, stamp) in found {
@@ -126,9 +196,13 @@ impl Inventory {
                 reloaded.changed += 1;
             }
         }
-        if reloaded.changed > 0 {
+        let expired = self.gone.expire(now);
+        if reloaded.changed > 0 || expired {
+            let live = self.files.values().flat_map(|state| &state.objects);
+            self.gone.note(std::mem::take(&mut self.were), live, now);
             self.rebuild();
         }
+        self.note_last();
         reloaded.objects = self.files.values().map(|state| state.objects.len()).sum();
         for (kind, count) in self.files.values().flat_map(|state| &state.ignored) {
             *reloaded.ignored.entry(kind.clone()).or_default() += count;
@@ -190,9 +264,13 @@ impl Inventory {
                 state.trouble = None;
                 let parsed = parse::parse(&file, &text);
                 problems.extend(parsed.problems);
+                if parsed.broken {
+                    state.trouble = Some("is not YAML or JSON of Kubernetes objects".to_owned());
+                }
                 if parsed.broken && !state.objects.is_empty() {
                     problems.push(whole(&file, "keeping what this file said before"));
                 } else {
+                    self.were.append(&mut state.objects);
                     state.objects = parsed.objects;
                     state.ignored = parsed.ignored;
                 }
@@ -211,6 +289,7 @@ impl Inventory {
 
     fn rebuild(&self) {
         let mut index = Index::default();
+        self.gone.apply_to(&mut index);
         for object in self.files.values().flat_map(|state| &state.objects) {
             index.apply(object);
         }
@@ -343,6 +422,36 @@ mod tests {
         assert!(reader.get().lookup("one", None).is_none());
     }
 
+    /// A list without the pod, or no file any more.
+    #[test]
+    fn a_deleted_pod_keeps_its_name_for_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pods.yaml");
+        std::fs::write(&file, pod("one") + "---\n" + &pod("two")).unwrap();
+        let (inventory, _) = Inventory::open(vec![dir.path().to_owned()]);
+        let at = Duration::from_secs;
+        let mut inventory = inventory.keeping_deleted(at(600));
+        let reader = inventory.reader();
+        let known = |uid: &str| reader.get().lookup(uid, None).is_some();
+        std::fs::write(&file, pod("two")).unwrap();
+        let look = inventory.look_at(at(100));
+        let last = inventory.last_look();
+        assert_eq!((look.objects, last.get().deleted), (1, 1));
+        std::fs::remove_file(&file).unwrap();
+        let look = inventory.look_at(at(200));
+        assert_eq!((look.objects, last.get().deleted), (0, 2));
+        assert!(known("one") && known("two"));
+        inventory.look_at(at(699));
+        assert!(known("one") && known("two"));
+        inventory.look_at(at(700));
+        assert!(!known("one") && known("two"));
+        std::fs::write(&file, pod("two")).unwrap();
+        let look = inventory.look_at(at(701));
+        assert_eq!((look.objects, last.get().deleted), (1, 0));
+        inventory.look_at(at(9000));
+        assert!(known("two"));
+    }
+
     #[tokio::test]
     async fn a_change_is_seen_after_the_time_that_was_asked_for() {
         let dir = tempfile::tempdir().unwrap();
@@ -376,8 +485,12 @@ mod tests {
         assert_eq!((first.objects, first.problems.len()), (0, 1));
         let again = inventory.look();
         assert_eq!((again.changed, again.problems.len()), (0, 0));
+        let last = inventory.last_look();
+        let [trouble] = last.get().troubles.try_into().unwrap();
+        assert!(trouble.contains("pods.yaml: cannot be read"), "{trouble}");
         write(text.as_bytes());
         assert_eq!(inventory.look().objects, 1);
+        assert!(last.get().troubles.is_empty());
     }
 
     #[test]

@@ -14,12 +14,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_journal::{Batch, JournalError, Record};
+use plimsoll_journal::{Batch, JournalError, Record, Storage};
 use rustix::io::Errno;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use super::{Made, Reader};
+use crate::api;
 use crate::ingest::StoreError;
 use crate::ingest::decode::PayloadError;
 
@@ -28,6 +29,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Failed reads of one place of the journal before its segment is given up. A device that comes
 /// back does so within seconds; a sector that is gone stays gone.
 const READ_ATTEMPTS: u32 = 5;
+/// Time after which a record that is held back is looked at again.
+const HELD: Duration = Duration::from_millis(500);
 
 /// Where a destination stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +60,13 @@ pub trait Destination: Send + 'static {
 
     /// What a record means. Pure.
     fn decode(record: &Record) -> Result<Self::Item, PayloadError>;
+
+    /// Whether a record is to wait in the journal, and all behind it: the order stays. Asked again a
+    /// little later; never at the end. A destination must bound the wait by the record's own time, so
+    /// that one never adds to another's. Pure.
+    fn holds(&self, _record: &Record, _item: &Self::Item, _now_unix_ns: u64) -> bool {
+        false
+    }
 
     /// Takes the items in for good, all or none as far as [`resume`](Self::resume) can tell; the
     /// last of them has the number `last_seq` or a lower one. `epoch` is that of `resume`.
@@ -105,22 +115,37 @@ impl<E: std::error::Error + 'static> CarryError<E> {
 pub struct Sorted<T> {
     /// To be taken in.
     pub items: Vec<T>,
-    /// Everything up to this number is settled then.
-    pub last_seq: u64,
+    /// Everything up to this number is settled then; `None` if there is nothing to settle.
+    pub last_seq: Option<u64>,
     /// And came to this; damaged numbers are not among it, see [`Reader::read`].
     pub made: Made,
+    /// The next record is to wait.
+    pub is_held: bool,
 }
 
-/// Parts a batch into what is new, what is there already (up to `known`) and what nobody can read.
-/// `None` if there is nothing to settle.
+/// What one look at the journal came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// There was nothing.
+    Nothing,
+    /// Records, and perhaps there are more.
+    Some,
+    /// The next record is to wait.
+    Held,
+}
+
+/// Parts a batch into what is new, what is there already (up to `known`) and what nobody can read, up
+/// to the first record that is to be held back.
 pub fn sort<T>(
     batch: &Batch,
     known: u64,
     decode: impl Fn(&Record) -> Result<T, PayloadError>,
-) -> Option<Sorted<T>> {
+    held: impl Fn(&Record, &T) -> bool,
+) -> Sorted<T> {
     let last_record = batch.records.last().map(|record| record.seq);
     let last_damaged = batch.damaged.last().map(|(_, last)| *last);
-    let last_seq = last_record.max(last_damaged)?;
+    let mut last_seq = last_record.max(last_damaged);
+    let mut is_held = false;
     let mut made = Made::default();
     let mut items = Vec::with_capacity(batch.records.len());
     for record in &batch.records {
@@ -130,6 +155,12 @@ pub fn sort<T>(
             continue;
         }
         match decode(record) {
+            Ok(item) if held(record, &item) => {
+                let before = record.seq.checked_sub(1);
+                last_seq = before.filter(|last| batch_begins_by(batch, *last));
+                is_held = true;
+                break;
+            }
             Ok(item) => {
                 items.push(item);
                 made.delivered += 1;
@@ -144,14 +175,25 @@ pub fn sort<T>(
             }
         }
     }
-    Some(Sorted {
+    Sorted {
         items,
         last_seq,
         made,
-    })
+        is_held,
+    }
 }
 
-impl Reader {
+/// Whether something of the batch lies at this number or before it.
+fn batch_begins_by(batch: &Batch, seq: u64) -> bool {
+    let record = batch.records.first().map(|record| record.seq);
+    let damaged = batch.damaged.first().map(|(first, _)| *first);
+    [record, damaged]
+        .into_iter()
+        .flatten()
+        .any(|first| first <= seq)
+}
+
+impl<S: Storage + Send + 'static> Reader<S> {
     /// Carries records to `destination` until `stop`, then what is in the journal by then. While
     /// the destination refuses, records wait in the journal and it is asked again each second. A
     /// segment that cannot be read is given up after [`READ_ATTEMPTS`], counted and told.
@@ -160,27 +202,41 @@ impl Reader {
         destination: D,
         stop: CancellationToken,
     ) -> Result<(), CarryError<D::Error>> {
+        self.carry_with(destination, stop, RETRY).await
+    }
+
+    /// [`carry`](Self::carry), with another time between attempts.
+    pub(super) async fn carry_with<D: Destination>(
+        self: Arc<Self>,
+        destination: D,
+        stop: CancellationToken,
+        retry: Duration,
+    ) -> Result<(), CarryError<D::Error>> {
         let mut commits = self.store.commits();
         let mut destination = destination;
         let mut unreadable = 0;
         loop {
             let ending = stop.is_cancelled();
-            let reader = Arc::clone(&self);
+            let (reader, now) = (Arc::clone(&self), (!ending).then(api::unix_ns));
             let (given_back, outcome) = tokio::task::spawn_blocking(move || {
-                let outcome = reader.carry_some(&mut destination);
+                let outcome = reader.carry_some(&mut destination, now);
                 (destination, outcome)
             })
             .await?;
             destination = given_back;
             match outcome {
-                Ok(false) if ending => return Ok(()),
-                Ok(false) => tokio::select! {
+                Ok(Carried::Nothing) if ending => return Ok(()),
+                Ok(Carried::Held) => {
+                    unreadable = 0;
+                    drop(tokio::time::timeout(HELD, stop.cancelled()).await);
+                }
+                Ok(Carried::Nothing) => tokio::select! {
                     _ = commits.changed() => {}
                     () = stop.cancelled() => {}
                 },
-                Ok(true) => unreadable = 0,
+                Ok(Carried::Some) => unreadable = 0,
                 Err(error) => {
-                    self.failed();
+                    self.failed(&error);
                     if error.is_unreadable() {
                         unreadable += 1;
                     }
@@ -197,17 +253,18 @@ impl Reader {
                         error = &error as &dyn std::error::Error,
                         "records wait in the journal, will try again"
                     );
-                    drop(tokio::time::timeout(RETRY, stop.cancelled()).await);
+                    drop(tokio::time::timeout(retry, stop.cancelled()).await);
                 }
             }
         }
     }
 
-    /// One batch, durable before the cursor moves; false if there was none.
-    fn carry_some<D: Destination>(
+    /// One batch, durable before the cursor moves. Nothing is held back without a time.
+    pub(super) fn carry_some<D: Destination>(
         &self,
         destination: &mut D,
-    ) -> Result<bool, CarryError<D::Error>> {
+        now_unix_ns: Option<u64>,
+    ) -> Result<Carried, CarryError<D::Error>> {
         let epoch = self.store.journal_epoch(self.class);
         let resumed = destination
             .resume(&epoch)
@@ -221,15 +278,24 @@ impl Reader {
             );
         }
         let batch = self.read(D::BATCH, D::BATCH_BYTES)?;
-        let Some(sorted) = sort(&batch, resumed.last_seq, D::decode) else {
-            return Ok(false);
+        let held = |record: &Record, item: &D::Item| {
+            now_unix_ns.is_some_and(|now| destination.holds(record, item, now))
+        };
+        let sorted = sort(&batch, resumed.last_seq, D::decode, held);
+        let Some(last_seq) = sorted.last_seq else {
+            self.went_well();
+            return Ok(if sorted.is_held {
+                Carried::Held
+            } else {
+                Carried::Nothing
+            });
         };
         if !sorted.items.is_empty() {
             destination
-                .take(sorted.items, &epoch, sorted.last_seq)
+                .take(sorted.items, &epoch, last_seq)
                 .map_err(CarryError::Destination)?;
         }
-        self.settle(sorted.last_seq, sorted.made)?;
-        Ok(true)
+        self.settle(last_seq, sorted.made)?;
+        Ok(Carried::Some)
     }
 }

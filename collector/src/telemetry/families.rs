@@ -32,6 +32,11 @@ pub(super) struct StatusLabels {
     pub(super) status: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReasonLabels {
+    pub(super) reason: &'static str,
+}
+
 /// All metrics of the collector but the door's.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -65,7 +70,13 @@ pub struct Metrics {
     pub(super) inventory_objects: Gauge,
     pub(super) inventory_reloads: Counter,
     pub(super) inventory_problems: Counter,
+    pub(super) inventory_deleted: Gauge,
+    pub(super) inventory_forgotten: Counter,
     pub(super) requests: Family<StatusLabels, Counter>,
+    pub(super) http_refused: Family<ReasonLabels, Counter>,
+    pub(super) http_connections: Gauge,
+    pub(super) ingest_connections: Gauge,
+    pub(super) in_hand: Gauge,
     pub(super) cpu_seconds: Counter<f64, AtomicU64>,
     pub(super) rss_bytes: Gauge,
 }
@@ -220,9 +231,40 @@ impl Metrics {
             self.inventory_problems.clone(),
         );
         registry.register(
+            "inventory_deleted_objects",
+            "Deleted Kubernetes objects whose names are kept for events that come late",
+            self.inventory_deleted.clone(),
+        );
+        registry.register(
+            "inventory_forgotten_objects",
+            "Deleted Kubernetes objects whose names fell out before inventory.keep_deleted_s, because of the bound on them",
+            self.inventory_forgotten.clone(),
+        );
+        registry.register(
             "http_requests",
             "HTTP requests answered, by class of status",
             self.requests.clone(),
+        );
+        registry.register(
+            "http_refused",
+            "HTTP connections refused or broken off, by reason",
+            self.http_refused.clone(),
+        );
+        registry.register(
+            "http_connections",
+            "HTTP connections that are open",
+            self.http_connections.clone(),
+        );
+        registry.register(
+            "ingest_connections",
+            "Connections of senders that are open",
+            self.ingest_connections.clone(),
+        );
+        registry.register_with_unit(
+            "ingest_in_hand",
+            "Room set aside for requests that are received or not yet in the journal; at most 256 MiB, more is refused as no_room",
+            Unit::Bytes,
+            self.in_hand.clone(),
         );
         registry.register_with_unit(
             "cpu",

@@ -425,7 +425,7 @@ fn rate_of_the_security_ring() -> Verdict {
     Verdict::Passed
 }
 
-/// Prints what the hooks cost; a bound far above the goal catches an accident.
+/// Prints what the hooks cost. That they ran is asserted, the time is not: machines differ.
 fn cost_of_the_hooks() -> Verdict {
     let (probe, _) = loaded!(Options::default());
     let costs = match measure::hooks(&probe) {
@@ -443,12 +443,6 @@ fn cost_of_the_hooks() -> Verdict {
             cost.runs > 10_000,
             "{}: the workload did not reach the hook",
             cost.name
-        );
-        assert!(
-            cost.ns_per_run() < 2000.0,
-            "{}: {:.0} ns",
-            cost.name,
-            cost.ns_per_run()
         );
     }
     Verdict::Passed

@@ -317,19 +317,27 @@ impl Container {
     }
 }
 
-/// Reads a slot and hands its bytes to a parser.
+/// Reads a slot and hands its bytes to a parser. What became of the read is counted here.
 pub(super) fn read<T>(
     slot: &Slot,
     folder: Option<&Folder>,
     shared: &mut Shared,
     parse: impl FnOnce(&[u8]) -> Result<Option<T>, parse::ParseError>,
 ) -> Result<Option<T>, ReadError> {
-    match slot.read(folder, &mut shared.buffer)? {
-        Some(bytes) => {
-            let found = parse(bytes)?;
-            shared.counters.parsed += 1;
-            Ok(found)
-        }
-        None => Ok(None),
+    if slot.is_absent() {
+        return Ok(None);
     }
+    let Shared {
+        buffer, counters, ..
+    } = shared;
+    let files = &mut counters.files;
+    files.read += 1;
+    let found = slot.read(folder, buffer).map_err(ReadError::from);
+    let parsed = found.and_then(|bytes| Ok(bytes.map(parse).transpose()?));
+    match &parsed {
+        Ok(Some(_)) => files.parsed += 1,
+        Ok(None) => files.empty += 1,
+        Err(error) => files.failed(error),
+    }
+    parsed.map(Option::flatten)
 }

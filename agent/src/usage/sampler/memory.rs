@@ -7,7 +7,7 @@ use super::container::read;
 use super::resident::ProcessFiles;
 use super::slot::Slot;
 use crate::cgroup::fs::{Folder, FsError, Roots};
-use crate::cgroup::parse::{self, MemoryStat};
+use crate::cgroup::parse::{self, MemoryStat, ParseError};
 use crate::usage::sample::{LastStat, MemorySample, memory_stat_is_due};
 
 /// See the module.
@@ -24,6 +24,34 @@ pub(super) struct Memory {
     processes: Option<ProcessFiles>,
 }
 
+/// A file's name, and what reads it.
+type File<T> = (&'static str, fn(&[u8]) -> Result<T, ParseError>);
+
+/// How one version of the controller names its files and prints them.
+struct Version {
+    current: &'static str,
+    events: File<Option<u64>>,
+    stat: File<MemoryStat>,
+    peak: &'static str,
+    limit: File<Option<u64>>,
+}
+
+const V1: Version = Version {
+    current: "memory.usage_in_bytes",
+    events: ("memory.oom_control", parse::oom_control),
+    stat: ("memory.stat", parse::memory_stat_v1),
+    peak: "memory.max_usage_in_bytes",
+    limit: ("memory.limit_in_bytes", parse::memory_limit_v1),
+};
+
+const V2: Version = Version {
+    current: "memory.current",
+    events: ("memory.events", parse::memory_events),
+    stat: ("memory.stat", parse::memory_stat),
+    peak: "memory.peak",
+    limit: ("memory.max", parse::memory_max),
+};
+
 impl Memory {
     /// Finds out who counts this container's memory.
     pub(super) fn open(
@@ -33,51 +61,34 @@ impl Memory {
         v1: Option<&Folder>,
         left: &mut usize,
     ) -> Result<Self, FsError> {
-        let current = Slot::keep(unified, "memory.current", left)?;
-        let (source, current, names) = if current.is_absent() {
-            let current = Slot::keep(v1, "memory.usage_in_bytes", left)?;
-            let names = [
-                "memory.oom_control",
-                "memory.stat",
-                "memory.max_usage_in_bytes",
-                "memory.limit_in_bytes",
-            ];
-            (
-                if current.is_absent() {
-                    Source::Procfs
-                } else {
-                    Source::CgroupV1
-                },
-                current,
-                names,
-            )
-        } else {
-            (
-                Source::CgroupV2,
-                current,
-                ["memory.events", "memory.stat", "memory.peak", "memory.max"],
-            )
-        };
-        let folder = match source {
-            Source::CgroupV2 => unified,
-            Source::CgroupV1 => v1,
-            _ => None,
-        };
-        let [events, stat, peak, limit] = names;
-        let processes = (source == Source::Procfs)
-            .then(|| {
-                roots
-                    .naming()
-                    .map(|root| ProcessFiles::new(root.join(path.trim_start_matches('/'))))
-            })
-            .flatten();
+        for (source, version, folder) in [
+            (Source::CgroupV2, &V2, unified),
+            (Source::CgroupV1, &V1, v1),
+        ] {
+            let current = Slot::keep(folder, version.current, left)?;
+            if !current.is_absent() {
+                return Ok(Self {
+                    source: Some(source),
+                    current,
+                    events: Slot::keep(folder, version.events.0, left)?,
+                    stat: Slot::seldom(folder, version.stat.0)?,
+                    peak: Slot::seldom(folder, version.peak)?,
+                    limit: Slot::seldom(folder, version.limit.0)?,
+                    last_stat: None,
+                    last_limit_bytes: None,
+                    processes: None,
+                });
+            }
+        }
+        let folder = |root: &std::path::Path| root.join(path.trim_start_matches('/'));
+        let processes = roots.naming().map(folder).map(ProcessFiles::new);
         Ok(Self {
-            source: Some(source).filter(|source| *source != Source::Procfs || processes.is_some()),
-            current,
-            events: Slot::keep(folder, events, left)?,
-            stat: Slot::seldom(folder, stat)?,
-            peak: Slot::seldom(folder, peak)?,
-            limit: Slot::seldom(folder, limit)?,
+            source: processes.as_ref().map(|_| Source::Procfs),
+            current: Slot::absent(V2.current),
+            events: Slot::absent(V2.events.0),
+            stat: Slot::absent(V2.stat.0),
+            peak: Slot::absent(V2.peak),
+            limit: Slot::absent(V2.limit.0),
             last_stat: None,
             last_limit_bytes: None,
             processes,
@@ -94,68 +105,69 @@ impl Memory {
         shared: &mut Shared,
     ) -> Result<Option<MemorySample>, FsError> {
         match self.source {
-            Some(Source::CgroupV2) => self
-                .by_controller(id, unified, Source::CgroupV2, now_ns, shared)
+            Some(source @ Source::CgroupV2) => self
+                .by_controller(id, unified, (source, &V2), now_ns, shared)
                 .map(Some),
-            Some(Source::CgroupV1) => self
-                .by_controller(id, v1, Source::CgroupV1, now_ns, shared)
+            Some(source @ Source::CgroupV1) => self
+                .by_controller(id, v1, (source, &V1), now_ns, shared)
                 .map(Some),
-            _ => {
-                let Some(files) = &mut self.processes else {
-                    return Ok(None);
-                };
-                let every_ns = shared.options.memory_stat_every_ns;
-                let found = shared
-                    .processes
-                    .resident(files, now_ns, every_ns, &mut shared.buffer);
-                let found = shared.unless_gone(id, found)?;
-                // Nobody has memory where the first process is not moved in yet, or the last one has
-                // ended: that is no measurement.
-                Ok(found
-                    .map(|resident| {
-                        let file_bytes = resident.file_bytes + resident.shmem_bytes;
-                        (resident.anon_bytes, file_bytes)
-                    })
-                    .filter(|(anon_bytes, file_bytes)| anon_bytes + file_bytes > 0)
-                    .map(|(anon_bytes, file_bytes)| MemorySample {
-                        source: Source::Procfs,
-                        current_bytes: Some(anon_bytes + file_bytes),
-                        peak_bytes: None,
-                        stat: Some(MemoryStat {
-                            anon_bytes: Some(anon_bytes),
-                            file_bytes: Some(file_bytes),
-                            inactive_file_bytes: None,
-                        }),
-                        limit_bytes: None,
-                        oom_kills: None,
-                    }))
-            }
+            _ => self.by_processes(id, now_ns, shared),
         }
+    }
+
+    fn by_processes(
+        &mut self,
+        id: u64,
+        now_ns: u64,
+        shared: &mut Shared,
+    ) -> Result<Option<MemorySample>, FsError> {
+        let Some(files) = &mut self.processes else {
+            return Ok(None);
+        };
+        let every_ns = shared.options.memory_stat_every_ns;
+        let found = shared.processes.resident(
+            files,
+            now_ns,
+            every_ns,
+            &mut shared.buffer,
+            &mut shared.counters,
+        );
+        let found = shared.unless_gone(id, found)?;
+        // Nobody has memory where the first process is not moved in yet, or the last one has ended:
+        // that is no measurement.
+        Ok(found
+            .map(|resident| {
+                let file_bytes = resident.file_bytes + resident.shmem_bytes;
+                (resident.anon_bytes, file_bytes)
+            })
+            .filter(|(anon_bytes, file_bytes)| anon_bytes + file_bytes > 0)
+            .map(|(anon_bytes, file_bytes)| MemorySample {
+                source: Source::Procfs,
+                current_bytes: Some(anon_bytes + file_bytes),
+                peak_bytes: None,
+                stat: Some(MemoryStat {
+                    anon_bytes: Some(anon_bytes),
+                    file_bytes: Some(file_bytes),
+                    inactive_file_bytes: None,
+                }),
+                limit_bytes: None,
+                oom_kills: None,
+            }))
     }
 
     fn by_controller(
         &mut self,
         id: u64,
         folder: Option<&Folder>,
-        source: Source,
+        (source, version): (Source, &Version),
         now_ns: u64,
         shared: &mut Shared,
     ) -> Result<MemorySample, FsError> {
-        let v2 = source == Source::CgroupV2;
         let current = read(&self.current, folder, shared, |bytes| {
             parse::single("memory.current", bytes)
         });
         let current_bytes = shared.unless_gone(id, current)?;
-        let events = read(
-            &self.events,
-            folder,
-            shared,
-            if v2 {
-                parse::memory_events
-            } else {
-                parse::oom_control
-            },
-        );
+        let events = read(&self.events, folder, shared, version.events.1);
         let oom_kills = shared.unless_gone(id, events)?;
         let mut found = MemorySample {
             source,
@@ -166,47 +178,46 @@ impl Memory {
             oom_kills,
         };
         let every_ns = shared.options.memory_stat_every_ns;
-        let Some(current_bytes) = current_bytes else {
-            return Ok(found);
-        };
-        if !memory_stat_is_due(self.last_stat, current_bytes, now_ns, every_ns) {
-            return Ok(found);
+        if let Some(current_bytes) = current_bytes
+            && memory_stat_is_due(self.last_stat, current_bytes, now_ns, every_ns)
+        {
+            // Containers that were found together would be due together: the first time is drawn
+            // from the id.
+            let early = if self.last_stat.is_none() {
+                (id % 8) * (every_ns / 8)
+            } else {
+                0
+            };
+            self.last_stat = Some(LastStat {
+                at_ns: now_ns.saturating_sub(early),
+                current_bytes,
+            });
+            self.read_seldom(id, folder, version, &mut found, shared)?;
         }
-        // Containers that were found together would be due together: the first time is drawn
-        // from the id.
-        let early = if self.last_stat.is_none() {
-            (id % 8) * (every_ns / 8)
-        } else {
-            0
-        };
-        self.last_stat = Some(LastStat {
-            at_ns: now_ns.saturating_sub(early),
-            current_bytes,
-        });
+        Ok(found)
+    }
+
+    /// The files that cost more, or change less, than those of each second.
+    fn read_seldom(
+        &mut self,
+        id: u64,
+        folder: Option<&Folder>,
+        version: &Version,
+        found: &mut MemorySample,
+        shared: &mut Shared,
+    ) -> Result<(), FsError> {
         shared.counters.memory_stats += 1;
-        let stat = if v2 {
-            parse::memory_stat
-        } else {
-            parse::memory_stat_v1
-        };
-        let stat = read(&self.stat, folder, shared, |bytes| stat(bytes).map(Some));
+        let stat = read(&self.stat, folder, shared, |bytes| {
+            version.stat.1(bytes).map(Some)
+        });
         found.stat = shared.unless_gone(id, stat)?;
         let peak = read(&self.peak, folder, shared, |bytes| {
             parse::single("memory.peak", bytes)
         });
         found.peak_bytes = shared.unless_gone(id, peak)?;
-        let limit = read(
-            &self.limit,
-            folder,
-            shared,
-            if v2 {
-                parse::memory_max
-            } else {
-                parse::memory_limit_v1
-            },
-        );
+        let limit = read(&self.limit, folder, shared, version.limit.1);
         self.last_limit_bytes = shared.unless_gone(id, limit)?;
         found.limit_bytes = self.last_limit_bytes;
-        Ok(found)
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use super::ReadError;
+use super::{Counters, ReadError};
 use crate::cgroup::fs::{self, Buffer, Folder, FsError};
 use crate::cgroup::parse::{self, Resident};
 
@@ -68,7 +68,6 @@ pub(super) struct Processes {
     proc: Option<Folder>,
     pids: Vec<u32>,
     path: String,
-    parsed: u64,
 }
 
 impl Processes {
@@ -77,13 +76,7 @@ impl Processes {
             proc,
             pids: Vec::new(),
             path: String::new(),
-            parsed: 0,
         }
-    }
-
-    /// Files that were read and understood.
-    pub(super) const fn parsed(&self) -> u64 {
-        self.parsed
     }
 
     /// `None`: there is no procfs, or not all processes can be seen.
@@ -93,47 +86,98 @@ impl Processes {
         now_ns: u64,
         every_ns: u64,
         buffer: &mut Buffer,
+        counters: &mut Counters,
     ) -> Result<Option<Resident>, ReadError> {
-        files.look(now_ns, every_ns)?;
-        let Some(proc) = &self.proc else {
+        if let Err(error) = files.look(now_ns, every_ns) {
+            let error = error.into();
+            // A folder that cannot be listed is a file that cannot be read.
+            counters.files.read += 1;
+            counters.files.failed(&error);
+            return Err(error);
+        }
+        if self.proc.is_none() {
             return Ok(None);
-        };
+        }
+        let all = self.list(files, buffer, counters)?;
+        if !all || self.pids.len() > MAX_PROCESSES {
+            counters.not_added_up += 1;
+            return Ok(None);
+        }
+        self.add_up(buffer, counters).map(Some)
+    }
+
+    /// Takes down the ids of all processes; false if there may be more.
+    fn list(
+        &mut self,
+        files: &ProcessFiles,
+        buffer: &mut Buffer,
+        counters: &mut Counters,
+    ) -> Result<bool, ReadError> {
         self.pids.clear();
         let mut all = !files.too_many;
         for (at, file) in files.files.iter().enumerate() {
-            match buffer.read_all(file, "cgroup.procs") {
-                Ok(bytes) => {
-                    all &= parse::cgroup_procs(bytes, &mut self.pids)?;
-                    self.parsed += 1;
+            counters.files.read += 1;
+            let listed = buffer
+                .read_all(file, "cgroup.procs")
+                .map_err(ReadError::from)
+                .and_then(|bytes| Ok(parse::cgroup_procs(bytes, &mut self.pids)?));
+            match listed {
+                Ok(whole) => {
+                    counters.files.parsed += 1;
+                    all &= whole;
                 }
-                Err(FsError::Gone) if at > 0 => {}
-                Err(err) => return Err(err.into()),
+                Err(error) => {
+                    counters.files.failed(&error);
+                    // A cgroup within that is gone has no processes.
+                    if at == 0 || !matches!(error, ReadError::Fs(FsError::Gone)) {
+                        return Err(error);
+                    }
+                }
             }
         }
-        if !all || self.pids.len() > MAX_PROCESSES {
-            return Ok(None);
-        }
-        let mut sum = Resident::default();
-        for pid in &self.pids {
-            self.path.clear();
-            if write!(self.path, "{pid}/status").is_err() {
-                continue;
-            }
-            // A process that ended meanwhile has no memory.
-            let Some(file) = proc.file(&self.path)? else {
-                continue;
-            };
-            let bytes = match buffer.read(&file, "status") {
-                Ok(bytes) => bytes.unwrap_or_default(),
-                Err(FsError::Gone) => continue,
-                Err(err) => return Err(err.into()),
-            };
-            let found = parse::status_resident(bytes)?;
-            self.parsed += 1;
-            sum.anon_bytes = sum.anon_bytes.saturating_add(found.anon_bytes);
-            sum.file_bytes = sum.file_bytes.saturating_add(found.file_bytes);
-            sum.shmem_bytes = sum.shmem_bytes.saturating_add(found.shmem_bytes);
-        }
-        Ok(Some(sum))
+        Ok(all)
     }
+
+    /// The memory of all processes that were listed.
+    fn add_up(
+        &mut self,
+        buffer: &mut Buffer,
+        counters: &mut Counters,
+    ) -> Result<Resident, ReadError> {
+        let Self { proc, pids, path } = self;
+        let mut sum = Resident::default();
+        for pid in pids {
+            path.clear();
+            if write!(path, "{pid}/status").is_err() {
+                continue;
+            }
+            counters.files.read += 1;
+            match status(proc.as_ref(), path, buffer) {
+                Ok(found) => {
+                    counters.files.parsed += 1;
+                    sum.anon_bytes = sum.anon_bytes.saturating_add(found.anon_bytes);
+                    sum.file_bytes = sum.file_bytes.saturating_add(found.file_bytes);
+                    sum.shmem_bytes = sum.shmem_bytes.saturating_add(found.shmem_bytes);
+                }
+                Err(error) => {
+                    counters.files.failed(&error);
+                    // A process that ended meanwhile has no memory.
+                    if !matches!(error, ReadError::Fs(FsError::Gone)) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(sum)
+    }
+}
+
+/// One process's memory.
+fn status(proc: Option<&Folder>, path: &str, buffer: &mut Buffer) -> Result<Resident, ReadError> {
+    let file = proc.map(|proc| proc.file(path)).transpose()?.flatten();
+    let Some(file) = file else {
+        return Err(FsError::Gone.into());
+    };
+    let bytes = buffer.read(&file, "status")?.unwrap_or_default();
+    Ok(parse::status_resident(bytes)?)
 }

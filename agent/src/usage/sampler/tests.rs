@@ -9,6 +9,7 @@ use std::path::Path;
 
 use plimsoll_wire::usage::Source;
 
+use super::young::{MAX_YOUNG_LOOKS, YOUNG_NS};
 use super::*;
 use crate::usage::clock;
 
@@ -160,7 +161,11 @@ fn memory_stat_is_read_seldom() {
             samples: 11,
             memory_stats: 3,
             // Nine files each second, and three more with each reading of memory.stat.
-            parsed: 11 * 8 + 3 * 3,
+            files: FileCounts {
+                read: 11 * 8 + 3 * 3,
+                parsed: 11 * 8 + 3 * 3,
+                ..FileCounts::default()
+            },
             ..Counters::default()
         }
     );
@@ -233,7 +238,7 @@ fn the_young_take_turns_and_the_gone_drop_out() {
         sampler.counters().young_looks,
         2 * MAX_YOUNG_LOOKS as u64 + many
     );
-    assert_eq!(sampler.counters().unreadable, 0);
+    assert_eq!(sampler.counters().files.unreadable, 0);
 }
 
 #[test]
@@ -296,7 +301,7 @@ fn a_bad_file_costs_its_own_group_only() {
         (
             sample.pids,
             sample.cpu.is_some(),
-            sampler.counters().malformed
+            sampler.counters().files.malformed
         ),
         (None, true, 1)
     );
@@ -462,7 +467,7 @@ fn an_unknown_path_is_gone() {
     let root = tempfile::tempdir().unwrap();
     let mut sampler = sampler(unified(root.path()), 100, Path::new("/nowhere"));
     assert!(matches!(sampler.add(7, PATH), Err(FsError::Gone)));
-    assert!(sampler.is_empty());
+    assert_eq!(sampler.len().0, 0);
 }
 
 /// Removed when dropped, also if the test fails.

@@ -14,9 +14,9 @@ use crate::cgroup::fs::{Folder, FsError};
 
 /// Age up to which a container is looked at with each tick: two samples are sure to have seen it by
 /// then.
-pub const YOUNG_NS: u64 = 2_000_000_000;
+pub(super) const YOUNG_NS: u64 = 2_000_000_000;
 /// Looks of one tick at the most, each one `pread`; with more young containers they take turns.
-pub const MAX_YOUNG_LOOKS: usize = 256;
+pub(super) const MAX_YOUNG_LOOKS: usize = 256;
 
 /// Who is young, next to be looked at first.
 #[derive(Debug, Default)]

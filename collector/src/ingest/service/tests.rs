@@ -84,6 +84,7 @@ struct Partial {
 struct Receiver {
     store: Store<CrashStorage>,
     disk: CrashStorage,
+    address: SocketAddr,
     channel: Channel,
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<Result<(), IngestError>>,
@@ -92,6 +93,10 @@ struct Receiver {
 
 impl Receiver {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         let disk = CrashStorage::default();
         let folders = Folders {
             usage: disk.folder("usage"),
@@ -103,7 +108,7 @@ impl Receiver {
         let token = tempfile::tempdir().unwrap();
         let file = token.path().join("token");
         std::fs::write(&file, "secret").unwrap();
-        let options = Options {
+        let mut options = Options {
             tokens: vec![Token {
                 node: "node-1".into(),
                 file,
@@ -111,7 +116,14 @@ impl Receiver {
             tls: None,
             max_request_bytes: LIMIT,
             max_request_records: 20,
+            max_connections: 100,
+            pace: Pace {
+                known_within: None,
+                taken_within: Duration::from_mins(1),
+            },
+            request_within: Duration::from_mins(1),
         };
+        change(&mut options);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -124,6 +136,7 @@ impl Receiver {
         Self {
             store,
             disk,
+            address,
             channel,
             stop,
             serving,
@@ -654,4 +667,66 @@ async fn a_disk_that_refuses_is_a_reason_to_send_again() {
         .held(Class::Security, crate::ingest::store::SINK);
     assert_eq!(held.entered, 4, "nothing came twice");
     receiver.end(4).await;
+}
+
+/// A message whose end does not come holds room for its time and no longer, and keeps no other out.
+#[tokio::test]
+async fn a_message_that_dribbles_in_is_broken_off() {
+    let within = Duration::from_millis(200);
+    let receiver = Receiver::start_with(|options| options.request_within = within).await;
+    let mut client = tonic::client::Grpc::new(receiver.channel.clone());
+    client.ready().await.unwrap();
+    let mut endless = Request::new(tokio_stream::pending::<Vec<u8>>());
+    let token = "Bearer secret".parse().unwrap();
+    endless.metadata_mut().insert("authorization", token);
+    let path = PathAndQuery::from_static(LOGS);
+    let dribbling = client.client_streaming::<_, Vec<u8>, Vec<u8>, _>(endless, path, Raw);
+    let (dribbled, sent) = tokio::join!(dribbling, receiver.send(vec![record(1, |_| {})]));
+    assert_eq!(sent.unwrap(), Partial::default());
+    let status = dribbled.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    receiver.assert_metric("ingest_refused_total{reason=\"slow\"} 1");
+    assert_eq!(receiver.store.counts.in_hand_bytes(), 0);
+    receiver.end(1).await;
+}
+
+/// Reads until the receiver has closed the connection.
+async fn closed(address: SocketAddr) {
+    use tokio::io::AsyncReadExt as _;
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    // What HTTP/2 says at its beginning may come first; a reset is an end too.
+    drop(client.read_to_end(&mut Vec::new()).await);
+}
+
+#[tokio::test]
+async fn connections_over_a_bound_are_refused_and_counted() {
+    for (max_connections, reason) in [
+        (1, "too_many_connections"),
+        (4, "too_many_connections_of_peer"),
+    ] {
+        let receiver =
+            Receiver::start_with(|options| options.max_connections = max_connections).await;
+        assert_eq!(
+            receiver.send(vec![record(1, |_| {})]).await.unwrap(),
+            Partial::default()
+        );
+        assert_eq!(receiver.store.counts.connections(), 1);
+        closed(receiver.address).await;
+        receiver.assert_metric(&format!("ingest_refused_total{{reason=\"{reason}\"}} 1"));
+        receiver.end(1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_shows_no_token_is_let_go() {
+    let within = Some(Duration::from_secs(1));
+    let receiver = Receiver::start_with(|options| options.pace.known_within = within).await;
+    assert_eq!(
+        receiver.send(vec![record(1, |_| {})]).await.unwrap(),
+        Partial::default()
+    );
+    closed(receiver.address).await;
+    // And not the one that did.
+    receiver.assert_metric("ingest_refused_total{reason=\"silent\"} 1");
+    receiver.end(1).await;
 }

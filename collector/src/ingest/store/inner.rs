@@ -316,6 +316,11 @@ impl<S: Storage> Inner<S> {
         done
     }
 
+    /// Whether the disk that holds the journals takes anything now.
+    pub(super) fn probe(&mut self) -> Result<(), StoreError> {
+        self.slots.probe().map_err(checkpoint_failed)
+    }
+
     fn write_checkpoint(&mut self) -> Result<[u64; 2], StoreError> {
         let journal_seq = self.journals.each_ref().map(Journal::durable_seq);
         let epochs = self.journals.each_ref().map(Journal::epoch);

@@ -679,3 +679,44 @@ proptest! {
         model.settle();
     }
 }
+
+/// Nobody may be let in while it refuses: it has to find out by itself that it could take again.
+#[test]
+fn what_keeps_requests_out_is_told_until_the_disk_takes_again() {
+    let disk = CrashStorage::default();
+    let store = open(&disk, 16 << 20);
+    let try_send = |seq: u64| {
+        let record = incoming("n", Class::Security, seq, 100);
+        store.commit(&[arrival(Class::Security, vec![record])])
+    };
+    try_send(1).unwrap();
+    store.maintain().unwrap();
+    assert_eq!(store.refuses(), None);
+
+    disk.set_room(Some(disk.used()));
+    try_send(2).unwrap_err();
+    let why = store.refuses().unwrap();
+    assert!(
+        why.starts_with("the journal's disk is full: security journal: "),
+        "{why}"
+    );
+    store.maintain().ok();
+    assert!(store.refuses().is_some(), "the disk is still full");
+    disk.set_room(None);
+    store.maintain().unwrap();
+    assert_eq!(store.refuses(), None);
+    try_send(2).unwrap();
+
+    disk.fail_writes(1);
+    try_send(3).unwrap_err();
+    let why = store.refuses().unwrap();
+    assert!(why.starts_with("the journal cannot be written: "), "{why}");
+    try_send(3).unwrap();
+    assert_eq!(store.refuses(), None);
+    let used = disk.used();
+    store.maintain().unwrap();
+    assert!(
+        disk.used() <= used + 4096,
+        "the probe leaves nothing behind"
+    );
+}

@@ -1,0 +1,203 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: takes HTTP connections, waits after a failure"
+)]
+//! The API's door: bounded in connections and in the time that one may take over its part.
+//!
+//! A client that sends its request in drips, says nothing, or does not take its answer is let go, so
+//! that the probes and scrapes of others are answered. Knows no route.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+use super::Requests;
+use crate::connections::Connections;
+use crate::connections::paced::{Pace, Paced};
+
+/// After a connection that could not be taken, for want of descriptors as a rule.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Bounds of the door.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// For the head of a request, from the connection or from the answer before it.
+    pub head_within: Duration,
+    /// For the next bytes of an answer that is not taken.
+    pub taken_within: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            max_connections: 256,
+            head_within: Duration::from_secs(10),
+            taken_within: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Answers until `stop`, then what was asked by then.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    requests: Arc<Requests>,
+    stop: CancellationToken,
+) {
+    // All clients have the address of this machine: see `Config`.
+    let connections = Connections::new(bounds.max_connections, bounds.max_connections);
+    requests.watch(connections.clone());
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = open.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => match connections.take(peer.ip()) {
+                    Ok(place) => {
+                        let (broken, slow) = (Arc::clone(&requests), Arc::clone(&requests));
+                        let told = move |reason| broken.refuse(reason);
+                        let keeps = Pace {
+                            known_within: None,
+                            taken_within: bounds.taken_within,
+                        };
+                        let stream = Paced::new(stream, keeps, place, Arc::new(told));
+                        open.spawn(answer(stream, router.clone(), bounds, slow, stop.clone()));
+                    }
+                    Err(full) => requests.refuse(full.reason()),
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "could not take a connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+        }
+    }
+    while open.join_next().await.is_some() {}
+}
+
+/// One connection to its end, which is nobody's error but the client's.
+async fn answer(
+    stream: Paced<TcpStream>,
+    router: Router,
+    bounds: Bounds,
+    requests: Arc<Requests>,
+    stop: CancellationToken,
+) {
+    let service = service_fn(move |request: Request<Incoming>| router.clone().call(request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_within)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let end = tokio::select! {
+        end = connection.as_mut() => end,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = end {
+        if error.is_timeout() {
+            requests.refuse("slow");
+        }
+        tracing::debug!(%error, "an HTTP connection broke off");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const ASKED: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+    /// A door of so many places, its books, and what ends it.
+    async fn open(
+        max_connections: usize,
+        head_within: Duration,
+    ) -> (
+        std::net::SocketAddr,
+        Arc<Requests>,
+        JoinSet<()>,
+        CancellationToken,
+    ) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounds = Bounds {
+            max_connections,
+            head_within,
+            taken_within: Duration::from_mins(1),
+        };
+        let (requests, stop) = (Arc::<Requests>::default(), CancellationToken::new());
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(
+            listener,
+            router,
+            bounds,
+            Arc::clone(&requests),
+            stop.clone(),
+        ));
+        (address, requests, serving, stop)
+    }
+
+    /// What a client gets that sends this, to the end of the connection.
+    async fn answer_to(mut client: TcpStream, bytes: &[u8]) -> String {
+        let mut answer = Vec::new();
+        // One that was refused may be gone before it has written.
+        drop(client.write_all(bytes).await);
+        drop(client.read_to_end(&mut answer).await);
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_that_sends_its_request_in_drips_is_let_go_and_holds_up_nobody() {
+        let (address, requests, mut serving, stop) = open(2, Duration::from_millis(50)).await;
+        let mut dribbling = TcpStream::connect(address).await.unwrap();
+        dribbling.write_all(b"GET / HT").await.unwrap();
+        let other = TcpStream::connect(address).await.unwrap();
+        assert!(answer_to(other, ASKED).await.ends_with("here"));
+        assert!(!answer_to(dribbling, b"").await.contains("here"));
+        stop.cancel();
+        serving.join_next().await.unwrap().unwrap();
+        let refused: Vec<_> = requests.refused().into_iter().filter(|r| r.1 > 0).collect();
+        assert_eq!(refused, [("slow", 1)]);
+        assert_eq!(requests.connections(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_too_many_is_refused_and_counted() {
+        let (address, requests, mut serving, stop) = open(1, Duration::from_mins(1)).await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        // Its answer shows that it has its place.
+        first
+            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await
+            .unwrap();
+        assert_ne!(first.read(&mut [0; 1024]).await.unwrap(), 0);
+        assert_eq!(requests.connections(), 1);
+        let second = TcpStream::connect(address).await.unwrap();
+        assert_eq!(answer_to(second, ASKED).await, "");
+        assert!(answer_to(first, ASKED).await.ends_with("here"));
+        stop.cancel();
+        serving.join_next().await.unwrap().unwrap();
+        let refused: Vec<_> = requests.refused().into_iter().filter(|r| r.1 > 0).collect();
+        assert_eq!(refused, [("too_many_connections", 1)]);
+    }
+}

@@ -1,0 +1,240 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: takes connections, waits after a failure"
+)]
+//! The receiver's door: takes connections within their bounds, secures them, hands them on.
+//!
+//! Knows nothing of tokens or messages; that somebody is known is told to it by [`Peer::is_known`].
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+use super::tls;
+use crate::connections::paced::{Pace, Paced, Told};
+use crate::connections::{Connections, Place};
+
+/// Handshakes at a time; more wait in the kernel's queue.
+const HANDSHAKES: usize = 256;
+/// Of which from one address: connections that say nothing must not keep other nodes out.
+const HANDSHAKES_PER_PEER: usize = 16;
+/// After a connection that could not be taken, for want of descriptors as a rule.
+const PAUSE: Duration = Duration::from_millis(100);
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A connection that was taken, in plain text or not.
+pub(super) struct Connection {
+    io: Paced<Box<dyn Stream>>,
+    peer: Peer,
+}
+
+/// Who is at the other end; requests carry it.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    known: Arc<AtomicBool>,
+}
+
+impl Peer {
+    /// It has shown a token that is known: its connection may stay.
+    pub(super) fn is_known(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+/// Who may come in, and how they must behave.
+pub(super) struct Door<R> {
+    /// Plain text without.
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) connections: Connections,
+    pub(super) pace: Pace,
+    /// Told of each connection whose time is up.
+    pub(super) expired: Told,
+    /// Told of each that is refused: the reason for the metrics, and in words.
+    pub(super) refused: R,
+}
+
+impl<R: Fn(&'static str, SocketAddr, &str)> Door<R> {
+    fn connection(&self, io: Box<dyn Stream>, address: SocketAddr, place: Place) -> Connection {
+        let io = Paced::new(io, self.pace, place, Arc::clone(&self.expired));
+        let known = io.known();
+        Connection {
+            io,
+            peer: Peer { address, known },
+        }
+    }
+
+    /// A place for a new connection, if it gets one.
+    fn place(&self, stream: &TcpStream, peer: SocketAddr) -> Option<Place> {
+        // Answers are small. One that is gone already is seen to be so later.
+        drop(stream.set_nodelay(true));
+        match self.connections.take(peer.ip()) {
+            Ok(place) => Some(place),
+            Err(full) => {
+                (self.refused)(full.reason(), peer, "too many connections");
+                None
+            }
+        }
+    }
+}
+
+/// Takes connections until `shutdown`, and hands on those that are within their bounds and whose
+/// handshake succeeds.
+pub(super) async fn accept<R: Fn(&'static str, SocketAddr, &str)>(
+    listener: TcpListener,
+    door: Door<R>,
+    taken: mpsc::Sender<io::Result<Connection>>,
+    shutdown: CancellationToken,
+) {
+    let mut handshakes = JoinSet::new();
+    let mut shares: BTreeMap<IpAddr, Arc<()>> = BTreeMap::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            connection = listener.accept(), if handshakes.len() < HANDSHAKES => match connection {
+                Ok((stream, peer)) => {
+                    let Some(place) = door.place(&stream, peer) else {
+                        continue;
+                    };
+                    let Some(acceptor) = door.tls.clone() else {
+                        let connection = door.connection(Box::new(stream), peer, place);
+                        if taken.send(Ok(connection)).await.is_err() {
+                            return;
+                        }
+                        continue;
+                    };
+                    // Ended handshakes have dropped theirs.
+                    shares.retain(|_, share| Arc::strong_count(share) > 1);
+                    let share = Arc::clone(shares.entry(peer.ip()).or_default());
+                    if Arc::strong_count(&share) - 1 > HANDSHAKES_PER_PEER {
+                        (door.refused)("tls", peer, "too many handshakes of this address at a time");
+                        continue;
+                    }
+                    handshakes.spawn(async move {
+                        let outcome = tls::handshake(&acceptor, stream).await;
+                        drop(share);
+                        (peer, place, outcome)
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "could not take a connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+            Some(done) = handshakes.join_next() => match done {
+                Ok((peer, place, Ok(stream))) => {
+                    let connection = door.connection(Box::new(stream), peer, place);
+                    if taken.send(Ok(connection)).await.is_err() {
+                        return;
+                    }
+                }
+                Ok((peer, _, Err(error))) => (door.refused)("tls", peer, &tls::reason(&error)),
+                Err(error) => tracing::error!(%error, "a handshake broke off"),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn silent_connections_of_one_address_keep_no_other_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["one".to_owned()]).unwrap();
+        let (certificate, key) = (folder.path().join("cert"), folder.path().join("key"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let acceptor = tls::acceptor(&certificate, &key).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (taken, _secured) = mpsc::channel(1);
+        let (told, mut reasons) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let door = Door {
+            tls: Some(acceptor),
+            connections: Connections::new(1000, 1000),
+            pace: Pace {
+                known_within: None,
+                taken_within: Duration::from_mins(1),
+            },
+            expired: Arc::new(|_| ()),
+            refused: move |_: &'static str, _: SocketAddr, reason: &str| {
+                told.send(reason.to_owned()).unwrap();
+            },
+        };
+        let accepting = tokio::spawn(accept(listener, door, taken, stop.clone()));
+        let mut silent = Vec::new();
+        for _ in 0..=HANDSHAKES_PER_PEER {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let reason = reasons.recv().await.unwrap();
+        assert!(reason.contains("too many handshakes"), "{reason}");
+        stop.cancel();
+        accepting.await.unwrap();
+    }
+}

@@ -1,0 +1,165 @@
+//! Pods and owners that the inventory no longer lists, kept for a grace time: an event of a pod that
+//! was deleted comes later than the deletion, and is to have its name. Pure.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::index::Index;
+use super::parse::Object;
+
+/// Objects kept at the most; the oldest fall out.
+pub const MAX_GONE: usize = 20_000;
+
+/// What names an object: its kind and its UID, or its namespace and name where it has none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key(&'static str, String);
+
+impl Key {
+    /// `None` for what names no pod: namespaces and nodes are as they are now.
+    fn of(object: &Object) -> Option<Self> {
+        let (kind, meta) = match object {
+            Object::Pod(pod) => ("Pod", &pod.metadata),
+            Object::ReplicaSet(set) => ("ReplicaSet", &set.metadata),
+            Object::Deployment(deployment) => ("Deployment", &deployment.metadata),
+            Object::StatefulSet(set) => ("StatefulSet", &set.metadata),
+            Object::DaemonSet(set) => ("DaemonSet", &set.metadata),
+            Object::Job(job) => ("Job", &job.metadata),
+            Object::CronJob(job) => ("CronJob", &job.metadata),
+            Object::Namespace(_) | Object::Node(_) => return None,
+        };
+        let named = |meta: &ObjectMeta| {
+            let namespace = meta.namespace.as_deref().unwrap_or("default");
+            format!("{namespace}/{}", meta.name.as_deref().unwrap_or_default())
+        };
+        let uid = meta.uid.clone().filter(|uid| !uid.is_empty());
+        Some(Self(kind, uid.unwrap_or_else(|| named(meta))))
+    }
+}
+
+/// See the module. Times are on any clock that only goes forward.
+#[derive(Debug, Default)]
+pub struct Gone {
+    keep: Duration,
+    /// The longest gone first.
+    kept: VecDeque<(Duration, Key, Object)>,
+    dropped: u64,
+}
+
+impl Gone {
+    /// Keeps objects for so long; zero keeps none.
+    pub fn new(keep: Duration) -> Self {
+        Self {
+            keep,
+            ..Self::default()
+        }
+    }
+
+    /// Objects `were` listed until now, and some of them still are among the `live`.
+    pub fn note<'a>(
+        &mut self,
+        were: Vec<Object>,
+        live: impl Iterator<Item = &'a Object>,
+        now: Duration,
+    ) {
+        if self.keep.is_zero() {
+            return;
+        }
+        let mut listed: HashSet<Key> = live.filter_map(Key::of).collect();
+        self.kept.retain(|(_, key, _)| !listed.contains(key));
+        listed.extend(self.kept.iter().map(|(_, key, _)| key.clone()));
+        for object in were {
+            if let Some(key) = Key::of(&object)
+                && listed.insert(key.clone())
+            {
+                self.kept.push_back((now, key, object));
+            }
+        }
+        let over = self.kept.len().saturating_sub(MAX_GONE);
+        self.dropped += over as u64;
+        self.kept.drain(..over);
+    }
+
+    /// Forgets whose time is up; whether there was any.
+    pub fn expire(&mut self, now: Duration) -> bool {
+        let before = self.kept.len();
+        while let Some((since, ..)) = self.kept.front()
+            && now.saturating_sub(*since) >= self.keep
+        {
+            self.kept.pop_front();
+        }
+        self.kept.len() < before
+    }
+
+    /// Puts them in, before what is live: that replaces what has the same name.
+    pub fn apply_to(&self, index: &mut Index) {
+        for (.., object) in &self.kept {
+            index.apply(object);
+        }
+    }
+
+    /// How many are kept.
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// How many fell out before their time, since the start.
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+
+    use super::*;
+
+    fn pod(uid: usize) -> Object {
+        let mut pod = Pod::default();
+        pod.metadata.name = Some(format!("p-{uid}"));
+        pod.metadata.uid = Some(uid.to_string());
+        Object::Pod(Box::new(pod))
+    }
+
+    #[test]
+    fn what_is_gone_is_kept_for_its_time_and_what_comes_back_is_not_gone() {
+        let at = Duration::from_secs;
+        let mut gone = Gone::new(at(10));
+        gone.note(vec![pod(1), pod(2)], [pod(2)].iter(), at(5));
+        assert_eq!(gone.kept(), 1);
+        // Listed in one file, taken out of another: it was there all the time.
+        gone.note(vec![pod(2)], [pod(2), pod(1)].iter(), at(6));
+        assert_eq!(gone.kept(), 0);
+        gone.note(vec![pod(1), pod(1)], [].iter(), at(7));
+        gone.note(vec![pod(1), pod(2)], [].iter(), at(9));
+        assert_eq!(gone.kept(), 2);
+        assert!(!gone.expire(at(16)));
+        assert!(gone.expire(at(17)));
+        let mut index = Index::default();
+        gone.apply_to(&mut index);
+        assert!(index.lookup("1", None).is_none());
+        assert!(index.lookup("2", None).is_some());
+        assert!(gone.expire(at(19)));
+        assert_eq!((gone.kept(), gone.dropped()), (0, 0));
+    }
+
+    #[test]
+    fn no_more_are_kept_than_the_bound_and_the_longest_gone_go_first() {
+        let mut gone = Gone::new(Duration::from_secs(10));
+        gone.note(
+            (0..MAX_GONE + 3).map(pod).collect(),
+            [].iter(),
+            Duration::ZERO,
+        );
+        assert_eq!((gone.kept(), gone.dropped()), (MAX_GONE, 3));
+        let mut index = Index::default();
+        gone.apply_to(&mut index);
+        assert!(index.lookup("2", None).is_none());
+        assert!(index.lookup("3", None).is_some());
+        let mut none = Gone::new(Duration::ZERO);
+        none.note(vec![pod(1)], [].iter(), Duration::ZERO);
+        assert_eq!(none.kept(), 0);
+    }
+}

@@ -1,0 +1,96 @@
+//! A configuration text of sections and settings: read into the program's own types, or every
+//! mistake at once, each with its line and its field.
+//!
+//! Agent and collector share it, so that a file with mistakes is judged alike. What the settings are
+//! and which values they may have is the program's: it hands in its types, a [`Layout`] of them and a
+//! check of the values. Pure: knows no file and no environment.
+
+#![forbid(unsafe_code)]
+
+mod diagnosis;
+mod node;
+
+pub use diagnosis::Lines;
+pub use node::names_of;
+
+use serde::de::DeserializeOwned;
+
+use diagnosis::Mistake;
+
+/// The configuration text cannot be used. Displayed as one line per mistake.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+/// Where the settings of a configuration lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'a> {
+    /// Settings that lie in no section.
+    pub top: &'a [&'static str],
+    /// Each section and the names of its settings, see [`names_of`].
+    pub sections: &'a [(&'static str, &'static [&'static str])],
+    /// Settings that are lists, as `section.setting`, and the names in each of its elements; no
+    /// names where the elements are plain values.
+    pub lists: &'a [(&'static str, &'static [&'static str])],
+}
+
+/// A place (`section.setting`, `section.setting[0].name`) and what is wrong with its value.
+pub type Wrong = (String, String);
+
+/// Reads a whole text; `check` says what is wrong with the values.
+///
+/// # Errors
+/// Every mistake in the order of the text, each as `name:line: place: what is wrong`. A text that is
+/// no YAML yields the one mistake at which reading had to stop.
+pub fn read<T: DeserializeOwned + Default>(
+    name: &str,
+    text: &str,
+    layout: Layout<'_>,
+    check: impl FnOnce(&T) -> Vec<Wrong>,
+) -> Result<T, ConfigError> {
+    let (config, mut mistakes) = shape::<T>(text, layout);
+    let lines = Lines::of(text);
+    let known: Vec<String> = mistakes.iter().map(|found| found.place.clone()).collect();
+    let values = check(&config)
+        .into_iter()
+        // What could not be read is its default here, and no mistake of value on top.
+        .filter(|(place, _)| !known.iter().any(|known| is_within(place, known)));
+    mistakes.extend(values.map(|(place, what)| Mistake {
+        line: lines.find(&place),
+        place,
+        what,
+    }));
+    mistakes.sort_by_key(|mistake| mistake.line.unwrap_or(u64::MAX));
+    if mistakes.is_empty() {
+        Ok(config)
+    } else {
+        let shown = mistakes.iter().map(|mistake| mistake.show(name));
+        Err(ConfigError(shown.collect()))
+    }
+}
+
+/// The place itself, or one in it.
+fn is_within(place: &str, outer: &str) -> bool {
+    place
+        .strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+fn shape<T: DeserializeOwned + Default>(text: &str, layout: Layout<'_>) -> (T, Vec<Mistake>) {
+    if text.trim().is_empty() {
+        return (T::default(), Vec::new());
+    }
+    match serde_saphyr::from_str(text) {
+        Ok(config) => (config, Vec::new()),
+        Err(error) => {
+            let (config, mut mistakes) = diagnosis::diagnose(text, layout);
+            if mistakes.is_empty() {
+                mistakes.push(diagnosis::first(&error));
+            }
+            (config, mistakes)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
