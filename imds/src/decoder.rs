@@ -64,7 +64,7 @@ pub enum Taken {
 }
 
 /// Cumulative counts. `segments = used + no_payload + repeated + outside + not_endpoint`, and
-/// `requests + late_answers = events + in flight` ([`Decoder::waiting`]).
+/// `requests + late_answers = events + in flight` ([`Stats::waiting`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Segments pushed.
@@ -101,6 +101,13 @@ pub struct Stats {
     pub evicted: u64,
     /// Connections forgotten because nothing happened.
     pub idle: u64,
+}
+
+impl Stats {
+    /// Requests begun whose event was not handed out yet.
+    pub const fn waiting(&self) -> u64 {
+        (self.requests + self.late_answers).saturating_sub(self.events)
+    }
 }
 
 /// Segments in, events out.
@@ -140,11 +147,6 @@ impl Decoder {
     /// Connections remembered now.
     pub fn connections(&self) -> usize {
         self.connections.len()
-    }
-
-    /// Requests begun whose event was not handed out yet.
-    pub const fn waiting(&self) -> u64 {
-        self.stats.requests + self.stats.late_answers - self.stats.events
     }
 
     /// Takes a segment; events that it completes go to `out`. Its time moves the clock on.

@@ -64,7 +64,7 @@ impl AuditMetrics {
         );
         registry.register(
             "imds_irregular",
-            "Metadata streams out of order: answers without a request, gaps given up, retransmissions with other bytes, connections gone quiet",
+            "Metadata streams out of order: answers after the timeout, requests let go before their answer, answers without a request, gaps given up, retransmissions with other bytes, connections gone quiet",
             self.irregular.clone(),
         );
     }
@@ -117,9 +117,10 @@ impl AuditMetrics {
         ] {
             set(&self.segments.get_or_create(&KindLabels { kind }), count);
         }
-        let waiting = decoder.requests.saturating_sub(decoder.events);
-        self.waiting.set(signed(waiting));
+        self.waiting.set(signed(decoder.waiting()));
         for (kind, count) in [
+            ("late_answer", decoder.late_answers),
+            ("forgotten", decoder.forgotten),
             ("orphan_response", decoder.orphan_responses),
             ("gap", decoder.gaps),
             ("conflict", decoder.conflicts),
