@@ -10,7 +10,7 @@ use crate::{Class, Endpoint};
 
 /// A path's meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PathClass<'a> {
+pub(crate) struct PathClass<'a> {
     /// See [`Class`].
     pub class: Class,
     /// Role whose credentials the path names.
@@ -22,7 +22,7 @@ pub struct PathClass<'a> {
 }
 
 /// Classifies a normalised path.
-pub fn classify(endpoint: Endpoint, path: &str) -> PathClass<'_> {
+pub(crate) fn classify(endpoint: Endpoint, path: &str) -> PathClass<'_> {
     match endpoint {
         Endpoint::Imds => imds(path),
         Endpoint::PodIdentity => exact(
@@ -181,7 +181,7 @@ fn identity_credentials(tail: &str) -> (Class, Option<&str>, usize) {
 /// (`instance-data`, `instance-data.<region>.compute.internal`, `instance-data.ec2.internal`).
 /// Other spellings of the same address (decimal, hexadecimal, octal) are not: no honest client
 /// uses them.
-pub fn is_own_host(endpoint: Endpoint, host: &[u8]) -> bool {
+pub(crate) fn is_own_host(endpoint: Endpoint, host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else {
         return false;
     };

@@ -7,7 +7,7 @@ use crate::connection::{Connection, Ending, Tally};
 use crate::request::Place;
 use crate::{ConnKey, Direction, Endpoint, ImdsEvent, Key, Redactor, Segment};
 
-/// Bounds; the head's own is [`crate::http::HEAD_BYTES`].
+/// Bounds. A head has 8 KiB at most; of a longer one the rest is passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections remembered; the one longest untouched is closed for a new one.
@@ -64,7 +64,7 @@ pub enum Taken {
 }
 
 /// Cumulative counts. `segments = used + no_payload + repeated + outside + not_endpoint`, and
-/// `requests + late_answers = events + in flight` ([`Decoder::waiting`]).
+/// `requests + late_answers = events + in flight` ([`Stats::waiting`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Segments pushed.
@@ -103,6 +103,13 @@ pub struct Stats {
     pub idle: u64,
 }
 
+impl Stats {
+    /// Requests begun whose event was not handed out yet.
+    pub const fn waiting(&self) -> u64 {
+        (self.requests + self.late_answers).saturating_sub(self.events)
+    }
+}
+
 /// Segments in, events out.
 #[derive(Debug)]
 pub struct Decoder {
@@ -137,19 +144,9 @@ impl Decoder {
         self.stats
     }
 
-    /// The hashes of this decoder, for other texts of the same node.
-    pub const fn redactor(&self) -> &Redactor {
-        &self.redactor
-    }
-
     /// Connections remembered now.
     pub fn connections(&self) -> usize {
         self.connections.len()
-    }
-
-    /// Requests begun whose event was not handed out yet.
-    pub const fn waiting(&self) -> u64 {
-        self.stats.requests + self.stats.late_answers - self.stats.events
     }
 
     /// Takes a segment; events that it completes go to `out`. Its time moves the clock on.

@@ -78,12 +78,12 @@ impl Flags {
     }
 
     /// Adds `other`.
-    pub const fn add(&mut self, other: Self) {
+    pub(crate) const fn add(&mut self, other: Self) {
         self.0 |= other.0;
     }
 
     /// Adds `other` if `condition` holds.
-    pub const fn add_if(&mut self, condition: bool, other: Self) {
+    pub(crate) const fn add_if(&mut self, condition: bool, other: Self) {
         if condition {
             self.0 |= other.0;
         }

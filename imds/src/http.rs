@@ -8,9 +8,8 @@ mod framer;
 mod head;
 mod sink;
 
-pub use framer::{Framer, HEAD_BYTES};
-pub use head::{
-    Head, Header, Oddities, RequestLine, StatusLine, parse_request_line, parse_status_line,
-    walk_headers,
+pub(crate) use framer::{Framer, HEAD_BYTES};
+pub(crate) use head::{
+    Head, Header, RequestLine, parse_request_line, parse_status_line, walk_headers,
 };
-pub use sink::{Cut, Framing, NotHttp, Sink};
+pub(crate) use sink::{Cut, Framing, NotHttp, Sink};

@@ -11,25 +11,25 @@
 //! The crate is pure: no I/O, no clock, no kernel layout, no capture format. The agent feeds it
 //! kernel records, `plimsoll imds decode` feeds it packets of a capture, and both get the same
 //! events. Every input is hostile: each decoder is total, each buffer has a name in [`Limits`],
-//! and nothing that authenticates anybody leaves [`redact`] other than as a keyed hash.
+//! and nothing that authenticates anybody leaves `redact` other than as a keyed hash.
 //!
 //! It deliberately does not know which pod or process a connection belongs to: events carry the
 //! caller's own [`ConnKey`].
 
 #![forbid(unsafe_code)]
 
-pub mod classify;
+mod classify;
 mod connection;
 mod decoder;
 mod event;
 mod flags;
-pub mod http;
-pub mod redact;
+mod http;
+mod redact;
 mod request;
 mod response;
 mod segment;
-pub mod stream;
-pub mod target;
+mod stream;
+mod target;
 #[cfg(test)]
 mod tests;
 

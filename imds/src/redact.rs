@@ -14,20 +14,20 @@ mod clients;
 mod secrets;
 mod shape;
 
-pub use secrets::{Secrets, WINDOW};
+pub(crate) use secrets::{Secrets, WINDOW};
 pub(crate) use shape::role_may_be_secret;
-pub use shape::{looks_secret, role_looks_secret};
+pub(crate) use shape::{looks_secret, role_looks_secret};
 
 /// Bytes of user agent that an event carries.
-pub const USER_AGENT_BYTES: usize = 256;
+pub(crate) const USER_AGENT_BYTES: usize = 256;
 /// Bytes of host name that an event carries.
-pub const HOST_BYTES: usize = 255;
+pub(crate) const HOST_BYTES: usize = 255;
 /// Bytes of path that an event carries; a longer one is hashed.
-pub const PATH_BYTES: usize = 512;
+pub(crate) const PATH_BYTES: usize = 512;
 /// Bytes of free text that are looked at.
 const TEXT_BYTES: usize = 1024;
 /// Longest JWT whose claims are read. A Pod Identity token has some 1,200 bytes.
-pub const JWT_BYTES: usize = 6 * 1024;
+pub(crate) const JWT_BYTES: usize = 6 * 1024;
 
 /// Secret of the hashes: 32 random bytes, new for each boot.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ impl Redactor {
     }
 
     /// First 64 bits of HMAC-SHA-256 (RFC 2104), 16 hex digits.
-    pub fn hash(&self, secret: &[u8]) -> String {
+    pub(crate) fn hash(&self, secret: &[u8]) -> String {
         let Some(mut mac) = self.mac.clone() else {
             return String::from("unhashed");
         };
@@ -75,7 +75,7 @@ impl Redactor {
     }
 
     /// A secret's place-holder.
-    pub fn blank(&self, secret: &[u8]) -> String {
+    pub(crate) fn blank(&self, secret: &[u8]) -> String {
         format!("[{}]", self.hash(secret))
     }
 
@@ -83,7 +83,7 @@ impl Redactor {
     /// and non-ASCII bytes become `?`, the rest is cut to `limit` bytes (after blanking, so that
     /// the cut cannot shorten a secret until it looks harmless). Where there may be secrets that we
     /// do not know, only the words of well-known clients are left.
-    pub fn text(&self, bytes: &[u8], secrets: &Secrets<'_>, limit: usize) -> String {
+    pub(crate) fn text(&self, bytes: &[u8], secrets: &Secrets<'_>, limit: usize) -> String {
         let mut text = printable(bytes);
         if secrets.is_cut() {
             return self.known_words(&text, limit);

@@ -6,7 +6,7 @@
 
 /// What comes out, in stream order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     /// Bytes; `starts_segment` where they are the first of a segment, the only places at which a
     /// reader that lost its place may look for a new message.
     Bytes {
@@ -25,11 +25,11 @@ pub enum Piece<'a> {
 }
 
 /// Sequence distance beyond which a segment cannot belong to the window.
-pub const WINDOW_BYTES: u32 = 1 << 20;
+pub(crate) const WINDOW_BYTES: u32 = 1 << 20;
 /// Delivered bytes that are kept to compare retransmissions with.
-pub const RECENT_BYTES: usize = 1024;
+pub(crate) const RECENT_BYTES: usize = 1024;
 /// Segments out of order that one direction holds at most.
-pub const HELD_SEGMENTS: usize = 512;
+pub(crate) const HELD_SEGMENTS: usize = 512;
 
 #[derive(Debug)]
 struct Held {
@@ -41,7 +41,7 @@ struct Held {
 /// What a segment turned out to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "remarks are independent")]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// Nothing new: a retransmission, or no payload.
     pub repeated: bool,
     /// Other bytes for a position that was seen before.
@@ -54,7 +54,7 @@ pub struct Verdict {
 
 /// Reassembly of one direction.
 #[derive(Debug, Default)]
-pub struct Stream {
+pub(crate) struct Stream {
     next: Option<u32>,
     held: Vec<Held>,
     held_bytes: usize,
@@ -65,7 +65,7 @@ pub struct Stream {
 
 impl Stream {
     /// `keeps_recent`: whether retransmissions are compared with what was delivered.
-    pub const fn new(keeps_recent: bool) -> Self {
+    pub(crate) const fn new(keeps_recent: bool) -> Self {
         Self {
             next: None,
             held: Vec::new(),
@@ -77,30 +77,30 @@ impl Stream {
     }
 
     /// A SYN: the first payload byte has the next number.
-    pub fn open(&mut self, syn_seq: u32) {
+    pub(crate) fn open(&mut self, syn_seq: u32) {
         if self.next.is_none() {
             self.next = Some(syn_seq.wrapping_add(1));
         }
     }
 
     /// The next sequence number expected, if any segment was seen.
-    pub const fn next_seq(&self) -> Option<u32> {
+    pub(crate) const fn next_seq(&self) -> Option<u32> {
         self.next
     }
 
     /// Captured bytes held out of order.
-    pub const fn held_bytes(&self) -> usize {
+    pub(crate) const fn held_bytes(&self) -> usize {
         self.held_bytes
     }
 
     /// Since when the direction waits for missing bytes.
-    pub const fn waiting_since_ns(&self) -> Option<u64> {
+    pub(crate) const fn waiting_since_ns(&self) -> Option<u64> {
         self.waiting_since_ns
     }
 
     /// Takes a segment and hands on what is now in order. A connection that was open before the
     /// capture starts at the first number seen.
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         seq: u32,
         bytes: &[u8],
@@ -150,7 +150,7 @@ impl Stream {
 
     /// Gives up on missing bytes: hands on a hole and what lies behind it, up to the next hole.
     /// Returns whether there was one.
-    pub fn skip_gap(&mut self, now_ns: u64, out: &mut impl FnMut(Piece<'_>)) -> bool {
+    pub(crate) fn skip_gap(&mut self, now_ns: u64, out: &mut impl FnMut(Piece<'_>)) -> bool {
         let (Some(next), Some(first)) = (self.next, self.held.first()) else {
             return false;
         };
@@ -170,7 +170,12 @@ impl Stream {
 
     /// The peer acknowledged everything below `ack`: what is missing below it was on the wire and
     /// will not be sent again. Returns whether a gap was given up.
-    pub fn acknowledged(&mut self, ack: u32, now_ns: u64, out: &mut impl FnMut(Piece<'_>)) -> bool {
+    pub(crate) fn acknowledged(
+        &mut self,
+        ack: u32,
+        now_ns: u64,
+        out: &mut impl FnMut(Piece<'_>),
+    ) -> bool {
         let mut skipped = false;
         // Each turn takes at least one held segment.
         for _ in 0..=HELD_SEGMENTS {
@@ -280,7 +285,7 @@ impl Stream {
     }
 
     /// Whether so many segments are held that a gap must be given up.
-    pub const fn is_crowded(&self) -> bool {
+    pub(crate) const fn is_crowded(&self) -> bool {
         self.held.len() >= HELD_SEGMENTS
     }
 

@@ -11,7 +11,7 @@ const DECODE_ROUNDS: usize = 4;
 
 /// A target taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// Host and port of an absolute-form target, without user information.
     pub authority: Option<&'a [u8]>,
     /// The path as sent.
@@ -26,7 +26,7 @@ pub struct Target<'a> {
 
 /// Takes a target apart. Total: what is neither origin-form nor absolute-form (`*`, `host:port`)
 /// gives a path that no class knows.
-pub fn parse(target: &[u8]) -> Target<'_> {
+pub(crate) fn parse(target: &[u8]) -> Target<'_> {
     let mut flags = Flags::NONE;
     let (authority, rest) = split_absolute(target);
     flags.add_if(authority.is_some(), Flags::ABSOLUTE_FORM);

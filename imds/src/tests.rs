@@ -16,6 +16,14 @@ use play::Play;
 const MS: u64 = 1_000_000;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
+/// A good answer with that body.
+fn ok(body: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
 fn status(code: u16) -> String {
     format!("HTTP/1.1 {code} x\r\nContent-Length: 0\r\n\r\n")
 }

@@ -21,7 +21,7 @@
 use std::ops::Range;
 
 /// First four bytes of every frame.
-pub const MAGIC: [u8; 4] = *b"PLJ1";
+pub(crate) const MAGIC: [u8; 4] = *b"PLJ1";
 /// Version of the layout.
 pub const VERSION: u8 = 1;
 /// Bytes before the payload.
@@ -96,7 +96,7 @@ pub fn encode(
 }
 
 /// The header at the start of `bytes`, if there is an undamaged one.
-pub fn decode_header(bytes: &[u8]) -> Option<Header> {
+pub(crate) fn decode_header(bytes: &[u8]) -> Option<Header> {
     let header = bytes.first_chunk::<HEADER_LEN>()?;
     if u32_at(header, 32)? != crc32c::crc32c(header.get(..32)?) {
         return None;

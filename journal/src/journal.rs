@@ -302,13 +302,9 @@ impl<S: Storage> Journal<S> {
         }
     }
 
-    /// Gives the storage back; what is pending is lost, as by a crash.
-    pub fn into_storage(self) -> S {
-        self.storage
-    }
-
     /// The storage, for tests that make it fail.
-    pub const fn storage_mut(&mut self) -> &mut S {
+    #[cfg(test)]
+    const fn storage_mut(&mut self) -> &mut S {
         &mut self.storage
     }
 }

@@ -13,17 +13,17 @@
 //! take together (the owner of several journals decides which one sheds), and the time of day.
 //!
 //! * [`frame`]: the bytes of one record, and finding records among damaged bytes
-//! * [`positions`]: the two-slot file that holds the cursors
-//! * [`storage`]: the seam to the disk; [`FileStorage`] is the real one
+//! * `positions`: the two-slot file that holds the cursors
+//! * [`Storage`]: the seam to the disk; [`FileStorage`] is the real one
 
 #![forbid(unsafe_code)]
 
 pub mod frame;
-pub mod journal;
-pub mod positions;
+mod journal;
+mod positions;
 mod recovery;
 mod segment;
-pub mod storage;
+mod storage;
 
 mod file;
 #[cfg(any(test, feature = "testing"))]

@@ -10,22 +10,22 @@
 use std::collections::BTreeMap;
 
 /// Name of the file within a journal's folder.
-pub const FILE: &str = "positions";
+pub(crate) const FILE: &str = "positions";
 /// Distance of the slots: a page, so that the slots share no sector.
-pub const SLOT_LEN: usize = 4096;
+pub(crate) const SLOT_LEN: usize = 4096;
 /// Bytes of the file.
-pub const FILE_LEN: usize = 2 * SLOT_LEN;
+pub(crate) const FILE_LEN: usize = 2 * SLOT_LEN;
 /// No cursor has a longer name.
-pub const MAX_NAME: usize = 64;
+pub(crate) const MAX_NAME: usize = 64;
 /// No journal has more cursors.
-pub const MAX_CURSORS: usize = 32;
+pub(crate) const MAX_CURSORS: usize = 32;
 
 const MAGIC: [u8; 4] = *b"PLP1";
 const HEAD: usize = 12;
 
 /// What the file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Positions {
+pub(crate) struct Positions {
     /// Rises with every write; the valid slot with the higher one counts.
     pub generation: u64,
     /// No record got this number or a higher one before the write.
@@ -40,13 +40,13 @@ pub struct Positions {
 
 impl Positions {
     /// Where the slot of this generation begins in the file.
-    pub const fn offset(&self) -> u64 {
+    pub(crate) const fn offset(&self) -> u64 {
         (self.generation % 2) * SLOT_LEN as u64
     }
 
     /// The bytes of one slot, [`SLOT_LEN`] long. Names and counts beyond the bounds are the
     /// journal's to refuse, before.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(SLOT_LEN);
         for number in [self.generation, self.next_seq, self.reported] {
             body.extend_from_slice(&number.to_le_bytes());
@@ -67,7 +67,7 @@ impl Positions {
     }
 
     /// One slot's content; `None` if it is empty or damaged.
-    pub fn decode_slot(slot: &[u8]) -> Option<Self> {
+    pub(crate) fn decode_slot(slot: &[u8]) -> Option<Self> {
         let head = slot.first_chunk::<HEAD>()?;
         let len = u32::from_le_bytes(*head.get(4..)?.first_chunk()?) as usize;
         let crc = u32::from_le_bytes(*head.get(8..)?.first_chunk()?);
@@ -92,7 +92,7 @@ impl Positions {
     }
 
     /// The newer valid slot of the file's bytes.
-    pub fn decode(file: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(file: &[u8]) -> Option<Self> {
         file.chunks(SLOT_LEN)
             .take(2)
             .filter_map(Self::decode_slot)

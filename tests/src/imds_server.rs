@@ -31,6 +31,8 @@ const CONNECTIONS_AT_MOST: usize = 128;
 const HEAD_AT_MOST: usize = 16 * 1024;
 /// Requests on one connection.
 const REQUESTS_AT_MOST: usize = 10_000;
+/// Header with which a load of the stage makes the service slow, milliseconds.
+pub const DELAY_MS: &str = "x-stage-delay-ms";
 /// Silence after which a connection is closed.
 const IDLE: Duration = Duration::from_secs(5);
 /// Time-to-live of everything but token answers.
@@ -166,6 +168,9 @@ fn serve(
             request.as_ref(),
             answer.status,
         ))?;
+        if let Some(request) = &request {
+            std::thread::sleep(delay(request));
+        }
         let limit = answer.hop_limit.unwrap_or(TTL);
         if client.is_ipv4() {
             rustix::net::sockopt::set_ip_ttl(&stream, u32::from(limit)).context("IP_TTL")?;
@@ -181,6 +186,15 @@ fn serve(
         }
     }
     Ok(())
+}
+
+/// How long a request asks the stage's service to take.
+fn delay(request: &head::Request) -> Duration {
+    let wanted = request
+        .header(DELAY_MS)
+        .and_then(|text| text.parse().ok())
+        .map_or(Duration::ZERO, Duration::from_millis);
+    wanted.min(IDLE)
 }
 
 /// Reads until the buffer holds a whole head; `None` when the client has left.

@@ -9,6 +9,7 @@
 pub mod alive;
 pub mod bench;
 pub mod cgroups;
+pub mod checks;
 pub mod emit;
 pub mod encode;
 pub mod enter;

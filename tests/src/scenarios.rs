@@ -30,7 +30,7 @@ use crate::stage::{self, Stage};
 type Play = fn(&Context) -> Result<String>;
 
 /// Every scenario, with what it cannot do without.
-const ALL: [(&str, &[Need], Play); 12] = [
+const ALL: [(&str, &[Need], Play); 13] = [
     ("boot-facts", &[Need::Lab], boot::facts),
     (
         "kernel-programs",
@@ -68,6 +68,11 @@ const ALL: [(&str, &[Need], Play); 12] = [
         "imds",
         &[Need::Root, Need::Programs, Need::Bpf, Need::Namespaces],
         imds::every_way,
+    ),
+    (
+        "imds-late",
+        &[Need::Root, Need::Programs, Need::Bpf, Need::Namespaces],
+        imds::late,
     ),
     (
         "imds-10000",

@@ -8,6 +8,7 @@
 //! keeps the inventory file true and takes everything down again, also what a run that was killed
 //! has left. It does not know Plimsoll.
 
+mod actor;
 mod stale;
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -19,7 +20,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use fastrand::Rng;
 
-use crate::cgroups::{self, Cgroups, Limits};
+use actor::Actor;
+pub use actor::End;
+
+use crate::cgroups::{self, Cgroups};
 use crate::enter::Enter;
 use crate::imds_server::ImdsServer;
 use crate::imds_server::answer::{Endpoint, Metadata};
@@ -44,33 +48,6 @@ pub struct Options {
     /// Also run the host service.
     pub host_service: bool,
 }
-
-#[derive(Debug)]
-struct Actor {
-    pod: Pod,
-    netns: Option<String>,
-    ip: Ipv4Addr,
-    child: Option<Child>,
-    path: Option<PathBuf>,
-    start_at: Instant,
-    ends: Vec<End>,
-}
-
-/// A container that ended, with what the kernel had counted for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct End {
-    /// Container id.
-    pub container_id: String,
-    /// `cpu.stat usage_usec`, where the file was there.
-    pub cpu_usec: Option<u64>,
-    /// `memory.events oom_kill`, where the file was there.
-    pub oom_kills: Option<u64>,
-    /// Its process ended with status 0.
-    pub success: bool,
-}
-
-/// Containers of one pod whose end is remembered.
-const ENDS_AT_MOST: usize = 1_000;
 
 /// A running stage; taken down when dropped.
 #[derive(Debug)]
@@ -155,17 +132,8 @@ impl Stage {
         };
         // Without its namespaces a load must not ask the machine's own network for credentials.
         if netns.is_some() || !pod.asks_metadata() {
-            let start_at = Instant::now();
-            self.actors.push(Actor {
-                pod,
-                netns,
-                ip,
-                child: None,
-                path: None,
-                start_at,
-                ends: Vec::new(),
-            });
-            self.inventory_due = Some(start_at);
+            self.actors.push(Actor::new(pod, netns, ip));
+            self.inventory_due = Some(Instant::now());
         }
         Ok(())
     }
@@ -175,68 +143,16 @@ impl Stage {
     /// # Errors
     /// A cgroup or a process cannot be made.
     pub fn tick(&mut self) -> Result<()> {
-        for index in 0..self.actors.len() {
-            self.bury(index)?;
-            self.start(index)?;
+        for actor in &mut self.actors {
+            if actor.bury(&mut self.cgroups, &mut self.rng)? {
+                self.inventory_due
+                    .get_or_insert_with(|| Instant::now() + INVENTORY_AT_MOST_EVERY);
+            }
+            actor.start(&mut self.cgroups, &mut self.record)?;
         }
         if self.inventory_due.is_some_and(|due| Instant::now() >= due) {
             self.write_inventory()?;
         }
-        Ok(())
-    }
-
-    fn bury(&mut self, index: usize) -> Result<()> {
-        let Some(actor) = self.actors.get_mut(index) else {
-            return Ok(());
-        };
-        let Some(child) = &mut actor.child else {
-            return Ok(());
-        };
-        let Some(status) = child.try_wait().context("waiting for a workload")? else {
-            return Ok(());
-        };
-        actor.child = None;
-        actor.start_at = Instant::now() + Duration::from_millis(actor.pod.restart_after_ms);
-        if let Some(path) = actor.path.take() {
-            if actor.ends.len() < ENDS_AT_MOST {
-                actor
-                    .ends
-                    .push(end_of(&actor.pod.container_id, &path, status.success()));
-            }
-            self.cgroups.remove(&path)?;
-        }
-        actor.pod.restart(&mut self.rng);
-        self.inventory_due
-            .get_or_insert_with(|| Instant::now() + INVENTORY_AT_MOST_EVERY);
-        Ok(())
-    }
-
-    fn start(&mut self, index: usize) -> Result<()> {
-        let Some(actor) = self.actors.get_mut(index) else {
-            return Ok(());
-        };
-        if actor.child.is_some() || Instant::now() < actor.start_at {
-            return Ok(());
-        }
-        self.record
-            .add(&self.cgroups.root().join(actor.pod.slice()))?;
-        let path = self.cgroups.make(&actor.pod.scope())?;
-        let resources = actor.pod.resources;
-        let limits = Limits {
-            cpu_quota_usec: resources.cpu_limit_millicores.map(|m| m * 100),
-            memory_bytes: resources.memory_limit_bytes,
-        };
-        self.cgroups.limit(&path, limits)?;
-        let mut command = vec!["workload".to_owned()];
-        command.extend(actor.pod.workload_args.iter().cloned());
-        let enter = Enter {
-            cgroup: Some(path.clone()),
-            netns: actor.netns.clone(),
-            command,
-            program: None,
-        };
-        actor.child = Some(enter.spawn()?);
-        actor.path = Some(path);
         Ok(())
     }
 
@@ -261,7 +177,7 @@ impl Stage {
             .map(|actor| Seen {
                 pod: &actor.pod,
                 ip: actor.ip,
-                running: actor.child.is_some(),
+                running: actor.is_running(),
             })
             .collect();
         let text = inventory::document(&seen, &self.created);
@@ -302,8 +218,7 @@ impl Stage {
         self.actors
             .iter()
             .find(|a| a.pod.workload == workload)?
-            .path
-            .as_deref()
+            .path()
     }
 
     /// The ended containers of a workload.
@@ -311,19 +226,14 @@ impl Stage {
         self.actors
             .iter()
             .find(|a| a.pod.workload == workload)
-            .map_or(&[], |a| a.ends.as_slice())
+            .map_or(&[], Actor::ends)
     }
 
     /// The workload's process has ended and was not started again yet.
     pub fn ended(&self, workload: &str) -> bool {
         self.actors
             .iter()
-            .any(|a| a.pod.workload == workload && a.child.is_none() && !a.ends.is_empty())
-    }
-
-    /// Whether the tree's limits of this controller take effect.
-    pub fn has_controller(&self, controller: &str) -> bool {
-        self.cgroups.has(controller)
+            .any(|a| a.pod.workload == workload && !a.is_running() && !a.ends().is_empty())
     }
 
     /// What this host does not give the stage, one sentence each.
@@ -334,11 +244,8 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        let children = self
-            .actors
-            .iter_mut()
-            .filter_map(|actor| actor.child.take());
-        for mut child in children.chain(self.host_service.take()) {
+        self.actors.clear();
+        if let Some(mut child) = self.host_service.take() {
             // Gone already is what we want.
             drop(child.kill());
             drop(child.wait());
@@ -373,19 +280,6 @@ pub fn run_alone(dir: PathBuf) -> Result<()> {
 /// A name for a run: short, as interface and namespace names are.
 pub fn run_name() -> String {
     format!("{:06x}", fastrand::u32(..0x0100_0000))
-}
-
-fn end_of(container_id: &str, path: &Path, success: bool) -> End {
-    End {
-        container_id: container_id.to_owned(),
-        cpu_usec: cgroups::keyed(&path.join("cpu.stat"), "usage_usec")
-            .ok()
-            .flatten(),
-        oom_kills: cgroups::keyed(&path.join("memory.events"), "oom_kill")
-            .ok()
-            .flatten(),
-        success,
-    }
 }
 
 fn build_network(options: &Options) -> Result<(Network, ImdsServer)> {

@@ -47,6 +47,8 @@ pub enum Workload {
     Idle,
     /// Fetches the node's credentials without a token.
     ImdsV1(imds::Pace),
+    /// Fetches the node's credentials without a token from a service that is slow to answer.
+    ImdsSlow(imds::Pace),
     /// Fetches the node's credentials with a token.
     ImdsV2(imds::Pace),
     /// Asks for a token, gives up after a second and goes on without, as old SDKs do.
@@ -94,6 +96,7 @@ impl Workload {
             Self::HostService => "host-service",
             Self::Idle => "idle",
             Self::ImdsV1(_) => "imds-v1-client",
+            Self::ImdsSlow(_) => "slow-v1-client",
             Self::ImdsV2(_) => "imds-v2-client",
             Self::ImdsHoplimit(_) => "imds-old-client",
             Self::PodIdentity { .. } => "pod-id-client",
@@ -122,6 +125,7 @@ impl Workload {
                 std::thread::sleep(Duration::from_mins(1));
             },
             Self::ImdsV1(pace) => return pace.each(imds::fetch_v1),
+            Self::ImdsSlow(pace) => return pace.each(imds::fetch_slowly),
             Self::ImdsV2(pace) => return pace.each(imds::fetch_v2),
             Self::ImdsHoplimit(pace) => return pace.each(imds::fetch_v2_or_v1),
             Self::PodIdentity { pod_uid, pace } => {

@@ -12,6 +12,8 @@
 
 #[path = "kernel/host.rs"]
 mod host;
+#[path = "kernel/imds.rs"]
+mod imds;
 #[path = "kernel/measure.rs"]
 mod measure;
 #[path = "kernel/scenarios.rs"]
@@ -19,46 +21,19 @@ mod scenarios;
 #[path = "kernel/workload.rs"]
 mod workload;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 
-/// What a scenario ends with, if it does not panic.
-pub(crate) enum Verdict {
-    /// Everything was as it must be.
-    Passed,
-    /// This host cannot do it.
-    Skipped(String),
-}
+use plimsoll_tests::checks;
 
-fn main() {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments
         .first()
         .is_some_and(|word| word.starts_with("workload-"))
     {
-        return workload::run(&arguments);
+        workload::run(&arguments);
+        return ExitCode::SUCCESS;
     }
     let filter = arguments.iter().find(|word| !word.starts_with('-'));
-    let (mut passed, mut skipped, mut failed) = (0, 0, 0);
-    for (name, scenario) in scenarios::ALL {
-        if filter.is_some_and(|word| !name.contains(word.as_str())) {
-            continue;
-        }
-        // Scenarios end in a panic like any test; with panic = "abort" the first one ends the run.
-        match catch_unwind(AssertUnwindSafe(scenario)) {
-            Ok(Verdict::Passed) => {
-                passed += 1;
-                println!("ok   {name}");
-            }
-            Ok(Verdict::Skipped(reason)) => {
-                skipped += 1;
-                println!("SKIP {name}: {reason}");
-            }
-            Err(_) => {
-                failed += 1;
-                println!("FAIL {name}");
-            }
-        }
-    }
-    println!("kernel: {passed} passed, {skipped} skipped, {failed} failed");
-    std::process::exit(i32::from(failed > 0));
+    checks::run("kernel", scenarios::ALL, filter.map(String::as_str))
 }

@@ -2,28 +2,28 @@
     clippy::disallowed_methods,
     reason = "shell: runs the demonstration and looks at what it leaves"
 )]
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test with a main of its own"
-)]
+#![expect(clippy::unwrap_used, reason = "a test with a main of its own")]
 //! `up` where it is not welcome: without root, without BPF, with its port taken; and its end, by
 //! signals and by SIGKILL, which must leave nothing behind.
 //!
 //! What this host cannot do is printed as `SKIP name: reason` and is not counted as passed. A word
 //! on the command line selects the tests whose name contains it.
 
-use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
-use std::panic::catch_unwind;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+#[path = "up/left.rs"]
+mod left;
+#[path = "up/live.rs"]
+mod live;
 
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+
+use left::{Left, assert_nothing_left, left_in};
+use live::{Live, descendants, is_running, wait_until};
+use plimsoll_tests::checks::{self, Verdict};
 use plimsoll_tests::scenarios::{Facts, Need};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// A test, and what it cannot do without.
@@ -63,31 +63,21 @@ const ALL: [Test; 6] = [
     ),
 ];
 
-/// Until `up` has to be ready, and until it has to be gone.
-const READY_WITHIN: Duration = Duration::from_mins(2);
-const GONE_WITHIN: Duration = Duration::from_secs(20);
-
-fn main() {
+fn main() -> ExitCode {
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let facts = Facts::gather(&programs());
-    let (mut passed, mut skipped, mut failed) = (0, 0, 0);
-    for (name, needs, test) in ALL {
-        if filter.as_ref().is_some_and(|word| !name.contains(word)) {
-            continue;
-        }
-        if let Some(reason) = needs.iter().find_map(|need| facts.missing(*need)) {
-            skipped += 1;
-            println!("SKIP {name}: {reason}");
-        } else if catch_unwind(test).is_ok() {
-            passed += 1;
-            println!("ok   {name}");
-        } else {
-            failed += 1;
-            println!("FAIL {name}");
-        }
-    }
-    println!("up: {passed} passed, {skipped} skipped, {failed} failed");
-    std::process::exit(i32::from(failed > 0));
+    let checks = ALL.map(|(name, needs, test)| {
+        let missing = needs.iter().find_map(|need| facts.missing(*need));
+        let check = move || {
+            if let Some(reason) = missing {
+                return Verdict::Skipped(reason.to_owned());
+            }
+            test();
+            Verdict::Passed
+        };
+        (name, check)
+    });
+    checks::run("up", checks, filter.as_deref())
 }
 
 /// Where cargo has built the programs.
@@ -298,218 +288,4 @@ fn port_taken() {
         said.contains("http.listen") && said.contains(&port) && said.contains("in use"),
         "{said}"
     );
-}
-
-/// A run without an end of its own; killed when dropped.
-struct Live {
-    child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
-    dashboard: String,
-}
-
-impl Live {
-    /// Starts it and waits for the dashboard's address.
-    fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = channel();
-        let output = child.stdout.take().unwrap();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                // Nobody reads any more when a test has failed.
-                drop(sender.send(line));
-            }
-        });
-        let mut live = Self {
-            child,
-            lines,
-            seen: Vec::new(),
-            dashboard: String::new(),
-        };
-        live.dashboard = live.wait_line("Dashboard: ").replace("Dashboard: ", "");
-        live
-    }
-
-    #[track_caller]
-    fn wait_line(&mut self, start: &str) -> String {
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("it did not say {start:?}: {}", self.said());
-            };
-            self.seen.push(line.clone());
-            if line.trim_start().starts_with(start) {
-                return line;
-            }
-        }
-    }
-
-    fn said(&self) -> String {
-        self.seen.join("\n")
-    }
-
-    /// A page of the dashboard, once it contains this.
-    #[track_caller]
-    fn page(&self, name: &str, contains: &str) -> String {
-        let url = format!("{}{name}", self.dashboard);
-        let mut text = String::new();
-        wait_until(&format!("{url} contains {contains:?}"), || {
-            let answer = ureq::get(&url).call().ok();
-            text = answer
-                .and_then(|mut answer| answer.body_mut().read_to_string().ok())
-                .unwrap_or_default();
-            text.contains(contains)
-        });
-        text
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-
-    /// Waits for its end; whether it was a good one.
-    fn end(&mut self) -> bool {
-        let mut status = None;
-        let child = &mut self.child;
-        wait_until("it has ended", || {
-            status = child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap().success()
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !reached() {
-        assert!(
-            begin.elapsed() < GONE_WITHIN,
-            "waited {GONE_WITHIN:?} until {what}"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// What a run could leave on the machine. Others may run beside: only names of a stage are looked
-/// at, and a run's own folder.
-#[derive(Debug)]
-struct Left {
-    namespaces: BTreeSet<String>,
-    notes: BTreeSet<String>,
-    mounts: BTreeSet<String>,
-    cgroups: BTreeSet<String>,
-    folders: BTreeSet<String>,
-}
-
-impl Left {
-    fn look(place: &Path) -> Self {
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        let root = plimsoll_tests::cgroups::mounted_root().unwrap();
-        let mut cgroups = BTreeSet::new();
-        walk(&root, &mut cgroups);
-        Self {
-            namespaces: left_in(Path::new("/run/netns"), "plimsoll-"),
-            notes: left_in(Path::new("/run/plimsoll-stage"), ""),
-            mounts: mounts
-                .lines()
-                .filter(|line| line.contains("plimsoll"))
-                .map(str::to_owned)
-                .collect(),
-            cgroups,
-            folders: left_in(place, "plimsoll-up-"),
-        }
-    }
-
-    fn all(&self) -> BTreeSet<String> {
-        let kinds = [
-            &self.namespaces,
-            &self.notes,
-            &self.mounts,
-            &self.cgroups,
-            &self.folders,
-        ];
-        kinds.into_iter().flatten().cloned().collect()
-    }
-}
-
-/// Nothing that was not there before is there for good. What a run beside this one makes meanwhile
-/// comes and goes: it is not held against it.
-#[track_caller]
-fn assert_nothing_left(place: &Path, before: &Left) {
-    let mut left = Left::look(place).all();
-    left.retain(|name| !before.all().contains(name));
-    let begin = Instant::now();
-    while !left.is_empty() && begin.elapsed() < GONE_WITHIN {
-        let now = Left::look(place).all();
-        left.retain(|name| now.contains(name));
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert!(left.is_empty(), "left: {left:#?}");
-}
-
-fn left_in(folder: &Path, prefix: &str) -> BTreeSet<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten();
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.starts_with(prefix))
-        .collect()
-}
-
-/// Cgroups of pods and of the sample host service.
-fn walk(folder: &Path, found: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            let name = path.display().to_string();
-            if name.contains("kubepods") || name.contains(plimsoll_tests::pods::HOST_SERVICE) {
-                found.insert(name);
-            }
-            walk(&path, found);
-        }
-    }
-}
-
-/// Processes below this one, and below those.
-fn descendants(of: u32) -> Vec<u32> {
-    let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|pid: u32| Some((pid, parent(pid)?)))
-        .collect();
-    let mut found = vec![of];
-    let mut next = 0;
-    while let Some(pid) = found.get(next).copied() {
-        next += 1;
-        found.extend(parents.iter().filter(|(_, p)| *p == pid).map(|(c, _)| c));
-    }
-    found.split_off(1)
-}
-
-fn stat(pid: u32) -> Option<Vec<String>> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(") ")?;
-    Some(rest.split(' ').map(str::to_owned).collect())
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    stat(pid)?.get(1)?.parse().ok()
-}
-
-/// There, and no zombie that waits for its reaper.
-fn is_running(pid: u32) -> bool {
-    stat(pid).is_some_and(|fields| fields[0] != "Z")
 }

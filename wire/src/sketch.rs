@@ -187,33 +187,6 @@ impl Sketch {
         Some(self.max)
     }
 
-    /// Share of the values that are at most `value`, 0 to 1; within the bucket of `value` the values
-    /// are taken as evenly spread. `None` when empty.
-    pub fn fraction_at_or_below(&self, value: u64) -> Option<f64> {
-        if self.count == 0 {
-            return None;
-        }
-        if value < self.min {
-            return Some(0.0);
-        }
-        if value >= self.max {
-            return Some(1.0);
-        }
-        let mut below = self.zero_count as f64;
-        for found in self.buckets() {
-            if found.upper <= value {
-                below += found.count as f64;
-            } else {
-                if found.lower < value {
-                    let share = (value - found.lower) as f64 / (found.upper - found.lower) as f64;
-                    below += share * found.count as f64;
-                }
-                break;
-            }
-        }
-        Some((below / self.count as f64).min(1.0))
-    }
-
     /// The filled buckets in rising order, for drawing and for walking. Zeros are not among them:
     /// see [`Sketch::zero_count`].
     pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {

@@ -199,11 +199,6 @@ impl Auditor {
         self.decoder.stats()
     }
 
-    /// Requests begun whose event was not handed out yet.
-    pub const fn waiting(&self) -> u64 {
-        self.decoder.waiting()
-    }
-
     /// Rows of the tables now: tasks, owners, connections of the decoder.
     pub fn len(&self) -> (usize, usize, usize) {
         (

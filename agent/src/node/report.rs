@@ -198,7 +198,6 @@ impl Node {
         telemetry::AuditRow {
             counts: self.auditor.counts(),
             decoder: self.auditor.decoder(),
-            waiting: self.auditor.waiting(),
             rows: [tasks as u64, owners as u64, connections as u64],
         }
     }

@@ -64,7 +64,7 @@ impl AuditMetrics {
         );
         registry.register(
             "imds_irregular",
-            "What is out of order in metadata streams: answers without a request or after it was given up, requests whose late answer would find nothing, gaps given up, retransmissions with other bytes, connections gone quiet",
+            "Metadata streams out of order: answers after the timeout, requests let go before their answer, answers without a request, gaps given up, retransmissions with other bytes, connections gone quiet",
             self.irregular.clone(),
         );
     }
@@ -117,11 +117,11 @@ impl AuditMetrics {
         ] {
             set(&self.segments.get_or_create(&KindLabels { kind }), count);
         }
-        self.waiting.set(signed(row.waiting));
+        self.waiting.set(signed(decoder.waiting()));
         for (kind, count) in [
-            ("orphan_response", decoder.orphan_responses),
             ("late_answer", decoder.late_answers),
-            ("forgotten_request", decoder.forgotten),
+            ("forgotten", decoder.forgotten),
+            ("orphan_response", decoder.orphan_responses),
             ("gap", decoder.gaps),
             ("conflict", decoder.conflicts),
             ("idle", decoder.idle),

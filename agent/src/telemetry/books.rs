@@ -89,8 +89,6 @@ pub struct AuditRow {
     pub counts: audit::Counts,
     /// Of the decoder.
     pub decoder: Stats,
-    /// Requests begun whose event is not out yet.
-    pub waiting: u64,
     /// Rows of the tables now: tasks, owners, connections of the decoder.
     pub rows: [u64; 3],
 }

@@ -12,7 +12,7 @@ use super::head::{is_token, newline};
 use super::sink::{Cut, Framing, NotHttp, Sink};
 
 /// Longest head that is read whole, bytes, blank line included.
-pub const HEAD_BYTES: usize = 8 * 1024;
+pub(crate) const HEAD_BYTES: usize = 8 * 1024;
 /// Bytes of a longer head that are searched for its end before the place counts as lost.
 const SKIP_BYTES: usize = 64 * 1024;
 
@@ -29,7 +29,7 @@ enum State {
 
 /// State of one direction.
 #[derive(Debug)]
-pub struct Framer {
+pub(crate) struct Framer {
     state: State,
     head: Vec<u8>,
 }
@@ -45,27 +45,27 @@ impl Default for Framer {
 
 impl Framer {
     /// Bytes of an unfinished head held.
-    pub const fn held_bytes(&self) -> usize {
+    pub(crate) const fn held_bytes(&self) -> usize {
         self.head.len()
     }
 
     /// Whether part of a head was seen and not its end.
-    pub const fn is_in_head(&self) -> bool {
+    pub(crate) const fn is_in_head(&self) -> bool {
         matches!(self.state, State::Head) && !self.head.is_empty()
     }
 
     /// Whether the next byte begins a message.
-    pub const fn is_between(&self) -> bool {
+    pub(crate) const fn is_between(&self) -> bool {
         matches!(self.state, State::Head) && self.head.is_empty()
     }
 
     /// Whether a head was handed on and the end of its message was not seen yet.
-    pub const fn is_within(&self) -> bool {
+    pub(crate) const fn is_within(&self) -> bool {
         !matches!(self.state, State::Head | State::Lost | State::Opaque)
     }
 
     /// Whether so many bytes belong to the body of the last head and to nothing else.
-    pub const fn is_body_of(&self, len: u64) -> bool {
+    pub(crate) const fn is_body_of(&self, len: u64) -> bool {
         match self.state {
             State::Body(left) => len <= left,
             State::Chunks(chunks) => chunks.is_data_of(len),
@@ -75,7 +75,7 @@ impl Framer {
     }
 
     /// Whether the next message certainly begins within the next so many bytes.
-    pub const fn is_before(&self, len: u64) -> bool {
+    pub(crate) const fn is_before(&self, len: u64) -> bool {
         match self.state {
             State::Body(left) => left < len,
             _ => self.is_between(),
@@ -83,7 +83,7 @@ impl Framer {
     }
 
     /// A framer that begins somewhere within a direction and must find a message first.
-    pub const fn lost() -> Self {
+    pub(crate) const fn lost() -> Self {
         Self {
             state: State::Lost,
             head: Vec::new(),
@@ -91,7 +91,7 @@ impl Framer {
     }
 
     /// Takes bytes in order.
-    pub fn bytes(&mut self, bytes: &[u8], starts_segment: bool, sink: &mut impl Sink) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8], starts_segment: bool, sink: &mut impl Sink) {
         if self.state == State::Lost {
             if !starts_segment || !looks_like_start(bytes) {
                 return;
@@ -116,7 +116,7 @@ impl Framer {
     }
 
     /// So many bytes are missing here.
-    pub fn hole(&mut self, len: u64, sink: &mut impl Sink) {
+    pub(crate) fn hole(&mut self, len: u64, sink: &mut impl Sink) {
         match self.state {
             State::Head if self.head.is_empty() => self.state = State::Lost,
             State::Head => self.cut_head(sink),
@@ -153,7 +153,7 @@ impl Framer {
     }
 
     /// Hands on an unfinished head as it is: the connection ended, or an answer came.
-    pub fn cut_head(&mut self, sink: &mut impl Sink) {
+    pub(crate) fn cut_head(&mut self, sink: &mut impl Sink) {
         if self.is_in_head() {
             let head = std::mem::take(&mut self.head);
             if sink.head(&head, Cut::Missing) == Framing::Opaque {
@@ -166,7 +166,7 @@ impl Framer {
     }
 
     /// The direction is closed.
-    pub fn close(&mut self, sink: &mut impl Sink) {
+    pub(crate) fn close(&mut self, sink: &mut impl Sink) {
         self.cut_head(sink);
         match self.state {
             State::Head | State::Lost | State::Opaque => {}

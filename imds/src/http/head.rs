@@ -6,7 +6,7 @@ use memchr::{memchr, memrchr};
 
 /// Ways in which a head departs from RFC 9112.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Oddities {
+pub(crate) struct Oddities {
     /// A line ends with LF alone.
     pub lf_only: bool,
     /// A line without colon, an empty name, a name with blanks or control characters.
@@ -28,7 +28,7 @@ impl BitOr for Oddities {
 
 /// `GET /path HTTP/1.1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestLine<'a> {
+pub(crate) struct RequestLine<'a> {
     /// Any token characters.
     pub method: &'a [u8],
     /// Everything between method and version, blanks trimmed.
@@ -39,14 +39,14 @@ pub struct RequestLine<'a> {
 
 /// `HTTP/1.1 200 OK`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusLine {
+pub(crate) struct StatusLine {
     /// 100..=999.
     pub status: u16,
 }
 
 /// One header field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header<'a> {
+pub(crate) struct Header<'a> {
     /// As sent.
     pub name: &'a [u8],
     /// Blanks around it trimmed.
@@ -57,7 +57,7 @@ pub struct Header<'a> {
 
 impl Header<'_> {
     /// Whether this is the header of that (lower-case) name.
-    pub fn is(&self, name: &str) -> bool {
+    pub(crate) fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 }
@@ -65,7 +65,7 @@ impl Header<'_> {
 /// A head split in first line and header lines. The incomplete last line of a cut head stands
 /// apart: half a value says nothing that can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head<'a> {
+pub(crate) struct Head<'a> {
     /// First line without its end; `None` if even that is incomplete.
     pub first_line: Option<&'a [u8]>,
     /// The complete lines after it.
@@ -78,7 +78,7 @@ pub struct Head<'a> {
 
 impl<'a> Head<'a> {
     /// Splits a head, complete or cut.
-    pub fn split(bytes: &'a [u8]) -> Self {
+    pub(crate) fn split(bytes: &'a [u8]) -> Self {
         let Some(end) = newline(bytes) else {
             return Self {
                 first_line: None,
@@ -102,7 +102,7 @@ impl<'a> Head<'a> {
 }
 
 /// Reads a request line; `None` if it is not one.
-pub fn parse_request_line(line: &[u8]) -> Option<RequestLine<'_>> {
+pub(crate) fn parse_request_line(line: &[u8]) -> Option<RequestLine<'_>> {
     let space = line.iter().position(|byte| is_blank(*byte))?;
     let (method, rest) = line.split_at(space);
     if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
@@ -130,7 +130,7 @@ pub fn parse_request_line(line: &[u8]) -> Option<RequestLine<'_>> {
 }
 
 /// Reads a status line; `None` if it is not one of HTTP/1.x.
-pub fn parse_status_line(line: &[u8]) -> Option<StatusLine> {
+pub(crate) fn parse_status_line(line: &[u8]) -> Option<StatusLine> {
     let rest = line.strip_prefix(b"HTTP/1.")?;
     let space = rest.iter().position(|byte| is_blank(*byte))?;
     let (minor, rest) = rest.split_at(space);
@@ -151,7 +151,7 @@ pub fn parse_status_line(line: &[u8]) -> Option<StatusLine> {
 
 /// Calls `each` for every complete header line. A folded line is not joined: it is an oddity, and
 /// whoever depends on the header that it continues must not trust it.
-pub fn walk_headers<'a>(lines: &'a [u8], mut each: impl FnMut(Header<'a>)) -> Oddities {
+pub(crate) fn walk_headers<'a>(lines: &'a [u8], mut each: impl FnMut(Header<'a>)) -> Oddities {
     let mut odd = Oddities::default();
     let mut rest = lines;
     while let Some(end) = newline(rest) {

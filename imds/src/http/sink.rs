@@ -2,7 +2,7 @@
 
 /// Whether all of a head was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub(crate) enum Cut {
     /// All of it.
     Whole,
     /// Longer than [`HEAD_BYTES`](super::HEAD_BYTES).
@@ -13,7 +13,7 @@ pub enum Cut {
 
 /// First bytes that are no HTTP/1.x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotHttp {
+pub(crate) enum NotHttp {
     /// TLS record: handshake (0x16), major version 3.
     Tls,
     /// Anything else that cannot start a head.
@@ -22,7 +22,7 @@ pub enum NotHttp {
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub(crate) enum Framing {
     /// So many bytes of body.
     Length(u64),
     /// A body in chunks.
@@ -36,7 +36,7 @@ pub enum Framing {
 }
 
 /// Receives what a [`Framer`](super::Framer) finds.
-pub trait Sink {
+pub(crate) trait Sink {
     /// A head, as bytes up to and including the blank line, or as much as there was.
     fn head(&mut self, bytes: &[u8], cut: Cut) -> Framing;
     /// Bytes of the body of the last head.

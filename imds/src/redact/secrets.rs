@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 /// So many equal bytes in a row give a secret away.
-pub const WINDOW: usize = 8;
+pub(crate) const WINDOW: usize = 8;
 /// Longest secret whose windows are compared.
 const SECRET_BYTES: usize = 8 * 1024;
 /// Secrets of one request that are compared; there are never more than head lines.
@@ -18,7 +18,7 @@ const FEW_WINDOWS: usize = 256;
 ///
 /// Letter case is ignored: a token in lower case is still most of a token.
 #[derive(Debug, Default)]
-pub struct Secrets<'a> {
+pub(crate) struct Secrets<'a> {
     known: Vec<&'a [u8]>,
     is_cut: bool,
     /// Built for the first text that is compared.
@@ -27,7 +27,7 @@ pub struct Secrets<'a> {
 
 impl<'a> Secrets<'a> {
     /// Adds a secret.
-    pub fn add(&mut self, secret: &'a [u8]) {
+    pub(crate) fn add(&mut self, secret: &'a [u8]) {
         let secret = secret.get(..SECRET_BYTES).unwrap_or(secret);
         if secret.len() < WINDOW {
             return;
@@ -42,17 +42,17 @@ impl<'a> Secrets<'a> {
     }
 
     /// Some secrets may stand where we could not read: texts must be harmless whatever they are.
-    pub const fn cut(&mut self) {
+    pub(crate) const fn cut(&mut self) {
         self.is_cut = true;
     }
 
     /// Whether there may be secrets that we do not know.
-    pub const fn is_cut(&self) -> bool {
+    pub(crate) const fn is_cut(&self) -> bool {
         self.is_cut
     }
 
     /// Whether [`WINDOW`] bytes in a row of `text` occur in a secret.
-    pub fn shares_window(&self, text: &[u8]) -> bool {
+    pub(crate) fn shares_window(&self, text: &[u8]) -> bool {
         if self.known.is_empty() || text.len() < WINDOW {
             return false;
         }

@@ -39,7 +39,7 @@ const fn is_base64(byte: u8) -> bool {
 /// Whether a word reads like key material. Random base64 or hex changes between lower case, upper
 /// case and digits at nearly every second place, names hardly ever do; a JWT and padded base64
 /// are known by their ends.
-pub fn looks_secret(word: &[u8]) -> bool {
+pub(crate) fn looks_secret(word: &[u8]) -> bool {
     if word.len() < SHORTEST_BYTES {
         return false;
     }
@@ -78,7 +78,7 @@ pub(crate) fn role_may_be_secret(role: &[u8]) -> bool {
 
 /// Whether a role name is really key material. Generated role names
 /// (`eksctl-prod-NodeInstanceRole-1ABCDEFGHIJKL`) change more often than words do.
-pub fn role_looks_secret(role: &[u8]) -> bool {
+pub(crate) fn role_looks_secret(role: &[u8]) -> bool {
     if role.ends_with(b"==") || has_mark(role) {
         return true;
     }

@@ -4,18 +4,11 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::{MS, OK, PUT, Play, TOKEN, status};
+use super::{MS, OK, PUT, Play, TOKEN, ok, status};
 use crate::{Class, Decoder, Evidence, Flags, ImdsEvent, Key, Limits, Outcome, Version};
 
 fn get(path: &str) -> String {
     format!("GET /latest/{path} HTTP/1.1\r\n\r\n")
-}
-
-fn ok(body: &str) -> String {
-    format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
 }
 
 fn credentials(id: &str) -> String {

@@ -1,6 +1,6 @@
 //! Requests that no capture shows, and what their answers tell.
 
-use super::{Play, status};
+use super::{Play, ok, status};
 use crate::{Class, Flags, ImdsEvent, Outcome, Version};
 
 const CREDENTIALS: &str = r#"{ "Code" : "Success", "AccessKeyId" : "ASIAIOSFODNN7EXAMPLE",
@@ -8,13 +8,6 @@ const CREDENTIALS: &str = r#"{ "Code" : "Success", "AccessKeyId" : "ASIAIOSFODNN
 const CRED: &str = "GET /latest/meta-data/iam/security-credentials/role HTTP/1.1\r\n\r\n";
 const MAC: &str = "GET /latest/meta-data/mac HTTP/1.1\r\n\r\n";
 const KEPT: usize = 8 * 1024;
-
-fn ok(body: &str) -> String {
-    format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
 
 /// One packet, of which a capture keeps the first bytes.
 fn ask_cut(play: &mut Play, text: &str) {

@@ -3,7 +3,6 @@
 //! What may be believed after which answer of the disk is decided here; how a record lies in a file
 //! is [`frame`]'s, and which files may go is the business of `retention`.
 
-use super::Shed;
 use super::options::{JournalError, io_error};
 use crate::Journal;
 use crate::frame::{self, HEADER_LEN, Kind};
@@ -131,16 +130,5 @@ impl<S: Storage> Journal<S> {
         self.segments.push_back(segment);
         self.writable = true;
         Ok(())
-    }
-
-    /// Drops what waits for the disk.
-    pub fn shed_pending(&mut self) -> Shed {
-        let pending = std::mem::take(&mut self.pending);
-        Shed {
-            count: pending.records.len() as u64,
-            bytes: pending.frames.len() as u64,
-            first_seq: pending.records.first().map_or(0, |(seq, ..)| *seq),
-            last_seq: pending.records.last().map_or(0, |(seq, ..)| *seq),
-        }
     }
 }

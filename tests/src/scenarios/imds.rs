@@ -12,6 +12,7 @@ use crate::imds_server::truth::Truth;
 use crate::plimsoll::config::Settings;
 use crate::plimsoll::read;
 use crate::pods::{self, Place, Pod};
+use crate::workloads::imds::SLOW_MS;
 
 /// Unexpected events that are shown at most.
 const SHOWN: usize = 5;
@@ -29,7 +30,46 @@ pub(super) fn every_way(context: &Context) -> Result<String> {
     }
     // One of them: all pods of the node's network have one address.
     list.push(client("node", Place::Node, "imds-v2", 5, false));
-    play(context, list, Duration::from_mins(1), |_| ())
+    let events = play(context, list, Duration::from_mins(1), |_| ())?;
+    Ok(told(&events))
+}
+
+/// Every answer comes after the timeout: each request is told twice, as one without an answer and
+/// with its answer, under one name.
+pub(super) fn late(context: &Context) -> Result<String> {
+    let list = [false, true].map(|v6| client("late", Place::Pod, "imds-slow", 2, v6));
+    let events = play(context, list.into(), Duration::from_mins(1), |settings| {
+        settings.response_timeout_ms = SLOW_MS / 3;
+    })?;
+    let imds = || events.iter().filter(|event| read::is_kind(event, "imds"));
+    let (late, first): (Vec<_>, Vec<_>) = imds().partition(|event| is_late(event));
+    let names = |events: &[&Value]| -> BTreeSet<String> {
+        let names = events.iter().filter_map(|event| request_id(event));
+        names.map(str::to_owned).collect()
+    };
+    ensure!(
+        late.len() == first.len() && names(&late).len() == late.len(),
+        "{} late answers to {} requests",
+        late.len(),
+        first.len()
+    );
+    ensure!(
+        names(&late) == names(&first),
+        "answers and requests do not bear the same names"
+    );
+    for (event, outcome) in first
+        .iter()
+        .map(|event| (event, "no_response"))
+        .chain(late.iter().map(|event| (event, "ok")))
+    {
+        let seen = &read::body(event)["request"]["outcome"];
+        ensure!(seen == outcome, "{seen} instead of {outcome}: {event}");
+    }
+    Ok(format!("{} late answers", late.len()))
+}
+
+fn told(events: &[Value]) -> String {
+    format!("{} requests", requests(events).count())
 }
 
 /// 2 × 1,000 × 2 requests without a token, 2 × 1,000 × 3 with one.
@@ -41,9 +81,10 @@ pub(super) fn ten_thousand(context: &Context) -> Result<String> {
     }
     // An emulated machine stands still for seconds at times. Whether an answer is late is not the
     // question here.
-    play(context, list, Duration::from_secs(400), |settings| {
+    let events = play(context, list, Duration::from_secs(400), |settings| {
         settings.response_timeout_ms = 20_000;
-    })
+    })?;
+    Ok(told(&events))
 }
 
 fn client(name: &str, place: Place, load: &str, count: u32, v6: bool) -> Pod {
@@ -64,7 +105,7 @@ fn play(
     list: Vec<Pod>,
     within: Duration,
     change: impl FnOnce(&mut Settings),
-) -> Result<String> {
+) -> Result<Vec<Value>> {
     let names: Vec<_> = list.iter().map(|pod| pod.workload.clone()).collect();
     let mut act = context.play(list, change)?;
     all_ended(&mut act.stage, &names, within)?;
@@ -74,9 +115,14 @@ fn play(
     }
     let expected = count(truth_keys(&act)?);
     let total: usize = expected.values().sum();
-    let events = act.plimsoll.wait_events(Duration::from_mins(1), |events| {
-        requests(events).count() >= total
-    })?;
+    // A request that was given up is told before its answer is.
+    let is_answered = |event: &&Value| !read::body(event)["request"]["status"].is_null();
+    let all = |events: &[Value]| requests(events).filter(is_answered).count() >= total;
+    let events = act
+        .plimsoll
+        .wait_events(Duration::from_mins(1), all)
+        // What is missing is said below.
+        .or_else(|_| act.plimsoll.wait_events(Duration::ZERO, |_| true))?;
     let seen = count(requests(&events).map(event_key));
     compare(&expected, &seen).with_context(|| odd(&events, &expected))?;
     for event in requests(&events) {
@@ -89,7 +135,7 @@ fn play(
         );
     }
     act.end()?;
-    Ok(format!("{total} requests"))
+    Ok(events)
 }
 
 fn count(keys: impl IntoIterator<Item = Key>) -> BTreeMap<Key, usize> {

@@ -9,9 +9,13 @@ use clap::Args;
 
 use super::http::{Answer, request};
 use crate::encode::base64_url;
+use crate::imds_server::DELAY_MS;
 use crate::network::{IMDS, POD_IDENTITY};
 
 const CREDENTIALS: &str = "/latest/meta-data/iam/security-credentials/";
+
+/// What a slow service takes, milliseconds: less than the client's patience of a second.
+pub const SLOW_MS: u64 = 600;
 
 /// How often, how long, over which family.
 #[derive(Clone, Copy, Debug, Args)]
@@ -69,6 +73,15 @@ fn list_and_get(to: SocketAddr, headers: &[(&str, &str)]) -> Result<()> {
 /// A status other than 200, or no answer.
 pub fn fetch_v1(v6: bool) -> Result<()> {
     list_and_get(address(IMDS, v6)?, &[("User-Agent", "aws-sdk-go/1.19.0")])
+}
+
+/// As [`fetch_v1`], from a service that takes [`SLOW_MS`] for each answer.
+///
+/// # Errors
+/// A status other than 200, or no answer.
+pub fn fetch_slowly(v6: bool) -> Result<()> {
+    let delay = SLOW_MS.to_string();
+    list_and_get(address(IMDS, v6)?, &[(DELAY_MS, &delay)])
 }
 
 /// PUT for a token, then two GETs with it.

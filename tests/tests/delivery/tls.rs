@@ -64,6 +64,13 @@ impl Stage {
         }
     }
 
+    /// With a certificate of the collector that is valid until that year.
+    fn until(year: i32) -> Self {
+        let mut stage = Self::new();
+        stage.collector.tls = Some(stage.authority.issue(year));
+        stage
+    }
+
     fn way(&self) -> Way {
         Way {
             endpoint: format!("https://127.0.0.1:{}", self.collector.otlp),
@@ -114,45 +121,43 @@ impl Stage {
     }
 }
 
+/// What the agent says.
 const REFUSED: &str = "collector did not take a batch";
+/// What the collector says.
+const NOT_TAKEN: &str = "it does not take our certificate (alert ";
 
 #[test]
 fn a_foreign_authority_is_not_trusted() {
-    let mut stage = Stage::new();
-    stage.collector.tls = Some(stage.authority.issue(2100));
+    let stage = Stage::until(2100);
     let foreign = Authority::new(stage.folder.path(), "foreign");
     let way = Way {
         ca: Some(foreign.ca),
         ..stage.way()
     };
-    let collector_says = "it does not take our certificate (alert ";
     stage.check(
         &way,
         "invalid peer certificate: UnknownIssuer",
-        Some(collector_says),
+        Some(NOT_TAKEN),
     );
 }
 
 #[test]
 fn another_servers_name_is_not_taken() {
-    let mut stage = Stage::new();
-    stage.collector.tls = Some(stage.authority.issue(2100));
+    let stage = Stage::until(2100);
     let way = Way {
         server_name: Some("other.test"),
         ..stage.way()
     };
-    let collector_says = "it does not take our certificate (alert ";
     stage.check(
         &way,
         "only valid for DnsName(\\\"collector.test\\\")",
-        Some(collector_says),
+        Some(NOT_TAKEN),
     );
 }
 
 #[test]
 fn plain_text_is_not_taken_where_tls_is_set_up() {
-    let mut stage = Stage::new();
-    stage.collector.tls = Some(stage.authority.issue(2100));
+    let stage = Stage::until(2100);
     let way = Way {
         endpoint: stage.way().endpoint.replace("https", "http"),
         ..stage.way()
@@ -171,8 +176,7 @@ fn tls_does_not_fall_back_to_plain_text() {
 /// The agent goes on by itself when the certificate is renewed.
 #[test]
 fn an_expired_certificate_is_refused_until_it_is_renewed() {
-    let mut stage = Stage::new();
-    stage.collector.tls = Some(stage.authority.issue(2001));
+    let mut stage = Stage::until(2001);
     stage.collector.start();
     let spool = stage.folder.path().join("spool");
     let mut emitter = Emitter::start(&spool, &stage.way(), 1, 3);
@@ -203,8 +207,7 @@ impl Drop for Killed {
 /// The agent's own process with its own settings, and not only its export.
 #[test]
 fn the_agents_process_speaks_tls_with_a_token() {
-    let mut stage = Stage::new();
-    stage.collector.tls = Some(stage.authority.issue(2100));
+    let mut stage = Stage::until(2100);
     stage.collector.start();
     let folder = stage.folder.path();
     let config = serde_json::json!({

@@ -34,19 +34,13 @@ fn knows_simple_facts() {
     assert_eq!(sketch.quantile(0.0), Some(0));
     assert_eq!(sketch.quantile(0.5), Some(1), "rank 3 of 6");
     assert_eq!(sketch.quantile(1.0), Some(1000));
-    assert_eq!(sketch.fraction_at_or_below(0), Some(2.0 / 6.0));
-    assert_eq!(sketch.fraction_at_or_below(3), Some(5.0 / 6.0));
-    assert_eq!(sketch.fraction_at_or_below(1000), Some(1.0));
 }
 
 #[test]
 fn empty_is_unknown_not_zero() {
     let empty = Sketch::default();
     assert_eq!((empty.min(), empty.max(), empty.mean()), (None, None, None));
-    assert_eq!(
-        (empty.quantile(0.5), empty.fraction_at_or_below(7)),
-        (None, None)
-    );
+    assert_eq!(empty.quantile(0.5), None);
     assert_eq!(of(&[1]).quantile(f64::NAN), None);
 }
 
@@ -200,16 +194,6 @@ proptest! {
     }
 
     #[test]
-    fn fractions_rise_and_bracket_the_truth(a in values(), at in any::<u64>(), by in 0..64_u32) {
-        prop_assume!(!a.is_empty());
-        let (sketch, at) = (of(&a), at >> by);
-        let found = sketch.fraction_at_or_below(at).unwrap();
-        let (lower, upper) = bucket::index(at, sketch.scale()).map_or((0, 0), |i| bucket::bounds(i, sketch.scale()));
-        let share = |bound: u64| a.iter().filter(|v| **v <= bound).count() as f64 / a.len() as f64;
-        prop_assert!(share(lower) - 1e-9 <= found && found <= share(upper) + 1e-9);
-    }
-
-    #[test]
     fn parts_come_back_the_same(a in values()) {
         let sketch = of(&a);
         prop_assert_eq!(Sketch::from_parts(sketch.parts()), Ok(sketch));
@@ -227,7 +211,6 @@ proptest! {
         let parts = Parts { scale, zero_count, offset, bucket_counts: &counts, count, sum, min, max };
         if let Ok(mut sketch) = Sketch::from_parts(parts) {
             sketch.quantile(0.5);
-            sketch.fraction_at_or_below(sum);
             sketch.merge(&of(&[1, u64::MAX]));
             prop_assert!(sketch.count() >= count);
         }
