@@ -152,12 +152,37 @@ pub struct Page {
     pub cursor: String,
 }
 
+/// Classes of metadata requests, in the order of what they give away.
+pub const REQUEST_CLASSES: [&str; 12] = [
+    "CRED",
+    "CRED_LIST",
+    "SECRET_CFG",
+    "IDENTITY_PROOF",
+    "TOKEN",
+    "ROOT_ENUM",
+    "UNKNOWN",
+    "KEYS",
+    "TAGS",
+    "NETWORK",
+    "TOPOLOGY",
+    "LIFECYCLE",
+];
+/// What else can be asked for: every metadata request, and the other kinds of events.
+pub const OTHER_CLASSES: [&str; 4] = ["imds", "oom_kill", "container_end", "loss"];
+
 /// A query that cannot be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
     /// Neither a time nor an age.
     #[error("since: `{0}` is neither an RFC 3339 time nor an age such as 90s, 15m, 2h or 1d")]
     Since(String),
+    /// There is none of that name.
+    #[error(
+        "class: there is no `{0}`; there are {requests} and {others}",
+        requests = REQUEST_CLASSES.join(", "),
+        others = OTHER_CLASSES.join(", ")
+    )]
+    Class(String),
     /// Out of bounds.
     #[error("limit: {0} is not between 1 and {MAX_LIMIT}")]
     Limit(usize),
@@ -296,7 +321,7 @@ impl AuditRing {
             .map(|text| since_unix_ns(text, now_unix_ns))
             .transpose()?
             .unwrap_or(0);
-        let filter = Filter::of(query);
+        let filter = Filter::of(query)?;
         let mut found: Vec<Arc<AuditRecord>> = {
             let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
             let newest = |ring: &Ring| -> Vec<Arc<AuditRecord>> {
@@ -347,7 +372,7 @@ impl AuditRing {
             .ok_or_else(|| QueryError::After(text.to_owned()))?;
         let after: u64 = if of_life == life { after } else { 0 };
         let limit = limit_of(query)?;
-        let filter = Filter::of(query);
+        let filter = Filter::of(query)?;
         let mut kept: Vec<&Kept> = rings
             .events
             .kept
@@ -422,22 +447,30 @@ struct Filter<'a> {
 }
 
 impl<'a> Filter<'a> {
-    fn of(query: &'a AuditQuery) -> Self {
+    fn of(query: &'a AuditQuery) -> Result<Self, QueryError> {
         let given = |text: &'a Option<String>| {
             text.as_deref()
                 .map(str::trim)
                 .filter(|text| !text.is_empty())
         };
-        let classes = given(&query.class).unwrap_or_default();
-        Self {
-            classes: classes
-                .split(',')
-                .map(str::trim)
-                .filter(|class| !class.is_empty())
-                .collect(),
+        let classes: Vec<&str> = given(&query.class)
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim)
+            .filter(|class| !class.is_empty())
+            .collect();
+        let known = |class: &&&str| {
+            let mut all = REQUEST_CLASSES.iter().chain(&OTHER_CLASSES);
+            all.any(|known| known.eq_ignore_ascii_case(class))
+        };
+        if let Some(unknown) = classes.iter().find(|class| !known(class)) {
+            return Err(QueryError::Class((*unknown).to_owned()));
+        }
+        Ok(Self {
+            classes,
             namespace: given(&query.namespace),
             workload: given(&query.workload),
-        }
+        })
     }
 
     fn matches(&self, record: &AuditRecord) -> bool {

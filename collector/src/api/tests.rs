@@ -205,6 +205,37 @@ async fn a_foreign_host_name_is_refused() {
 }
 
 #[tokio::test]
+async fn a_browser_gets_a_page_for_an_error_and_a_program_the_document() {
+    let ask = async |path: &str, accept: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let request = Request::get(path)
+            .header("host", "localhost")
+            .header("accept", accept)
+            .body(Body::empty())
+            .unwrap();
+        let response = router(Arc::new(state(&dir)))
+            .oneshot(request)
+            .await
+            .unwrap();
+        let kind = response.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        (response.status().as_u16(), kind)
+    };
+    let browser = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+    for (path, accept, status, kind) in [
+        ("/nowhere", browser, 404, "text/html; charset=utf-8"),
+        ("/audit?limt=1", browser, 400, "text/html; charset=utf-8"),
+        ("/nowhere", "*/*", 404, "application/json"),
+        ("/api/v1/nowhere", browser, 404, "application/json"),
+    ] {
+        let found = ask(path, accept).await;
+        assert_eq!(found, (status, kind.to_owned()), "{path} {accept}");
+    }
+}
+
+#[tokio::test]
 async fn health_and_metrics_come_from_their_sources() {
     let dir = tempfile::tempdir().unwrap();
     let degraded = || vec!["file: no".to_owned(), "inventory: no".to_owned()];
