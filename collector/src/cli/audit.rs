@@ -389,27 +389,27 @@ mod tests {
 
     use super::*;
 
-    fn answer(ids: impl IntoIterator<Item = usize>, cursor: &str) -> Result<Answer, ClientError> {
-        Ok(Answer {
+    fn answer(ids: impl IntoIterator<Item = usize>, cursor: &str) -> Answer {
+        Answer {
             events: events(ids),
             more: false,
             cursor: cursor.to_owned(),
-        })
+        }
     }
 
-    fn refused(status: u16) -> Result<Answer, ClientError> {
-        Err(ClientError::Refused {
+    fn refused(status: u16) -> ClientError {
+        ClientError::Refused {
             url: "http://here".to_owned(),
             status,
             message: "no".to_owned(),
-        })
+        }
     }
 
-    fn gone() -> Result<Answer, ClientError> {
-        Err(ClientError::Unreachable {
+    fn gone() -> ClientError {
+        ClientError::Unreachable {
             url: "http://here".to_owned(),
             source: Box::new(ureq::Error::ConnectionFailed),
-        })
+        }
     }
 
     /// The collector is started anew: another life's cursor, and events that come again.
@@ -430,22 +430,22 @@ mod tests {
             output: Output::Json,
         };
         let mut script = VecDeque::from([
-            (None, answer([2, 1], "a.2")),
-            (Some("a.2"), answer([3], "a.3")),
-            (Some("a.3"), gone()),
-            (Some("a.3"), refused(503)),
-            (Some("a.3"), gone()),
-            (Some("a.3"), answer([1, 2, 3, 4], "b.4")),
-            (Some("b.4"), answer([5], "b.5")),
-            (Some("b.5"), refused(400)),
+            (None, Ok(answer([2, 1], "a.2"))),
+            (Some("a.2"), Ok(answer([3], "a.3"))),
+            (Some("a.3"), Err(gone())),
+            (Some("a.3"), Err(refused(503))),
+            (Some("a.3"), Err(gone())),
+            (Some("a.3"), Ok(answer([1, 2, 3, 4], "b.4"))),
+            (Some("b.4"), Ok(answer([5], "b.5"))),
+            (Some("b.5"), Err(refused(400))),
         ]);
-        let (mut out, mut err, mut waited) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut out, mut err, mut pauses) = (Vec::new(), Vec::new(), Vec::new());
         let ask = |after: Option<String>| {
             let (wanted, answer) = script.pop_front().unwrap();
             assert_eq!(after.as_deref(), wanted);
             answer
         };
-        let wait = |pause: Duration| waited.push(pause.as_secs());
+        let wait = |pause: Duration| pauses.push(pause.as_secs());
         let end = follow(ask, wait, &args, &mut out, &mut err).unwrap_err();
         assert!(matches!(
             end,
@@ -457,7 +457,7 @@ mod tests {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
         assert_eq!(printed, events([1, 2, 3, 4, 5]));
-        assert_eq!(waited, [1, 1, 2, 4, 8, 1, 1]);
+        assert_eq!(pauses, [1, 1, 2, 4, 8, 1, 1]);
         let told = String::from_utf8(err).unwrap();
         let told: Vec<&str> = told.lines().collect();
         assert_eq!(told.len(), 2, "{told:?}");
