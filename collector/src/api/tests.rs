@@ -288,6 +288,42 @@ async fn accounting_shows_what_no_fate_explains() {
     assert_eq!(document["stages"][1]["fates"]["emitted"], 10);
 }
 
+fn heartbeat(containers: u64) -> Heartbeat {
+    Heartbeat {
+        agent_started_unix_ns: 0,
+        boot_id: "b".to_owned(),
+        version: "0.1.0".to_owned(),
+        kernel: "6.12".to_owned(),
+        stages: vec![],
+        degraded: vec!["psi: not in this kernel".to_owned()],
+        containers,
+        agent_cpu_ns: None,
+        agent_rss_bytes: None,
+    }
+}
+
+/// A spool that was made anew is no second agent; one that comes back beside it is.
+#[test]
+fn two_agents_of_one_name_are_noticed() {
+    let ring = AuditRing::default();
+    let hear = |epoch: &str, seq, time| {
+        let mut record = access(seq, time, "", "shop");
+        record.id.epoch = epoch.to_owned();
+        record.event = AuditEvent::Heartbeat(heartbeat(1));
+        ring.push(record);
+        ring.nodes()[0].two_agents_unix_ns
+    };
+    assert_eq!(hear("aa", 1, 10), None);
+    assert_eq!(hear("bb", 1, 20), None);
+    assert_eq!(hear("bb", 2, 30), None);
+    assert_eq!(hear("aa", 1, 40), None, "a repeat of what was heard");
+    assert_eq!(hear("bb", 3, 50), Some(50));
+    assert_eq!(hear("aa", 2, 60), Some(60));
+    assert_eq!(hear("aa", 3, 70), Some(60));
+    assert!(ring.nodes()[0].has_two_agents(61));
+    assert!(!ring.nodes()[0].has_two_agents(60 + 15 * 60_000_000_000));
+}
+
 #[tokio::test]
 async fn nodes_are_their_last_heartbeat() {
     let dir = tempfile::tempdir().unwrap();
@@ -298,25 +334,15 @@ async fn nodes_are_their_last_heartbeat() {
         // Told before it and come after it; and a clock that was ahead then.
         (2, 9_000_000_000, 5),
     ] {
-        let beat = Heartbeat {
-            agent_started_unix_ns: 0,
-            boot_id: "b".to_owned(),
-            version: "0.1.0".to_owned(),
-            kernel: "6.12".to_owned(),
-            stages: vec![],
-            degraded: vec!["psi: not in this kernel".to_owned()],
-            containers,
-            agent_cpu_ns: None,
-            agent_rss_bytes: None,
-        };
         let mut record = access(seq, time, "CRED", "shop");
-        record.event = AuditEvent::Heartbeat(beat);
+        record.event = AuditEvent::Heartbeat(heartbeat(containers));
         state.audit.push(record);
     }
     let (_, document) = get_json(state, "/api/v1/nodes").await;
     assert_eq!(document["nodes"].as_array().unwrap().len(), 1);
     assert_eq!(document["nodes"][0]["last_seen"], "1970-01-01T00:00:07Z");
     assert_eq!(document["nodes"][0]["heartbeat"]["containers"], 4);
+    assert_eq!(document["nodes"][0]["two_agents"], false);
 }
 
 /// Sequence numbers that a query finds, newest first, over six events a minute apart.
