@@ -192,8 +192,13 @@ fn entrance(
         expired: Arc::new(move |reason| expired.refuse(reason)),
         refused: move |kind, peer: SocketAddr, reason: &str| {
             counts.refuse(kind);
-            if known.is_new(peer) {
-                tracing::warn!(%peer, reason, "refused a connection (said once for this address)");
+            if !known.is_new(peer) {
+                return;
+            }
+            if kind == "tls" {
+                tracing::warn!(%peer, reason, "refused: no TLS with it (said once for this address)");
+            } else {
+                tracing::warn!(%peer, reason, "refused (said once for this address)");
             }
         },
     }

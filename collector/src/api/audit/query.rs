@@ -143,3 +143,41 @@ pub fn since_unix_ns(text: &str, now_unix_ns: u64) -> Result<u64, QueryError> {
     };
     Ok(now_unix_ns.saturating_sub(number.saturating_mul(seconds).saturating_mul(1_000_000_000)))
 }
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_imds::Class::{
+        Cred, CredList, IdentityProof, Keys, Lifecycle, Network, RootEnum, SecretCfg, Tags, Token,
+        Topology, Unknown,
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    /// A class that is added there has to be known here.
+    #[test]
+    fn every_class_of_a_request_can_be_asked_for() {
+        let all = [
+            Cred,
+            CredList,
+            SecretCfg,
+            IdentityProof,
+            Token,
+            RootEnum,
+            Unknown,
+            Keys,
+            Tags,
+            Network,
+            Topology,
+            Lifecycle,
+        ];
+        for class in all {
+            // The compiler asks for it here.
+            match class {
+                Cred | CredList | SecretCfg | IdentityProof | Token | RootEnum | Unknown | Keys
+                | Tags | Network | Topology | Lifecycle => {}
+            }
+        }
+        assert_eq!(json!(all), json!(REQUEST_CLASSES));
+    }
+}
