@@ -275,7 +275,8 @@ impl Interceptor for Door {
         if let Some(peer) = request.extensions().get::<Peer>() {
             peer.is_known();
         }
-        let Some(room) = self.counts.room.take(self.options.max_request_bytes) else {
+        let longest = self.options.max_request_bytes;
+        let Some(room) = self.counts.room.take(&node, longest) else {
             self.counts.refuse("no_room");
             // A code that the agent answers by sending again, later.
             return Err(Status::unavailable("too many requests are in hand"));
