@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state, map_response, map_response_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response, map_response_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -216,6 +216,7 @@ pub fn router(state: Arc<ApiState>) -> Router {
         })
         .method_not_allowed_fallback(|| async { ApiError::method() })
         .layer(from_fn_with_state(Arc::clone(&state), addressed))
+        .layer(from_fn(error::shown))
         .layer(map_response(secured))
         .layer(map_response_with_state(Arc::clone(&state), counted))
         .with_state(state)

@@ -15,7 +15,7 @@ use plimsoll_journal::Recovery;
 use plimsoll_wire::Class;
 use rustix::time::ClockId;
 
-use crate::api::{self, Gap, Health, Requests, StageRow};
+use crate::api::{self, AuditRing, Gap, Health, Requests, StageRow};
 use crate::history::History;
 use crate::history::feed::Feed;
 use crate::ingest::Store;
@@ -65,6 +65,8 @@ pub struct Sources {
     pub inventory: Arc<InventoryBooks>,
     /// What the last look at the inventory left.
     pub last_look: LastLook,
+    /// The nodes' last words.
+    pub ring: Arc<AuditRing>,
     /// HTTP answers.
     pub requests: Arc<Requests>,
 }
@@ -151,6 +153,7 @@ impl Sources {
                 removed: self.written.removed.load(Ordering::Relaxed),
             },
             inventory: self.inventory_row(),
+            nodes_with_two_agents: two_agents(&self.ring, now_unix_ns),
             requests: self.requests.by_class(),
             http_refused: self.requests.refused(),
             http_connections: self.requests.connections(),
@@ -210,6 +213,13 @@ impl Sources {
         }
         rows.to_vec()
     }
+}
+
+fn two_agents(ring: &AuditRing, now_unix_ns: u64) -> u64 {
+    let nodes = ring.nodes().into_iter();
+    nodes
+        .filter(|node| node.has_two_agents(now_unix_ns))
+        .count() as u64
 }
 
 fn reader(destination: &'static str, reader: &Reader, now_unix_ns: u64) -> ReaderRow {

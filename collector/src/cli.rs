@@ -175,7 +175,8 @@ struct TailArgs {
     /// How many events to begin with.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=5000))]
     lines: u64,
-    /// Stay, and print what happens from now on.
+    /// Stay, and print what happens from now on. A collector that stops answering is asked again, at
+    /// least every half minute.
     #[arg(short, long)]
     follow: bool,
     /// How to print it; with `--follow`, json is one event a line.
@@ -325,7 +326,7 @@ pub fn run(
             return exit;
         }
     };
-    match dispatch(&cli.command, out) {
+    match dispatch(&cli.command, out, err) {
         Ok(exit) => exit,
         Err(error) if error.is_closed_pipe() => Exit::Success,
         Err(error) => {
@@ -335,10 +336,10 @@ pub fn run(
     }
 }
 
-fn dispatch(command: &Command, out: &mut dyn Write) -> Result<Exit, CliError> {
+fn dispatch(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, CliError> {
     match command {
         Command::Sizing(SizingCommand::Report(args)) => sizing::report(args, out),
-        Command::Audit(AuditCommand::Tail(args)) => audit::tail(args, out),
+        Command::Audit(AuditCommand::Tail(args)) => audit::tail(args, out, err),
         Command::Audit(AuditCommand::Query(args)) => audit::query(args, out),
         Command::Audit(AuditCommand::Accounting(args)) => audit::accounting(args, out),
         Command::Imds(ImdsCommand::Decode(args)) => {

@@ -63,7 +63,7 @@ fn layout(place: Place, title: &str, as_of: &str, content: &Markup) -> Markup {
                             (entry(Place::Nodes, "/nodes", "Nodes and accounting"))
                         }
                     }
-                    p.asof { time datetime=(as_of) { (format::time_text(as_of)) } }
+                    @if !as_of.is_empty() { p.asof { time datetime=(as_of) { (format::time_text(as_of)) } } }
                 }
                 main #content { (content) }
                 footer { p { "The same numbers as JSON: " a href="/api/v1/sizing" { "sizing" } ", " a href="/api/v1/audit" { "audit" } ", " a href="/api/v1/accounting" { "accounting" } ", " a href="/api/v1/nodes" { "nodes" } "." } }
@@ -80,6 +80,16 @@ pub fn missing(message: &str) -> Markup {
         p { a href="/" { "All workloads" } }
     };
     layout(Place::Overview, "Not here", "", &content)
+}
+
+/// A page that says why there is no other.
+pub fn problem(status: u16, message: &str) -> Markup {
+    let content = html! {
+        h1 { (status) }
+        p.problem role="alert" { (message) }
+        p { a href="/" { "All workloads" } }
+    };
+    layout(Place::Overview, "No answer", "", &content)
 }
 
 #[cfg(test)]

@@ -155,9 +155,10 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         written: file.written(),
         inventory: Arc::clone(&inventory_books),
         last_look: inventory.last_look(),
+        ring: Arc::clone(&ring),
         requests: Arc::default(),
     };
-    let state = state(&sources, &ring);
+    let state = state(&sources);
 
     let (stop, last) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks: JoinSet<Result<&'static str, RunError>> = JoinSet::new();
@@ -313,7 +314,8 @@ fn ingest_options(config: &Config) -> ingest::Options {
 }
 
 /// What the API shows, and where it comes from.
-fn state(sources: &Sources, ring: &Arc<AuditRing>) -> ApiState {
+fn state(sources: &Sources) -> ApiState {
+    let ring = &sources.ring;
     let mut registry = Registry::with_prefix(telemetry::PREFIX);
     let metrics = Metrics::default();
     metrics.register(&mut registry);

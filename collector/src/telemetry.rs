@@ -116,6 +116,8 @@ pub struct Books {
     pub sink: SinkRow,
     /// The inventory.
     pub inventory: InventoryRow,
+    /// Nodes under whose name two agents send.
+    pub nodes_with_two_agents: u64,
     /// HTTP answers by class of status.
     pub requests: Vec<(&'static str, u64)>,
     /// HTTP connections refused or broken off, by reason.
@@ -196,6 +198,7 @@ impl Metrics {
             .set(signed(books.history.undecodable));
         self.inventory_objects.set(signed(books.inventory.objects));
         self.inventory_deleted.set(signed(books.inventory.deleted));
+        self.two_agents.set(signed(books.nodes_with_two_agents));
         self.http_connections.set(signed(books.http_connections));
         self.ingest_connections
             .set(signed(books.ingest_connections));
@@ -364,6 +367,7 @@ mod tests {
                 reloads: 62,
                 problems: 63,
             },
+            nodes_with_two_agents: 66,
             requests: vec![("2xx", 71)],
             http_refused: vec![("slow", 72)],
             http_connections: 73,

@@ -4,6 +4,8 @@
 //! and losses in one ring, container ends in another, so that five hundred short-lived containers
 //! push no credential access out; of heartbeats the last of each node.
 
+mod query;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,6 +13,9 @@ use plimsoll_wire::event::{Heartbeat, StageFates};
 use plimsoll_wire::{AuditEvent, Class, Identity, RecordId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+pub use query::{AuditQuery, MAX_LIMIT, OTHER_CLASSES, QueryError, REQUEST_CLASSES, since_unix_ns};
+use query::{Filter, limit_of};
 
 use super::accounting::StageRow;
 use crate::join;
@@ -26,9 +31,6 @@ pub const MAX_ENDS: usize = 2_000;
 pub const MAX_RING_BYTES: usize = 64 << 20;
 /// Nodes whose heartbeat is kept.
 pub const MAX_NODES: usize = 10_000;
-/// Most events in one answer.
-pub const MAX_LIMIT: usize = 5_000;
-const DEFAULT_LIMIT: usize = 200;
 
 /// An event as the collector keeps it.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,26 +121,19 @@ pub struct NodeStatus {
     pub time_unix_ns: u64,
     /// What.
     pub heartbeat: Heartbeat,
+    /// When it was last seen that two agents send under this name, Unix nanoseconds; `None` for never.
+    pub two_agents_unix_ns: Option<u64>,
 }
 
-/// What to answer with; `Default` is the newest of everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AuditQuery {
-    /// `CRED`, `TOKEN`, …, or `imds` (every metadata request), `oom_kill`, `container_end`, `loss`;
-    /// several with commas.
-    pub class: Option<String>,
-    /// Namespace of the pod.
-    pub namespace: Option<String>,
-    /// Workload name.
-    pub workload: Option<String>,
-    /// RFC 3339, or an age: `90s`, `15m`, `2h`, `1d`.
-    pub since: Option<String>,
-    /// Most events; default 200.
-    pub limit: Option<usize>,
-    /// The `cursor` of an earlier answer: only events that the collector got after it, in the
-    /// order in which it got them, whatever time they carry.
-    pub after: Option<String>,
+/// How long a sight of two agents counts, nanoseconds: both send several heartbeats in it.
+const TWO_AGENTS_FOR_NS: u64 = 15 * 60 * 1_000_000_000;
+
+impl NodeStatus {
+    /// Two agents sent under this name within the last quarter of an hour.
+    pub fn has_two_agents(&self, now_unix_ns: u64) -> bool {
+        self.two_agents_unix_ns
+            .is_some_and(|seen| now_unix_ns.saturating_sub(seen) < TWO_AGENTS_FOR_NS)
+    }
 }
 
 /// One answer.
@@ -150,20 +145,6 @@ pub struct Page {
     pub more: bool,
     /// Where to go on, see [`AuditQuery::after`].
     pub cursor: String,
-}
-
-/// A query that cannot be answered.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QueryError {
-    /// Neither a time nor an age.
-    #[error("since: `{0}` is neither an RFC 3339 time nor an age such as 90s, 15m, 2h or 1d")]
-    Since(String),
-    /// Out of bounds.
-    #[error("limit: {0} is not between 1 and {MAX_LIMIT}")]
-    Limit(usize),
-    /// Not ours.
-    #[error("after: `{0}` is no cursor of an earlier answer")]
-    After(String),
 }
 
 /// An event with its place in the order of arrival, which is the collector's own: times come from
@@ -209,6 +190,9 @@ struct Rings {
 struct Beat {
     epoch: String,
     seq: u64,
+    /// The same of the epoch that was heard before this one. A spool that was made anew never sends
+    /// under its old epoch again: one that comes back has another agent beside it.
+    before: Option<(String, u64)>,
     status: NodeStatus,
 }
 
@@ -238,10 +222,12 @@ impl AuditRing {
                 rings.beat(Beat {
                     epoch: record.id.epoch,
                     seq: record.id.seq,
+                    before: None,
                     status: NodeStatus {
                         node: record.id.node,
                         time_unix_ns: record.time_unix_ns,
                         heartbeat,
+                        two_agents_unix_ns: None,
                     },
                 });
                 return;
@@ -296,7 +282,7 @@ impl AuditRing {
             .map(|text| since_unix_ns(text, now_unix_ns))
             .transpose()?
             .unwrap_or(0);
-        let filter = Filter::of(query);
+        let filter = Filter::of(query)?;
         let mut found: Vec<Arc<AuditRecord>> = {
             let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
             let newest = |ring: &Ring| -> Vec<Arc<AuditRecord>> {
@@ -347,7 +333,7 @@ impl AuditRing {
             .ok_or_else(|| QueryError::After(text.to_owned()))?;
         let after: u64 = if of_life == life { after } else { 0 };
         let limit = limit_of(query)?;
-        let filter = Filter::of(query);
+        let filter = Filter::of(query)?;
         let mut kept: Vec<&Kept> = rings
             .events
             .kept
@@ -398,80 +384,30 @@ impl AuditRing {
 impl Rings {
     /// The last word is that with the highest number; a new epoch's is newer than any before. The
     /// node's clock says nothing: it may be set back.
-    fn beat(&mut self, beat: Beat) {
+    fn beat(&mut self, mut beat: Beat) {
+        if let Some(known) = self.nodes.get(&beat.status.node) {
+            let is_other = known.epoch != beat.epoch;
+            let comes_back = known
+                .before
+                .as_ref()
+                .is_some_and(|(epoch, seq)| *epoch == beat.epoch && *seq < beat.seq);
+            beat.before = if is_other {
+                Some((known.epoch.clone(), known.seq))
+            } else {
+                known.before.clone()
+            };
+            beat.status.two_agents_unix_ns = if is_other && comes_back {
+                Some(beat.status.time_unix_ns)
+            } else {
+                known.status.two_agents_unix_ns
+            };
+        }
         let known = self.nodes.get(&beat.status.node);
         let is_newer = known.is_none_or(|known| known.epoch != beat.epoch || known.seq <= beat.seq);
         if is_newer && (known.is_some() || self.nodes.len() < MAX_NODES) {
             self.nodes.insert(beat.status.node.clone(), beat);
         }
     }
-}
-
-fn limit_of(query: &AuditQuery) -> Result<usize, QueryError> {
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-    if limit == 0 || limit > MAX_LIMIT {
-        return Err(QueryError::Limit(limit));
-    }
-    Ok(limit)
-}
-
-struct Filter<'a> {
-    classes: Vec<&'a str>,
-    namespace: Option<&'a str>,
-    workload: Option<&'a str>,
-}
-
-impl<'a> Filter<'a> {
-    fn of(query: &'a AuditQuery) -> Self {
-        let given = |text: &'a Option<String>| {
-            text.as_deref()
-                .map(str::trim)
-                .filter(|text| !text.is_empty())
-        };
-        let classes = given(&query.class).unwrap_or_default();
-        Self {
-            classes: classes
-                .split(',')
-                .map(str::trim)
-                .filter(|class| !class.is_empty())
-                .collect(),
-            namespace: given(&query.namespace),
-            workload: given(&query.workload),
-        }
-    }
-
-    fn matches(&self, record: &AuditRecord) -> bool {
-        let class = record.class();
-        let is_imds = matches!(record.event, AuditEvent::Imds(_));
-        let of_class = |wanted: &&str| {
-            class.eq_ignore_ascii_case(wanted) || (is_imds && wanted.eq_ignore_ascii_case("imds"))
-        };
-        (self.classes.is_empty() || self.classes.iter().any(of_class))
-            && self
-                .namespace
-                .is_none_or(|namespace| record.name("namespace") == Some(namespace))
-            && self
-                .workload
-                .is_none_or(|workload| record.name("workload_name") == Some(workload))
-    }
-}
-
-/// A time, or an age before now.
-pub fn since_unix_ns(text: &str, now_unix_ns: u64) -> Result<u64, QueryError> {
-    let refused = || QueryError::Since(text.to_owned());
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(u64::try_from(time.as_nanosecond()).unwrap_or(0));
-    }
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| refused())?;
-    let seconds: u64 = match text.strip_prefix(digits) {
-        Some("s") => 1,
-        Some("m") => 60,
-        Some("h") => 3600,
-        Some("d") => 86_400,
-        _ => return Err(refused()),
-    };
-    Ok(now_unix_ns.saturating_sub(number.saturating_mul(seconds).saturating_mul(1_000_000_000)))
 }
 
 /// The document of `/api/v1/audit`.

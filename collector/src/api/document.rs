@@ -91,15 +91,21 @@ pub(super) async fn nodes(
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
     let NoQuery {} = query(&uri)?;
+    let now = (state.now)();
     let nodes: Vec<Value> = state
         .audit
         .nodes()
         .into_iter()
         .map(|status| {
-            json!({ "node": status.node, "last_seen": rfc3339(status.time_unix_ns), "heartbeat": status.heartbeat })
+            json!({
+                "node": status.node,
+                "last_seen": rfc3339(status.time_unix_ns),
+                "two_agents": status.has_two_agents(now),
+                "heartbeat": status.heartbeat,
+            })
         })
         .collect();
     Ok(Json(
-        json!({ "schema": "plimsoll.nodes/v1", "as_of": rfc3339((state.now)()), "nodes": nodes }),
+        json!({ "schema": "plimsoll.nodes/v1", "as_of": rfc3339(now), "nodes": nodes }),
     ))
 }

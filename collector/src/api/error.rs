@@ -1,11 +1,14 @@
-//! Errors as the API shows them: a status, and JSON that says what was wrong.
+//! Errors as the API shows them: a status, and JSON that says what was wrong; a page for browsers.
 
 use axum::Json;
-use axum::extract::Query;
-use axum::http::{StatusCode, Uri};
+use axum::extract::{Query, Request};
+use axum::http::{StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+
+use crate::dashboard;
 
 /// An answer that is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +63,26 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = json!({ "error": { "status": self.status.as_u16(), "message": self.message } });
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Shows an error as a page to who asked for one; documents below `/api/` stay what they are.
+pub(super) async fn shown(request: Request, next: Next) -> Response {
+    let accept = request.headers().get(header::ACCEPT);
+    let html = accept.is_some_and(|accept| {
+        let accept = accept.to_str().unwrap_or_default();
+        accept.contains("text/html") && !request.uri().path().starts_with("/api/")
+    });
+    let response = next.run(request).await;
+    match response.extensions().get::<ApiError>() {
+        Some(error) if html => {
+            let page = dashboard::problem(error.status.as_u16(), &error.message);
+            (error.status, super::pages::page(page)).into_response()
+        }
+        _ => response,
     }
 }
 

@@ -13,7 +13,7 @@ use super::{ApiError, ApiState, view};
 use crate::dashboard::{self, OverviewQuery};
 
 /// Pages are rendered to bytes here: one content type, one place.
-fn page(markup: Markup) -> Response {
+pub(super) fn page(markup: Markup) -> Response {
     (
         [(header::CONTENT_TYPE, "text/html; charset=utf-8")],
         markup.into_string(),

@@ -205,6 +205,37 @@ async fn a_foreign_host_name_is_refused() {
 }
 
 #[tokio::test]
+async fn a_browser_gets_a_page_for_an_error_and_a_program_the_document() {
+    let ask = async |path: &str, accept: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let request = Request::get(path)
+            .header("host", "localhost")
+            .header("accept", accept)
+            .body(Body::empty())
+            .unwrap();
+        let response = router(Arc::new(state(&dir)))
+            .oneshot(request)
+            .await
+            .unwrap();
+        let kind = response.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        (response.status().as_u16(), kind)
+    };
+    let browser = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+    for (path, accept, status, kind) in [
+        ("/nowhere", browser, 404, "text/html; charset=utf-8"),
+        ("/audit?limt=1", browser, 400, "text/html; charset=utf-8"),
+        ("/nowhere", "*/*", 404, "application/json"),
+        ("/api/v1/nowhere", browser, 404, "application/json"),
+    ] {
+        let found = ask(path, accept).await;
+        assert_eq!(found, (status, kind.to_owned()), "{path} {accept}");
+    }
+}
+
+#[tokio::test]
 async fn health_and_metrics_come_from_their_sources() {
     let dir = tempfile::tempdir().unwrap();
     let degraded = || vec!["file: no".to_owned(), "inventory: no".to_owned()];
@@ -257,6 +288,42 @@ async fn accounting_shows_what_no_fate_explains() {
     assert_eq!(document["stages"][1]["fates"]["emitted"], 10);
 }
 
+fn heartbeat(containers: u64) -> Heartbeat {
+    Heartbeat {
+        agent_started_unix_ns: 0,
+        boot_id: "b".to_owned(),
+        version: "0.1.0".to_owned(),
+        kernel: "6.12".to_owned(),
+        stages: vec![],
+        degraded: vec!["psi: not in this kernel".to_owned()],
+        containers,
+        agent_cpu_ns: None,
+        agent_rss_bytes: None,
+    }
+}
+
+/// A spool that was made anew is no second agent; one that comes back beside it is.
+#[test]
+fn two_agents_of_one_name_are_noticed() {
+    let ring = AuditRing::default();
+    let hear = |epoch: &str, seq, time| {
+        let mut record = access(seq, time, "", "shop");
+        record.id.epoch = epoch.to_owned();
+        record.event = AuditEvent::Heartbeat(heartbeat(1));
+        ring.push(record);
+        ring.nodes()[0].two_agents_unix_ns
+    };
+    assert_eq!(hear("aa", 1, 10), None);
+    assert_eq!(hear("bb", 1, 20), None);
+    assert_eq!(hear("bb", 2, 30), None);
+    assert_eq!(hear("aa", 1, 40), None, "a repeat of what was heard");
+    assert_eq!(hear("bb", 3, 50), Some(50));
+    assert_eq!(hear("aa", 2, 60), Some(60));
+    assert_eq!(hear("aa", 3, 70), Some(60));
+    assert!(ring.nodes()[0].has_two_agents(61));
+    assert!(!ring.nodes()[0].has_two_agents(60 + 15 * 60_000_000_000));
+}
+
 #[tokio::test]
 async fn nodes_are_their_last_heartbeat() {
     let dir = tempfile::tempdir().unwrap();
@@ -267,25 +334,15 @@ async fn nodes_are_their_last_heartbeat() {
         // Told before it and come after it; and a clock that was ahead then.
         (2, 9_000_000_000, 5),
     ] {
-        let beat = Heartbeat {
-            agent_started_unix_ns: 0,
-            boot_id: "b".to_owned(),
-            version: "0.1.0".to_owned(),
-            kernel: "6.12".to_owned(),
-            stages: vec![],
-            degraded: vec!["psi: not in this kernel".to_owned()],
-            containers,
-            agent_cpu_ns: None,
-            agent_rss_bytes: None,
-        };
         let mut record = access(seq, time, "CRED", "shop");
-        record.event = AuditEvent::Heartbeat(beat);
+        record.event = AuditEvent::Heartbeat(heartbeat(containers));
         state.audit.push(record);
     }
     let (_, document) = get_json(state, "/api/v1/nodes").await;
     assert_eq!(document["nodes"].as_array().unwrap().len(), 1);
     assert_eq!(document["nodes"][0]["last_seen"], "1970-01-01T00:00:07Z");
     assert_eq!(document["nodes"][0]["heartbeat"]["containers"], 4);
+    assert_eq!(document["nodes"][0]["two_agents"], false);
 }
 
 /// Sequence numbers that a query finds, newest first, over six events a minute apart.

@@ -2,21 +2,28 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::table::{self, Column};
 use super::{
-    AccountingArgs, CliError, Client, Exit, Output, QueryArgs, TailArgs, Which, client, print_json,
+    AccountingArgs, CliError, Client, ClientError, Exit, Output, QueryArgs, TailArgs, Which,
+    client, print_json,
 };
 use crate::api::AccountingDocument;
+use crate::errors::chain;
 
 const PATH: &str = "/api/v1/audit";
 /// Events asked for at once when following; the rest is asked for by the next question.
 const FOLLOW_LIMIT: u64 = 5000;
 /// Ids remembered when following: more than the collector can bring again after it was started anew.
 const MAX_KNOWN: usize = 16_384;
+/// Time between two questions when following.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// The same while the collector does not answer, at the most.
+const FOLLOW_AT_LEAST_EVERY: Duration = Duration::from_secs(30);
 
 const COLUMNS: &[Column] = &[
     Column::Left("TIME"),
@@ -77,10 +84,15 @@ fn events_of(document: &Value) -> Vec<Value> {
         .unwrap_or_default()
 }
 
-pub(super) fn tail(args: &TailArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
+pub(super) fn tail(
+    args: &TailArgs,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<Exit, CliError> {
     let client = Client::new(&args.server.server);
     if args.follow {
-        return follow(&client, args, out);
+        let ask = |after| client.get(PATH, &parameters(&args.which, after, FOLLOW_LIMIT));
+        return follow(ask, client::wait, args, out, err);
     }
     let mut document: Value = client.get(PATH, &parameters(&args.which, None, args.lines))?;
     if let Some(events) = document.get_mut("events").and_then(Value::as_array_mut) {
@@ -97,9 +109,17 @@ pub(super) fn tail(args: &TailArgs, out: &mut dyn Write) -> Result<Exit, CliErro
 }
 
 /// Asks again and again for what the collector got after the last answer. The order is that of
-/// arrival: an access is told seconds after it began, a node's backlog hours after.
-fn follow(client: &Client, args: &TailArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
-    let first: Answer = client.get(PATH, &parameters(&args.which, None, FOLLOW_LIMIT))?;
+/// arrival: an access is told seconds after it began, a node's backlog hours after. Goes on where it
+/// was when a collector that was gone is back: the cursor of an earlier life brings all that the new
+/// one has, and what is known already is not printed again.
+fn follow(
+    mut ask: impl FnMut(Option<String>) -> Result<Answer, ClientError>,
+    mut wait: impl FnMut(Duration),
+    args: &TailArgs,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<Exit, CliError> {
+    let first = ask(None)?;
     let mut known = Known::default();
     let mut shown = first.events;
     shown.reverse();
@@ -109,16 +129,33 @@ fn follow(client: &Client, args: &TailArgs, out: &mut dyn Write) -> Result<Exit,
     let mut printer = Printer::new(args.output, &shown);
     printer.print(&shown, out)?;
     let mut cursor = first.cursor;
-    let mut more = false;
+    let mut pause = Some(FOLLOW_EVERY);
+    let mut is_gone = false;
     loop {
-        if !more {
-            client::wait();
+        if let Some(pause) = pause {
+            wait(pause);
         }
-        let asked = parameters(&args.which, Some(cursor), FOLLOW_LIMIT);
-        let mut answer: Answer = client.get(PATH, &asked)?;
+        let mut answer = match ask(Some(cursor.clone())) {
+            Ok(answer) => answer,
+            Err(error) if error.may_pass() => {
+                if !is_gone {
+                    writeln!(err, "plimsoll: {}; trying again", chain(&error))?;
+                }
+                is_gone = true;
+                let longer = pause.map_or(FOLLOW_EVERY, |pause| pause.saturating_mul(2));
+                pause = Some(longer.min(FOLLOW_AT_LEAST_EVERY));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if is_gone {
+            writeln!(err, "plimsoll: the collector answers again; going on")?;
+            is_gone = false;
+        }
         known.fresh(&mut answer.events);
         printer.print(&answer.events, out)?;
-        (cursor, more) = (answer.cursor, answer.more);
+        cursor = answer.cursor;
+        pause = (!answer.more).then_some(FOLLOW_EVERY);
     }
 }
 
@@ -351,6 +388,82 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn answer(ids: impl IntoIterator<Item = usize>, cursor: &str) -> Answer {
+        Answer {
+            events: events(ids),
+            more: false,
+            cursor: cursor.to_owned(),
+        }
+    }
+
+    fn refused(status: u16) -> ClientError {
+        ClientError::Refused {
+            url: "http://here".to_owned(),
+            status,
+            message: "no".to_owned(),
+        }
+    }
+
+    fn gone() -> ClientError {
+        ClientError::Unreachable {
+            url: "http://here".to_owned(),
+            source: Box::new(ureq::Error::ConnectionFailed),
+        }
+    }
+
+    /// The collector is started anew: another life's cursor, and events that come again.
+    #[test]
+    fn a_follower_goes_on_where_it_was_when_the_collector_is_back() {
+        let args = TailArgs {
+            server: crate::cli::Server {
+                server: String::new(),
+            },
+            which: Which {
+                class: None,
+                namespace: None,
+                workload: None,
+                since: None,
+            },
+            lines: 20,
+            follow: true,
+            output: Output::Json,
+        };
+        let mut script = VecDeque::from([
+            (None, Ok(answer([2, 1], "a.2"))),
+            (Some("a.2"), Ok(answer([3], "a.3"))),
+            (Some("a.3"), Err(gone())),
+            (Some("a.3"), Err(refused(503))),
+            (Some("a.3"), Err(gone())),
+            (Some("a.3"), Ok(answer([1, 2, 3, 4], "b.4"))),
+            (Some("b.4"), Ok(answer([5], "b.5"))),
+            (Some("b.5"), Err(refused(400))),
+        ]);
+        let (mut out, mut err, mut pauses) = (Vec::new(), Vec::new(), Vec::new());
+        let ask = |after: Option<String>| {
+            let (wanted, answer) = script.pop_front().unwrap();
+            assert_eq!(after.as_deref(), wanted);
+            answer
+        };
+        let wait = |pause: Duration| pauses.push(pause.as_secs());
+        let end = follow(ask, wait, &args, &mut out, &mut err).unwrap_err();
+        assert!(matches!(
+            end,
+            CliError::Client(ClientError::Refused { status: 400, .. })
+        ));
+        let printed: Vec<Value> = String::from_utf8(out)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(printed, events([1, 2, 3, 4, 5]));
+        assert_eq!(pauses, [1, 1, 2, 4, 8, 1, 1]);
+        let told = String::from_utf8(err).unwrap();
+        let told: Vec<&str> = told.lines().collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("http://here") && told[0].ends_with("; trying again"));
+        assert!(told[1].ends_with("the collector answers again; going on"));
+    }
 
     fn events(ids: impl IntoIterator<Item = usize>) -> Vec<Value> {
         ids.into_iter()

@@ -14,8 +14,6 @@ use thiserror::Error;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer.
 const MAX_ANSWER_BYTES: u64 = 256 << 20;
-/// Time between two questions when following.
-const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -50,6 +48,17 @@ pub(super) enum ClientError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+impl ClientError {
+    /// A collector that is not there, or not now: the same question may be answered later.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => *status >= 500,
+            Self::Document { .. } => false,
+        }
+    }
 }
 
 /// See the module.
@@ -111,8 +120,8 @@ impl Client {
 }
 
 /// Waits before the next question of a `--follow`.
-pub(super) fn wait() {
-    std::thread::sleep(FOLLOW_EVERY);
+pub(super) fn wait(pause: Duration) {
+    std::thread::sleep(pause);
 }
 
 fn message_of(body: &str) -> String {

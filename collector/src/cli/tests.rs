@@ -167,6 +167,16 @@ fn events_and_verdicts_of_a_collector() {
     let (exit, out, err) = call_served(&["audit", "query", "--since", "noon"]);
     assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
     assert!(err.contains("`noon` is neither"), "{err}");
+
+    for command in ["tail", "query"] {
+        let (exit, out, err) = call_served(&["audit", command, "--class", "cred,BOGUS"]);
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
+        assert!(
+            err.contains("there is no `BOGUS`; there are CRED, CRED_LIST, ")
+                && err.contains("imds, oom_kill, container_end, loss"),
+            "{err}"
+        );
+    }
 }
 
 #[test]

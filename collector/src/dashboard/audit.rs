@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::format::{count, encoded, time_text};
 use super::{Place, layout};
+use crate::api::audit::{OTHER_CLASSES, REQUEST_CLASSES as CLASSES};
 use crate::api::{AuditQuery, AuditRecord};
 use crate::sizing::memory::mib;
 use crate::sizing::rfc3339;
@@ -18,21 +19,6 @@ use crate::sizing::rfc3339;
 pub const AUDIT_ROWS: usize = 80;
 /// Rows and columns of the workload × class picture.
 const HEAT_ROWS: usize = 14;
-/// Classes in the order of what they give away.
-const CLASSES: [&str; 12] = [
-    "CRED",
-    "CRED_LIST",
-    "SECRET_CFG",
-    "IDENTITY_PROOF",
-    "TOKEN",
-    "ROOT_ENUM",
-    "UNKNOWN",
-    "KEYS",
-    "TAGS",
-    "NETWORK",
-    "TOPOLOGY",
-    "LIFECYCLE",
-];
 /// Longest text of a cell, characters.
 const MAX_CELL: usize = 96;
 
@@ -82,7 +68,7 @@ fn filter(query: &AuditQuery) -> Markup {
 }
 
 fn known_class(class: &str) -> bool {
-    CLASSES.contains(&class) || ["imds", "oom_kill", "container_end", "loss"].contains(&class)
+    CLASSES.contains(&class) || OTHER_CLASSES.contains(&class)
 }
 
 /// Whose an event is, in one text.
@@ -187,8 +173,8 @@ fn table(rows: &[Arc<AuditRecord>]) -> Markup {
                 table.rows.events {
                     caption.sr { "Audit events, newest first" }
                     thead { tr {
-                        th scope="col" { "Time" } th scope="col" { "Who" } th scope="col" { "Process" } th scope="col" { "Version" }
-                        th scope="col" { "Class" } th scope="col" { "What" } th.num scope="col" { "Status" } th scope="col" { "Outcome" } th scope="col" { "Flags" }
+                        th scope="col" { "Time" } th scope="col" { "Who" } th scope="col" { "Process" }
+                        th scope="col" { "Class" } th scope="col" { "What" } th scope="col" { "Outcome" } th scope="col" { "Flags" }
                     } }
                     tbody { @for record in rows { (row(record)) } }
                 }
@@ -214,7 +200,7 @@ fn row(record: &AuditRecord) -> Markup {
                 AuditEvent::OomKill(kill) => { (oom_cells(kill)) }
                 AuditEvent::ContainerEnd(end) => { (end_cells(end)) }
                 AuditEvent::Loss(loss) => { (loss_cells(loss)) }
-                AuditEvent::Heartbeat(_) => { td colspan="7" { "heartbeat" } }
+                AuditEvent::Heartbeat(_) => { td colspan="5" { "heartbeat" } }
             }
         }
     }
@@ -242,11 +228,15 @@ fn access_cells(record: &AuditRecord, access: &ImdsAccess) -> Markup {
             }
             None => { span.absent { "before the agent" } }
         } }
-        td { span class={ "tag" @if version == "v1" { " bad" } } { (version) } }
-        td { span class={ "tag" @if ["CRED", "CRED_LIST", "SECRET_CFG"].contains(&class) { " hot" } } { (class) } }
+        td.tags {
+            span class={ "tag" @if ["CRED", "CRED_LIST", "SECRET_CFG"].contains(&class) { " hot" } } { (class) }
+            @if version != "none" { " " span class={ "tag" @if version == "v1" { " bad" } } { (version) } }
+        }
         td.mono { (text("method").unwrap_or("–")) " " (cut(text("path").unwrap_or("–"))) }
-        td.num { @match status { Some(status) => { (status) } None => { span.absent { "–" } } } }
-        td { span class={ "tag" @if outcome != "ok" { " warn" } } { (outcome) } }
+        td.tags {
+            @if let Some(status) = status { (status) " " }
+            span class={ "tag" @if outcome != "ok" { " warn" } } { (outcome) }
+        }
         td.flags { (cut(&flags.join(", "))) }
     }
 }
@@ -254,9 +244,8 @@ fn access_cells(record: &AuditRecord, access: &ImdsAccess) -> Markup {
 fn oom_cells(kill: &OomKill) -> Markup {
     html! {
         td { (kill.victim_comm.as_deref().unwrap_or("unnamed")) " " span.kind { (kill.victim_pid) } }
-        td {}
         td { span.tag.bad { "OOM kill" } }
-        td colspan="4" {
+        td colspan="3" {
             @match kill.anon_rss_bytes { Some(bytes) => { "held " (mib(bytes)) " of anonymous memory" } None => { span.absent { "memory unknown" } } }
             @if let Some(bytes) = kill.memory_peak_bytes { "; container's peak " (mib(bytes)) }
             @if let Some(bytes) = kill.memory_limit_bytes { ", limit " (mib(bytes)) }
@@ -267,9 +256,9 @@ fn oom_cells(kill: &OomKill) -> Markup {
 
 fn end_cells(end: &ContainerEnd) -> Markup {
     html! {
-        td {} td {}
+        td {}
         td { span.tag { "ended" } }
-        td colspan="4" {
+        td colspan="3" {
             @match end.cpu_used_ns { Some(ns) => { "used " (format!("{:.3}", ns as f64 / 1e9)) " s of CPU" } None => { "CPU unknown" } }
             @if let Some(bytes) = end.memory_peak_bytes { ", peak " (mib(bytes)) }
         }
@@ -278,9 +267,9 @@ fn end_cells(end: &ContainerEnd) -> Markup {
 
 fn loss_cells(loss: &Loss) -> Markup {
     html! {
-        td {} td {}
+        td {}
         td { span.tag.bad { "loss" } }
-        td colspan="4" { (count(loss.count)) " " (loss.lost_class.as_str()) " records " (loss.fate) " at " (loss.stage) }
+        td colspan="3" { (count(loss.count)) " " (loss.lost_class.as_str()) " records " (loss.fate) " at " (loss.stage) }
     }
 }
 

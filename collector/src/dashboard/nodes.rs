@@ -21,7 +21,7 @@ pub fn nodes(nodes: &[NodeStatus], accounting: &AccountingDocument, now_unix_ns:
     let silent_s =
         |status: &NodeStatus| now_unix_ns.saturating_sub(status.time_unix_ns) / 1_000_000_000;
     listed.sort_by_key(|status| {
-        let healthy = silent_s(status) <= SILENT_AFTER_S;
+        let healthy = silent_s(status) <= SILENT_AFTER_S && !status.has_two_agents(now_unix_ns);
         (
             healthy,
             status.heartbeat.degraded.is_empty(),
@@ -42,7 +42,7 @@ pub fn nodes(nodes: &[NodeStatus], accounting: &AccountingDocument, now_unix_ns:
                             th scope="col" { "Node" } th scope="col" { "State" } th.num scope="col" { "Last heard" } th.num scope="col" { "Containers" }
                             th.num scope="col" { "Agent CPU" } th.num scope="col" { "Agent memory" } th scope="col" { "Kernel" } th scope="col" { "Version" } th scope="col" { "Switched off" }
                         } }
-                        tbody { @for status in listed.iter().take(NODES) { (node(status, silent_s(status))) } }
+                        tbody { @for status in listed.iter().take(NODES) { (node(status, silent_s(status), now_unix_ns)) } }
                     }
                 }
                 @if listed.len() > NODES { p.note { (listed.len() - NODES) " more nodes, all healthy or listed in " a href="/api/v1/nodes" { "the JSON" } "." } }
@@ -70,7 +70,7 @@ fn law(accounting: &AccountingDocument) -> Markup {
     }
 }
 
-fn node(status: &NodeStatus, silent_s: u64) -> Markup {
+fn node(status: &NodeStatus, silent_s: u64, now_unix_ns: u64) -> Markup {
     let heartbeat = &status.heartbeat;
     // The average since the agent's start: a share of one core.
     let lived_ns = status
@@ -87,6 +87,7 @@ fn node(status: &NodeStatus, silent_s: u64) -> Markup {
                 @if silent_s > SILENT_AFTER_S { span.badge.bad { "silent" } }
                 @else if heartbeat.degraded.is_empty() { span.badge.good { "complete" } }
                 @else { span.badge.warn { "partial" } }
+                @if status.has_two_agents(now_unix_ns) { " " span.badge.bad title="two agents with spools of their own send under this name" { "two agents" } }
             }
             td.num { (age(silent_s)) " ago" }
             td.num { (count(heartbeat.containers)) }

@@ -86,6 +86,7 @@ fn beat(node: &str, age_ns: u64, degraded: &[&str]) -> NodeStatus {
         node: node.to_owned(),
         time_unix_ns: NOW - age_ns,
         heartbeat,
+        two_agents_unix_ns: None,
     }
 }
 
@@ -259,4 +260,15 @@ fn a_late_answer_is_no_request_of_its_own() {
     .into_string();
     assert!(html.contains("late_answer") && html.contains("no_response"));
     assert!(html.contains("hot\">1</td>"), "{html}");
+}
+
+#[test]
+fn two_agents_of_one_name_are_shown_for_a_while() {
+    let page = |age_ns| {
+        let mut status = beat("node-a", 0, &[]);
+        status.two_agents_unix_ns = Some(NOW - age_ns);
+        nodes(&[status], &AccountingDocument::new(Vec::new(), NOW), NOW).into_string()
+    };
+    assert!(page(14 * MINUTE_NS).contains(">two agents</span>"));
+    assert!(!page(15 * MINUTE_NS).contains("two agents"));
 }

@@ -192,8 +192,13 @@ fn entrance(
         expired: Arc::new(move |reason| expired.refuse(reason)),
         refused: move |kind, peer: SocketAddr, reason: &str| {
             counts.refuse(kind);
-            if known.is_new(peer) {
-                tracing::warn!(%peer, reason, "refused a connection (said once for this address)");
+            if !known.is_new(peer) {
+                return;
+            }
+            if kind == "tls" {
+                tracing::warn!(%peer, reason, "refused: no TLS with it (said once for this address)");
+            } else {
+                tracing::warn!(%peer, reason, "refused (said once for this address)");
             }
         },
     }
@@ -270,7 +275,8 @@ impl Interceptor for Door {
         if let Some(peer) = request.extensions().get::<Peer>() {
             peer.is_known();
         }
-        let Some(room) = self.counts.room.take(self.options.max_request_bytes) else {
+        let longest = self.options.max_request_bytes;
+        let Some(room) = self.counts.room.take(&node, longest) else {
             self.counts.refuse("no_room");
             // A code that the agent answers by sending again, later.
             return Err(Status::unavailable("too many requests are in hand"));

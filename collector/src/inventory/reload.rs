@@ -7,7 +7,8 @@
 //! Owns paths, time stamps and the last good state of each file. A file that cannot be read or
 //! parsed keeps what it last said; a file that is gone takes its objects with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -38,10 +39,13 @@ pub struct Reloaded {
     pub problems: Vec<Problem>,
 }
 
+/// Modification time, length and inode: a file that was put in another's place is another one.
+type Stamp = (SystemTime, u64, u64);
+
 #[derive(Default)]
 struct FileState {
     /// Of what was read; a file that could not be read is tried at each look.
-    stamp: Option<(SystemTime, u64)>,
+    stamp: Option<Stamp>,
     /// Why it could not be read the last time: told once.
     trouble: Option<String>,
     objects: Vec<Object>,
@@ -171,6 +175,7 @@ impl Inventory {
             found,
             unsure,
             problems,
+            ..
         } = listed;
         if problems != self.listing {
             reloaded.problems.clone_from(&problems);
@@ -239,12 +244,7 @@ impl Inventory {
     }
 
     /// False if it still cannot be read, for the reason that was told.
-    fn read_one(
-        &mut self,
-        path: &Path,
-        stamp: (SystemTime, u64),
-        problems: &mut Vec<Problem>,
-    ) -> bool {
+    fn read_one(&mut self, path: &Path, stamp: Stamp, problems: &mut Vec<Problem>) -> bool {
         let state = self.files.entry(path.to_owned()).or_default();
         let file = path.display().to_string();
         if stamp.1 > MAX_FILE_BYTES {
@@ -309,7 +309,9 @@ fn whole(file: &str, message: &str) -> Problem {
 /// Files with their modification time and length, bounded in number and depth.
 #[derive(Default)]
 struct Listed {
-    found: BTreeMap<PathBuf, (SystemTime, u64)>,
+    found: BTreeMap<PathBuf, Stamp>,
+    /// Files and folders that were met, by device and inode: each once, by whatever name and link.
+    met: BTreeSet<(u64, u64)>,
     /// Places that could not be looked at: what is at or below them may be there all the same.
     unsure: Vec<PathBuf>,
     problems: Vec<Problem>,
@@ -333,11 +335,14 @@ impl Listed {
             Ok(metadata) => metadata,
             Err(error) => return self.failed(path, "looked at", &error),
         };
+        if !self.met.insert((metadata.dev(), metadata.ino())) {
+            return;
+        }
         if !metadata.is_dir() {
             if self.found.len() < MAX_FILES {
                 let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                self.found
-                    .insert(path.to_owned(), (modified, metadata.len()));
+                let stamp = (modified, metadata.len(), metadata.ino());
+                self.found.insert(path.to_owned(), stamp);
             } else {
                 self.problem(
                     path,
@@ -357,14 +362,19 @@ impl Listed {
             Ok(entries) => entries,
             Err(error) => return self.failed(path, "listed", &error),
         };
+        let mut children = Vec::new();
         for entry in entries {
-            let child = match entry {
-                Ok(entry) => entry.path(),
-                Err(error) => {
-                    self.failed(path, "listed", &error);
-                    continue;
-                }
-            };
+            match entry {
+                // The kubelet keeps a mounted ConfigMap's files in such folders, by another name at
+                // each change, and links to them beside (kubernetes/pkg/volume/util/atomic_writer.go).
+                Ok(entry) if entry.file_name().as_encoded_bytes().starts_with(b"..") => {}
+                Ok(entry) => children.push(entry.path()),
+                Err(error) => self.failed(path, "listed", &error),
+            }
+        }
+        // Of two names of one file, always the same counts.
+        children.sort();
+        for child in children {
             let wanted = child
                 .extension()
                 .is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|known| ext == *known));
@@ -508,6 +518,36 @@ mod tests {
         assert_eq!(inventory.look().problems.len(), 0);
         std::fs::remove_file(&folder).unwrap();
         assert_eq!(inventory.look().objects, 0);
+    }
+
+    /// As the kubelet mounts a ConfigMap, and changes it.
+    #[test]
+    fn a_file_is_read_once_by_however_many_links_it_is_reached() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let write = |version: &str, text: &str| {
+            std::fs::create_dir(dir.path().join(version)).unwrap();
+            let file = dir.path().join(version).join("pods.yaml");
+            std::fs::write(&file, text).unwrap();
+            let opened = std::fs::File::options().write(true).open(&file).unwrap();
+            opened.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        };
+        write("..2026_1", &pod("one"));
+        symlink("..2026_1", dir.path().join("..data")).unwrap();
+        symlink("..data/pods.yaml", dir.path().join("pods.yaml")).unwrap();
+        // And links of one's own: to the file, to the folder itself.
+        symlink("pods.yaml", dir.path().join("same.yaml")).unwrap();
+        symlink(".", dir.path().join("loop")).unwrap();
+        let (mut inventory, first) = Inventory::open(vec![dir.path().to_owned()]);
+        assert_eq!((first.objects, first.changed), (1, 1));
+        assert!(first.problems.is_empty(), "{:?}", first.problems);
+        // Of the same length and time.
+        write("..2026_2", &pod("two"));
+        symlink("..2026_2", dir.path().join("..new")).unwrap();
+        std::fs::rename(dir.path().join("..new"), dir.path().join("..data")).unwrap();
+        let second = inventory.look();
+        assert_eq!((second.objects, second.changed), (1, 1));
+        assert!(inventory.reader().get().lookup("two", None).is_some());
     }
 
     #[test]

@@ -72,6 +72,7 @@ pub struct Metrics {
     pub(super) inventory_problems: Counter,
     pub(super) inventory_deleted: Gauge,
     pub(super) inventory_forgotten: Counter,
+    pub(super) two_agents: Gauge,
     pub(super) requests: Family<StatusLabels, Counter>,
     pub(super) http_refused: Family<ReasonLabels, Counter>,
     pub(super) http_connections: Gauge,
@@ -239,6 +240,11 @@ impl Metrics {
             "inventory_forgotten_objects",
             "Deleted Kubernetes objects whose names fell out before inventory.keep_deleted_s, because of the bound on them",
             self.inventory_forgotten.clone(),
+        );
+        registry.register(
+            "nodes_with_two_agents",
+            "Nodes under whose name two agents with spools of their own sent within a quarter of an hour; the page of nodes names them",
+            self.two_agents.clone(),
         );
         registry.register(
             "http_requests",

@@ -1,0 +1,183 @@
+//! What can be asked of the audit ring: parameters, their meaning, and what is wrong with them. Pure.
+
+use plimsoll_wire::AuditEvent;
+use serde::Deserialize;
+
+use super::AuditRecord;
+
+/// Most events in one answer.
+pub const MAX_LIMIT: usize = 5_000;
+const DEFAULT_LIMIT: usize = 200;
+
+/// What to answer with; `Default` is the newest of everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditQuery {
+    /// `CRED`, `TOKEN`, …, or `imds` (every metadata request), `oom_kill`, `container_end`, `loss`;
+    /// several with commas.
+    pub class: Option<String>,
+    /// Namespace of the pod.
+    pub namespace: Option<String>,
+    /// Workload name.
+    pub workload: Option<String>,
+    /// RFC 3339, or an age: `90s`, `15m`, `2h`, `1d`.
+    pub since: Option<String>,
+    /// Most events; default 200.
+    pub limit: Option<usize>,
+    /// The `cursor` of an earlier answer: only events that the collector got after it, in the
+    /// order in which it got them, whatever time they carry.
+    pub after: Option<String>,
+}
+
+/// Classes of metadata requests, in the order of what they give away.
+pub const REQUEST_CLASSES: [&str; 12] = [
+    "CRED",
+    "CRED_LIST",
+    "SECRET_CFG",
+    "IDENTITY_PROOF",
+    "TOKEN",
+    "ROOT_ENUM",
+    "UNKNOWN",
+    "KEYS",
+    "TAGS",
+    "NETWORK",
+    "TOPOLOGY",
+    "LIFECYCLE",
+];
+/// What else can be asked for: every metadata request, and the other kinds of events.
+pub const OTHER_CLASSES: [&str; 4] = ["imds", "oom_kill", "container_end", "loss"];
+
+/// A query that cannot be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// Neither a time nor an age.
+    #[error("since: `{0}` is neither an RFC 3339 time nor an age such as 90s, 15m, 2h or 1d")]
+    Since(String),
+    /// There is none of that name.
+    #[error(
+        "class: there is no `{0}`; there are {requests} and {others}",
+        requests = REQUEST_CLASSES.join(", "),
+        others = OTHER_CLASSES.join(", ")
+    )]
+    Class(String),
+    /// Out of bounds.
+    #[error("limit: {0} is not between 1 and {MAX_LIMIT}")]
+    Limit(usize),
+    /// Not ours.
+    #[error("after: `{0}` is no cursor of an earlier answer")]
+    After(String),
+}
+
+pub(super) fn limit_of(query: &AuditQuery) -> Result<usize, QueryError> {
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if limit == 0 || limit > MAX_LIMIT {
+        return Err(QueryError::Limit(limit));
+    }
+    Ok(limit)
+}
+
+/// What a record must be.
+pub(super) struct Filter<'a> {
+    classes: Vec<&'a str>,
+    namespace: Option<&'a str>,
+    workload: Option<&'a str>,
+}
+
+impl<'a> Filter<'a> {
+    pub(super) fn of(query: &'a AuditQuery) -> Result<Self, QueryError> {
+        let given = |text: &'a Option<String>| {
+            text.as_deref()
+                .map(str::trim)
+                .filter(|text| !text.is_empty())
+        };
+        let classes: Vec<&str> = given(&query.class)
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim)
+            .filter(|class| !class.is_empty())
+            .collect();
+        let known = |class: &&&str| {
+            let mut all = REQUEST_CLASSES.iter().chain(&OTHER_CLASSES);
+            all.any(|known| known.eq_ignore_ascii_case(class))
+        };
+        if let Some(unknown) = classes.iter().find(|class| !known(class)) {
+            return Err(QueryError::Class((*unknown).to_owned()));
+        }
+        Ok(Self {
+            classes,
+            namespace: given(&query.namespace),
+            workload: given(&query.workload),
+        })
+    }
+
+    pub(super) fn matches(&self, record: &AuditRecord) -> bool {
+        let class = record.class();
+        let is_imds = matches!(record.event, AuditEvent::Imds(_));
+        let of_class = |wanted: &&str| {
+            class.eq_ignore_ascii_case(wanted) || (is_imds && wanted.eq_ignore_ascii_case("imds"))
+        };
+        (self.classes.is_empty() || self.classes.iter().any(of_class))
+            && self
+                .namespace
+                .is_none_or(|namespace| record.name("namespace") == Some(namespace))
+            && self
+                .workload
+                .is_none_or(|workload| record.name("workload_name") == Some(workload))
+    }
+}
+
+/// A time, or an age before now.
+pub fn since_unix_ns(text: &str, now_unix_ns: u64) -> Result<u64, QueryError> {
+    let refused = || QueryError::Since(text.to_owned());
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(u64::try_from(time.as_nanosecond()).unwrap_or(0));
+    }
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| refused())?;
+    let seconds: u64 = match text.strip_prefix(digits) {
+        Some("s") => 1,
+        Some("m") => 60,
+        Some("h") => 3600,
+        Some("d") => 86_400,
+        _ => return Err(refused()),
+    };
+    Ok(now_unix_ns.saturating_sub(number.saturating_mul(seconds).saturating_mul(1_000_000_000)))
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_imds::Class::{
+        Cred, CredList, IdentityProof, Keys, Lifecycle, Network, RootEnum, SecretCfg, Tags, Token,
+        Topology, Unknown,
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    /// A class that is added there has to be known here.
+    #[test]
+    fn every_class_of_a_request_can_be_asked_for() {
+        let all = [
+            Cred,
+            CredList,
+            SecretCfg,
+            IdentityProof,
+            Token,
+            RootEnum,
+            Unknown,
+            Keys,
+            Tags,
+            Network,
+            Topology,
+            Lifecycle,
+        ];
+        for class in all {
+            // The compiler asks for it here.
+            match class {
+                Cred | CredList | SecretCfg | IdentityProof | Token | RootEnum | Unknown | Keys
+                | Tags | Network | Topology | Lifecycle => {}
+            }
+        }
+        assert_eq!(json!(all), json!(REQUEST_CLASSES));
+    }
+}
