@@ -170,13 +170,15 @@ impl<S: Storage> Exporter<S> {
                     course.went_well(self.config.batch_records);
                 }
                 Err(status) => match course.failed(&status, batch.records.len()) {
-                    Verdict::Halve => course.max_records = (batch.records.len() / 2).max(1),
+                    Verdict::Halve => course.halve(batch.records.len()),
                     Verdict::Reject => {
                         self.acknowledge(class, last_seq, batch.records.len() as u64);
                     }
-                    verdict @ (Verdict::NewToken | Verdict::Later) => {
-                        if verdict == Verdict::NewToken {
-                            course.token = None;
+                    verdict @ (Verdict::NewToken | Verdict::Later | Verdict::Shorter) => {
+                        match verdict {
+                            Verdict::NewToken => course.token = None,
+                            Verdict::Shorter => course.halve(batch.records.len()),
+                            _ => {}
                         }
                         tokio::time::sleep(course.backoff.next(fastrand::f64())).await;
                     }

@@ -153,7 +153,7 @@ impl Sources {
                 removed: self.written.removed.load(Ordering::Relaxed),
             },
             inventory: self.inventory_row(),
-            nodes_with_two_agents: two_agents(&self.ring, now_unix_ns),
+            nodes_with_two_agents: self.ring.nodes_with_two_agents(now_unix_ns),
             requests: self.requests.by_class(),
             http_refused: self.requests.refused(),
             http_connections: self.requests.connections(),
@@ -213,13 +213,6 @@ impl Sources {
         }
         rows.to_vec()
     }
-}
-
-fn two_agents(ring: &AuditRing, now_unix_ns: u64) -> u64 {
-    let nodes = ring.nodes().into_iter();
-    nodes
-        .filter(|node| node.has_two_agents(now_unix_ns))
-        .count() as u64
 }
 
 fn reader(destination: &'static str, reader: &Reader, now_unix_ns: u64) -> ReaderRow {

@@ -21,6 +21,9 @@ pub enum Verdict {
     /// The token was refused: read it again, and the same after a pause. Nothing is given up for
     /// want of rights; the spool's bound decides how long.
     NewToken,
+    /// The batch did not get through in time: half of it, after a pause, so that a slow path makes
+    /// progress.
+    Shorter,
     /// Something in the batch is refused for good: find it, with half of the batch.
     Halve,
     /// This single record is refused for good.
@@ -36,6 +39,8 @@ pub fn verdict(code: Code, records: usize) -> Verdict {
         // Too large, or malformed: a smaller batch gets the good records through.
         Code::InvalidArgument | Code::OutOfRange if records > 1 => Verdict::Halve,
         Code::InvalidArgument | Code::OutOfRange => Verdict::Reject,
+        // The collector's deadline, and the client's own, which tonic calls cancelled.
+        Code::DeadlineExceeded | Code::Cancelled if records > 1 => Verdict::Shorter,
         _ => Verdict::Later,
     }
 }
@@ -196,5 +201,9 @@ mod tests {
         assert_eq!(verdict(Code::Unauthenticated, 5), Verdict::NewToken);
         assert_eq!(verdict(Code::ResourceExhausted, 5), Verdict::Later);
         assert_eq!(verdict(Code::InvalidArgument, 5), Verdict::Halve);
+        for late in [Code::DeadlineExceeded, Code::Cancelled] {
+            assert_eq!(verdict(late, 5), Verdict::Shorter);
+            assert_eq!(verdict(late, 1), Verdict::Later);
+        }
     }
 }

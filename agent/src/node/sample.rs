@@ -67,7 +67,16 @@ impl Node {
         }
         let index = self.containers.index();
         let is_known = |id| index.get(id).is_some();
-        for id in self.kernel_time.strangers(&snapshot, is_known) {
+        self.kernel_time.note_strangers(&snapshot, is_known);
+    }
+
+    /// Has the kernel forget the CPU time of cgroups that nobody knew before a whole walk and that the
+    /// walk did not find.
+    fn forget_strangers(&mut self, found: &HashSet<u64>) {
+        let Some(probe) = &mut self.probe else {
+            return;
+        };
+        for id in self.kernel_time.walked(found) {
             if let Err(error) = probe.forget_cgroup(id) {
                 tracing::debug!(id, %error, "kernel keeps the CPU time of a cgroup that nobody knows");
             }
@@ -88,6 +97,7 @@ impl Node {
                     for id in self.containers.missing(&found) {
                         self.removed(id, now);
                     }
+                    self.forget_strangers(&found);
                 } else {
                     tracing::warn!(
                         unlisted = scan.unlisted,

@@ -312,8 +312,8 @@ impl Probe {
 
     /// Removes a cgroup that is gone, after its last read. Tells if there was an entry. The last task
     /// of a cgroup can be switched out for the last time after the directory is gone, which makes a
-    /// new entry: forget ids that stay in the snapshot without being known as well (the main loop
-    /// does, see `KernelTime::strangers`).
+    /// new entry: forget ids that nobody knows and no walk finds as well (the main loop does, see
+    /// `KernelTime::walked`).
     pub fn forget_cgroup(&mut self, cgroup_id: u64) -> Result<bool, ReadError> {
         match self.cpu_use.remove(&cgroup_id) {
             Ok(()) => Ok(true),

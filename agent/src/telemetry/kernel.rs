@@ -53,7 +53,7 @@ impl KernelMetrics {
         );
         registry.register(
             "cpu_time_cgroups_forgotten",
-            "Cgroups that nobody knew for two rounds, whose CPU time was therefore forgotten",
+            "Cgroups that nobody knew and a walk of the tree did not find, whose CPU time was therefore forgotten",
             self.forgotten.clone(),
         );
         registry.register(

@@ -12,7 +12,7 @@ use crate::probe::periods::{Ledger, Snapshot, Unbooked};
 pub struct Counts {
     /// Cgroups in the last snapshot: rows of the kernel's map.
     pub cgroups: u64,
-    /// Rows given up because nobody knew the cgroup; see [`KernelTime::strangers`].
+    /// Rows given up because nobody knew the cgroup; see [`KernelTime::walked`].
     pub forgotten: u64,
     /// Periods, summed over cgroups, that were no longer there when they were read.
     pub missed_periods: u64,
@@ -30,7 +30,7 @@ pub struct KernelTime {
     used_ns: HashMap<u64, u64>,
     /// Of cgroups that were removed from within a followed one.
     retired_ns: HashMap<u64, u64>,
-    /// Of the last snapshot, those that nobody knew for the first time.
+    /// Of the last snapshot, those that nobody knew.
     strangers: HashSet<u64>,
     counts: Counts,
 }
@@ -96,18 +96,21 @@ impl KernelTime {
         None
     }
 
-    /// Cgroups of a snapshot that nobody knows, in this one and in the one before: the kernel may
-    /// forget them. The last task of a cgroup is switched out after the directory is gone, which
-    /// makes a new row that nothing would ever take away. Only in the second round, because the
-    /// record of a new cgroup travels in a ring.
-    pub fn strangers(&mut self, snapshot: &Snapshot, is_known: impl Fn(u64) -> bool) -> Vec<u64> {
-        let unknown = snapshot.uses.iter().map(|(id, _)| *id);
-        let (again, new): (Vec<u64>, Vec<u64>) = unknown
-            .filter(|id| !is_known(*id))
-            .partition(|id| self.strangers.contains(id));
-        self.strangers = new.into_iter().collect();
-        self.counts.forgotten += again.len() as u64;
-        again
+    /// Notes which cgroups of a snapshot nobody knows. They may be new, their record still in a ring or
+    /// lost.
+    pub fn note_strangers(&mut self, snapshot: &Snapshot, is_known: impl Fn(u64) -> bool) {
+        let ids = snapshot.uses.iter().map(|(id, _)| *id);
+        self.strangers = ids.filter(|id| !is_known(*id)).collect();
+    }
+
+    /// The whole tree was walked, and `found` lists all that live: of those that nobody knew before,
+    /// the ones that are not there, which the kernel may forget. The last task of a cgroup is switched
+    /// out after the directory is gone, which makes a new row that nothing else would ever take away.
+    pub fn walked(&mut self, found: &HashSet<u64>) -> Vec<u64> {
+        let strangers = std::mem::take(&mut self.strangers);
+        let gone: Vec<u64> = strangers.difference(found).copied().collect();
+        self.counts.forgotten += gone.len() as u64;
+        gone
     }
 
     /// What could not be said, and how full the kernel's map is.
@@ -161,28 +164,26 @@ mod tests {
     }
 
     #[test]
-    fn who_is_known_to_nobody_twice_is_a_stranger() {
-        const NOBODY: [u64; 0] = [];
+    fn a_stranger_that_a_whole_walk_does_not_find_is_gone() {
         let mut time = KernelTime::default();
-        let mut round = |ids: &[u64], known: &[u64]| {
+        let note = |time: &mut KernelTime, ids: &[u64], known: &[u64]| {
             let snapshot = Snapshot {
                 uses: ids.iter().map(|id| (*id, CpuUse::default())).collect(),
                 ..Snapshot::default()
             };
-            time.strangers(&snapshot, |id| known.contains(&id))
+            time.note_strangers(&snapshot, |id| known.contains(&id));
         };
-        assert_eq!(round(&[1, 7, 8], &[1]), NOBODY, "may be in a ring still");
-        assert_eq!(round(&[1, 7, 8], &[1, 8]), [7]);
-        assert_eq!(round(&[1, 8], &[1]), NOBODY, "known a round ago");
-        assert_eq!(round(&[1], &[1]), NOBODY);
-        assert_eq!(round(&[1, 8], &[1]), NOBODY, "not in a row");
-        assert_eq!(round(&[1, 8], &[1]), [8]);
-        assert_eq!(
-            round(&[1, 8], &[1]),
-            NOBODY,
-            "asked for once, then from anew"
+        let set = |ids: &[u64]| ids.iter().copied().collect::<HashSet<u64>>();
+        note(&mut time, &[1, 7, 8, 9], &[1]);
+        note(&mut time, &[1, 7, 8], &[1]);
+        let mut gone = time.walked(&set(&[8]));
+        gone.sort_unstable();
+        assert_eq!(gone, [7], "1 is known, 8 lives, 9 has no row any more");
+        assert!(
+            time.walked(&set(&[])).is_empty(),
+            "each is judged by a snapshot of its own"
         );
-        assert_eq!(time.counts().forgotten, 2);
+        assert_eq!(time.counts().forgotten, 1);
     }
 
     #[test]

@@ -379,6 +379,15 @@ impl AuditRing {
             .map(|beat| beat.status.clone())
             .collect()
     }
+
+    /// Number of nodes under whose name two agents send.
+    pub fn nodes_with_two_agents(&self, now_unix_ns: u64) -> u64 {
+        let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let beats = rings.nodes.values();
+        beats
+            .filter(|beat| beat.status.has_two_agents(now_unix_ns))
+            .count() as u64
+    }
 }
 
 impl Rings {

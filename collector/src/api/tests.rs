@@ -321,6 +321,7 @@ fn two_agents_of_one_name_are_noticed() {
     assert_eq!(hear("aa", 2, 60), Some(60));
     assert_eq!(hear("aa", 3, 70), Some(60));
     assert!(ring.nodes()[0].has_two_agents(61));
+    assert_eq!(ring.nodes_with_two_agents(61), 1);
     assert!(!ring.nodes()[0].has_two_agents(60 + 15 * 60_000_000_000));
 }
 

@@ -258,6 +258,9 @@ impl Index {
     fn apply_owner(&mut self, kind: &str, meta: &ObjectMeta) {
         if let Some(owner) = controller(meta) {
             self.owners.insert(named(kind, meta), owner);
+        } else {
+            // One of the same name that is gone may have had an owner.
+            self.owners.remove(&named(kind, meta));
         }
     }
 

@@ -248,14 +248,13 @@ impl Inventory {
         let state = self.files.entry(path.to_owned()).or_default();
         let file = path.display().to_string();
         if stamp.1 > MAX_FILE_BYTES {
+            let trouble = format!(
+                "{} bytes are more than the {MAX_FILE_BYTES} that are read",
+                stamp.1
+            );
+            problems.push(whole(&file, &trouble));
             state.stamp = Some(stamp);
-            problems.push(whole(
-                &file,
-                &format!(
-                    "{} bytes are more than the {MAX_FILE_BYTES} that are read",
-                    stamp.1
-                ),
-            ));
+            state.trouble = Some(trouble);
             return true;
         }
         match std::fs::read_to_string(path) {
@@ -499,6 +498,31 @@ mod tests {
         let [trouble] = last.get().troubles.try_into().unwrap();
         assert!(trouble.contains("pods.yaml: cannot be read"), "{trouble}");
         write(text.as_bytes());
+        assert_eq!(inventory.look().objects, 1);
+        assert!(last.get().troubles.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_a_trouble_until_it_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pods.yaml");
+        std::fs::write(&file, pod("one")).unwrap();
+        let (mut inventory, _) = Inventory::open(vec![dir.path().to_owned()]);
+        let opened = std::fs::File::options().write(true).open(&file).unwrap();
+        opened.set_len(MAX_FILE_BYTES + 1).unwrap();
+        let look = inventory.look();
+        assert_eq!(
+            (look.objects, look.problems.len()),
+            (1, 1),
+            "it says what it said"
+        );
+        let last = inventory.last_look();
+        let [trouble] = last.get().troubles.try_into().unwrap();
+        assert!(
+            trouble.contains("pods.yaml: 268435457 bytes are more"),
+            "{trouble}"
+        );
+        std::fs::write(&file, pod("one")).unwrap();
         assert_eq!(inventory.look().objects, 1);
         assert!(last.get().troubles.is_empty());
     }

@@ -201,6 +201,21 @@ fn limits_replicas_and_nodes() {
     assert_eq!(index.pods(), 3);
 }
 
+/// Made again by hand under the name of one that is gone, it has no owner any more.
+#[test]
+fn an_owner_is_not_that_of_one_that_is_gone() {
+    let parsed = parse::parse("objects.yaml", OBJECTS);
+    let again =
+        "apiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: api-7d9, namespace: shop}\n";
+    let again = parse::parse("again.yaml", again);
+    let mut index = Index::default();
+    for object in parsed.objects.iter().chain(&again.objects) {
+        index.apply(object);
+    }
+    let found = index.lookup("uid-api", None).unwrap();
+    assert_eq!(found.workload.kind, "ReplicaSet");
+}
+
 #[test]
 fn an_owner_circle_ends() {
     let circle = "
