@@ -6,6 +6,7 @@
 mod answers;
 mod exchange;
 mod half;
+mod missed;
 mod requests;
 
 use std::net::IpAddr;
@@ -125,7 +126,10 @@ impl Connection {
             segment.seq
         };
         let verdict = match segment.direction {
-            Direction::Request => self.push_up(segment, seq, redactor),
+            Direction::Request => {
+                self.exchange.acked = segment.ack;
+                self.push_up(segment, seq, redactor)
+            }
             Direction::Response => self.push_down(segment, seq, redactor),
         };
         self.bound(limits, redactor);

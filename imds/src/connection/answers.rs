@@ -138,8 +138,17 @@ impl Sink for Down<'_> {
 
 impl Heard for Down<'_> {
     fn missing(&mut self, missing: Missing) {
+        if missing.of_others {
+            // Should an answer go to the wrong request after all, its body is to tell so.
+            self.exchange.unseen.add(missing.remark);
+            self.exchange.missed.add(missing.remark);
+        }
         if missing.of_next {
             self.exchange.answer_missed(missing.remark);
         }
+    }
+
+    fn found(&mut self, seq: u32) {
+        self.exchange.answers_missed_before(seq);
     }
 }

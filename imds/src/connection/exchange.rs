@@ -56,6 +56,8 @@ pub(super) struct Pending {
     pub(super) answered_ns: Option<u64>,
     /// Which of its connection.
     pub(super) number: u64,
+    /// The endpoint's bytes that the client had when it asked: all below this sequence number.
+    pub(super) acked: Option<u32>,
     /// The answer's body, as much of it as the event wants.
     pub(super) body: Vec<u8>,
     /// There is an answer, and no request that we know of.
@@ -74,6 +76,7 @@ impl Pending {
             sent_ns: place.time_ns,
             answered_ns: None,
             number: 0,
+            acked: None,
             body: Vec::new(),
             is_unasked: true,
         }
@@ -133,8 +136,19 @@ pub(super) struct Exchange {
     unconfirmed: Option<(Pending, u32)>,
     /// Remarks for the next request head.
     pub(super) flags: Flags,
-    /// Why requests of this connection may have gone by unseen; they are answered all the same.
+    /// Why requests of this connection may have gone by unseen, which are answered all the same, or
+    /// answers, after which the next may be taken for that of another request.
     pub(super) unseen: Flags,
+    /// Why answers may be missing since the last one that was read.
+    pub(super) missed: Flags,
+    /// Why answers of now on may go to the wrong request, until none is awaited.
+    pub(super) doubt: Flags,
+    /// The acknowledgement in the client's last segment.
+    pub(super) acked: Option<u32>,
+    /// The one in its last request.
+    pub(super) asked_at: Option<u32>,
+    /// The client asks without having had the answer to what it asked before, or may do so.
+    pub(super) is_pipelined: bool,
     /// Requests before all that wait, whose answers may still come and of which nothing else is
     /// known any more.
     pub(super) forgotten: u64,
@@ -176,7 +190,8 @@ impl Exchange {
     }
 
     /// A request begins to wait for its answer.
-    pub(super) fn wait(&mut self, pending: Pending) {
+    pub(super) fn wait(&mut self, mut pending: Pending) {
+        self.note_pipelining(&mut pending);
         if self.waiting.len() >= PIPELINE_REQUESTS
             && let Some(mut oldest) = self.forget_oldest()
             && !oldest.is_given_up()
@@ -196,19 +211,6 @@ impl Exchange {
         self.forgotten = self.forgotten.saturating_add(1);
         self.tally.forgotten += 1;
         Some(oldest)
-    }
-
-    /// The beginning of the next answer was on the wire and not in the capture.
-    pub(super) fn answer_missed(&mut self, remark: Flags) {
-        if self.forgotten > 0 {
-            self.forgotten -= 1;
-        } else if let Some(mut pending) = self.waiting.pop_front()
-            && !pending.is_given_up()
-        {
-            pending.event.outcome = Outcome::Unreadable;
-            pending.event.flags.add(remark);
-            self.ready.push(pending.event);
-        }
     }
 
     /// The answer is complete, or as complete as it gets.
