@@ -5,6 +5,7 @@
 
 mod answers;
 mod exchange;
+mod forgotten;
 mod half;
 mod missed;
 mod requests;

@@ -23,6 +23,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use super::forgotten::{Asked, Forgotten};
 use crate::request::Place;
 use crate::stream::WINDOW_BYTES;
 use crate::{Class, Evidence, Flags, ImdsEvent, Outcome, Redactor, response};
@@ -151,7 +152,7 @@ pub(super) struct Exchange {
     pub(super) is_pipelined: bool,
     /// Requests before all that wait, whose answers may still come and of which nothing else is
     /// known any more.
-    pub(super) forgotten: u64,
+    pub(super) forgotten: Forgotten,
     /// Requests so far.
     pub(super) asked: u64,
     /// When the first byte of the head under way was seen.
@@ -205,10 +206,18 @@ impl Exchange {
         self.waiting.push_back(pending);
     }
 
+    /// How the request was asked whose answer comes next.
+    pub(super) fn asked_next(&self) -> Option<Asked> {
+        let next = self.waiting.front();
+        self.forgotten
+            .next()
+            .or_else(|| next.map(|pending| Asked::with(pending.is_head)))
+    }
+
     /// The oldest request leaves; its answer may still come.
     fn forget_oldest(&mut self) -> Option<Pending> {
         let oldest = self.waiting.pop_front()?;
-        self.forgotten = self.forgotten.saturating_add(1);
+        self.forgotten.push(oldest.is_head);
         self.tally.forgotten += 1;
         Some(oldest)
     }

@@ -15,7 +15,8 @@ use crate::{Flags, Outcome};
 impl Exchange {
     /// A request is about to wait: whether it was sent before the answers to those before it.
     pub(super) fn note_pipelining(&mut self, pending: &mut Pending) {
-        let is_alone = self.waiting.is_empty() && self.forgotten == 0 && self.answering.is_none();
+        let is_alone =
+            self.waiting.is_empty() && self.forgotten.is_empty() && self.answering.is_none();
         let acks = pending.acked.zip(self.asked_at);
         let has_more = acks.is_some_and(|(now, before)| now != before);
         self.is_pipelined = !is_alone && (self.is_pipelined || !has_more);
@@ -28,9 +29,10 @@ impl Exchange {
 
     /// The beginning of the next answer was on the wire and not in the capture.
     pub(super) fn answer_missed(&mut self, remark: Flags) {
-        if self.forgotten > 0 {
-            self.forgotten -= 1;
-        } else if let Some(mut pending) = self.waiting.pop_front()
+        if self.forgotten.pop() {
+            return;
+        }
+        if let Some(mut pending) = self.waiting.pop_front()
             && !pending.is_given_up()
         {
             pending.event.outcome = Outcome::Unreadable;
@@ -58,7 +60,7 @@ impl Exchange {
         } else {
             missed
         };
-        self.forgotten = 0;
+        self.forgotten.clear();
         for _ in 0..earlier {
             self.answer_missed(remark);
         }
