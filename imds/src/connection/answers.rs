@@ -38,7 +38,7 @@ impl Down<'_> {
         let is_late = self.exchange.forgotten.pop();
         if is_late {
             // Of its request nothing else is known.
-        } else if let Some(pending) = self.exchange.waiting.pop_front() {
+        } else if let Some(pending) = self.exchange.take_oldest() {
             return Some(pending);
         }
         self.exchange.tally.orphan_responses += 1;
@@ -126,7 +126,7 @@ impl Sink for Down<'_> {
         if unseen != Flags::NONE && pending.is_mistaken() {
             let other = pending.disown(self.place, unseen);
             self.exchange.tally.requests += 1;
-            self.exchange.waiting.push_front(pending);
+            self.exchange.wait_on(pending, self.redactor);
             pending = other;
         }
         self.settle(pending);

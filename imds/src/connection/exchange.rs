@@ -129,8 +129,10 @@ impl Pending {
 /// The requests under way.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
-    /// In the order of the wire. Those given up are among them.
+    /// In the order of the wire. Those given up are the first of them.
     pub(super) waiting: VecDeque<Pending>,
+    /// How many those are.
+    given_up: usize,
     /// Its answer's body is still coming.
     pub(super) answering: Option<Pending>,
     /// Its answer has hop limit 1 and awaits the acknowledgement of this sequence number.
@@ -178,16 +180,21 @@ impl Exchange {
         !self.waiting.is_empty() || self.answering.is_some() || self.unconfirmed.is_some()
     }
 
-    /// A late answer would be known for one.
-    pub(super) fn remembers(&self) -> bool {
-        self.waiting.iter().any(Pending::is_given_up)
+    /// For so many a late answer would be known.
+    pub(super) const fn given_up(&self) -> usize {
+        self.given_up
+    }
+
+    /// Lets go of what is known of so many that were given up, the oldest first.
+    pub(super) fn forget_given_up(&mut self, count: usize) {
+        for _ in 0..count.min(self.given_up) {
+            self.forget_oldest();
+        }
     }
 
     /// An event is not handed out yet.
     pub(super) fn is_awaited(&self) -> bool {
-        self.waiting.iter().any(|pending| !pending.is_given_up())
-            || self.answering.is_some()
-            || self.unconfirmed.is_some()
+        self.waiting.len() > self.given_up || self.answering.is_some() || self.unconfirmed.is_some()
     }
 
     /// A request begins to wait for its answer.
@@ -214,9 +221,26 @@ impl Exchange {
             .or_else(|| next.map(|pending| Asked::with(pending.is_head)))
     }
 
+    /// The oldest request leaves.
+    pub(super) fn take_oldest(&mut self) -> Option<Pending> {
+        let oldest = self.waiting.pop_front()?;
+        self.given_up -= usize::from(oldest.is_given_up());
+        Some(oldest)
+    }
+
+    /// What came was not the answer to the oldest request, which waits on. Where one behind it was
+    /// given up meanwhile, its own time is over too.
+    pub(super) fn wait_on(&mut self, mut oldest: Pending, redactor: &Redactor) {
+        if self.given_up > 0 && !oldest.is_given_up() {
+            self.ready.push(oldest.give_up(redactor));
+        }
+        self.given_up += usize::from(oldest.is_given_up());
+        self.waiting.push_front(oldest);
+    }
+
     /// The oldest request leaves; its answer may still come.
     fn forget_oldest(&mut self) -> Option<Pending> {
-        let oldest = self.waiting.pop_front()?;
+        let oldest = self.take_oldest()?;
         self.forgotten.push(oldest.is_head);
         self.tally.forgotten += 1;
         Some(oldest)
@@ -269,15 +293,14 @@ impl Exchange {
         let overdue =
             |pending: &Pending| now_ns.saturating_sub(pending.waits_since_ns()) >= response_ns;
         // Sent one after the other: behind the first that has time all have.
-        for at in 0..self.waiting.len() {
+        for at in self.given_up..self.waiting.len() {
             let Some(pending) = self.waiting.get_mut(at).filter(|pending| overdue(pending)) else {
                 break;
             };
-            if !pending.is_given_up() {
-                let sent_ns = pending.sent_ns;
-                let event = pending.give_up(redactor);
-                self.silent(event, sent_ns, true, answered_ns);
-            }
+            let sent_ns = pending.sent_ns;
+            let event = pending.give_up(redactor);
+            self.given_up += 1;
+            self.silent(event, sent_ns, true, answered_ns);
         }
         let kept_ns = response_ns.saturating_add(KEPT_NS);
         let is_old = |pending: &Pending| now_ns.saturating_sub(pending.sent_ns) >= kept_ns;
@@ -298,7 +321,7 @@ impl Exchange {
         answered_ns: Option<u64>,
         redactor: &Redactor,
     ) {
-        while let Some(mut pending) = self.waiting.pop_front() {
+        while let Some(mut pending) = self.take_oldest() {
             if pending.is_given_up() {
                 continue;
             }

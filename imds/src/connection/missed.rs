@@ -32,7 +32,7 @@ impl Exchange {
         if self.forgotten.pop() {
             return;
         }
-        if let Some(mut pending) = self.waiting.pop_front()
+        if let Some(mut pending) = self.take_oldest()
             && !pending.is_given_up()
         {
             pending.event.outcome = Outcome::Unreadable;
