@@ -5,7 +5,9 @@
 
 mod answers;
 mod exchange;
+mod forgotten;
 mod half;
+mod missed;
 mod requests;
 
 use std::net::IpAddr;
@@ -78,12 +80,22 @@ impl Connection {
         self.exchange.is_awaited() || self.out_of_order_bytes() > 0
     }
 
+    /// Requests remembered for a late answer alone.
+    pub(crate) const fn given_up(&self) -> usize {
+        self.exchange.given_up()
+    }
+
+    /// Lets go of the oldest `count` of those.
+    pub(crate) fn forget_given_up(&mut self, count: usize) {
+        self.exchange.forget_given_up(count);
+    }
+
     /// Whether nothing was heard of it for so long that nothing is expected any more. An answer may
     /// still come for a request that was given up, while nobody hung up.
     pub(crate) fn is_idle(&self, now_ns: u64, limits: &Limits) -> bool {
         let is_open = !self.closed && self.client_left_ns.is_none();
         now_ns.saturating_sub(self.last_ns) >= limits.forget_ns()
-            && !(is_open && self.exchange.remembers())
+            && !(is_open && self.given_up() > 0)
     }
 
     /// Whether this SYN opens another connection under the same name.
@@ -125,7 +137,10 @@ impl Connection {
             segment.seq
         };
         let verdict = match segment.direction {
-            Direction::Request => self.push_up(segment, seq, redactor),
+            Direction::Request => {
+                self.exchange.acked = segment.ack;
+                self.push_up(segment, seq, redactor)
+            }
             Direction::Response => self.push_down(segment, seq, redactor),
         };
         self.bound(limits, redactor);

@@ -45,6 +45,8 @@ impl Limits {
 
 /// Addresses of which the time of the last answer is remembered.
 const ANSWERED_ADDRESSES: usize = 4096;
+/// Requests given up that are remembered for a late answer, of all connections together.
+pub(crate) const GIVEN_UP_REQUESTS: usize = 4096;
 /// How often time alone is acted upon.
 const SWEEP_NS: u64 = 100_000_000;
 
@@ -87,8 +89,8 @@ pub struct Stats {
     pub events: u64,
     /// Answers to requests that were given up: each is an event of its own.
     pub late_answers: u64,
-    /// Requests whose late answer would find nothing but their place: too many wait on one
-    /// connection, or for too long.
+    /// Requests whose late answer would find nothing but their place: too many wait, on one
+    /// connection or on all, or for too long.
     pub forgotten: u64,
     /// Answers without a request: it was lost, forgotten, or older than the decoder. Where a request
     /// may have gone by unseen, such an answer is an event as well.
@@ -175,9 +177,14 @@ impl Decoder {
         let mut over = Vec::new();
         let waiting = self.connections.iter_mut().filter(|(_, c)| c.is_waiting());
         let mut finished = Vec::new();
+        let mut given_up = 0_usize;
         for (key, connection) in waiting {
             let answered_ns = self.answered_ns.get(&connection.client()).copied();
             connection.advance(now_ns, &self.limits, answered_ns, &self.redactor);
+            given_up += connection.given_up();
+            let surplus = given_up.saturating_sub(GIVEN_UP_REQUESTS);
+            connection.forget_given_up(surplus);
+            given_up -= surplus;
             finished.push(*key);
         }
         for key in finished {

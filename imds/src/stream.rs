@@ -14,6 +14,8 @@ pub(crate) enum Piece<'a> {
         bytes: &'a [u8],
         /// See above.
         starts_segment: bool,
+        /// Sequence number of the first of them.
+        seq: u32,
     },
     /// So many bytes were on the wire and not in the capture.
     Hole {
@@ -36,6 +38,11 @@ struct Held {
     seq: u32,
     bytes: Vec<u8>,
     wire_len: u32,
+}
+
+/// Whether `seq` is not behind `other`, modulo 2^32 (RFC 9293 section 3.4).
+pub(crate) const fn is_up_to(seq: u32, other: u32) -> bool {
+    other.wrapping_sub(seq) <= u32::MAX / 2
 }
 
 /// What a segment turned out to be.
@@ -199,12 +206,14 @@ impl Stream {
         starts_segment: bool,
         out: &mut impl FnMut(Piece<'_>),
     ) {
-        self.next = self.next.map(|next| next.wrapping_add(wire_len));
+        let seq = self.next.unwrap_or_default();
+        self.next = Some(seq.wrapping_add(wire_len));
         if !bytes.is_empty() {
             self.remember(bytes);
             out(Piece::Bytes {
                 bytes,
                 starts_segment,
+                seq,
             });
         }
         let missing = wire_len.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
@@ -370,6 +379,19 @@ mod tests {
             check(isn, &[(4, "e", 1), (2, "cd", 2), (0, "abcX", 4)], "abcde");
             check(isn, &[(0, "abc", 6), (6, "g", 1)], "abc___g");
             check(isn, &[(2, "c", 1), (2, "Z", 1), (0, "ab", 2)], "abc");
+        }
+    }
+
+    #[test]
+    fn order_of_numbers() {
+        for (seq, other, expected) in [
+            (7, 7, true),
+            (7, 8, true),
+            (8, 7, false),
+            (u32::MAX, 0, true),
+            (0, u32::MAX, false),
+        ] {
+            assert_eq!(is_up_to(seq, other), expected, "{seq} {other}");
         }
     }
 

@@ -5,6 +5,7 @@ mod bounds;
 mod late;
 mod laws;
 mod losses;
+mod missed;
 mod play;
 mod requests;
 mod secrets;

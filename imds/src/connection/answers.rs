@@ -6,6 +6,7 @@
 //! credentials never count as the answer to a request for something else.
 
 use super::exchange::{Exchange, Pending};
+use super::forgotten::Asked;
 use super::half::{Heard, Missing};
 use crate::http::{Cut, Framing, NotHttp, Sink};
 use crate::request::Place;
@@ -34,10 +35,10 @@ impl Down<'_> {
     /// The request that an answer belongs to, or an event without one. `None`: there is none, and
     /// the answer says nothing.
     fn asked(&mut self, status: Option<u16>) -> Option<Pending> {
-        let is_late = self.exchange.forgotten > 0;
+        let is_late = self.exchange.forgotten.pop();
         if is_late {
-            self.exchange.forgotten -= 1;
-        } else if let Some(pending) = self.exchange.waiting.pop_front() {
+            // Of its request nothing else is known.
+        } else if let Some(pending) = self.exchange.take_oldest() {
             return Some(pending);
         }
         self.exchange.tally.orphan_responses += 1;
@@ -59,9 +60,14 @@ impl Down<'_> {
 
 impl Sink for Down<'_> {
     fn head(&mut self, bytes: &[u8], cut: Cut) -> Framing {
-        let next = self.exchange.waiting.front();
-        let to_head = self.exchange.forgotten == 0 && next.is_some_and(|pending| pending.is_head);
-        let answer = response::read(bytes, cut, to_head);
+        let asked = self.exchange.asked_next();
+        let mut answer = response::read(bytes, cut, asked == Some(Asked::Head));
+        if asked == Some(Asked::Unknown)
+            && !matches!(answer.framing, Framing::Length(0) | Framing::Opaque)
+        {
+            // What a body would be is perhaps the next answer.
+            answer.framing = Framing::Lost;
+        }
         if answer
             .status
             .is_some_and(|status| status < 200 && status != 101)
@@ -120,7 +126,7 @@ impl Sink for Down<'_> {
         if unseen != Flags::NONE && pending.is_mistaken() {
             let other = pending.disown(self.place, unseen);
             self.exchange.tally.requests += 1;
-            self.exchange.waiting.push_front(pending);
+            self.exchange.wait_on(pending, self.redactor);
             pending = other;
         }
         self.settle(pending);
@@ -138,8 +144,17 @@ impl Sink for Down<'_> {
 
 impl Heard for Down<'_> {
     fn missing(&mut self, missing: Missing) {
+        if missing.of_others {
+            // Should an answer go to the wrong request after all, its body is to tell so.
+            self.exchange.unseen.add(missing.remark);
+            self.exchange.missed.add(missing.remark);
+        }
         if missing.of_next {
             self.exchange.answer_missed(missing.remark);
         }
+    }
+
+    fn found(&mut self, seq: u32) {
+        self.exchange.answers_missed_before(seq);
     }
 }

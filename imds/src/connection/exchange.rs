@@ -23,6 +23,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use super::forgotten::{Asked, Forgotten};
 use crate::request::Place;
 use crate::stream::WINDOW_BYTES;
 use crate::{Class, Evidence, Flags, ImdsEvent, Outcome, Redactor, response};
@@ -56,6 +57,8 @@ pub(super) struct Pending {
     pub(super) answered_ns: Option<u64>,
     /// Which of its connection.
     pub(super) number: u64,
+    /// The endpoint's bytes that the client had when it asked: all below this sequence number.
+    pub(super) acked: Option<u32>,
     /// The answer's body, as much of it as the event wants.
     pub(super) body: Vec<u8>,
     /// There is an answer, and no request that we know of.
@@ -74,6 +77,7 @@ impl Pending {
             sent_ns: place.time_ns,
             answered_ns: None,
             number: 0,
+            acked: None,
             body: Vec::new(),
             is_unasked: true,
         }
@@ -125,19 +129,32 @@ impl Pending {
 /// The requests under way.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
-    /// In the order of the wire. Those given up are among them.
+    /// In the order of the wire. Those given up are the first of them.
     pub(super) waiting: VecDeque<Pending>,
+    /// How many those are.
+    given_up: usize,
     /// Its answer's body is still coming.
     pub(super) answering: Option<Pending>,
     /// Its answer has hop limit 1 and awaits the acknowledgement of this sequence number.
     unconfirmed: Option<(Pending, u32)>,
     /// Remarks for the next request head.
     pub(super) flags: Flags,
-    /// Why requests of this connection may have gone by unseen; they are answered all the same.
+    /// Why requests of this connection may have gone by unseen, which are answered all the same, or
+    /// answers, after which the next may be taken for that of another request.
     pub(super) unseen: Flags,
+    /// Why answers may be missing since the last one that was read.
+    pub(super) missed: Flags,
+    /// Why answers of now on may go to the wrong request, until none is awaited.
+    pub(super) doubt: Flags,
+    /// The acknowledgement in the client's last segment.
+    pub(super) acked: Option<u32>,
+    /// The one in its last request.
+    pub(super) asked_at: Option<u32>,
+    /// The client asks without having had the answer to what it asked before, or may do so.
+    pub(super) is_pipelined: bool,
     /// Requests before all that wait, whose answers may still come and of which nothing else is
     /// known any more.
-    pub(super) forgotten: u64,
+    pub(super) forgotten: Forgotten,
     /// Requests so far.
     pub(super) asked: u64,
     /// When the first byte of the head under way was seen.
@@ -163,20 +180,26 @@ impl Exchange {
         !self.waiting.is_empty() || self.answering.is_some() || self.unconfirmed.is_some()
     }
 
-    /// A late answer would be known for one.
-    pub(super) fn remembers(&self) -> bool {
-        self.waiting.iter().any(Pending::is_given_up)
+    /// For so many a late answer would be known.
+    pub(super) const fn given_up(&self) -> usize {
+        self.given_up
+    }
+
+    /// Lets go of what is known of so many that were given up, the oldest first.
+    pub(super) fn forget_given_up(&mut self, count: usize) {
+        for _ in 0..count.min(self.given_up) {
+            self.forget_oldest();
+        }
     }
 
     /// An event is not handed out yet.
     pub(super) fn is_awaited(&self) -> bool {
-        self.waiting.iter().any(|pending| !pending.is_given_up())
-            || self.answering.is_some()
-            || self.unconfirmed.is_some()
+        self.waiting.len() > self.given_up || self.answering.is_some() || self.unconfirmed.is_some()
     }
 
     /// A request begins to wait for its answer.
-    pub(super) fn wait(&mut self, pending: Pending) {
+    pub(super) fn wait(&mut self, mut pending: Pending) {
+        self.note_pipelining(&mut pending);
         if self.waiting.len() >= PIPELINE_REQUESTS
             && let Some(mut oldest) = self.forget_oldest()
             && !oldest.is_given_up()
@@ -190,25 +213,37 @@ impl Exchange {
         self.waiting.push_back(pending);
     }
 
-    /// The oldest request leaves; its answer may still come.
-    fn forget_oldest(&mut self) -> Option<Pending> {
+    /// How the request was asked whose answer comes next.
+    pub(super) fn asked_next(&self) -> Option<Asked> {
+        let next = self.waiting.front();
+        self.forgotten
+            .next()
+            .or_else(|| next.map(|pending| Asked::with(pending.is_head)))
+    }
+
+    /// The oldest request leaves.
+    pub(super) fn take_oldest(&mut self) -> Option<Pending> {
         let oldest = self.waiting.pop_front()?;
-        self.forgotten = self.forgotten.saturating_add(1);
-        self.tally.forgotten += 1;
+        self.given_up -= usize::from(oldest.is_given_up());
         Some(oldest)
     }
 
-    /// The beginning of the next answer was on the wire and not in the capture.
-    pub(super) fn answer_missed(&mut self, remark: Flags) {
-        if self.forgotten > 0 {
-            self.forgotten -= 1;
-        } else if let Some(mut pending) = self.waiting.pop_front()
-            && !pending.is_given_up()
-        {
-            pending.event.outcome = Outcome::Unreadable;
-            pending.event.flags.add(remark);
-            self.ready.push(pending.event);
+    /// What came was not the answer to the oldest request, which waits on. Where one behind it was
+    /// given up meanwhile, its own time is over too.
+    pub(super) fn wait_on(&mut self, mut oldest: Pending, redactor: &Redactor) {
+        if self.given_up > 0 && !oldest.is_given_up() {
+            self.ready.push(oldest.give_up(redactor));
         }
+        self.given_up += usize::from(oldest.is_given_up());
+        self.waiting.push_front(oldest);
+    }
+
+    /// The oldest request leaves; its answer may still come.
+    fn forget_oldest(&mut self) -> Option<Pending> {
+        let oldest = self.take_oldest()?;
+        self.forgotten.push(oldest.is_head);
+        self.tally.forgotten += 1;
+        Some(oldest)
     }
 
     /// The answer is complete, or as complete as it gets.
@@ -258,15 +293,14 @@ impl Exchange {
         let overdue =
             |pending: &Pending| now_ns.saturating_sub(pending.waits_since_ns()) >= response_ns;
         // Sent one after the other: behind the first that has time all have.
-        for at in 0..self.waiting.len() {
+        for at in self.given_up..self.waiting.len() {
             let Some(pending) = self.waiting.get_mut(at).filter(|pending| overdue(pending)) else {
                 break;
             };
-            if !pending.is_given_up() {
-                let sent_ns = pending.sent_ns;
-                let event = pending.give_up(redactor);
-                self.silent(event, sent_ns, true, answered_ns);
-            }
+            let sent_ns = pending.sent_ns;
+            let event = pending.give_up(redactor);
+            self.given_up += 1;
+            self.silent(event, sent_ns, true, answered_ns);
         }
         let kept_ns = response_ns.saturating_add(KEPT_NS);
         let is_old = |pending: &Pending| now_ns.saturating_sub(pending.sent_ns) >= kept_ns;
@@ -287,7 +321,7 @@ impl Exchange {
         answered_ns: Option<u64>,
         redactor: &Redactor,
     ) {
-        while let Some(mut pending) = self.waiting.pop_front() {
+        while let Some(mut pending) = self.take_oldest() {
             if pending.is_given_up() {
                 continue;
             }

@@ -23,6 +23,8 @@ pub(super) struct Missing {
 pub(super) trait Heard: Sink {
     /// Called before the hole cuts a head, so that the head takes the remark with it.
     fn missing(&mut self, missing: Missing);
+    /// The place was lost, and a message begins at this sequence number. Called before its head.
+    fn found(&mut self, seq: u32);
 }
 
 /// State of one direction.
@@ -96,7 +98,13 @@ fn feed(framer: &mut Framer, piece: Piece<'_>, sink: &mut impl Heard) {
         Piece::Bytes {
             bytes,
             starts_segment,
-        } => framer.bytes(bytes, starts_segment, sink),
+            seq,
+        } => {
+            if framer.finds(bytes, starts_segment) {
+                sink.found(seq);
+            }
+            framer.bytes(bytes, starts_segment, sink);
+        }
         Piece::Hole { len, cut } => {
             let len = u64::from(len);
             sink.missing(Missing {

@@ -26,6 +26,7 @@ impl Up<'_> {
             sent_ns: self.place.time_ns,
             answered_ns: None,
             number: self.exchange.asked,
+            acked: self.exchange.acked,
             body: Vec::new(),
             is_unasked: false,
         });
@@ -71,4 +72,6 @@ impl Heard for Up<'_> {
         // Of a body as well: an endpoint may take for a request what we take for a body.
         self.exchange.unseen.add(missing.remark);
     }
+
+    fn found(&mut self, _: u32) {}
 }

@@ -82,6 +82,11 @@ impl Framer {
         }
     }
 
+    /// Whether the place was lost and these bytes are where it is found again.
+    pub(crate) fn finds(&self, bytes: &[u8], starts_segment: bool) -> bool {
+        self.state == State::Lost && starts_segment && looks_like_start(bytes)
+    }
+
     /// A framer that begins somewhere within a direction and must find a message first.
     pub(crate) const fn lost() -> Self {
         Self {
@@ -93,7 +98,7 @@ impl Framer {
     /// Takes bytes in order.
     pub(crate) fn bytes(&mut self, bytes: &[u8], starts_segment: bool, sink: &mut impl Sink) {
         if self.state == State::Lost {
-            if !starts_segment || !looks_like_start(bytes) {
+            if !self.finds(bytes, starts_segment) {
                 return;
             }
             self.state = State::Head;

@@ -1,6 +1,7 @@
 //! Which connections are remembered, and for how long.
 
-use super::{OK, Play};
+use super::{OK, Play, status};
+use crate::decoder::GIVEN_UP_REQUESTS;
 use crate::{Class, Decoder, Flags, Key, Limits, Outcome};
 
 #[test]
@@ -46,6 +47,50 @@ fn connections_are_bounded() {
             .count();
         assert_eq!(reasons as u64, evicted);
     }
+}
+
+/// So many requests are remembered for a late answer; of the others the place alone.
+#[test]
+fn requests_given_up_are_bounded() {
+    const EACH: usize = 64;
+    let connections = GIVEN_UP_REQUESTS / EACH + 2;
+    let mut play = Play::imds();
+    let mut opened = Vec::new();
+    for _ in 0..connections {
+        play.reconnect();
+        for at in 0..EACH {
+            play.ask(&format!(
+                "GET /latest/meta-data/tags/instance/{at} HTTP/1.1\r\n\r\n"
+            ));
+        }
+        opened.push((play.port, play.up_seq, play.down_seq));
+    }
+    play.wait(2_000);
+    assert_eq!(play.decoder.stats().forgotten, 2 * EACH as u64);
+    play.wait(2_000);
+    assert_eq!(play.decoder.stats().forgotten, 2 * EACH as u64);
+    assert_eq!(play.events.len(), connections * EACH);
+    play.events.clear();
+    for (port, up_seq, down_seq) in opened {
+        (play.port, play.up_seq, play.down_seq) = (port, up_seq, down_seq);
+        for at in 0..EACH {
+            play.answer(&status(400 + u16::try_from(at).unwrap()));
+        }
+    }
+    let events = play.end();
+    assert_eq!(events.len(), connections * EACH);
+    let mut unknown = 0;
+    for event in events {
+        assert!(event.flags.has(Flags::LATE_ANSWER), "{event:?}");
+        match event.path {
+            Some(path) => {
+                let at = event.status.unwrap() - 400;
+                assert_eq!(path, format!("/latest/meta-data/tags/instance/{at}"));
+            }
+            None => unknown += 1,
+        }
+    }
+    assert_eq!(unknown, 2 * EACH);
 }
 
 #[test]

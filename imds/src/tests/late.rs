@@ -165,6 +165,37 @@ fn more_requests_than_are_remembered() {
     }
 }
 
+/// The answers to HEAD have no body even where nothing else is known of their requests, and where not
+/// even that is known, the place is found again.
+#[test]
+fn forgotten_requests_without_bodies() {
+    for gets_between in [false, true] {
+        let mut play = Play::imds();
+        play.open();
+        let is_head = |at: usize| !gets_between || at.is_multiple_of(2);
+        for at in 0..200 {
+            let method = if is_head(at) { "HEAD" } else { "GET" };
+            play.ask(&format!("{method} /latest/user-data HTTP/1.1\r\n\r\n"));
+        }
+        play.wait(2_000).ask(&get(ROLE));
+        assert_eq!(play.decoder.stats().forgotten, 137);
+        for at in 0..200 {
+            let whole = ok("#!/bin/sh");
+            let head = whole.strip_suffix("#!/bin/sh").unwrap();
+            play.answer(if is_head(at) { head } else { &whole });
+        }
+        let events = play.answer(&ok(&credentials(ID))).end();
+        let told: Vec<_> = events
+            .iter()
+            .filter(|event| event.class == Class::Cred)
+            .map(|event| (event.access_key_id.as_deref(), event.path.is_some()))
+            .collect();
+        assert_eq!(told, [(Some(ID), true)], "with GET: {gets_between}");
+        let answers = events.iter().filter(|event| event.status == Some(200));
+        assert_eq!(answers.count(), 201, "with GET: {gets_between}");
+    }
+}
+
 /// A busy connection does not keep what nobody answers for ever; its order stays.
 #[test]
 fn what_is_known_of_a_request_is_let_go() {

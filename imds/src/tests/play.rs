@@ -117,6 +117,14 @@ impl Play {
         self
     }
 
+    /// An answer that arrives, and that nobody captures.
+    pub(super) fn lose(&mut self, text: &str) -> &mut Self {
+        self.down_seq = self
+            .down_seq
+            .wrapping_add(u32::try_from(text.len()).unwrap());
+        self
+    }
+
     pub(super) fn wait(&mut self, ms: u64) -> &mut Self {
         self.now_ns += ms * MS;
         let events = &mut self.events;
