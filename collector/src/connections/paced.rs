@@ -39,6 +39,7 @@ pub struct Paced<S> {
     io: S,
     pace: Pace,
     known: Arc<AtomicBool>,
+    has_begun: Arc<AtomicBool>,
     until_known: Option<Timer>,
     until_taken: Option<Timer>,
     told: Told,
@@ -60,6 +61,7 @@ impl<S> Paced<S> {
             io,
             pace,
             known: Arc::default(),
+            has_begun: Arc::default(),
             until_known: pace.known_within.map(|within| Box::pin(sleep(within))),
             until_taken: None,
             told,
@@ -70,6 +72,11 @@ impl<S> Paced<S> {
     /// To be set once the peer has shown who it is.
     pub fn known(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.known)
+    }
+
+    /// Set while bytes have come since the last were written: it has begun to ask for something.
+    pub fn has_begun(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.has_begun)
     }
 
     /// Ready with an error if the peer should have shown who it is by now.
@@ -116,7 +123,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         if let Poll::Ready(error) = self.silent(context) {
             return Poll::Ready(Err(error));
         }
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.has_begun.store(true, Ordering::Relaxed);
+        }
+        read
     }
 }
 
@@ -127,6 +139,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(context, bytes);
+        if written.is_ready() {
+            self.has_begun.store(false, Ordering::Relaxed);
+        }
         self.taken(context, written)
     }
 
@@ -136,6 +151,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(context, slices);
+        if written.is_ready() {
+            self.has_begun.store(false, Ordering::Relaxed);
+        }
         self.taken(context, written)
     }
 
@@ -268,6 +286,26 @@ mod tests {
         peer.write_u8(7).await.unwrap();
         assert_eq!(ours.read_u8().await.unwrap(), 7);
         assert!(pair.told.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_has_begun_from_its_first_byte_to_its_answer() {
+        let Pair {
+            mut ours, mut peer, ..
+        } = pair(LATE, LATE).await;
+        let has_begun = ours.has_begun();
+        assert!(!has_begun.load(Ordering::Relaxed));
+        for asked in 0..2 {
+            peer.write_u8(asked).await.unwrap();
+            assert_eq!(ours.read_u8().await.unwrap(), asked);
+            assert!(has_begun.load(Ordering::Relaxed));
+            ours.write_u8(asked).await.unwrap();
+            assert!(!has_begun.load(Ordering::Relaxed));
+        }
+        // Its end is nothing that it asks.
+        drop(peer);
+        drop(ours.read_u8().await);
+        assert!(!has_begun.load(Ordering::Relaxed));
     }
 
     #[tokio::test]
