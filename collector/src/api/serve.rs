@@ -23,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::Requests;
-use crate::connections::Connections;
-use crate::connections::paced::{Pace, Paced};
+use super::requests::Refusal;
+use crate::connections::paced::{Late, Pace, Paced};
+use crate::connections::{Connections, Full};
 
 /// After a connection that could not be taken, for want of descriptors as a rule.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -70,7 +71,7 @@ pub async fn serve(
                 Ok((stream, peer)) => match connections.take(peer.ip()) {
                     Ok(place) => {
                         let (broken, slow) = (Arc::clone(&requests), Arc::clone(&requests));
-                        let told = move |reason| broken.refuse(reason);
+                        let told = move |late: Late| broken.refuse(late.into());
                         let keeps = Pace {
                             known_within: None,
                             taken_within: bounds.taken_within,
@@ -78,7 +79,7 @@ pub async fn serve(
                         let stream = Paced::new(stream, keeps, place, Arc::new(told));
                         open.spawn(answer(stream, router.clone(), bounds, slow, stop.clone()));
                     }
-                    Err(full) => requests.refuse(full.reason()),
+                    Err(Full::All | Full::OfPeer) => requests.refuse(Refusal::Full),
                 },
                 Err(error) => {
                     tracing::warn!(%error, "could not take a connection");
@@ -115,7 +116,7 @@ async fn answer(
     if let Err(error) = end {
         // The time for a head begins with the wait for it: one that asks for nothing more is idle.
         if error.is_timeout() && has_begun.load(Ordering::Relaxed) {
-            requests.refuse("slow");
+            requests.refuse(Refusal::Slow);
         }
         tracing::debug!(%error, "an HTTP connection broke off");
     }

@@ -22,8 +22,27 @@ use super::Place;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Timer = Pin<Box<Sleep>>;
 
-/// What is told when time is up: `silent`, `stalled`.
-pub type Told = Arc<dyn Fn(&'static str) + Send + Sync>;
+/// Why a connection is broken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// The peer did not show who it is.
+    Silent,
+    /// It does not take its answer.
+    Stalled,
+}
+
+impl Late {
+    /// As metrics say it.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+/// What is told when time is up.
+pub type Told = Arc<dyn Fn(Late) + Send + Sync>;
 
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +108,7 @@ impl<S> Paced<S> {
         if self.known.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
-        (self.told)("silent");
+        (self.told)(Late::Silent);
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
@@ -109,7 +128,7 @@ impl<S> Paced<S> {
             .get_or_insert_with(|| Box::pin(sleep(within)));
         ready!(timer.as_mut().poll(context));
         self.until_taken = None;
-        (self.told)("stalled");
+        (self.told)(Late::Stalled);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -236,7 +255,7 @@ mod tests {
     struct Pair {
         ours: Paced<TcpStream>,
         peer: TcpStream,
-        told: Arc<Mutex<Vec<&'static str>>>,
+        told: Arc<Mutex<Vec<Late>>>,
         connections: Connections,
     }
 
@@ -248,13 +267,13 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let connections = Connections::new(1, 1);
         let place = connections.take(IpAddr::from(Ipv4Addr::LOCALHOST)).unwrap();
-        let told = Arc::<Mutex<Vec<&'static str>>>::default();
+        let told = Arc::<Mutex<Vec<Late>>>::default();
         let tell = Arc::clone(&told);
         let keeps = Pace {
             known_within: Some(known_within),
             taken_within,
         };
-        let tell = Arc::new(move |reason| tell.lock().unwrap().push(reason));
+        let tell = Arc::new(move |late| tell.lock().unwrap().push(late));
         Pair {
             ours: Paced::new(stream, keeps, place, tell),
             peer,
@@ -268,7 +287,7 @@ mod tests {
         let mut pair = pair(SOON, LATE).await;
         let error = pair.ours.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(*pair.told.lock().unwrap(), ["silent"]);
+        assert_eq!(*pair.told.lock().unwrap(), [Late::Silent]);
         drop(pair.ours);
         assert_eq!(pair.connections.open(), 0);
     }
@@ -314,7 +333,7 @@ mod tests {
         let more_than_sockets_hold = vec![0; 64 << 20];
         let error = pair.ours.write_all(&more_than_sockets_hold).await;
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(*pair.told.lock().unwrap(), ["stalled"]);
+        assert_eq!(*pair.told.lock().unwrap(), [Late::Stalled]);
         drop(pair.peer);
     }
 }

@@ -176,7 +176,7 @@ fn entrance(
         tls,
         connections,
         pace: options.pace,
-        expired: Arc::new(move |reason| expired.refuse(reason)),
+        expired: Arc::new(move |late| expired.refuse(late.reason())),
         refused: move |kind, peer: SocketAddr, reason: &str| {
             counts.refuse(kind);
             if !known.is_new(peer) {
