@@ -7,8 +7,12 @@ pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {
-        text.push_str(": ");
-        text.push_str(&deeper.to_string());
+        let told = deeper.to_string();
+        // Some libraries repeat their cause in their own words.
+        if !text.ends_with(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
         cause = deeper.source();
     }
     text
@@ -26,6 +30,10 @@ mod tests {
     #[error("turn the key")]
     struct Inner(#[source] std::fmt::Error);
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("read the log: {0}")]
+    struct Repeats(#[source] Inner);
+
     #[test]
     fn every_cause_is_shown_once() {
         let error = Outer(Inner(std::fmt::Error));
@@ -35,5 +43,10 @@ mod tests {
             format!("open the hold: turn the key: {last}")
         );
         assert_eq!(chain(&std::fmt::Error), last);
+        assert_eq!(
+            chain(&Repeats(Inner(std::fmt::Error))),
+            format!("read the log: turn the key: {last}"),
+            "a cause that is told already"
+        );
     }
 }

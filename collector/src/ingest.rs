@@ -11,6 +11,7 @@
 mod accept;
 pub mod auth;
 mod checkpoint;
+mod codec;
 pub mod decode;
 pub mod dedupe;
 mod foreign;
@@ -20,6 +21,7 @@ pub mod service;
 pub mod store;
 mod stream;
 pub mod tls;
+mod weigh;
 
 use std::sync::{Mutex, OnceLock};
 

@@ -5,20 +5,50 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::StatusCode;
 
+use crate::connections::paced::Late;
 use crate::connections::{Connections, Full};
 
 /// The classes, as they are called in metrics.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// Why a connection is refused or broken off: no place, a head that does not come, an answer that is
-/// not taken.
-const REFUSALS: [&str; 3] = [Full::All.reason(), "slow", "stalled"];
+/// Why a connection is refused or broken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// No place; all clients are of one address.
+    Full,
+    /// A head that does not come.
+    Slow,
+    /// An answer that is not taken.
+    Stalled,
+}
+
+impl Refusal {
+    const ALL: [Self; 3] = [Self::Full, Self::Slow, Self::Stalled];
+
+    /// As metrics say it.
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Full => Full::All.reason(),
+            Self::Slow => "slow",
+            Self::Stalled => Late::Stalled.reason(),
+        }
+    }
+}
+
+impl From<Late> for Refusal {
+    fn from(late: Late) -> Self {
+        match late {
+            Late::Silent => Self::Slow,
+            Late::Stalled => Self::Stalled,
+        }
+    }
+}
 
 /// Answers since the start.
 #[derive(Debug, Default)]
 pub struct Requests {
     answered: [AtomicU64; CLASSES.len()],
-    refused: [AtomicU64; REFUSALS.len()],
+    refused: [AtomicU64; Refusal::ALL.len()],
     connections: OnceLock<Connections>,
 }
 
@@ -30,9 +60,9 @@ impl Requests {
         }
     }
 
-    pub(super) fn refuse(&self, reason: &str) {
-        let refusals = REFUSALS.iter().zip(&self.refused);
-        for (_, count) in refusals.filter(|(known, _)| **known == reason) {
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        let mut counts = Refusal::ALL.iter().zip(&self.refused);
+        if let Some((_, count)) = counts.find(|(of, _)| **of == refusal) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -57,11 +87,32 @@ impl Requests {
             .refused
             .iter()
             .map(|count| count.load(Ordering::Relaxed));
-        REFUSALS.into_iter().zip(counts).collect()
+        Refusal::ALL
+            .map(Refusal::reason)
+            .into_iter()
+            .zip(counts)
+            .collect()
     }
 
     /// Connections that are open.
     pub fn connections(&self) -> u64 {
         self.connections.get().map_or(0, |open| open.open() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_is_counted_under_its_own_reason() {
+        let requests = Requests::default();
+        for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
+            for _ in 0..=at {
+                requests.refuse(refusal);
+            }
+        }
+        let counted = [("too_many_connections", 1), ("slow", 2), ("stalled", 3)];
+        assert_eq!(requests.refused(), counted);
     }
 }

@@ -8,6 +8,7 @@
 //! that the probes and scrapes of others are answered. Knows no route.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -22,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::Requests;
-use crate::connections::Connections;
-use crate::connections::paced::{Pace, Paced};
+use super::requests::Refusal;
+use crate::connections::paced::{Late, Pace, Paced};
+use crate::connections::{Connections, Full};
 
 /// After a connection that could not be taken, for want of descriptors as a rule.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -69,7 +71,7 @@ pub async fn serve(
                 Ok((stream, peer)) => match connections.take(peer.ip()) {
                     Ok(place) => {
                         let (broken, slow) = (Arc::clone(&requests), Arc::clone(&requests));
-                        let told = move |reason| broken.refuse(reason);
+                        let told = move |late: Late| broken.refuse(late.into());
                         let keeps = Pace {
                             known_within: None,
                             taken_within: bounds.taken_within,
@@ -77,7 +79,7 @@ pub async fn serve(
                         let stream = Paced::new(stream, keeps, place, Arc::new(told));
                         open.spawn(answer(stream, router.clone(), bounds, slow, stop.clone()));
                     }
-                    Err(full) => requests.refuse(full.reason()),
+                    Err(Full::All | Full::OfPeer) => requests.refuse(Refusal::Full),
                 },
                 Err(error) => {
                     tracing::warn!(%error, "could not take a connection");
@@ -97,6 +99,7 @@ async fn answer(
     requests: Arc<Requests>,
     stop: CancellationToken,
 ) {
+    let has_begun = stream.has_begun();
     let service = service_fn(move |request: Request<Incoming>| router.clone().call(request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -111,8 +114,9 @@ async fn answer(
         }
     };
     if let Err(error) = end {
-        if error.is_timeout() {
-            requests.refuse("slow");
+        // The time for a head begins with the wait for it: one that asks for nothing more is idle.
+        if error.is_timeout() && has_begun.load(Ordering::Relaxed) {
+            requests.refuse(Refusal::Slow);
         }
         tracing::debug!(%error, "an HTTP connection broke off");
     }
@@ -166,18 +170,47 @@ mod tests {
         String::from_utf8(answer).unwrap()
     }
 
+    const SOON: Duration = Duration::from_millis(200);
+
+    fn refused(requests: &Requests) -> Vec<(&'static str, u64)> {
+        let refused = requests.refused().into_iter();
+        refused.filter(|(_, count)| *count > 0).collect()
+    }
+
     #[tokio::test]
-    async fn one_that_sends_its_request_in_drips_is_let_go_and_holds_up_nobody() {
-        let (address, requests, mut serving, stop) = open(2, Duration::from_millis(50)).await;
+    async fn one_that_sends_its_request_in_drips_holds_up_nobody() {
+        let (address, requests, mut serving, stop) = open(2, Duration::from_mins(1)).await;
         let mut dribbling = TcpStream::connect(address).await.unwrap();
         dribbling.write_all(b"GET / HT").await.unwrap();
         let other = TcpStream::connect(address).await.unwrap();
         assert!(answer_to(other, ASKED).await.ends_with("here"));
-        assert!(!answer_to(dribbling, b"").await.contains("here"));
+        drop(dribbling);
         stop.cancel();
         serving.join_next().await.unwrap().unwrap();
-        let refused: Vec<_> = requests.refused().into_iter().filter(|r| r.1 > 0).collect();
-        assert_eq!(refused, [("slow", 1)]);
+        assert_eq!(requests.connections(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_sends_its_request_in_drips_is_let_go_and_counted() {
+        let (address, requests, mut serving, stop) = open(2, SOON).await;
+        let dribbling = TcpStream::connect(address).await.unwrap();
+        assert!(!answer_to(dribbling, b"GET / HT").await.contains("here"));
+        stop.cancel();
+        serving.join_next().await.unwrap().unwrap();
+        assert_eq!(refused(&requests), [("slow", 1)]);
+        assert_eq!(requests.connections(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_idle_after_its_answer_is_let_go_and_is_no_refusal() {
+        let (address, requests, mut serving, stop) = open(2, SOON).await;
+        let idle = TcpStream::connect(address).await.unwrap();
+        // To the end of the connection, which is the door's doing.
+        let asked = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        assert!(answer_to(idle, asked).await.ends_with("here"));
+        stop.cancel();
+        serving.join_next().await.unwrap().unwrap();
+        assert_eq!(refused(&requests), []);
         assert_eq!(requests.connections(), 0);
     }
 
@@ -197,7 +230,6 @@ mod tests {
         assert!(answer_to(first, ASKED).await.ends_with("here"));
         stop.cancel();
         serving.join_next().await.unwrap().unwrap();
-        let refused: Vec<_> = requests.refused().into_iter().filter(|r| r.1 > 0).collect();
-        assert_eq!(refused, [("too_many_connections", 1)]);
+        assert_eq!(refused(&requests), [("too_many_connections", 1)]);
     }
 }

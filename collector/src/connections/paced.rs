@@ -22,8 +22,27 @@ use super::Place;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Timer = Pin<Box<Sleep>>;
 
-/// What is told when time is up: `silent`, `stalled`.
-pub type Told = Arc<dyn Fn(&'static str) + Send + Sync>;
+/// Why a connection is broken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// The peer did not show who it is.
+    Silent,
+    /// It does not take its answer.
+    Stalled,
+}
+
+impl Late {
+    /// As metrics say it.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+/// What is told when time is up.
+pub type Told = Arc<dyn Fn(Late) + Send + Sync>;
 
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +58,7 @@ pub struct Paced<S> {
     io: S,
     pace: Pace,
     known: Arc<AtomicBool>,
+    has_begun: Arc<AtomicBool>,
     until_known: Option<Timer>,
     until_taken: Option<Timer>,
     told: Told,
@@ -60,6 +80,7 @@ impl<S> Paced<S> {
             io,
             pace,
             known: Arc::default(),
+            has_begun: Arc::default(),
             until_known: pace.known_within.map(|within| Box::pin(sleep(within))),
             until_taken: None,
             told,
@@ -72,6 +93,11 @@ impl<S> Paced<S> {
         Arc::clone(&self.known)
     }
 
+    /// Set while bytes have come since the last were written: it has begun to ask for something.
+    pub fn has_begun(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.has_begun)
+    }
+
     /// Ready with an error if the peer should have shown who it is by now.
     fn silent(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let Some(timer) = &mut self.until_known else {
@@ -82,7 +108,7 @@ impl<S> Paced<S> {
         if self.known.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
-        (self.told)("silent");
+        (self.told)(Late::Silent);
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
@@ -102,7 +128,7 @@ impl<S> Paced<S> {
             .get_or_insert_with(|| Box::pin(sleep(within)));
         ready!(timer.as_mut().poll(context));
         self.until_taken = None;
-        (self.told)("stalled");
+        (self.told)(Late::Stalled);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -116,7 +142,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         if let Poll::Ready(error) = self.silent(context) {
             return Poll::Ready(Err(error));
         }
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.has_begun.store(true, Ordering::Relaxed);
+        }
+        read
     }
 }
 
@@ -127,6 +158,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(context, bytes);
+        if written.is_ready() {
+            self.has_begun.store(false, Ordering::Relaxed);
+        }
         self.taken(context, written)
     }
 
@@ -136,6 +170,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(context, slices);
+        if written.is_ready() {
+            self.has_begun.store(false, Ordering::Relaxed);
+        }
         self.taken(context, written)
     }
 
@@ -218,7 +255,7 @@ mod tests {
     struct Pair {
         ours: Paced<TcpStream>,
         peer: TcpStream,
-        told: Arc<Mutex<Vec<&'static str>>>,
+        told: Arc<Mutex<Vec<Late>>>,
         connections: Connections,
     }
 
@@ -230,13 +267,13 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let connections = Connections::new(1, 1);
         let place = connections.take(IpAddr::from(Ipv4Addr::LOCALHOST)).unwrap();
-        let told = Arc::<Mutex<Vec<&'static str>>>::default();
+        let told = Arc::<Mutex<Vec<Late>>>::default();
         let tell = Arc::clone(&told);
         let keeps = Pace {
             known_within: Some(known_within),
             taken_within,
         };
-        let tell = Arc::new(move |reason| tell.lock().unwrap().push(reason));
+        let tell = Arc::new(move |late| tell.lock().unwrap().push(late));
         Pair {
             ours: Paced::new(stream, keeps, place, tell),
             peer,
@@ -250,7 +287,7 @@ mod tests {
         let mut pair = pair(SOON, LATE).await;
         let error = pair.ours.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(*pair.told.lock().unwrap(), ["silent"]);
+        assert_eq!(*pair.told.lock().unwrap(), [Late::Silent]);
         drop(pair.ours);
         assert_eq!(pair.connections.open(), 0);
     }
@@ -271,12 +308,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_has_begun_from_its_first_byte_to_its_answer() {
+        let Pair {
+            mut ours, mut peer, ..
+        } = pair(LATE, LATE).await;
+        let has_begun = ours.has_begun();
+        assert!(!has_begun.load(Ordering::Relaxed));
+        for asked in 0..2 {
+            peer.write_u8(asked).await.unwrap();
+            assert_eq!(ours.read_u8().await.unwrap(), asked);
+            assert!(has_begun.load(Ordering::Relaxed));
+            ours.write_u8(asked).await.unwrap();
+            assert!(!has_begun.load(Ordering::Relaxed));
+        }
+        // Its end is nothing that it asks.
+        drop(peer);
+        drop(ours.read_u8().await);
+        assert!(!has_begun.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
     async fn one_that_does_not_take_its_answer_is_let_go() {
         let mut pair = pair(LATE, SOON).await;
         let more_than_sockets_hold = vec![0; 64 << 20];
         let error = pair.ours.write_all(&more_than_sockets_hold).await;
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(*pair.told.lock().unwrap(), ["stalled"]);
+        assert_eq!(*pair.told.lock().unwrap(), [Late::Stalled]);
         drop(pair.peer);
     }
 }

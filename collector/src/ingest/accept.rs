@@ -200,7 +200,24 @@ pub(super) async fn accept<R: Fn(&'static str, SocketAddr, &str)>(
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::CertificateDer;
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::net::TcpSocket;
+    use tokio_rustls::TlsConnector;
+
     use super::*;
+
+    fn trusting(certificate: CertificateDer<'static>) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        TlsConnector::from(Arc::new(config))
+    }
 
     #[tokio::test]
     async fn silent_connections_of_one_address_keep_no_other_out() {
@@ -212,7 +229,7 @@ mod tests {
         let acceptor = tls::acceptor(&certificate, &key).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (taken, _secured) = mpsc::channel(1);
+        let (taken, mut secured) = mpsc::channel(1);
         let (told, mut reasons) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let door = Door {
@@ -234,6 +251,16 @@ mod tests {
         }
         let reason = reasons.recv().await.unwrap();
         assert!(reason.contains("too many handshakes"), "{reason}");
+        let other = TcpSocket::new_v4().unwrap();
+        other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let other = other.connect(address).await.unwrap();
+        let served = trusting(made.cert.der().clone()).connect("one".try_into().unwrap(), other);
+        let served = served.await.unwrap();
+        let ours = secured.recv().await.unwrap().unwrap();
+        assert_eq!(
+            ours.peer.address.ip(),
+            served.get_ref().0.local_addr().unwrap().ip()
+        );
         stop.cancel();
         accepting.await.unwrap();
     }

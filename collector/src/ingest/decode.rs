@@ -80,6 +80,15 @@ impl Decoded {
             .sum()
     }
 
+    /// What is held of it for the journal.
+    pub fn held_bytes(&self) -> usize {
+        let held = |record: &Incoming| match &record.content {
+            Content::Payload(payload) => payload.len() + size_of::<Incoming>(),
+            Content::Refused(_) => size_of::<Incoming>(),
+        };
+        self.records.iter().map(held).sum()
+    }
+
     /// Nothing in it is the token's node's: the token, or the sender's name of its node, is wrong.
     pub fn is_of_another_node(&self) -> bool {
         self.records.is_empty()

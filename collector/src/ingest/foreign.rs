@@ -6,20 +6,18 @@
 //! * [`Told`]: around each service. Bytes that are no protobuf message, or too many of them, never
 //!   reach a handler; here they are counted, and answered with a code that OTLP does not send again
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use prost::Message;
 use tonic::body::Body;
-use tonic::codec::CompressionEncoding;
 use tonic::codegen::{BoxFuture, Service, http};
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::server::NamedService;
 use tonic::{Code, Request, Response, Status};
-use tonic_prost::ProstCodec;
 
-use super::Counts;
+use super::weigh::Kind;
+use super::{Counts, codec, weigh};
 use crate::connections::paced::{BoxError, Timed};
 
 /// Characters of a decoder's message that go back to the sender: it names every level of a nesting.
@@ -29,7 +27,7 @@ const MAX_MESSAGE: usize = 300;
 /// (opentelemetry/proto/collector/trace/v1/trace_service.proto). The generated types would bring in
 /// the SDK.
 #[derive(Clone, PartialEq, Message)]
-struct Export {
+pub(super) struct Export {
     #[prost(message, repeated, tag = "1")]
     resources: Vec<ResourceSpans>,
 }
@@ -48,7 +46,7 @@ struct ScopeSpans {
 
 /// `ExportTraceServiceResponse`.
 #[derive(Clone, PartialEq, Message)]
-struct Answer {
+pub(super) struct Answer {
     #[prost(message, optional, tag = "1")]
     partial_success: Option<PartialSuccess>,
 }
@@ -65,18 +63,21 @@ struct PartialSuccess {
 #[derive(Clone)]
 pub(super) struct Traces {
     pub(super) counts: Arc<Counts>,
-    pub(super) max_request_bytes: usize,
 }
 
 impl NamedService for Traces {
     const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
 }
 
-impl UnaryService<Export> for Traces {
-    type Response = Answer;
-    type Future = BoxFuture<Response<Answer>, Status>;
+impl codec::Export for Traces {
+    type Asked = Export;
+    type Answer = Answer;
 
-    fn call(&mut self, request: Request<Export>) -> Self::Future {
+    fn kind() -> &'static Kind {
+        &weigh::TRACES
+    }
+
+    fn export(&self, request: Request<Export>) -> BoxFuture<Response<Answer>, Status> {
         let scopes = request.get_ref().resources.iter().flat_map(|r| &r.scopes);
         let spans: usize = scopes.map(|scope| scope.spans.len()).sum();
         self.counts.unused_spans(spans as u64);
@@ -87,29 +88,6 @@ impl UnaryService<Export> for Traces {
             ),
         });
         Box::pin(async move { Ok(Response::new(Answer { partial_success })) })
-    }
-}
-
-impl Service<http::Request<Body>> for Traces {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<Self::Response, Infallible>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let service = self.clone();
-        Box::pin(async move {
-            if request.uri().path().rsplit('/').next() != Some("Export") {
-                return Ok(Status::unimplemented("the trace service has only Export").into_http());
-            }
-            let mut grpc = Grpc::new(ProstCodec::default())
-                .accept_compressed(CompressionEncoding::Gzip)
-                .max_decoding_message_size(service.max_request_bytes);
-            Ok(grpc.unary(service, request).await)
-        })
     }
 }
 

@@ -1,8 +1,7 @@
 //! How many bytes of requests the receiver holds at a time, over all connections. Pure.
 //!
 //! A request's length is known only when it is there, so the longest that is allowed is set aside
-//! first and the rest given back then. Counted is the encoded message, which is a share of what it
-//! takes decoded.
+//! first. Then it holds what it takes encoded and decoded, and in the end what waits for the journal.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,7 +32,7 @@ pub(super) struct Taken(Arc<Held>);
 struct Held {
     permit: Mutex<OwnedSemaphorePermit>,
     node: String,
-    of: Arc<Mutex<BTreeMap<String, usize>>>,
+    room: Room,
 }
 
 impl Default for Room {
@@ -58,6 +57,11 @@ impl Room {
         (taken as u64).saturating_mul(UNIT as u64)
     }
 
+    /// What one node may have beside another request of its own, and the most that one may come to.
+    pub(super) const fn share_bytes(&self) -> usize {
+        self.units / NODE_SHARE * UNIT
+    }
+
     /// `None` while there is no room for so many bytes, or the node has its share. One request it may
     /// have whatever its length.
     pub(super) fn take(&self, node: &str, bytes: usize) -> Option<Taken> {
@@ -74,12 +78,39 @@ impl Room {
         Some(Taken(Arc::new(Held {
             permit: Mutex::new(permit),
             node: node.to_owned(),
-            of: Arc::clone(&self.of),
+            room: self.clone(),
         })))
     }
 }
 
 impl Taken {
+    /// Holds so many bytes from now on. `false`, and nothing is changed, while there is no room for
+    /// them, or the node has its share: as with [`Room::take`], but for one request.
+    pub(super) fn resize(&self, bytes: usize) -> bool {
+        let Held { permit, node, room } = &*self.0;
+        let mut permit = permit.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = permit.num_permits();
+        let Some(more) = bytes.div_ceil(UNIT).checked_sub(has) else {
+            drop(permit);
+            self.shrink(bytes);
+            return true;
+        };
+        let mut of = room.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_node = of.get(node).copied().unwrap_or(has);
+        if of_node > has && of_node + more > room.units / NODE_SHARE {
+            return false;
+        }
+        let Ok(wanted) = u32::try_from(more) else {
+            return false;
+        };
+        let Ok(grown) = Arc::clone(&room.free).try_acquire_many_owned(wanted) else {
+            return false;
+        };
+        permit.merge(grown);
+        of.insert(node.clone(), of_node + more);
+        true
+    }
+
     /// Gives back what is over these bytes.
     pub(super) fn shrink(&self, bytes: usize) {
         let mut permit = self.0.permit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,7 +123,7 @@ impl Taken {
 
 impl Held {
     fn give_back(&self, units: usize) {
-        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of = self.room.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(has) = of.get_mut(&self.node) {
             *has = has.saturating_sub(units);
             if *has == 0 {
@@ -145,6 +176,25 @@ mod tests {
         drop((three, again));
         assert!(room.of.lock().unwrap().is_empty());
         assert!(room.take("a", 16 << 10).is_some(), "one of any length");
+        assert_eq!(room.in_hand_bytes(), 0);
+    }
+    #[test]
+    fn a_request_grows_within_the_same_bounds() {
+        let room = Room::new(16 << 10);
+        let first = room.take("a", 1 << 10).unwrap();
+        assert!(first.resize(8 << 10), "one of any length");
+        assert_eq!(room.in_hand_bytes(), 8 << 10);
+        assert!(first.resize(2 << 10));
+        let second = room.take("a", 1 << 10).unwrap();
+        assert!(second.resize(2 << 10));
+        assert!(!second.resize(3 << 10), "over its share");
+        let third = room.take("b", 10 << 10).unwrap();
+        drop(second);
+        assert!(!first.resize(7 << 10), "no room");
+        assert_eq!(room.in_hand_bytes(), 12 << 10);
+        assert!(first.resize(6 << 10));
+        drop((first, third));
+        assert!(room.of.lock().unwrap().is_empty());
         assert_eq!(room.in_hand_bytes(), 0);
     }
 }

@@ -6,27 +6,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
-    LogsService, LogsServiceServer,
-};
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
-};
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
-    MetricsService, MetricsServiceServer,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
 use plimsoll_journal::Storage;
 use plimsoll_wire::Class;
-use prost::Message;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::codec::CompressionEncoding;
+use tonic::codegen::BoxFuture;
+use tonic::server::NamedService;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
@@ -34,11 +28,13 @@ use tonic::{Request, Response, Status};
 
 use super::accept::{self, Peer};
 use super::auth::{Token, Tokens};
+use super::codec::{Export, Exports, Limits};
 use super::decode::{self, Decoded};
 use super::foreign::{Told, Traces};
 use super::room::Taken;
 use super::store::{Arrival, Outcome, Store, StoreError};
 use super::tls::{self, TlsError};
+use super::weigh::{self, Kind};
 use super::{Counts, Fate};
 use crate::connections::Connections;
 use crate::connections::paced::Pace;
@@ -127,7 +123,6 @@ pub async fn serve<S: Storage + Send + 'static>(
         Some((certificate, key)) => Some(tls::acceptor(certificate, key)?),
         None => None,
     };
-    let limit = options.max_request_bytes;
     let options = Arc::new(options);
     let door = Door {
         counts: Arc::clone(&store.counts),
@@ -136,22 +131,14 @@ pub async fn serve<S: Storage + Send + 'static>(
         jobs,
         refused: Arc::default(),
     };
-    // An OpenTelemetry Collector compresses unless told not to. The limit is on what comes out.
-    let logs = LogsServiceServer::new(door.clone())
-        .accept_compressed(CompressionEncoding::Gzip)
-        .max_decoding_message_size(limit);
-    let metrics = MetricsServiceServer::new(door.clone())
-        .accept_compressed(CompressionEncoding::Gzip)
-        .max_decoding_message_size(limit);
     let traces = Traces {
         counts: Arc::clone(&store.counts),
-        max_request_bytes: limit,
     };
     let router = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
-        .add_service(door.before(logs))
-        .add_service(door.before(metrics))
+        .add_service(door.before(Logs(door.clone())))
+        .add_service(door.before(Metrics(door.clone())))
         .add_service(door.before(traces));
     drop(door);
     let counts = Arc::clone(&store.counts);
@@ -189,7 +176,7 @@ fn entrance(
         tls,
         connections,
         pace: options.pace,
-        expired: Arc::new(move |reason| expired.refuse(reason)),
+        expired: Arc::new(move |late| expired.refuse(late.reason())),
         refused: move |kind, peer: SocketAddr, reason: &str| {
             counts.refuse(kind);
             if !known.is_new(peer) {
@@ -298,18 +285,16 @@ fn peer_of<T>(request: &Request<T>) -> Option<SocketAddr> {
     Some(peer.address)
 }
 
-/// The room of a request that is there by now.
-fn room_of<T: Message>(request: &mut Request<T>) -> Option<Taken> {
-    let room = request.extensions_mut().remove::<Taken>()?;
-    room.shrink(request.get_ref().encoded_len());
-    Some(room)
-}
-
 impl Door {
     /// The token is looked at before a byte of the message is: strangers cost no memory.
-    fn before<T>(&self, service: T) -> InterceptedService<Told<T>, Self> {
+    fn before<T>(&self, method: T) -> InterceptedService<Told<Exports<T>>, Self> {
+        let limits = Limits {
+            counts: Arc::clone(&self.counts),
+            max_request_bytes: self.options.max_request_bytes,
+            max_request_records: self.options.max_request_records,
+        };
         let told = Told {
-            service,
+            service: Exports { method, limits },
             counts: Arc::clone(&self.counts),
             within: self.options.request_within,
         };
@@ -351,14 +336,9 @@ impl Door {
         decoded: Decoded,
         room: Option<Taken>,
     ) -> Result<(i64, String), Status> {
-        if decoded.records.len() > self.options.max_request_records {
-            self.counts.refuse("too_many_records");
-            // A code that the agent answers with half of the batch.
-            return Err(Status::invalid_argument(format!(
-                "{} records in a request, at most {} are taken",
-                decoded.records.len(),
-                self.options.max_request_records
-            )));
+        if let Some(room) = &room {
+            // The request itself is gone by now.
+            room.shrink(decoded.held_bytes());
         }
         let (mut refused, mut message) = (decoded.nameless_refused(), decoded.message());
         let (answer, outcome) = oneshot::channel();
@@ -392,47 +372,83 @@ impl Door {
     }
 }
 
-#[tonic::async_trait]
-impl LogsService for Door {
-    async fn export(
+/// The logs service.
+#[derive(Clone)]
+struct Logs(Door);
+
+impl NamedService for Logs {
+    const NAME: &'static str = "opentelemetry.proto.collector.logs.v1.LogsService";
+}
+
+impl Export for Logs {
+    type Asked = ExportLogsServiceRequest;
+    type Answer = ExportLogsServiceResponse;
+
+    fn kind() -> &'static Kind {
+        &weigh::LOGS
+    }
+
+    fn export(
         &self,
-        mut request: Request<ExportLogsServiceRequest>,
-    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        let node = node_of(&request)?;
-        let (room, peer) = (room_of(&mut request), peer_of(&request));
-        let decoded = decode::security(request.into_inner().resource_logs, &node);
-        self.same_node(&decoded, &node, peer)?;
-        let (rejected_log_records, error_message) =
-            self.take(Class::Security, decoded, room).await?;
-        let partial = ExportLogsPartialSuccess {
-            rejected_log_records,
-            error_message,
-        };
-        let partial_success = (partial != ExportLogsPartialSuccess::default()).then_some(partial);
-        Ok(Response::new(ExportLogsServiceResponse { partial_success }))
+        mut request: Request<Self::Asked>,
+    ) -> BoxFuture<Response<Self::Answer>, Status> {
+        let door = self.0.clone();
+        Box::pin(async move {
+            let (node, peer) = (node_of(&request)?, peer_of(&request));
+            let room = request.extensions_mut().remove::<Taken>();
+            let decoded = decode::security(request.into_inner().resource_logs, &node);
+            door.same_node(&decoded, &node, peer)?;
+            let (rejected_log_records, error_message) =
+                door.take(Class::Security, decoded, room).await?;
+            let partial = ExportLogsPartialSuccess {
+                rejected_log_records,
+                error_message,
+            };
+            let partial_success =
+                (partial != ExportLogsPartialSuccess::default()).then_some(partial);
+            Ok(Response::new(ExportLogsServiceResponse { partial_success }))
+        })
     }
 }
 
-#[tonic::async_trait]
-impl MetricsService for Door {
-    async fn export(
+/// The metrics service.
+#[derive(Clone)]
+struct Metrics(Door);
+
+impl NamedService for Metrics {
+    const NAME: &'static str = "opentelemetry.proto.collector.metrics.v1.MetricsService";
+}
+
+impl Export for Metrics {
+    type Asked = ExportMetricsServiceRequest;
+    type Answer = ExportMetricsServiceResponse;
+
+    fn kind() -> &'static Kind {
+        &weigh::METRICS
+    }
+
+    fn export(
         &self,
-        mut request: Request<ExportMetricsServiceRequest>,
-    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let node = node_of(&request)?;
-        let (room, peer) = (room_of(&mut request), peer_of(&request));
-        let decoded = decode::usage(request.into_inner().resource_metrics, &node);
-        self.same_node(&decoded, &node, peer)?;
-        let (rejected_data_points, error_message) = self.take(Class::Usage, decoded, room).await?;
-        let partial = ExportMetricsPartialSuccess {
-            rejected_data_points,
-            error_message,
-        };
-        let partial_success =
-            (partial != ExportMetricsPartialSuccess::default()).then_some(partial);
-        Ok(Response::new(ExportMetricsServiceResponse {
-            partial_success,
-        }))
+        mut request: Request<Self::Asked>,
+    ) -> BoxFuture<Response<Self::Answer>, Status> {
+        let door = self.0.clone();
+        Box::pin(async move {
+            let (node, peer) = (node_of(&request)?, peer_of(&request));
+            let room = request.extensions_mut().remove::<Taken>();
+            let decoded = decode::usage(request.into_inner().resource_metrics, &node);
+            door.same_node(&decoded, &node, peer)?;
+            let (rejected_data_points, error_message) =
+                door.take(Class::Usage, decoded, room).await?;
+            let partial = ExportMetricsPartialSuccess {
+                rejected_data_points,
+                error_message,
+            };
+            let partial_success =
+                (partial != ExportMetricsPartialSuccess::default()).then_some(partial);
+            Ok(Response::new(ExportMetricsServiceResponse {
+                partial_success,
+            }))
+        })
     }
 }
 

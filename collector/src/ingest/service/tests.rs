@@ -580,6 +580,59 @@ async fn too_much_at_once_is_refused_for_good_and_counted() {
     receiver.end(0).await;
 }
 
+/// Within one resource and one scope.
+fn of_one_scope(records: &[u8]) -> Vec<u8> {
+    [0x12, 0x0a].iter().fold(records.to_vec(), |bytes, key| {
+        let mut around = vec![*key];
+        prost::encode_length_delimiter(bytes.len(), &mut around).unwrap();
+        [around, bytes].concat()
+    })
+}
+
+/// A message is weighed before it is decoded: two bytes of it may be two hundred then.
+#[tokio::test]
+async fn what_swells_when_decoded_is_refused_before() {
+    let receiver = Receiver::start_with(|options| options.max_request_bytes = 8 << 20).await;
+    let empty = [0x12, 0x00].repeat((4 << 20) - 16);
+    // The decoder would take offence at the last byte, had it come so far.
+    let bytes = [of_one_scope(&empty), vec![0x0f]].concat();
+    let status = receiver.send_raw(LOGS, bytes).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert_eq!(
+        status.message(),
+        "4194288 records in a request, at most 20 are taken"
+    );
+    receiver.assert_metric("ingest_refused_total{reason=\"too_many_records\"} 1");
+    // Attributes of one record (field 6).
+    let attributes = [0x32, 0x00].repeat(2 << 20);
+    let mut one = vec![0x12];
+    prost::encode_length_delimiter(attributes.len(), &mut one).unwrap();
+    let bytes = of_one_scope(&[one, attributes].concat());
+    let status = receiver.send_raw(LOGS, bytes).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert!(status.message().contains("bytes decoded"), "{status:?}");
+    // Spans, which nothing uses.
+    let bytes = of_one_scope(&[0x12, 0x00].repeat(3 << 20));
+    let status = receiver.send_raw(TRACES, bytes).await.unwrap_err();
+    assert!(status.message().contains("bytes decoded"), "{status:?}");
+    receiver.assert_metric("ingest_refused_total{reason=\"too_large\"} 2");
+    receiver.assert_metric("ingest_refused_total{reason=\"undecodable\"} 0");
+    assert_eq!(receiver.store.counts.in_hand_bytes(), 0);
+    receiver.end(0).await;
+}
+
+#[tokio::test]
+async fn as_many_as_may_be_are_taken_and_what_has_no_name_counts_too() {
+    let receiver = Receiver::start().await;
+    let most = (1..=20).map(|seq| record(seq, |_| {})).collect();
+    assert_eq!(receiver.send(most).await.unwrap(), Partial::default());
+    let foreign = vec![LogRecord::default(); 21];
+    let status = receiver.send(foreign).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    receiver.assert_metric("ingest_refused_total{reason=\"too_many_records\"} 1");
+    receiver.end(20).await;
+}
+
 #[tokio::test]
 async fn what_is_not_used_is_named() {
     let receiver = Receiver::start().await;
