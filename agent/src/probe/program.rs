@@ -47,14 +47,16 @@ pub enum Hook {
 }
 
 impl ProgramName {
-    /// All of them, in the order in which they are attached: what names containers first.
+    /// All of them, in the order in which they are attached: what names containers first, and answers
+    /// before requests. A request that is seen has its answer seen then; the other way round, what was
+    /// asked while the programs were attached would stand as never answered.
     pub const ALL: [Self; 9] = [
         Self::CgroupMkdir,
         Self::CgroupRmdir,
         Self::Connect4,
         Self::Connect6,
-        Self::PacketEgress,
         Self::PacketIngress,
+        Self::PacketEgress,
         Self::MarkVictim,
         Self::SchedSwitch,
         Self::Settle,
