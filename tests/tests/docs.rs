@@ -115,6 +115,7 @@ fn collector() -> Registry {
         readers: vec![telemetry::ReaderRow::default()],
         streams: vec![telemetry::StreamsRow::default()],
         requests: vec![("2xx", 0)],
+        http_refused: vec![("slow", 0)],
         ..Default::default()
     });
     registry
