@@ -329,6 +329,20 @@ impl Door {
         }
     }
 
+    /// What every kind of request goes through: who sent it, what is in it, whether it may be that.
+    async fn serve<T>(
+        &self,
+        class: Class,
+        mut request: Request<T>,
+        decode: impl FnOnce(T, &str) -> Decoded,
+    ) -> Result<(i64, String), Status> {
+        let (node, peer) = (node_of(&request)?, peer_of(&request));
+        let room = request.extensions_mut().remove::<Taken>();
+        let decoded = decode(request.into_inner(), &node);
+        self.same_node(&decoded, &node, peer)?;
+        self.take(class, decoded, room).await
+    }
+
     /// Gives back what the answer says: refused records and a message.
     async fn take(
         &self,
@@ -388,18 +402,13 @@ impl Export for Logs {
         &weigh::LOGS
     }
 
-    fn export(
-        &self,
-        mut request: Request<Self::Asked>,
-    ) -> BoxFuture<Response<Self::Answer>, Status> {
+    fn export(&self, request: Request<Self::Asked>) -> BoxFuture<Response<Self::Answer>, Status> {
         let door = self.0.clone();
         Box::pin(async move {
-            let (node, peer) = (node_of(&request)?, peer_of(&request));
-            let room = request.extensions_mut().remove::<Taken>();
-            let decoded = decode::security(request.into_inner().resource_logs, &node);
-            door.same_node(&decoded, &node, peer)?;
+            let decode =
+                |asked: Self::Asked, node: &str| decode::security(asked.resource_logs, node);
             let (rejected_log_records, error_message) =
-                door.take(Class::Security, decoded, room).await?;
+                door.serve(Class::Security, request, decode).await?;
             let partial = ExportLogsPartialSuccess {
                 rejected_log_records,
                 error_message,
@@ -427,18 +436,13 @@ impl Export for Metrics {
         &weigh::METRICS
     }
 
-    fn export(
-        &self,
-        mut request: Request<Self::Asked>,
-    ) -> BoxFuture<Response<Self::Answer>, Status> {
+    fn export(&self, request: Request<Self::Asked>) -> BoxFuture<Response<Self::Answer>, Status> {
         let door = self.0.clone();
         Box::pin(async move {
-            let (node, peer) = (node_of(&request)?, peer_of(&request));
-            let room = request.extensions_mut().remove::<Taken>();
-            let decoded = decode::usage(request.into_inner().resource_metrics, &node);
-            door.same_node(&decoded, &node, peer)?;
+            let decode =
+                |asked: Self::Asked, node: &str| decode::usage(asked.resource_metrics, node);
             let (rejected_data_points, error_message) =
-                door.take(Class::Usage, decoded, room).await?;
+                door.serve(Class::Usage, request, decode).await?;
             let partial = ExportMetricsPartialSuccess {
                 rejected_data_points,
                 error_message,
