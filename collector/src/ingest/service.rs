@@ -97,7 +97,9 @@ struct Door {
     options: Arc<Options>,
     tokens: Arc<Tokens>,
     jobs: mpsc::Sender<Job>,
+    /// Addresses that were told to have no token, and those with another node's.
     refused: Arc<Refused>,
+    of_another_node: Arc<Refused>,
 }
 
 /// Addresses that were refused, so that each is named in the log once.
@@ -130,6 +132,7 @@ pub async fn serve<S: Storage + Send + 'static>(
         options: Arc::clone(&options),
         jobs,
         refused: Arc::default(),
+        of_another_node: Arc::default(),
     };
     let traces = Traces {
         counts: Arc::clone(&store.counts),
@@ -313,8 +316,8 @@ impl Door {
             return Ok(());
         }
         self.counts.refuse("wrong_node");
-        if let Some(peer) = peer.filter(|peer| self.refused.is_new(*peer)) {
-            tracing::warn!(%peer, token, "refused: records of another node than the token's (said once for this address)");
+        if let Some(peer) = peer.filter(|peer| self.of_another_node.is_new(*peer)) {
+            tracing::warn!(%peer, node_of_token = token, "refused: records of another node than the token's (said once for this address)");
         }
         Err(Status::permission_denied(format!(
             "{} is not {token}, the node of the token",
