@@ -47,6 +47,9 @@ const REQUESTS_PER_CONNECTION: usize = 8;
 const TAKEN: usize = 16;
 /// One address may have this share of all connections: a node has one or two.
 const PEER_SHARE: usize = 4;
+/// And this share with connections that have shown no token yet: somebody without one has to have many
+/// addresses to keep nodes out, and many nodes behind one address may come back at once.
+const STRANGER_SHARE: usize = 32;
 /// Addresses whose refusal is remembered, to log it once.
 const MAX_REFUSED_PEERS: usize = 1024;
 /// Time between checkpoints.
@@ -173,11 +176,14 @@ fn entrance(
 ) -> accept::Door<impl Fn(&'static str, SocketAddr, &str) + use<>> {
     let most_of_peer = options.max_connections.div_ceil(PEER_SHARE);
     let connections = Connections::new(options.max_connections, most_of_peer);
+    let most_strangers = options.max_connections.div_ceil(STRANGER_SHARE);
+    let strangers = Connections::new(options.max_connections, most_strangers);
     counts.watch(connections.clone());
     let (known, expired) = (Refused::default(), Arc::clone(&counts));
     accept::Door {
         tls,
         connections,
+        strangers,
         pace: options.pace,
         expired: Arc::new(move |late| expired.refuse(late.reason())),
         refused: move |kind, peer: SocketAddr, reason: &str| {

@@ -770,6 +770,31 @@ async fn connections_over_a_bound_are_refused_and_counted() {
     }
 }
 
+/// Of one address a few may be open that have shown no token; one that has is none of them.
+#[tokio::test]
+async fn strangers_of_one_address_have_a_share_of_their_own() {
+    let max_connections = 2 * STRANGER_SHARE;
+    let receiver = Receiver::start_with(|options| options.max_connections = max_connections).await;
+    assert_eq!(
+        receiver.send(vec![record(1, |_| {})]).await.unwrap(),
+        Partial::default()
+    );
+    let mut strangers = Vec::new();
+    for _ in 0..2 {
+        let stranger = tokio::net::TcpStream::connect(receiver.address).await;
+        strangers.push(stranger.unwrap());
+    }
+    closed(receiver.address).await;
+    receiver.assert_metric("ingest_refused_total{reason=\"too_many_connections_of_peer\"} 1");
+    assert_eq!(receiver.store.counts.connections(), 3);
+    assert_eq!(
+        receiver.send(vec![record(2, |_| {})]).await.unwrap(),
+        Partial::default()
+    );
+    drop(strangers);
+    receiver.end(2).await;
+}
+
 #[tokio::test]
 async fn a_connection_that_shows_no_token_is_let_go() {
     let within = Some(Duration::from_secs(1));
