@@ -30,6 +30,7 @@ use plimsoll_wire::fate::Fates;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use dedupe::Forgotten;
@@ -104,6 +105,7 @@ pub struct Counts {
     /// Of the requests in hand.
     room: Room,
     connections: OnceLock<Connections>,
+    unusable_tokens: Gauge,
 }
 
 /// Why something is refused or broken off at the door.
@@ -151,6 +153,11 @@ impl Counts {
             "ingest_streams_forgotten",
             "Streams whose numbers were forgotten, by the bound that was reached",
             self.forgotten.clone(),
+        );
+        registry.register(
+            "ingest_tokens_unusable",
+            "Token files that cannot be read or are empty; nobody comes in with those",
+            self.unusable_tokens.clone(),
         );
         // They begin at 0, so that the first of a kind is seen as a rise.
         for reason in REFUSALS {
@@ -244,6 +251,16 @@ impl Counts {
     fn watch(&self, connections: Connections) {
         // A second receiver of one store is none of ours; the first stays.
         drop(self.connections.set(connections));
+    }
+
+    fn note_unusable_tokens(&self, count: u64) {
+        self.unusable_tokens
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Token files that cannot be used now.
+    pub fn unusable_tokens(&self) -> i64 {
+        self.unusable_tokens.get()
     }
 
     /// Connections that are open.

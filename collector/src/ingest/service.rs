@@ -27,7 +27,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use super::accept::{self, Peer};
-use super::auth::{Token, Tokens};
+use super::auth::{self, Token, Tokens};
 use super::codec::{Export, Exports, Limits};
 use super::decode::{self, Decoded};
 use super::foreign::{Told, Traces};
@@ -129,9 +129,13 @@ pub async fn serve<S: Storage + Send + 'static>(
         None => None,
     };
     let options = Arc::new(options);
+    let tokens = Arc::new(Tokens::new(options.tokens.clone()));
+    auth::refresh(&tokens, &store.counts)
+        .await
+        .map_err(StoreError::from)?;
     let door = Door {
         counts: Arc::clone(&store.counts),
-        tokens: Arc::new(Tokens::new(options.tokens.clone())),
+        tokens: Arc::clone(&tokens),
         options: Arc::clone(&options),
         jobs,
         refused: Arc::default(),
@@ -148,6 +152,7 @@ pub async fn serve<S: Storage + Send + 'static>(
         .add_service(door.before(traces));
     drop(door);
     let counts = Arc::clone(&store.counts);
+    let watching = auth::watch(tokens, Arc::clone(&counts), shutdown.clone());
     let serving = async {
         let (taken, connections) = mpsc::channel(TAKEN);
         let end = shutdown.clone().cancelled_owned();
@@ -163,9 +168,11 @@ pub async fn serve<S: Storage + Send + 'static>(
         end
     };
     // The committer ends when the last connection has dropped its end of the queue.
-    let (end_of_serving, end_of_commits) = tokio::join!(serving, commit_all(store, queue));
+    let commits = commit_all(store, queue);
+    let (end_of_serving, end_of_commits, watched) = tokio::join!(serving, commits, watching);
     end_of_serving?;
-    Ok(end_of_commits?)
+    end_of_commits?;
+    Ok(watched.map_err(StoreError::from)?)
 }
 
 /// Counts and names in the log what does not come in.
