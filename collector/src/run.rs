@@ -383,6 +383,7 @@ async fn until_told(
 fn tell(reloaded: &Reloaded) {
     tracing::info!(
         objects = reloaded.objects,
+        of_other_kinds = reloaded.ignored.values().sum::<u64>(),
         changed = reloaded.changed,
         "inventory read"
     );
