@@ -109,7 +109,8 @@ pub struct Counts {
 }
 
 /// Why something is refused or broken off at the door.
-const REFUSALS: [&str; 12] = [
+const REFUSALS: [&str; 13] = [
+    "journal",
     "no_room",
     "silent",
     "slow",
@@ -244,7 +245,12 @@ impl Counts {
     }
 
     fn refuse(&self, reason: &'static str) {
-        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+        self.refuse_all(reason, 1);
+    }
+
+    fn refuse_all(&self, reason: &'static str, count: u64) {
+        let refused = self.refused.get_or_create(&ReasonLabels { reason });
+        refused.inc_by(count);
     }
 
     /// These are the door's connections.

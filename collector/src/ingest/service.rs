@@ -212,6 +212,7 @@ async fn commit_all<S: Storage + Send + 'static>(
     mut queue: mpsc::Receiver<Job>,
 ) -> Result<(), StoreError> {
     let mut maintain = tokio::time::interval(MAINTAIN);
+    let mut is_failing = false;
     let mut jobs = Vec::new();
     loop {
         tokio::select! {
@@ -223,9 +224,14 @@ async fn commit_all<S: Storage + Send + 'static>(
             }
             _ = maintain.tick() => {
                 let store = store.clone();
-                if let Err(error) = tokio::task::spawn_blocking(move || store.maintain()).await? {
-                    tracing::error!(error = &error as &dyn std::error::Error, "journal upkeep failed, will try again");
+                let done = tokio::task::spawn_blocking(move || store.maintain()).await?;
+                if let (Err(error), false) = (&done, is_failing) {
+                    tracing::error!(error = error as &dyn std::error::Error, "journal upkeep failed (said once), will try again");
                 }
+                if done.is_ok() && is_failing {
+                    tracing::info!("journal upkeep goes well again");
+                }
+                is_failing = done.is_err();
             }
         }
     }
@@ -241,14 +247,12 @@ async fn commit_some<S: Storage + Send + 'static>(
         .into_iter()
         .map(|job| (job.arrival, (job.answer, job.room)))
         .unzip();
-    let store = store.clone();
-    let outcomes = match tokio::task::spawn_blocking(move || store.commit(&requests)).await? {
+    let committing = store.clone();
+    let outcomes = match tokio::task::spawn_blocking(move || committing.commit(&requests)).await? {
         Ok(outcomes) => outcomes.into_iter().map(Some).collect(),
-        Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "journal refuses; agents will send again"
-            );
+        // The store has said why.
+        Err(_) => {
+            store.counts.refuse_all("journal", answers.len() as u64);
             vec![None; answers.len()]
         }
     };
