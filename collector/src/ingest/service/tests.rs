@@ -98,13 +98,7 @@ impl Receiver {
 
     async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         let disk = CrashStorage::default();
-        let folders = Folders {
-            usage: disk.folder("usage"),
-            security: disk.folder("security"),
-            seen: disk.folder("seen"),
-        };
-        let epochs = ["aa".repeat(16), "bb".repeat(16)];
-        let (store, _) = Store::with(folders, 16 << 20, epochs, Bounds::default()).unwrap();
+        let store = store_on(&disk);
         let token = tempfile::tempdir().unwrap();
         let file = token.path().join("token");
         std::fs::write(&file, "secret").unwrap();
@@ -208,6 +202,17 @@ impl Receiver {
         drop(self.channel);
         self.serving.await.unwrap().unwrap();
     }
+}
+
+fn store_on(disk: &CrashStorage) -> Store<CrashStorage> {
+    let folders = Folders {
+        usage: disk.folder("usage"),
+        security: disk.folder("security"),
+        seen: disk.folder("seen"),
+    };
+    let epochs = ["aa".repeat(16), "bb".repeat(16)];
+    let opened = Store::with(folders, 16 << 20, epochs, Bounds::default());
+    opened.unwrap().0
 }
 
 fn request(node: &str, log_records: Vec<LogRecord>) -> Vec<u8> {
@@ -719,7 +724,54 @@ async fn a_disk_that_refuses_is_a_reason_to_send_again() {
         .store
         .held(Class::Security, crate::ingest::store::SINK);
     assert_eq!(held.entered, 4, "nothing came twice");
+    receiver.assert_metric("ingest_refused_total{reason=\"journal\"} 3");
     receiver.end(4).await;
+}
+
+/// What was acknowledged is on disk, and what was seen is written in room that was taken before: a full
+/// disk is no failure then. A record that was never acknowledged and cannot be written, or a checkpoint
+/// that cannot, is one.
+#[tokio::test]
+async fn the_end_on_a_full_disk_fails_only_if_something_could_not_be_written() {
+    let faults: [(Fault, bool, bool); 3] = [
+        (
+            ("no room", |disk| disk.set_room(Some(disk.used()))),
+            false,
+            true,
+        ),
+        (
+            ("no room for a record", |disk| {
+                disk.set_room(Some(disk.used()))
+            }),
+            true,
+            false,
+        ),
+        (
+            ("no checkpoint", |disk| disk.fail_writes(100)),
+            false,
+            false,
+        ),
+    ];
+    for ((what, fault), is_sent, ends_well) in faults {
+        let receiver = Receiver::start().await;
+        receiver.send(vec![record(1, |_| {})]).await.unwrap();
+        receiver.store.maintain().unwrap();
+        receiver.send(vec![record(2, |_| {})]).await.unwrap();
+        fault(&receiver.disk);
+        if is_sent {
+            receiver.send(vec![record(3, |_| {})]).await.unwrap_err();
+        }
+        receiver.stop.cancel();
+        drop(receiver.channel);
+        let ended = receiver.serving.await.unwrap();
+        assert_eq!(ended.is_ok(), ends_well, "{what}: {ended:?}");
+        // Power goes too: what was acknowledged is there, and known.
+        let disk = receiver.disk.crash(|_| 0);
+        disk.set_room(None);
+        let store = store_on(&disk);
+        let held = store.held(Class::Security, crate::ingest::store::SINK);
+        assert_eq!(held.waiting, 2, "{what}");
+    }
 }
 
 /// A message whose end does not come holds room for its time and no longer, and keeps no other out.
@@ -768,6 +820,31 @@ async fn connections_over_a_bound_are_refused_and_counted() {
         receiver.assert_metric(&format!("ingest_refused_total{{reason=\"{reason}\"}} 1"));
         receiver.end(1).await;
     }
+}
+
+/// Of one address a few may be open that have shown no token; one that has is none of them.
+#[tokio::test]
+async fn strangers_of_one_address_have_a_share_of_their_own() {
+    let max_connections = 2 * STRANGER_SHARE;
+    let receiver = Receiver::start_with(|options| options.max_connections = max_connections).await;
+    assert_eq!(
+        receiver.send(vec![record(1, |_| {})]).await.unwrap(),
+        Partial::default()
+    );
+    let mut strangers = Vec::new();
+    for _ in 0..2 {
+        let stranger = tokio::net::TcpStream::connect(receiver.address).await;
+        strangers.push(stranger.unwrap());
+    }
+    closed(receiver.address).await;
+    receiver.assert_metric("ingest_refused_total{reason=\"too_many_connections_of_peer\"} 1");
+    assert_eq!(receiver.store.counts.connections(), 3);
+    assert_eq!(
+        receiver.send(vec![record(2, |_| {})]).await.unwrap(),
+        Partial::default()
+    );
+    drop(strangers);
+    receiver.end(2).await;
 }
 
 #[tokio::test]

@@ -680,6 +680,32 @@ proptest! {
     }
 }
 
+#[test]
+fn a_refusal_is_told_when_it_begins_when_its_kind_changes_and_when_it_ends() {
+    let full = |file: &str| StoreError::File {
+        doing: "write",
+        path: file.into(),
+        source: std::io::ErrorKind::StorageFull.into(),
+    };
+    let fails = StoreError::File {
+        doing: "write",
+        path: "seen".into(),
+        source: std::io::ErrorKind::TimedOut.into(),
+    };
+    let [one, other, fails] = [full("one"), full("other"), fails].map(|error| Refusal::of(&error));
+    assert_ne!(one, other);
+    for (before, now, expect) in [
+        (None, None, None),
+        (None, Some(&one), Some(Turn::Refuses)),
+        (Some(&one), Some(&other), None),
+        (Some(&other), Some(&fails), Some(Turn::Refuses)),
+        (Some(&fails), Some(&fails), None),
+        (Some(&fails), None, Some(Turn::TakesAgain)),
+    ] {
+        assert_eq!(turn(before, now), expect, "{before:?} -> {now:?}");
+    }
+}
+
 /// Nobody may be let in while it refuses: it has to find out by itself that it could take again.
 #[test]
 fn what_keeps_requests_out_is_told_until_the_disk_takes_again() {
