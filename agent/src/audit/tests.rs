@@ -276,7 +276,7 @@ fn finish_hands_out_what_waits() {
         outcomes,
         [
             "c1 - v1 no_response observation_ended",
-            "c1 - unknown no_response observation_ended"
+            "c1 - unknown no_response no_request_line"
         ]
     );
     assert_eq!(play.segments().in_flight, 0);
