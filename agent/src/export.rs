@@ -30,9 +30,11 @@ use crate::spool::{Outgoing, Spool};
 mod course;
 pub mod request;
 pub mod retry;
+pub mod standing;
 
 use course::Course;
 use retry::{Reading, Unreadable, Verdict};
+use standing::Standing;
 
 /// Payload bytes of one request; the collector takes 8 MiB.
 const BATCH_BYTES: usize = 2 << 20;
@@ -91,6 +93,7 @@ pub struct Exporter<S = FileStorage> {
     spool: SharedSpool<S>,
     /// Told by the main loop when something was committed.
     committed: Arc<Notify>,
+    standing: Arc<Standing>,
 }
 
 impl<S> Clone for Exporter<S> {
@@ -101,6 +104,7 @@ impl<S> Clone for Exporter<S> {
             node: self.node.clone(),
             spool: Arc::clone(&self.spool),
             committed: Arc::clone(&self.committed),
+            standing: Arc::clone(&self.standing),
         }
     }
 }
@@ -120,7 +124,13 @@ impl<S: Storage> Exporter<S> {
             node: node.to_owned(),
             spool,
             committed,
+            standing: Arc::default(),
         })
+    }
+
+    /// How it goes, for all classes.
+    pub fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing)
     }
 
     /// The longest time between two beats of [`run`](Self::run)'s pulse.
@@ -145,7 +155,7 @@ impl<S: Storage> Exporter<S> {
     }
 
     async fn send_all(&self, class: Class, pulse: &Pulse, stop: CancellationToken) {
-        let mut course = Course::new(class, self.config.batch_records);
+        let mut course = Course::new(class, &self.config, self.standing());
         loop {
             pulse.beat();
             let epoch = self.spool().epoch(class).to_owned();
@@ -252,8 +262,11 @@ impl<S: Storage> Exporter<S> {
         if token.is_none()
             && let Some(path) = &self.config.token_file
         {
-            *token =
-                Some(read_token(path).map_err(|error| Status::unauthenticated(error.to_string()))?);
+            *token = Some(read_token(path).map_err(|error| {
+                let mut status = Status::unauthenticated(error.to_string());
+                status.set_source(Arc::new(error));
+                status
+            })?);
         }
         let timeout = Duration::from_millis(self.config.timeout_ms);
         match class {

@@ -33,6 +33,7 @@ use crate::cgroup::fs::{self, Roots};
 use crate::config::Config;
 use crate::containers::{self, Containers, Output};
 use crate::export::SharedSpool;
+use crate::export::standing::Standing;
 use crate::host::{HostFacts, PlanOptions};
 use crate::identity;
 use crate::probe::{Outcome, Probe, ProgramName};
@@ -58,6 +59,8 @@ pub(crate) struct Setup {
     pub(crate) spool: SharedSpool,
     /// Tells the export that something was committed.
     pub(crate) committed: Arc<Notify>,
+    /// How the export stands.
+    pub(crate) exports: Arc<Standing>,
     /// Read by the admin endpoint.
     pub(crate) status: Arc<Status>,
     /// Shown by the admin endpoint.

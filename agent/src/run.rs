@@ -163,6 +163,7 @@ async fn start(config: Config, node: &str, ends: &Ends) -> Result<Tasks, RunErro
         facts,
         spool,
         committed,
+        exports: exporter.standing(),
         status,
         metrics,
         key: secret()?,

@@ -75,6 +75,7 @@ impl Metrics {
         for row in &books.spool {
             self.flow.show_spool(row);
         }
+        self.flow.show_failures(&books.exports);
         self.kernel.show(&books.kernel);
         self.usage.show(&books.usage);
         self.audit.show(&books.audit);

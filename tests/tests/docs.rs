@@ -76,6 +76,7 @@ fn metrics() {
             class: "security",
             ..Default::default()
         }],
+        exports: plimsoll_agent::export::standing::Standing::default().failures(),
         ..Default::default()
     });
     check(

@@ -1,11 +1,15 @@
 //! How the sending of one class goes: what the last answers were, and what follows from the next.
 //! Pure but for the log.
 
+use std::sync::Arc;
+
 use plimsoll_wire::Class;
 use tonic::Status;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use super::retry::{self, Backoff, Unreadable, Verdict};
+use super::standing::{self, Reason, Standing};
+use crate::config;
 
 /// See the module.
 pub(super) struct Course {
@@ -13,20 +17,50 @@ pub(super) struct Course {
     pub(super) token: Option<MetadataValue<Ascii>>,
     pub(super) backoff: Backoff,
     pub(super) max_records: usize,
-    /// Why the last request failed, if it did.
-    failing: Option<String>,
     pub(super) unreadable: Unreadable,
+    place: Place,
+    standing: Arc<Standing>,
+}
+
+/// Where the records go, and the settings that may have to be mended.
+struct Place {
+    endpoint: String,
+    token: String,
+    authorities: String,
+}
+
+impl Place {
+    fn of(config: &config::Export) -> Self {
+        let named = |setting: &str, path: Option<&std::path::PathBuf>| match path {
+            Some(path) => format!("{setting} {}", path.display()),
+            None => format!("{setting} is not set"),
+        };
+        Self {
+            endpoint: config.endpoint.clone(),
+            token: named("export.token_file", config.token_file.as_ref()),
+            authorities: named("export.ca_file", config.ca_file.as_ref()),
+        }
+    }
+
+    fn setting(&self, reason: Reason) -> Option<&str> {
+        match reason {
+            Reason::NoToken | Reason::RefusedToken => Some(&self.token),
+            Reason::Tls => Some(&self.authorities),
+            _ => None,
+        }
+    }
 }
 
 impl Course {
-    pub(super) fn new(class: Class, max_records: usize) -> Self {
+    pub(super) fn new(class: Class, config: &config::Export, standing: Arc<Standing>) -> Self {
         Self {
             class,
             token: None,
             backoff: Backoff::default(),
-            max_records,
-            failing: None,
+            max_records: config.batch_records,
             unreadable: Unreadable::default(),
+            place: Place::of(config),
+            standing,
         }
     }
 
@@ -38,28 +72,37 @@ impl Course {
     /// A batch was taken: the next may have twice as many records, up to `max_records`, because a
     /// path that is slow stays slow.
     pub(super) fn went_well(&mut self, max_records: usize) {
-        if self.failing.take().is_some() {
+        if self.standing.went_well(self.class) {
             let class = self.class.as_str();
-            tracing::info!(class, "collector takes records again");
+            let endpoint = &self.place.endpoint;
+            tracing::info!(class, endpoint, "collector takes records again");
         }
         self.backoff = Backoff::default();
         self.max_records = self.max_records.saturating_mul(2).min(max_records);
     }
 
-    /// What follows. Each cause is told once: the spool's age tells the rest.
+    /// What follows. Each change of the reason is told once; `/readyz` shows it as long as it lasts.
     pub(super) fn failed(&mut self, status: &Status, records: usize) -> Verdict {
         let verdict = retry::verdict(status.code(), records);
-        let error = retry::cause(status);
-        if self.failing.as_ref() != Some(&error) {
+        let (reason, error) = (Reason::of(status), standing::cause(status));
+        let endpoint = &self.place.endpoint;
+        let setting = self.place.setting(reason);
+        let place = match setting {
+            Some(setting) => format!("{endpoint}, {setting}"),
+            None => endpoint.clone(),
+        };
+        if self.standing.failed(self.class, reason, &error, &place) {
             tracing::warn!(
                 class = self.class.as_str(),
+                reason = reason.as_str(),
                 code = ?status.code(),
                 error,
+                endpoint,
+                setting,
                 ?verdict,
                 records,
                 "collector did not take a batch; trying until it does"
             );
-            self.failing = Some(error);
         }
         verdict
     }
@@ -73,7 +116,8 @@ mod tests {
     /// again, whole batches go.
     #[test]
     fn a_slow_path_gets_what_fits_and_grows_again() {
-        let mut course = Course::new(Class::Usage, 512);
+        let config = config::Export::default();
+        let mut course = Course::new(Class::Usage, &config, Arc::default());
         let mut sent = |waiting: usize, fits: usize| {
             let (mut left, mut requests) = (waiting, 0);
             while left > 0 {

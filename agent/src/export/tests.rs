@@ -1,4 +1,5 @@
-//! The export against a collector in this process and a disk that fails.
+//! The export against a collector in this process: a disk that fails, and a collector that refuses.
+#![expect(clippy::disallowed_methods, reason = "tests write token files")]
 
 use std::collections::BTreeSet;
 
@@ -134,4 +135,204 @@ fn https_without_an_authority_is_refused_at_the_start() {
     assert!(config.endpoint.starts_with("https://") && config.ca_file.is_none());
     let error = endpoint(&config).unwrap_err();
     assert!(error.to_string().contains("export.ca_file"), "{error}");
+}
+
+/// Takes what comes with one token, and says of each request whether it did.
+struct Guarded(mpsc::UnboundedSender<bool>);
+
+#[tonic::async_trait]
+impl LogsService for Guarded {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let is_right = request
+            .metadata()
+            .get("authorization")
+            .is_some_and(|token| token == "Bearer right");
+        self.0.send(is_right).unwrap();
+        if is_right {
+            Ok(Response::new(ExportLogsServiceResponse::default()))
+        } else {
+            Err(Status::unauthenticated("no known bearer token"))
+        }
+    }
+}
+
+/// What the agent logs on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn start(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false);
+        tracing::subscriber::set_default(subscriber.with_writer(move || log.clone()).finish())
+    }
+
+    fn lines(&self, with: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().filter(|line| line.contains(with));
+        lines.map(str::to_owned).collect()
+    }
+}
+
+/// One event on its way, and what is needed to end it.
+struct Sending {
+    standing: Arc<Standing>,
+    stop: CancellationToken,
+    abort: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn send_one(config: &config::Export) -> Sending {
+    let storage = || CrashStorage::default();
+    let (mut spool, _) = Spool::open(storage(), storage(), 1 << 20, "abcd").unwrap();
+    spool.event(&oom(1), 1, 1);
+    spool.commit(1).unwrap();
+    let spool = Arc::new(Mutex::new(spool));
+    let exporter = Exporter::new(config, "n1", spool, Arc::default()).unwrap();
+    let status = crate::admin::Status::new(Registry::default());
+    let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+    let pulse = status.task("the export of security", exporter.may_wait());
+    let standing = exporter.standing();
+    let sent = exporter.run(Class::Security, pulse, stop.clone(), abort.clone());
+    Sending {
+        standing,
+        stop,
+        abort,
+        task: tokio::spawn(sent),
+    }
+}
+
+fn count(standing: &Standing, reason: standing::Reason) -> u64 {
+    let of = |&&(class, of, _): &&(Class, standing::Reason, u64)| {
+        (class, of) == (Class::Security, reason)
+    };
+    standing.failures().iter().find(of).unwrap().2
+}
+
+/// However often it is tried, a refusal is told once, with what to mend, and shown until it is over.
+#[tokio::test]
+async fn a_refused_token_is_told_once_and_shown_until_it_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "wrong\n").unwrap();
+    let (sender, mut asked) = mpsc::unbounded_channel();
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    let server = tokio::spawn(
+        Server::builder()
+            .add_service(LogsServiceServer::new(Guarded(sender)))
+            .serve_with_incoming(incoming),
+    );
+    let log = Log::default();
+    let logging = log.start();
+    let sending = send_one(&config::Export {
+        endpoint: format!("http://{address}"),
+        token_file: Some(token.clone()),
+        ..config::Export::default()
+    });
+    for _ in 0..3 {
+        assert_eq!(asked.recv().await, Some(false));
+    }
+    let place = format!("http://{address}, export.token_file {}", token.display());
+    let shown = format!(
+        "export of security: the collector refuses the token: no known bearer token ({place})"
+    );
+    assert_eq!(sending.standing.degraded(), [shown]);
+    assert!(count(&sending.standing, standing::Reason::RefusedToken) >= 2);
+
+    std::fs::write(&token, "right\n").unwrap();
+    while asked.recv().await == Some(false) {}
+    sending.stop.cancel();
+    sending.task.await.unwrap();
+    assert!(sending.standing.degraded().is_empty());
+    drop(logging);
+    let told = log.lines("collector did not take a batch");
+    assert_eq!(told.len(), 1, "{told:?}");
+    for part in [
+        "WARN",
+        "refused_token",
+        &address.to_string(),
+        &format!("export.token_file {}", token.display()),
+    ] {
+        assert!(told[0].contains(part), "{part} is not in {}", told[0]);
+    }
+    assert_eq!(log.lines("collector takes records again").len(), 1);
+    server.abort();
+}
+
+/// Ends a try before it is made, and is no refusal of the collector's.
+#[tokio::test]
+async fn a_token_file_that_went_away_is_told_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    let sending = send_one(&config::Export {
+        endpoint: "http://127.0.0.1:9".to_owned(),
+        token_file: Some(token.clone()),
+        ..config::Export::default()
+    });
+    while count(&sending.standing, standing::Reason::NoToken) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let shown = sending.standing.degraded();
+    assert!(
+        shown[0].contains("there is no token to send: read ")
+            && shown[0].contains("No such file or directory"),
+        "{shown:?}"
+    );
+    sending.abort.cancel();
+    sending.task.await.unwrap();
+}
+
+/// A certificate of an authority that is not trusted.
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_a_matter_of_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let issue = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (trusted, shown) = (issue(), issue());
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, trusted.cert.pem()).unwrap();
+    let identity =
+        tonic::transport::Identity::from_pem(shown.cert.pem(), shown.signing_key.serialize_pem());
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = incoming.local_addr().unwrap().port();
+    let (sender, _asked) = mpsc::unbounded_channel();
+    let server = tokio::spawn(
+        Server::builder()
+            .tls_config(tonic::transport::ServerTlsConfig::new().identity(identity))
+            .unwrap()
+            .add_service(LogsServiceServer::new(Guarded(sender)))
+            .serve_with_incoming(incoming),
+    );
+    let sending = send_one(&config::Export {
+        endpoint: format!("https://localhost:{port}"),
+        ca_file: Some(ca_file.clone()),
+        ..config::Export::default()
+    });
+    while sending.standing.degraded().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let shown = sending.standing.degraded();
+    assert!(
+        shown[0].contains("no TLS connection can be made: ")
+            && shown[0].ends_with(&format!("export.ca_file {})", ca_file.display())),
+        "{shown:?}"
+    );
+    assert!(count(&sending.standing, standing::Reason::Tls) >= 1);
+    sending.abort.cancel();
+    sending.task.await.unwrap();
+    server.abort();
 }

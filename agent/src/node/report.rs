@@ -126,6 +126,7 @@ impl Node {
         {
             degraded.push("spool: the disk refuses writes; records are held in memory".to_owned());
         }
+        degraded.extend(self.setup.exports.degraded());
         degraded
     }
 
@@ -144,6 +145,7 @@ impl Node {
                 .iter()
                 .map(|level| books::spool_row(level, now))
                 .collect(),
+            exports: self.setup.exports.failures(),
             kernel: self.kernel_row(),
             usage: self.usage_row(),
             audit: self.audit_row(),

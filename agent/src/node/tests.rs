@@ -55,6 +55,7 @@ impl Stage {
             facts: HostFacts::default(),
             spool: Arc::new(Mutex::new(spool)),
             committed: Arc::new(Notify::new()),
+            exports: Arc::default(),
             status: Status::new(Registry::default()),
             metrics,
             key: Key([7; 32]),

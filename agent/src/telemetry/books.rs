@@ -1,9 +1,11 @@
 //! What there is to show at one moment.
 
 use plimsoll_imds::Stats;
+use plimsoll_wire::Class;
 use plimsoll_wire::event::StageFates;
 
 use crate::audit;
+use crate::export::standing::Reason;
 use crate::identity::Forgotten;
 use crate::usage::kernel_time;
 
@@ -14,6 +16,8 @@ pub struct Books {
     pub stages: Vec<StageFates>,
     /// Each class of the spool.
     pub spool: Vec<SpoolRow>,
+    /// Tries to send that failed, by class and reason.
+    pub exports: Vec<(Class, Reason, u64)>,
     /// Kernel programs, their rings and their map of CPU time.
     pub kernel: KernelRow,
     /// Containers, samples and the identity index.

@@ -1,7 +1,9 @@
-//! Metrics of records on their way: fates by stage, and what waits in the spool.
+//! Metrics of records on their way: fates by stage, what waits in the spool, and tries to send that
+//! failed.
 
 use std::sync::atomic::AtomicU64;
 
+use plimsoll_wire::Class;
 use plimsoll_wire::event::StageFates;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{SpoolRow, set, signed};
+use crate::export::standing::Reason;
 
 /// Which records of which stage met which fate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -24,6 +27,12 @@ struct ClassLabels {
     class: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    class: &'static str,
+    reason: &'static str,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct FlowMetrics {
     records: Family<FateLabels, Counter>,
@@ -32,6 +41,7 @@ pub(super) struct FlowMetrics {
     spool_records: Family<ClassLabels, Gauge>,
     spool_oldest: Family<ClassLabels, Gauge<f64, AtomicU64>>,
     spool_read_errors: Family<ClassLabels, Counter>,
+    export_failures: Family<FailureLabels, Counter>,
 }
 
 impl FlowMetrics {
@@ -68,6 +78,11 @@ impl FlowMetrics {
             "Reads of the spool that the disk refused; what is given up for it counts as undecodable",
             self.spool_read_errors.clone(),
         );
+        registry.register(
+            "export_failures",
+            "Requests to the collector that failed, by class of records and reason: no_token, refused_token, tls, unavailable, timeout, busy, invalid, other; /readyz says what is in the way now",
+            self.export_failures.clone(),
+        );
     }
 
     pub(super) fn show_fates(&self, stage: &StageFates) {
@@ -82,6 +97,16 @@ impl FlowMetrics {
         self.in_flight
             .get_or_create(&labels("in_flight"))
             .set(signed(stage.fates.in_flight));
+    }
+
+    pub(super) fn show_failures(&self, failures: &[(Class, Reason, u64)]) {
+        for (class, reason, count) in failures {
+            let labels = FailureLabels {
+                class: class.as_str(),
+                reason: reason.as_str(),
+            };
+            set(&self.export_failures.get_or_create(&labels), *count);
+        }
     }
 
     pub(super) fn show_spool(&self, row: &SpoolRow) {

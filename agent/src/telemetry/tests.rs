@@ -1,9 +1,11 @@
 use plimsoll_imds::Stats;
+use plimsoll_wire::Class;
 use plimsoll_wire::event::StageFates;
 use plimsoll_wire::fate::Fates;
 
 use super::*;
 use crate::audit::Counts;
+use crate::export::standing::Reason;
 use crate::identity::Forgotten;
 use crate::probe::periods::Unbooked;
 use crate::usage::kernel_time;
@@ -29,6 +31,7 @@ fn books() -> Books {
             oldest_s: 3.5,
             read_errors: 6,
         }],
+        exports: vec![(Class::Security, Reason::RefusedToken, 11)],
         kernel: KernelRow {
             programs: vec![("connect4".into(), true)],
             ring_high_water: vec![("security", 7)],
@@ -110,7 +113,7 @@ fn every_metric_is_touched_by_the_books() {
         .lines()
         .filter(|line| line.starts_with("# HELP"))
         .count();
-    assert_eq!(families, 36, "{text}");
+    assert_eq!(families, 37, "{text}");
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (_, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
@@ -125,6 +128,7 @@ fn every_metric_is_touched_by_the_books() {
         r#"records_in_flight{stage="agent",class="security",fate="in_flight"} 1"#,
         r#"spool_bytes{class="usage"} 1"#,
         r#"spool_read_errors_total{class="usage"} 6"#,
+        r#"export_failures_total{class="security",reason="refused_token"} 11"#,
         "cpu_seconds_total 1.5",
         "resident_memory_bytes 1048576",
         "cpu_time_cgroups 21",
