@@ -227,12 +227,43 @@ async fn a_browser_gets_a_page_for_an_error_and_a_program_the_document() {
     for (path, accept, status, kind) in [
         ("/nowhere", browser, 404, "text/html; charset=utf-8"),
         ("/audit?limt=1", browser, 400, "text/html; charset=utf-8"),
+        (
+            "/audit?class=BOGUS",
+            browser,
+            400,
+            "text/html; charset=utf-8",
+        ),
+        ("/audit?class=BOGUS", "*/*", 400, "text/html; charset=utf-8"),
+        (
+            "/audit?since=noon",
+            browser,
+            400,
+            "text/html; charset=utf-8",
+        ),
+        (
+            "/audit?class=cred&since=1h",
+            browser,
+            200,
+            "text/html; charset=utf-8",
+        ),
         ("/nowhere", "*/*", 404, "application/json"),
         ("/api/v1/nowhere", browser, 404, "application/json"),
     ] {
         let found = ask(path, accept).await;
         assert_eq!(found, (status, kind.to_owned()), "{path} {accept}");
     }
+}
+
+#[tokio::test]
+async fn the_audit_page_refuses_an_unknown_class_and_names_those_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let (status, _, body) = get_at(state(&dir), "/audit?class=BOGUS", "localhost").await;
+    assert_eq!(status, 400);
+    assert!(
+        body.contains("class: there is no `BOGUS`; there are CRED, "),
+        "{body}"
+    );
+    assert!(body.contains("container_end, loss</p>"), "{body}");
 }
 
 #[tokio::test]
@@ -302,27 +333,39 @@ fn heartbeat(containers: u64) -> Heartbeat {
     }
 }
 
-/// A spool that was made anew is no second agent; one that comes back beside it is.
+/// A spool that was made anew is no second agent; one that comes back beside it is. It is seen when the
+/// collector gets it, whatever the node's clock says.
 #[test]
 fn two_agents_of_one_name_are_noticed() {
+    const HOUR: u64 = 60 * 60_000_000_000;
     let ring = AuditRing::default();
-    let hear = |epoch: &str, seq, time| {
+    let beat = |epoch: &str, seq, time| {
         let mut record = access(seq, time, "", "shop");
         record.id.epoch = epoch.to_owned();
         record.event = AuditEvent::Heartbeat(heartbeat(1));
-        ring.push(record);
+        record
+    };
+    let hear = |epoch: &str, seq, arrived| {
+        let behind_or_ahead = if epoch == "aa" { 1 } else { arrived + HOUR };
+        ring.arrived(beat(epoch, seq, behind_or_ahead), arrived);
         ring.nodes()[0].two_agents_unix_ns
     };
     assert_eq!(hear("aa", 1, 10), None);
     assert_eq!(hear("bb", 1, 20), None);
     assert_eq!(hear("bb", 2, 30), None);
     assert_eq!(hear("aa", 1, 40), None, "a repeat of what was heard");
-    assert_eq!(hear("bb", 3, 50), Some(50));
-    assert_eq!(hear("aa", 2, 60), Some(60));
-    assert_eq!(hear("aa", 3, 70), Some(60));
+    ring.push(beat("bb", 3, 45));
+    assert_eq!(
+        ring.nodes()[0].two_agents_unix_ns,
+        None,
+        "nobody knows when"
+    );
+    assert_eq!(hear("aa", 2, 50), Some(50));
+    assert_eq!(hear("bb", 4, 60), Some(60));
+    assert_eq!(hear("bb", 5, 70), Some(60));
     assert!(ring.nodes()[0].has_two_agents(61));
     assert_eq!(ring.nodes_with_two_agents(61), 1);
-    assert!(!ring.nodes()[0].has_two_agents(60 + 15 * 60_000_000_000));
+    assert!(!ring.nodes()[0].has_two_agents(60 + HOUR / 4));
 }
 
 #[tokio::test]

@@ -248,13 +248,13 @@ async fn commit_some<S: Storage + Send + 'static>(
         .map(|job| (job.arrival, (job.answer, job.room)))
         .unzip();
     let committing = store.clone();
-    let outcomes = match tokio::task::spawn_blocking(move || committing.commit(&requests)).await? {
-        Ok(outcomes) => outcomes.into_iter().map(Some).collect(),
+    let committed = tokio::task::spawn_blocking(move || committing.commit(&requests)).await?;
+    let outcomes = if let Ok(outcomes) = committed {
+        outcomes.into_iter().map(Some).collect()
+    } else {
         // The store has said why.
-        Err(_) => {
-            store.counts.refuse_all("journal", answers.len() as u64);
-            vec![None; answers.len()]
-        }
+        store.counts.refuse_all("journal", answers.len() as u64);
+        vec![None; answers.len()]
     };
     drop(rooms);
     for (answer, outcome) in answers.into_iter().zip(outcomes) {

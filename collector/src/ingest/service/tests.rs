@@ -733,19 +733,10 @@ async fn a_disk_that_refuses_is_a_reason_to_send_again() {
 /// that cannot, is one.
 #[tokio::test]
 async fn the_end_on_a_full_disk_fails_only_if_something_could_not_be_written() {
+    let full: fn(&CrashStorage) = |disk| disk.set_room(Some(disk.used()));
     let faults: [(Fault, bool, bool); 3] = [
-        (
-            ("no room", |disk| disk.set_room(Some(disk.used()))),
-            false,
-            true,
-        ),
-        (
-            ("no room for a record", |disk| {
-                disk.set_room(Some(disk.used()))
-            }),
-            true,
-            false,
-        ),
+        (("no room", full), false, true),
+        (("no room for a record", full), true, false),
         (
             ("no checkpoint", |disk| disk.fail_writes(100)),
             false,
