@@ -269,7 +269,7 @@ fn row(event: &Value) -> Vec<String> {
             String::new(),
             kind,
             format!(
-                "used {} of CPU time",
+                "CPU time used {}",
                 amount("cpu_used_ns", cpu_time, "unknown")
             ),
         ),
