@@ -119,10 +119,13 @@ impl Sources {
             .filter_map(|(name, reader)| Some((name, reader.failing()?)));
         let nameless = self.last_look.get().troubles.into_iter();
         let nameless = nameless.map(|trouble| ("inventory", trouble));
+        let tokens = self.store.counts.unusable_tokens();
+        let tokenless = (tokens > 0).then(|| ("ingest", format!("{tokens} unusable token files")));
         Health {
             refuses: self.store.refuses(),
             degraded: stuck
                 .chain(nameless)
+                .chain(tokenless)
                 .map(|(what, why)| format!("{what}: {why}"))
                 .collect(),
         }

@@ -1,10 +1,12 @@
 //! The collector's configuration: YAML text in, a checked [`Config`] or every mistake at once out.
 //!
-//! Knows no file and no environment: the name is only used to say where a mistake is.
+//! Knows no environment, and files only in [`file`]: the name is only used to say where a mistake is.
 //! `docs/configuration.md` is generated from [`DOCUMENTED`], which a test parses back.
 
+pub mod file;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use plimsoll_settings::ConfigError;
 use plimsoll_settings::{Layout, Wrong, names_of};
@@ -157,12 +159,28 @@ impl Config {
     /// Every mistake, each as `name:line: place: what is wrong`. A text that is no YAML yields the one
     /// mistake at which reading had to stop.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        Self::parse_with_files(name, text, |_| Vec::new())
+    }
+
+    /// [`parse`](Self::parse); `files` says what is wrong with the files that the settings name.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_with_files(
+        name: &str,
+        text: &str,
+        files: impl FnOnce(&Self) -> Vec<Wrong>,
+    ) -> Result<Self, ConfigError> {
         let layout = Layout {
             top: &[],
             sections: &sections(),
             lists: &lists(),
         };
-        plimsoll_settings::read(name, text, layout, Self::mistakes)
+        plimsoll_settings::read(name, text, layout, |config: &Self| {
+            let mut mistakes = config.mistakes();
+            mistakes.extend(files(config));
+            mistakes
+        })
     }
 
     /// Folder of the file sink.
@@ -173,6 +191,33 @@ impl Config {
             .unwrap_or_else(|| self.data.path.join("audit"))
     }
 
+    /// Every path that is given: by which setting, to what, and the path.
+    fn paths(&self) -> Vec<(String, &'static str, &Path)> {
+        let ingest = &self.ingest;
+        let single = [
+            ("data.path", "folder", Some(&self.data.path)),
+            (
+                "ingest.tls_cert_file",
+                "file",
+                ingest.tls_cert_file.as_ref(),
+            ),
+            ("ingest.tls_key_file", "file", ingest.tls_key_file.as_ref()),
+            ("audit_file.path", "folder", self.audit_file.path.as_ref()),
+        ];
+        let single = single
+            .into_iter()
+            .filter_map(|(place, kind, path)| Some((place.to_owned(), kind, path?.as_path())));
+        let tokens = ingest.tokens.iter().enumerate().map(|(at, token)| {
+            let place = format!("ingest.tokens[{at}].file");
+            (place, "file", token.file.as_path())
+        });
+        let objects = self.inventory.paths.iter().enumerate().map(|(at, path)| {
+            let place = format!("inventory.paths[{at}]");
+            (place, "file or folder", path.as_path())
+        });
+        single.chain(tokens).chain(objects).collect()
+    }
+
     fn mistakes(&self) -> Vec<Wrong> {
         let mut mistakes = Vec::new();
         let mut check = |fine: bool, place: &str, must: &str| {
@@ -180,6 +225,10 @@ impl Config {
                 mistakes.push((place.to_owned(), format!("must {must}")));
             }
         };
+        for (place, kind, path) in self.paths() {
+            let must = format!("be the path of a {kind}");
+            check(!path.as_os_str().is_empty(), &place, &must);
+        }
         check(
             self.data.max_journal_bytes >= 1 << 20,
             "data.max_journal_bytes",
@@ -211,11 +260,6 @@ impl Config {
                 !token.node.is_empty(),
                 &format!("ingest.tokens[{index}].node"),
                 "be the name of a node",
-            );
-            check(
-                !token.file.as_os_str().is_empty(),
-                &format!("ingest.tokens[{index}].file"),
-                "be the path of a file",
             );
             check(
                 !ingest.tokens[..index]
@@ -382,6 +426,16 @@ mod tests {
         check(
             "inventory:\n  paths:\n    - a\n    - [b]\n",
             &[":4: inventory.paths[1]: must be a single value"],
+        );
+        check(
+            "data: {path: ''}\naudit_file: {path: ''}\ninventory:\n  paths:\n  - ''\ningest:\n  tls_cert_file: ''\n  tls_key_file: ''\n",
+            &[
+                ":1: data.path: must be the path of a folder",
+                ":2: audit_file.path: must be the path of a folder",
+                ":5: inventory.paths[0]: must be the path of a file or folder",
+                ":7: ingest.tls_cert_file: must be the path of a file",
+                ":8: ingest.tls_key_file: must be the path of a file",
+            ],
         );
         check("ingest: [", &[":1: unclosed bracket '['"]);
     }

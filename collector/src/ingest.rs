@@ -30,6 +30,7 @@ use plimsoll_wire::fate::Fates;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use dedupe::Forgotten;
@@ -104,10 +105,12 @@ pub struct Counts {
     /// Of the requests in hand.
     room: Room,
     connections: OnceLock<Connections>,
+    unusable_tokens: Gauge,
 }
 
 /// Why something is refused or broken off at the door.
-const REFUSALS: [&str; 12] = [
+const REFUSALS: [&str; 13] = [
+    "journal",
     "no_room",
     "silent",
     "slow",
@@ -151,6 +154,11 @@ impl Counts {
             "ingest_streams_forgotten",
             "Streams whose numbers were forgotten, by the bound that was reached",
             self.forgotten.clone(),
+        );
+        registry.register(
+            "ingest_tokens_unusable",
+            "Token files that cannot be read or are empty; nobody comes in with those",
+            self.unusable_tokens.clone(),
         );
         // They begin at 0, so that the first of a kind is seen as a rise.
         for reason in REFUSALS {
@@ -237,13 +245,28 @@ impl Counts {
     }
 
     fn refuse(&self, reason: &'static str) {
-        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+        self.refuse_all(reason, 1);
+    }
+
+    fn refuse_all(&self, reason: &'static str, count: u64) {
+        let refused = self.refused.get_or_create(&ReasonLabels { reason });
+        refused.inc_by(count);
     }
 
     /// These are the door's connections.
     fn watch(&self, connections: Connections) {
         // A second receiver of one store is none of ours; the first stays.
         drop(self.connections.set(connections));
+    }
+
+    fn note_unusable_tokens(&self, count: u64) {
+        self.unusable_tokens
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Token files that cannot be used now.
+    pub fn unusable_tokens(&self) -> i64 {
+        self.unusable_tokens.get()
     }
 
     /// Connections that are open.

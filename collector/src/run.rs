@@ -203,8 +203,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         Ok("the dashboard")
     });
     tracing::info!(otlp = %config.ingest.listen, dashboard = format!("http://{}/", config.http.listen), "ready");
-    until_told(tasks, stop).await?;
-    reclaim(store).await
+    let ended = until_told(tasks, stop).await;
+    // Also after a failure: what was seen is written down if it can be, and told if it cannot.
+    ended.and(reclaim(store).await)
 }
 
 fn open_journals(
@@ -363,14 +364,8 @@ async fn until_told(
     }
     tracing::info!("stopping: finishing what was received");
     stop.cancel();
-    let rest = async {
-        while let Some(ended) = tasks.join_next().await {
-            ended.map_err(RunError::Task)??;
-        }
-        Ok(())
-    };
     tokio::select! {
-        outcome = rest => outcome,
+        outcome = all_ended(&mut tasks) => outcome,
         () = tokio::time::sleep(DRAIN) => {
             tracing::warn!("deadline reached: what is left stays in the journal");
             Ok(())
@@ -380,9 +375,19 @@ async fn until_told(
     }
 }
 
+/// Waits for all of them, also behind one that fails: what it could not do keeps no other from its end.
+async fn all_ended(tasks: &mut JoinSet<Result<&'static str, RunError>>) -> Result<(), RunError> {
+    let mut outcome = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        outcome = outcome.and(ended.map_err(RunError::Task).and_then(|end| end.map(drop)));
+    }
+    outcome
+}
+
 fn tell(reloaded: &Reloaded) {
     tracing::info!(
         objects = reloaded.objects,
+        of_other_kinds = reloaded.ignored.values().sum::<u64>(),
         changed = reloaded.changed,
         "inventory read"
     );
@@ -409,5 +414,32 @@ fn name_wait(config: &Config, index: &IndexReader) -> NameWait {
         pending: Arc::new(move |event| {
             identity_of(event).is_some_and(|identity| is_pending(identity, &index.get()))
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_waits_for_all_and_tells_the_first_failure() {
+        let (done, mut is_done) = tokio::sync::oneshot::channel();
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            drop(go);
+            Err(RunError::EndedEarly("one"))
+        });
+        tasks.spawn(async move {
+            assert!(gone.await.is_err(), "one has ended");
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            done.send(()).unwrap();
+            Err(RunError::EndedEarly("two"))
+        });
+        let first = all_ended(&mut tasks).await.unwrap_err();
+        assert!(matches!(first, RunError::EndedEarly("one")), "{first}");
+        assert!(is_done.try_recv().is_ok());
     }
 }

@@ -149,8 +149,17 @@ impl FileSink {
     }
 }
 
+/// What a journal record says, with what the journal says of it.
+#[derive(Debug)]
+pub struct Item {
+    seq: u64,
+    /// When it came into the journal, Unix nanoseconds.
+    arrived_unix_ns: u64,
+    audit: AuditRecord,
+}
+
 impl Destination for FileSink {
-    type Item = (u64, AuditRecord);
+    type Item = Item;
     type Error = SinkError;
     const NAME: &'static str = "file";
     const BATCH: usize = 512;
@@ -176,13 +185,18 @@ impl Destination for FileSink {
             event,
             names: Map::new(),
         };
-        Ok((record.seq, audit))
+        Ok(Item {
+            seq: record.seq,
+            arrived_unix_ns: record.time_unix_ns,
+            audit,
+        })
     }
 
-    fn holds(&self, record: &Record, (_, audit): &Self::Item, now_unix_ns: u64) -> bool {
+    fn holds(&self, _: &Record, item: &Item, now_unix_ns: u64) -> bool {
+        let of = &item.audit;
         self.wait
-            .is_open(audit.time_unix_ns, record.time_unix_ns, now_unix_ns)
-            && (self.wait.pending)(&audit.event)
+            .is_open(of.time_unix_ns, item.arrived_unix_ns, now_unix_ns)
+            && (self.wait.pending)(&of.event)
     }
 
     fn take(
@@ -192,7 +206,7 @@ impl Destination for FileSink {
         last_seq: u64,
     ) -> Result<(), SinkError> {
         let mut lines = Vec::new();
-        for (seq, audit) in &mut items {
+        for Item { seq, audit, .. } in &mut items {
             audit.names = (self.join)(&audit.event);
             line::write(&mut lines, epoch, *seq, audit);
         }
@@ -204,8 +218,8 @@ impl Destination for FileSink {
         self.file = Some(file);
         let count = items.len() as u64;
         self.written.lines.fetch_add(count, Ordering::Relaxed);
-        for (_, audit) in items {
-            self.shown.push(audit);
+        for item in items {
+            self.shown.arrived(item.audit, item.arrived_unix_ns);
         }
         Ok(())
     }

@@ -222,3 +222,33 @@ fn readiness_names_what_does_not_work() {
     std::fs::remove_dir(&in_the_way).unwrap();
     collector.wait_for("/readyz", |text| text == "ok\n");
 }
+
+/// Before it says that it is ready, and before it makes anything.
+#[test]
+fn files_that_cannot_be_used_end_the_start_with_64_and_their_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(at("token"), " ").unwrap();
+    std::fs::write(at("rubbish"), "no certificate").unwrap();
+    let config = format!(
+        "data:\n  path: {}\ningest:\n  tls_cert_file: {}\n  tls_key_file: {}\n  tokens:\n  - {{node: a, file: {}}}\n",
+        at("state"),
+        at("rubbish"),
+        at("rubbish"),
+        at("token"),
+    );
+    std::fs::write(at("collector.yaml"), config).unwrap();
+    let ended = Command::new(env!("CARGO_BIN_EXE_plimsoll-collector"))
+        .args(["--config", &at("collector.yaml")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(64), "{said}");
+    for mistake in [
+        "collector.yaml:4: ingest.tls_cert_file: must be usable: ",
+        "collector.yaml:7: ingest.tokens[0].file: must hold a token: ",
+    ] {
+        assert!(said.contains(mistake), "{mistake}: {said}");
+    }
+    assert!(!std::fs::exists(at("state")).unwrap());
+}

@@ -18,7 +18,7 @@ use crate::stream::{HELD_SEGMENTS, Stream, Verdict, WINDOW_BYTES};
 use crate::{Direction, Flags, ImdsEvent, Limits, Redactor, Segment};
 use answers::Down;
 use exchange::Exchange;
-pub(crate) use exchange::Tally;
+pub(crate) use exchange::{KEPT_NS, Tally};
 use half::Half;
 use requests::Up;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use crate::connection::{Connection, Ending, Tally};
+use crate::connection::{Connection, Ending, KEPT_NS, Tally};
 use crate::request::Place;
 use crate::{ConnKey, Direction, Endpoint, ImdsEvent, Key, Redactor, Segment};
 
@@ -40,6 +40,13 @@ impl Limits {
         } else {
             self.response_ns
         }
+    }
+
+    /// How long after a request was given up its late answer may still be told with its
+    /// [`request_id`](ImdsEvent::request_id), nanoseconds.
+    pub const fn late_ns(&self) -> u64 {
+        // The answer's own bytes have as long to come as the answer had.
+        KEPT_NS.saturating_add(self.response_ns.saturating_mul(2))
     }
 }
 

@@ -121,7 +121,8 @@ pub struct NodeStatus {
     pub time_unix_ns: u64,
     /// What.
     pub heartbeat: Heartbeat,
-    /// When it was last seen that two agents send under this name, Unix nanoseconds; `None` for never.
+    /// When it was last seen that two agents send under this name, Unix nanoseconds of the collector's
+    /// clock; `None` for never.
     pub two_agents_unix_ns: Option<u64>,
 }
 
@@ -193,6 +194,8 @@ struct Beat {
     /// The same of the epoch that was heard before this one. A spool that was made anew never sends
     /// under its old epoch again: one that comes back has another agent beside it.
     before: Option<(String, u64)>,
+    /// When the collector got it, where that is known.
+    arrived_unix_ns: Option<u64>,
     status: NodeStatus,
 }
 
@@ -210,8 +213,18 @@ impl AuditRing {
         }))
     }
 
-    /// Takes an event in; the oldest of its ring falls out (it is in the sink).
+    /// Takes an event in that came long ago, nobody knows when; see [`AuditRing::arrived`].
     pub fn push(&self, record: AuditRecord) {
+        self.take(record, None);
+    }
+
+    /// Takes an event in that the collector got at that time, by its own clock; the oldest of its ring
+    /// falls out (it is in the sink).
+    pub fn arrived(&self, record: AuditRecord, arrived_unix_ns: u64) {
+        self.take(record, Some(arrived_unix_ns));
+    }
+
+    fn take(&self, record: AuditRecord, arrived_unix_ns: Option<u64>) {
         let bytes = record.to_document().to_string().len();
         let mut rings = self.0.write().unwrap_or_else(PoisonError::into_inner);
         rings.arrived += 1;
@@ -223,6 +236,7 @@ impl AuditRing {
                     epoch: record.id.epoch,
                     seq: record.id.seq,
                     before: None,
+                    arrived_unix_ns,
                     status: NodeStatus {
                         node: record.id.node,
                         time_unix_ns: record.time_unix_ns,
@@ -405,11 +419,8 @@ impl Rings {
             } else {
                 known.before.clone()
             };
-            beat.status.two_agents_unix_ns = if is_other && comes_back {
-                Some(beat.status.time_unix_ns)
-            } else {
-                known.status.two_agents_unix_ns
-            };
+            let seen = beat.arrived_unix_ns.filter(|_| is_other && comes_back);
+            beat.status.two_agents_unix_ns = seen.or(known.status.two_agents_unix_ns);
         }
         let known = self.nodes.get(&beat.status.node);
         let is_newer = known.is_none_or(|known| known.epoch != beat.epoch || known.seq <= beat.seq);

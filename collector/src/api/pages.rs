@@ -70,12 +70,15 @@ pub(super) async fn audit(
         .query(&wide, now)
         .map(|(all, _)| all)
         .unwrap_or_default();
-    Ok(page(dashboard::audit(
+    let markup = dashboard::audit(
         &wanted,
         found.as_ref().map_err(ToString::to_string),
         &all,
         now,
-    )))
+    );
+    // The page says what is wrong and keeps what was asked, to be put right there.
+    let status = found.map_or(StatusCode::BAD_REQUEST, |_| StatusCode::OK);
+    Ok((status, page(markup)).into_response())
 }
 
 pub(super) async fn nodes(

@@ -1,14 +1,10 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: reads the configuration file, once"
-)]
 //! `plimsoll-collector`: see `plimsoll_collector::run`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use plimsoll_collector::config::Config;
+use plimsoll_collector::config::file;
 use plimsoll_collector::{errors, run, telemetry};
 
 /// Bad configuration.
@@ -40,10 +36,10 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::start_log(Some(&arguments.log), arguments.log_json);
-    let config = match read(arguments.config) {
+    let config = match file::read(arguments.config.as_deref()) {
         Ok(config) => config,
         Err(mistakes) => {
-            for mistake in mistakes.lines() {
+            for mistake in mistakes.0 {
                 tracing::error!("{mistake}");
             }
             return ExitCode::from(EXIT_CONFIG);
@@ -60,15 +56,6 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
-}
-
-fn read(path: Option<PathBuf>) -> Result<Config, String> {
-    let Some(path) = path else {
-        return Ok(Config::default());
-    };
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
-    Config::parse(&name, &text).map_err(|error| error.to_string())
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {

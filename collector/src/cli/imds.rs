@@ -4,11 +4,13 @@
 )]
 //! `plimsoll imds decode`: the agent's own reassembly, parser and classifier on a capture.
 //!
-//! Prints events as they complete, so a capture may be larger than memory. Where a capture ends in
+//! Prints events as they complete, so a capture may be larger than memory; one for each request,
+//! late as its answer may be ([`fates`]). Where a capture ends in
 //! the middle of a packet, the document is still whole and the error says where. Token hashes are
 //! keyed anew in each run: they pair events of one document and nothing else.
 
 mod capture;
+mod fates;
 mod packet;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use thiserror::Error;
 
 pub use capture::Broken;
 use capture::Packets;
+use fates::Fates;
 
 /// Why a capture was not decoded to its end.
 #[derive(Debug, Error)]
@@ -96,16 +99,19 @@ pub fn decode_from(
         source,
     };
     let mut packets = Packets::open(input).map_err(|source| broken(1, 0, source))?;
-    let mut decoder = Decoder::new(Limits::default(), key);
+    let limits = Limits::default();
+    let mut decoder = Decoder::new(limits, key);
+    let mut fates = Fates::new(limits.late_ns());
     let mut document = Document::begin(out).map_err(DecodeError::Output)?;
-    let mut ready = Vec::new();
     let end = loop {
+        let mut now_ns = 0;
         let more = packets.next(&mut |packet| {
             if let Some(segment) = packet::segment(packet) {
-                decoder.push(&segment, &mut |event| ready.push(event));
+                now_ns = segment.time_ns;
+                decoder.push(&segment, &mut |event| fates.push(event, now_ns));
             }
         });
-        for event in ready.drain(..) {
+        while let Some(event) = fates.next(Some(now_ns)) {
             document.event(&event).map_err(DecodeError::Output)?;
         }
         match more {
@@ -114,8 +120,8 @@ pub fn decode_from(
             Err(source) => break Err(broken(packets.taken() + 1, packets.offset(), source)),
         }
     };
-    decoder.finish(&mut |event| ready.push(event));
-    for event in ready {
+    decoder.finish(&mut |event| fates.push(event, u64::MAX));
+    while let Some(event) = fates.next(None) {
         document.event(&event).map_err(DecodeError::Output)?;
     }
     let events = document.end().map_err(DecodeError::Output)?;

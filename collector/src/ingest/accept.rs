@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use tonic::transport::server::Connected;
 
 use super::tls;
 use crate::connections::paced::{Pace, Paced, Told};
-use crate::connections::{Connections, Place};
+use crate::connections::{Connections, Full, Place};
 
 /// Handshakes at a time; more wait in the kernel's queue.
 const HANDSHAKES: usize = 256;
@@ -48,12 +48,16 @@ pub(super) struct Connection {
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
     known: Arc<AtomicBool>,
+    stranger: Arc<Mutex<Option<Place>>>,
 }
 
 impl Peer {
-    /// It has shown a token that is known: its connection may stay.
+    /// It has shown a token that is known: its connection may stay, and is no stranger's.
     pub(super) fn is_known(&self) {
-        self.known.store(true, Ordering::Relaxed);
+        if !self.known.swap(true, Ordering::Relaxed) {
+            let mut stranger = self.stranger.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(stranger.take());
+        }
     }
 }
 
@@ -105,11 +109,20 @@ impl AsyncWrite for Connection {
     }
 }
 
+/// What a connection holds from its beginning.
+struct Places {
+    open: Place,
+    /// Until its peer is known.
+    stranger: Place,
+}
+
 /// Who may come in, and how they must behave.
 pub(super) struct Door<R> {
     /// Plain text without.
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) connections: Connections,
+    /// Those of them that have shown no token yet.
+    pub(super) strangers: Connections,
     pub(super) pace: Pace,
     /// Told of each connection whose time is up.
     pub(super) expired: Told,
@@ -118,26 +131,32 @@ pub(super) struct Door<R> {
 }
 
 impl<R: Fn(&'static str, SocketAddr, &str)> Door<R> {
-    fn connection(&self, io: Box<dyn Stream>, address: SocketAddr, place: Place) -> Connection {
-        let io = Paced::new(io, self.pace, place, Arc::clone(&self.expired));
+    fn connection(&self, io: Box<dyn Stream>, address: SocketAddr, places: Places) -> Connection {
+        let io = Paced::new(io, self.pace, places.open, Arc::clone(&self.expired));
         let known = io.known();
+        let stranger = Arc::new(Mutex::new(Some(places.stranger)));
         Connection {
             io,
-            peer: Peer { address, known },
+            peer: Peer {
+                address,
+                known,
+                stranger,
+            },
         }
     }
 
-    /// A place for a new connection, if it gets one.
-    fn place(&self, stream: &TcpStream, peer: SocketAddr) -> Option<Place> {
+    /// Places for a new connection, if it gets them.
+    fn places(&self, stream: &TcpStream, peer: SocketAddr) -> Option<Places> {
         // Answers are small. One that is gone already is seen to be so later.
         drop(stream.set_nodelay(true));
-        match self.connections.take(peer.ip()) {
-            Ok(place) => Some(place),
-            Err(full) => {
-                (self.refused)(full.reason(), peer, "too many connections");
-                None
-            }
-        }
+        let take = |of: &Connections, why| {
+            let refused = |full: Full| (self.refused)(full.reason(), peer, why);
+            of.take(peer.ip()).map_err(refused).ok()
+        };
+        Some(Places {
+            open: take(&self.connections, "too many connections")?,
+            stranger: take(&self.strangers, "too many connections without a token yet")?,
+        })
     }
 }
 
@@ -156,11 +175,11 @@ pub(super) async fn accept<R: Fn(&'static str, SocketAddr, &str)>(
             () = shutdown.cancelled() => return,
             connection = listener.accept(), if handshakes.len() < HANDSHAKES => match connection {
                 Ok((stream, peer)) => {
-                    let Some(place) = door.place(&stream, peer) else {
+                    let Some(places) = door.places(&stream, peer) else {
                         continue;
                     };
                     let Some(acceptor) = door.tls.clone() else {
-                        let connection = door.connection(Box::new(stream), peer, place);
+                        let connection = door.connection(Box::new(stream), peer, places);
                         if taken.send(Ok(connection)).await.is_err() {
                             return;
                         }
@@ -176,7 +195,7 @@ pub(super) async fn accept<R: Fn(&'static str, SocketAddr, &str)>(
                     handshakes.spawn(async move {
                         let outcome = tls::handshake(&acceptor, stream).await;
                         drop(share);
-                        (peer, place, outcome)
+                        (peer, places, outcome)
                     });
                 }
                 Err(error) => {
@@ -185,8 +204,8 @@ pub(super) async fn accept<R: Fn(&'static str, SocketAddr, &str)>(
                 }
             },
             Some(done) = handshakes.join_next() => match done {
-                Ok((peer, place, Ok(stream))) => {
-                    let connection = door.connection(Box::new(stream), peer, place);
+                Ok((peer, places, Ok(stream))) => {
+                    let connection = door.connection(Box::new(stream), peer, places);
                     if taken.send(Ok(connection)).await.is_err() {
                         return;
                     }
@@ -235,6 +254,7 @@ mod tests {
         let door = Door {
             tls: Some(acceptor),
             connections: Connections::new(1000, 1000),
+            strangers: Connections::new(1000, 1000),
             pace: Pace {
                 known_within: None,
                 taken_within: Duration::from_mins(1),

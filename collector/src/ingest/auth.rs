@@ -1,21 +1,27 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: reads token files, has the clock of that"
-)]
+#![expect(clippy::disallowed_methods, reason = "shell: reads token files")]
 //! Which node a bearer token stands for.
 //!
-//! Token files are read again every [`REREAD`], not for each request: a rotated token counts within
-//! that time, and a flood of requests, of strangers as well, does not become one of reads. In between
-//! only hashes are kept.
+//! Token files are read again every [`REREAD`] by a task of their own, and never for a request: a
+//! rotated token counts within that time, and neither a flood of strangers nor a slow disk comes
+//! between a node and its answer. In between only hashes are kept. A file that cannot be used lets
+//! nobody in and is told once, until that changes.
 
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
+
+use super::Counts;
+use crate::errors;
 
 /// Time for which what was read counts. A sender that is refused in it tries again later.
 pub const REREAD: Duration = Duration::from_secs(2);
+/// Longest token file; a header with a longer token would not come through either.
+pub const MAX_TOKEN_BYTES: u64 = 8 << 10;
 
 /// A token file and the node it stands for.
 #[derive(Clone, Debug)]
@@ -26,64 +32,178 @@ pub struct Token {
     pub file: PathBuf,
 }
 
+/// Why a token file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// It is not there, or not ours to read.
+    #[error("read the token file {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder, a pipe: reading one may never end.
+    #[error("the token file {0} is no plain file")]
+    NotPlain(PathBuf),
+    /// More than [`MAX_TOKEN_BYTES`].
+    #[error("the token file {0} is longer than {MAX_TOKEN_BYTES} bytes")]
+    TooLong(PathBuf),
+    /// Nothing but white space.
+    #[error("the token file {0} is empty")]
+    Empty(PathBuf),
+}
+
+/// What is kept of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hash([u8; 32]);
+
+impl Hash {
+    fn of(token: &str) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    /// In the same time whatever differs.
+    fn is(self, other: Self) -> bool {
+        let pairs = self.0.iter().zip(other.0);
+        pairs.fold(0, |sum, (one, two)| sum | (one ^ two)) == 0
+    }
+}
+
+/// Reads a token file. Waits for the disk.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn read(file: &Path) -> Result<Hash, TokenError> {
+    let failed = |source| TokenError::Read {
+        path: file.to_owned(),
+        source,
+    };
+    if !std::fs::metadata(file).map_err(failed)?.is_file() {
+        return Err(TokenError::NotPlain(file.to_owned()));
+    }
+    let mut text = String::new();
+    let opened = std::fs::File::open(file).map_err(failed)?;
+    opened
+        .take(MAX_TOKEN_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    if text.len() as u64 > MAX_TOKEN_BYTES {
+        return Err(TokenError::TooLong(file.to_owned()));
+    }
+    match text.trim() {
+        "" => Err(TokenError::Empty(file.to_owned())),
+        token => Ok(Hash::of(token)),
+    }
+}
+
+/// A token's hash, or in words why there is none.
+type Known = Result<Hash, String>;
+
 /// All tokens.
 #[derive(Debug)]
 pub struct Tokens {
     tokens: Vec<Token>,
-    read: Mutex<Option<Read>>,
+    /// Of each token, as it was last read.
+    known: RwLock<Arc<[Known]>>,
 }
 
-/// What was read, and when.
-#[derive(Debug)]
-struct Read {
-    at: Instant,
-    /// Of each token; `None` of a file that is empty or cannot be read.
-    hashes: Vec<Option<[u8; 32]>>,
+/// A token file that is in another state than it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Change {
+    node: String,
+    /// `None` if it can be used from now on.
+    trouble: Option<String>,
 }
 
 impl Tokens {
-    /// Nothing is read before the first question.
-    pub const fn new(tokens: Vec<Token>) -> Self {
-        let read = Mutex::new(None);
-        Self { tokens, read }
+    /// Nobody is known before the first [`Tokens::read`].
+    pub fn new(tokens: Vec<Token>) -> Self {
+        Self {
+            tokens,
+            known: RwLock::new(Arc::new([])),
+        }
+    }
+
+    fn known(&self) -> Arc<[Known]> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&known)
     }
 
     /// The node of the token in an `authorization` header.
     pub fn node_of(&self, header: Option<&str>) -> Option<String> {
-        self.node_at(header, Instant::now())
-    }
-
-    /// Each token is compared in the same time whatever it holds, by its hash.
-    fn node_at(&self, header: Option<&str>, now: Instant) -> Option<String> {
-        let presented: [u8; 32] = Sha256::digest(header?.strip_prefix("Bearer ")?.trim()).into();
-        let mut kept = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = |read: &Read| now.saturating_duration_since(read.at) < REREAD;
-        let read = match kept.take().filter(fresh) {
-            Some(read) => kept.insert(read),
-            None => kept.insert(Read {
-                at: now,
-                hashes: self.tokens.iter().map(hash).collect(),
-            }),
-        };
+        let presented = Hash::of(header?.strip_prefix("Bearer ")?.trim());
         let mut node = None;
-        for (token, hash) in self.tokens.iter().zip(&read.hashes) {
-            let Some(hash) = hash else { continue };
-            let differing = presented
-                .iter()
-                .zip(hash)
-                .fold(0, |sum, (a, b)| sum | (a ^ b));
-            if differing == 0 {
+        // To the end, so that the time does not tell which it was.
+        for (token, known) in self.tokens.iter().zip(&*self.known()) {
+            if known.as_ref().is_ok_and(|hash| hash.is(presented)) {
                 node = Some(token.node.clone());
             }
         }
         node
     }
+
+    /// Reads all files and swaps in what they say. Waits for the disk. Gives back what is worth a
+    /// word: at first only the files that cannot be used.
+    fn read(&self) -> Vec<Change> {
+        let known = |token: &Token| read(&token.file).map_err(|error| errors::chain(&error));
+        let now: Arc<[Known]> = self.tokens.iter().map(known).collect();
+        let mut kept = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *kept, Arc::clone(&now));
+        drop(kept);
+        let trouble = |known: &Known| known.as_ref().err().cloned();
+        let mut changes = Vec::new();
+        for (at, (token, now)) in self.tokens.iter().zip(&*now).enumerate() {
+            let trouble_now = trouble(now);
+            if trouble_now != before.get(at).and_then(trouble) {
+                changes.push(Change {
+                    node: token.node.clone(),
+                    trouble: trouble_now,
+                });
+            }
+        }
+        changes
+    }
+
+    fn unusable(&self) -> u64 {
+        let known = self.known();
+        known.iter().filter(|known| known.is_err()).count() as u64
+    }
 }
 
-fn hash(token: &Token) -> Option<[u8; 32]> {
-    let text = std::fs::read_to_string(&token.file).ok()?;
-    let text = text.trim();
-    (!text.is_empty()).then(|| Sha256::digest(text).into())
+/// Reads the files off the runtime's threads and says what changed.
+pub(super) async fn refresh(tokens: &Arc<Tokens>, counts: &Counts) -> Result<(), JoinError> {
+    let reading = Arc::clone(tokens);
+    for Change { node, trouble } in tokio::task::spawn_blocking(move || reading.read()).await? {
+        if let Some(error) = trouble {
+            tracing::warn!(
+                node,
+                error,
+                "token cannot be used: nobody comes in with it until it can"
+            );
+        } else {
+            tracing::info!(node, "token can be used again");
+        }
+    }
+    counts.note_unusable_tokens(tokens.unusable());
+    Ok(())
+}
+
+/// Refreshes until `shutdown`.
+pub(super) async fn watch(
+    tokens: Arc<Tokens>,
+    counts: Arc<Counts>,
+    shutdown: CancellationToken,
+) -> Result<(), JoinError> {
+    while shutdown
+        .run_until_cancelled(tokio::time::sleep(REREAD))
+        .await
+        .is_some()
+    {
+        refresh(&tokens, &counts).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -91,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rotated_token_counts_within_two_seconds_and_no_request_reads_in_between() {
+    fn a_rotated_token_counts_from_the_next_read_and_no_request_reads() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "old\n").unwrap();
@@ -100,28 +220,53 @@ mod tests {
             node,
             file: file.clone(),
         }]);
-        let begin = Instant::now();
-        let check = |token: &str, after: Duration, known: bool| {
-            let header = format!("Bearer {token}");
-            let node = tokens.node_at(Some(&header), begin + after);
-            assert_eq!(node.is_some(), known, "{token} after {after:?}");
+        let check = |token: &str, known: bool| {
+            let node = tokens.node_of(Some(&format!("Bearer {token}")));
+            assert_eq!(node.is_some(), known, "{token}");
         };
-        let just_before = Duration::from_millis(1999);
-        check("old", Duration::ZERO, true);
-        check("new", Duration::ZERO, false);
+        check("old", false);
+        assert_eq!(tokens.read(), []);
+        check("old", true);
         std::fs::write(&file, "new").unwrap();
-        check("old", just_before, true);
-        check("new", just_before, false);
-        check("new", REREAD, true);
-        check("old", REREAD, false);
-        // A file that is emptied, or gone, lets nobody in.
+        check("old", true);
+        check("new", false);
+        assert_eq!(tokens.read(), []);
+        check("old", false);
+        check("new", true);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_lets_nobody_in_and_is_told_once_for_each_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let at = file.display();
+        let tokens = Tokens::new(vec![Token {
+            node: "node-1".to_owned(),
+            file: file.clone(),
+        }]);
+        let check = |trouble: Option<String>| {
+            let node = "node-1".to_owned();
+            assert_eq!(tokens.read(), [Change { node, trouble }]);
+            assert_eq!(tokens.read(), [], "told again");
+            assert_eq!(
+                tokens.unusable() > 0,
+                tokens.node_of(Some("Bearer new")).is_none()
+            );
+            assert!(tokens.node_of(Some("Bearer ")).is_none());
+        };
+        let absent = "No such file or directory (os error 2)";
+        check(Some(format!("read the token file {at}: {absent}")));
         std::fs::write(&file, " \n").unwrap();
-        check("", 2 * REREAD, false);
-        check("new", 2 * REREAD, false);
+        check(Some(format!("the token file {at} is empty")));
+        std::fs::write(&file, "x".repeat(8193)).unwrap();
+        check(Some(format!(
+            "the token file {at} is longer than 8192 bytes"
+        )));
+        std::fs::write(&file, "new").unwrap();
+        check(None);
         std::fs::remove_file(&file).unwrap();
-        check("new", 3 * REREAD, false);
-        std::fs::write(&file, "newest").unwrap();
-        check("newest", 4 * REREAD, true);
+        std::fs::create_dir(&file).unwrap();
+        check(Some(format!("the token file {at} is no plain file")));
     }
 
     #[test]

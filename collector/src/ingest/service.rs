@@ -27,7 +27,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use super::accept::{self, Peer};
-use super::auth::{Token, Tokens};
+use super::auth::{self, Token, Tokens};
 use super::codec::{Export, Exports, Limits};
 use super::decode::{self, Decoded};
 use super::foreign::{Told, Traces};
@@ -47,6 +47,9 @@ const REQUESTS_PER_CONNECTION: usize = 8;
 const TAKEN: usize = 16;
 /// One address may have this share of all connections: a node has one or two.
 const PEER_SHARE: usize = 4;
+/// And this share with connections that have shown no token yet: somebody without one has to have many
+/// addresses to keep nodes out, and many nodes behind one address may come back at once.
+const STRANGER_SHARE: usize = 32;
 /// Addresses whose refusal is remembered, to log it once.
 const MAX_REFUSED_PEERS: usize = 1024;
 /// Time between checkpoints.
@@ -126,9 +129,13 @@ pub async fn serve<S: Storage + Send + 'static>(
         None => None,
     };
     let options = Arc::new(options);
+    let tokens = Arc::new(Tokens::new(options.tokens.clone()));
+    auth::refresh(&tokens, &store.counts)
+        .await
+        .map_err(StoreError::from)?;
     let door = Door {
         counts: Arc::clone(&store.counts),
-        tokens: Arc::new(Tokens::new(options.tokens.clone())),
+        tokens: Arc::clone(&tokens),
         options: Arc::clone(&options),
         jobs,
         refused: Arc::default(),
@@ -145,6 +152,7 @@ pub async fn serve<S: Storage + Send + 'static>(
         .add_service(door.before(traces));
     drop(door);
     let counts = Arc::clone(&store.counts);
+    let watching = auth::watch(tokens, Arc::clone(&counts), shutdown.clone());
     let serving = async {
         let (taken, connections) = mpsc::channel(TAKEN);
         let end = shutdown.clone().cancelled_owned();
@@ -160,9 +168,11 @@ pub async fn serve<S: Storage + Send + 'static>(
         end
     };
     // The committer ends when the last connection has dropped its end of the queue.
-    let (end_of_serving, end_of_commits) = tokio::join!(serving, commit_all(store, queue));
+    let commits = commit_all(store, queue);
+    let (end_of_serving, end_of_commits, watched) = tokio::join!(serving, commits, watching);
     end_of_serving?;
-    Ok(end_of_commits?)
+    end_of_commits?;
+    Ok(watched.map_err(StoreError::from)?)
 }
 
 /// Counts and names in the log what does not come in.
@@ -173,11 +183,14 @@ fn entrance(
 ) -> accept::Door<impl Fn(&'static str, SocketAddr, &str) + use<>> {
     let most_of_peer = options.max_connections.div_ceil(PEER_SHARE);
     let connections = Connections::new(options.max_connections, most_of_peer);
+    let most_strangers = options.max_connections.div_ceil(STRANGER_SHARE);
+    let strangers = Connections::new(options.max_connections, most_strangers);
     counts.watch(connections.clone());
     let (known, expired) = (Refused::default(), Arc::clone(&counts));
     accept::Door {
         tls,
         connections,
+        strangers,
         pace: options.pace,
         expired: Arc::new(move |late| expired.refuse(late.reason())),
         refused: move |kind, peer: SocketAddr, reason: &str| {
@@ -199,6 +212,7 @@ async fn commit_all<S: Storage + Send + 'static>(
     mut queue: mpsc::Receiver<Job>,
 ) -> Result<(), StoreError> {
     let mut maintain = tokio::time::interval(MAINTAIN);
+    let mut is_failing = false;
     let mut jobs = Vec::new();
     loop {
         tokio::select! {
@@ -210,9 +224,14 @@ async fn commit_all<S: Storage + Send + 'static>(
             }
             _ = maintain.tick() => {
                 let store = store.clone();
-                if let Err(error) = tokio::task::spawn_blocking(move || store.maintain()).await? {
-                    tracing::error!(error = &error as &dyn std::error::Error, "journal upkeep failed, will try again");
+                let done = tokio::task::spawn_blocking(move || store.maintain()).await?;
+                if let (Err(error), false) = (&done, is_failing) {
+                    tracing::error!(error = error as &dyn std::error::Error, "journal upkeep failed (said once), will try again");
                 }
+                if done.is_ok() && is_failing {
+                    tracing::info!("journal upkeep goes well again");
+                }
+                is_failing = done.is_err();
             }
         }
     }
@@ -228,16 +247,14 @@ async fn commit_some<S: Storage + Send + 'static>(
         .into_iter()
         .map(|job| (job.arrival, (job.answer, job.room)))
         .unzip();
-    let store = store.clone();
-    let outcomes = match tokio::task::spawn_blocking(move || store.commit(&requests)).await? {
-        Ok(outcomes) => outcomes.into_iter().map(Some).collect(),
-        Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "journal refuses; agents will send again"
-            );
-            vec![None; answers.len()]
-        }
+    let committing = store.clone();
+    let committed = tokio::task::spawn_blocking(move || committing.commit(&requests)).await?;
+    let outcomes = if let Ok(outcomes) = committed {
+        outcomes.into_iter().map(Some).collect()
+    } else {
+        // The store has said why.
+        store.counts.refuse_all("journal", answers.len() as u64);
+        vec![None; answers.len()]
     };
     drop(rooms);
     for (answer, outcome) in answers.into_iter().zip(outcomes) {

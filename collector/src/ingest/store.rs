@@ -73,9 +73,47 @@ pub struct Store<S = FileStorage> {
     inner: Arc<Mutex<Inner<S>>>,
     commits: Arc<watch::Sender<u64>>,
     /// Why the last request was not taken; a lock of its own, so that asking never waits for the disk.
-    refuses: Arc<Mutex<Option<String>>>,
+    refuses: Arc<Mutex<Option<Refusal>>>,
     /// The door's books.
     pub counts: Arc<Counts>,
+}
+
+/// Why requests are not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal {
+    kind: &'static str,
+    /// The kind, and the error with its causes.
+    text: String,
+}
+
+impl Refusal {
+    fn of(error: &StoreError) -> Self {
+        let kind = if error.is_disk_full() {
+            "the journal's disk is full"
+        } else {
+            "the journal cannot be written"
+        };
+        let text = format!("{kind}: {}", chain(error));
+        Self { kind, text }
+    }
+}
+
+/// A word for the log, at the times at which there is something new: a full disk refuses request after
+/// request, in words that differ by the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Refuses,
+    TakesAgain,
+}
+
+fn turn(before: Option<&Refusal>, now: Option<&Refusal>) -> Option<Turn> {
+    match (before, now) {
+        (Some(_), None) => Some(Turn::TakesAgain),
+        (before, Some(now)) if before.is_none_or(|before| before.kind != now.kind) => {
+            Some(Turn::Refuses)
+        }
+        _ => None,
+    }
 }
 
 impl<S> Clone for Store<S> {
@@ -246,19 +284,22 @@ impl<S: Storage> Store<S> {
     /// shown since that it takes what is written. Never waits for the disk.
     pub fn refuses(&self) -> Option<String> {
         let refuses = self.refuses.lock().unwrap_or_else(PoisonError::into_inner);
-        refuses.clone()
+        refuses.as_ref().map(|refusal| refusal.text.clone())
     }
 
     fn note(&self, error: Option<&StoreError>) {
-        let kind = |error: &StoreError| {
-            if error.is_disk_full() {
-                "the journal's disk is full"
-            } else {
-                "the journal cannot be written"
-            }
-        };
-        let text = error.map(|error| format!("{}: {}", kind(error), chain(error)));
-        *self.refuses.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        let now = error.map(Refusal::of);
+        let mut refuses = self.refuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *refuses, now.clone());
+        drop(refuses);
+        match turn(before.as_ref(), now.as_ref()) {
+            Some(Turn::Refuses) => tracing::error!(
+                reason = now.map(|refusal| refusal.text),
+                "requests are not taken (said once); agents keep their records and send again"
+            ),
+            Some(Turn::TakesAgain) => tracing::info!("requests are taken again"),
+            None => {}
+        }
     }
 
     /// Changes with every commit.

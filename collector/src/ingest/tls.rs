@@ -1,3 +1,7 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: looks at certificate and key, which are read by name"
+)]
 //! TLS at the receiver's door: who cannot do it is refused, counted and named in the log.
 //!
 //! The handshakes are ours and not the gRPC server's, because that one drops a failed handshake
@@ -26,7 +30,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file that the configuration names.
-    #[error("read {path} ({setting})")]
+    #[error("read {path}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -36,11 +40,19 @@ pub enum TlsError {
         #[source]
         source: pem::Error,
     },
+    /// A folder, a pipe: reading one may never end.
+    #[error("{path} is no plain file")]
+    NotPlain {
+        /// The file.
+        path: PathBuf,
+        /// The setting that names it.
+        setting: &'static str,
+    },
     /// No certificate in it.
-    #[error("{0} (ingest.tls_cert_file) holds no PEM certificate")]
+    #[error("{0} holds no PEM certificate")]
     Empty(PathBuf),
     /// Both can be read, but not used.
-    #[error("use {certificate} (ingest.tls_cert_file) with {key} (ingest.tls_key_file)")]
+    #[error("use {certificate} with {key}")]
     Pair {
         /// The chain.
         certificate: PathBuf,
@@ -52,8 +64,29 @@ pub enum TlsError {
     },
 }
 
-/// Reads certificate chain and private key.
-pub(super) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
+const CERTIFICATE: &str = "ingest.tls_cert_file";
+const KEY: &str = "ingest.tls_key_file";
+
+impl TlsError {
+    /// The setting that names the file to look at.
+    pub const fn setting(&self) -> &'static str {
+        match self {
+            Self::Read { setting, .. } | Self::NotPlain { setting, .. } => setting,
+            Self::Empty(_)
+            | Self::Pair {
+                source: rustls::Error::InvalidCertificate(_),
+                ..
+            } => CERTIFICATE,
+            Self::Pair { .. } => KEY,
+        }
+    }
+}
+
+/// Reads certificate chain and private key, and whether they belong together. Waits for the disk.
+///
+/// # Errors
+/// Why they cannot be used.
+pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
     let unreadable = |path: &Path, setting| {
         let path = path.to_owned();
         move |source| TlsError::Read {
@@ -62,14 +95,20 @@ pub(super) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Tl
             source,
         }
     };
+    for (path, setting) in [(certificate, CERTIFICATE), (key, KEY)] {
+        let looked_at = std::fs::metadata(path).map_err(pem::Error::Io);
+        if !looked_at.map_err(unreadable(path, setting))?.is_file() {
+            let path = path.to_owned();
+            return Err(TlsError::NotPlain { path, setting });
+        }
+    }
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(unreadable(certificate, "ingest.tls_cert_file"))?;
+        .map_err(unreadable(certificate, CERTIFICATE))?;
     if chain.is_empty() {
         return Err(TlsError::Empty(certificate.to_owned()));
     }
-    let secret =
-        PrivateKeyDer::from_pem_file(key).map_err(unreadable(key, "ingest.tls_key_file"))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key, KEY))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| {
@@ -115,10 +154,6 @@ pub(super) fn reason(error: &io::Error) -> String {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests write the files that are read"
-)]
 mod tests {
     use super::*;
 
@@ -141,16 +176,40 @@ mod tests {
         let empty = file("empty", "");
         let absent = folder.path().join("absent");
         assert!(acceptor(&one, &key_of_one).is_ok());
-        for (certificate, key, expect) in [
-            (&absent, &other, "absent (ingest.tls_cert_file)"),
-            (&empty, &other, "empty (ingest.tls_cert_file) holds no PEM"),
-            (&one, &empty, "empty (ingest.tls_key_file)"),
-            (&one, &other, "one (ingest.tls_cert_file) with"),
+        let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let nonsense = file("nonsense", nonsense);
+        let folder = folder.path().to_owned();
+        for (certificate, key, setting, expect) in [
+            (
+                &absent,
+                &other,
+                CERTIFICATE,
+                "absent: I/O error: No such file",
+            ),
+            (
+                &empty,
+                &other,
+                CERTIFICATE,
+                "empty holds no PEM certificate",
+            ),
+            (&folder, &other, CERTIFICATE, "is no plain file"),
+            (&nonsense, &key_of_one, CERTIFICATE, "nonsense with "),
+            (&one, &absent, KEY, "absent: I/O error: No such file"),
+            (&one, &empty, KEY, "empty: no items found"),
+            (&one, &one, KEY, "one: no items found"),
+            (
+                &one,
+                &other,
+                KEY,
+                "other.key: keys may not be consistent: KeyMismatch",
+            ),
         ] {
             let Err(error) = acceptor(certificate, key) else {
                 panic!("{expect}: was taken");
             };
-            assert!(error.to_string().contains(expect), "{error}");
+            let said = crate::errors::chain(&error);
+            assert!(said.contains(expect), "{said}");
+            assert_eq!(error.setting(), setting, "{said}");
         }
     }
 }

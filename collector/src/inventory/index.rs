@@ -5,20 +5,15 @@
 //! controller as it stands); a missing link ends the chain there, a name is never derived from
 //! another name's spelling.
 
+pub(super) mod said;
+
 use std::collections::{BTreeMap, HashMap};
 
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, ResourceRequirements};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::parse::Object;
-use super::quantity;
+use said::{ObjectName, PodEntry, Said, resources};
 
-/// Kubelet's annotation on a static pod; its value names the pod's cgroup.
-const CONFIG_HASH: &str = "kubernetes.io/config.hash";
-/// Kubelet's annotation on the mirror of a static pod, same value.
-const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 /// Longest owner chain that is followed; real ones have two links.
 const MAX_OWNER_DEPTH: usize = 8;
 
@@ -97,27 +92,6 @@ pub struct NodeFacts {
     pub labels: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug)]
-struct ContainerEntry {
-    requests: Resources,
-    limits: Resources,
-    role: Role,
-}
-
-#[derive(Clone, Debug)]
-struct PodEntry {
-    namespace: String,
-    name: String,
-    node: Option<String>,
-    labels: BTreeMap<String, String>,
-    owner: Option<Workload>,
-    containers: BTreeMap<String, ContainerEntry>,
-    /// Container id to name, previous lives included.
-    ids: HashMap<String, String>,
-    /// Every container of the spec has an id.
-    complete: bool,
-}
-
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
@@ -125,7 +99,7 @@ pub struct Index {
     /// Config hash of a static pod to its UID.
     static_pods: HashMap<String, String>,
     /// (namespace, kind, name) to its controller.
-    owners: HashMap<(String, String, String), Workload>,
+    owners: HashMap<ObjectName, Workload>,
     /// (namespace, workload) to `spec.replicas`, for kinds that have it.
     replicas: HashMap<(String, Workload), u64>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
@@ -136,7 +110,6 @@ impl Index {
     /// Takes an object in; a later one of the same name or UID replaces the earlier.
     pub fn apply(&mut self, object: &Object) {
         match object {
-            Object::Pod(pod) => self.apply_pod(pod),
             Object::Namespace(namespace) => {
                 let name = namespace.metadata.name.clone().unwrap_or_default();
                 self.namespaces
@@ -154,30 +127,39 @@ impl Index {
                     },
                 );
             }
-            Object::ReplicaSet(set) => {
-                self.apply_owner("ReplicaSet", &set.metadata);
-                self.apply_replicas(
-                    "ReplicaSet",
-                    &set.metadata,
-                    set.spec.as_ref().and_then(|s| s.replicas),
-                );
+            names => {
+                if let Some(said) = Said::of(names) {
+                    self.take(said);
+                }
             }
-            Object::Deployment(deployment) => {
-                self.apply_owner("Deployment", &deployment.metadata);
-                let replicas = deployment.spec.as_ref().and_then(|s| s.replicas);
-                self.apply_replicas("Deployment", &deployment.metadata, replicas);
+        }
+    }
+
+    /// Takes in what an object said, as [`apply`](Self::apply) does.
+    pub(super) fn take(&mut self, said: Said) {
+        match said {
+            Said::Pod { uid, hashes, entry } => {
+                for hash in hashes {
+                    self.static_pods.insert(hash, uid.clone());
+                }
+                self.pods.insert(uid, *entry);
             }
-            Object::StatefulSet(set) => {
-                self.apply_owner("StatefulSet", &set.metadata);
-                self.apply_replicas(
-                    "StatefulSet",
-                    &set.metadata,
-                    set.spec.as_ref().and_then(|s| s.replicas),
-                );
+            Said::Owner {
+                object,
+                owner,
+                replicas,
+            } => {
+                if let Some(replicas) = replicas {
+                    let (namespace, kind, name) = object.clone();
+                    let workload = Workload { kind, name };
+                    self.replicas.insert((namespace, workload), replicas);
+                }
+                // One of the same name that is gone may have had an owner.
+                match owner {
+                    Some(owner) => self.owners.insert(object, owner),
+                    None => self.owners.remove(&object),
+                };
             }
-            Object::DaemonSet(set) => self.apply_owner("DaemonSet", &set.metadata),
-            Object::Job(job) => self.apply_owner("Job", &job.metadata),
-            Object::CronJob(job) => self.apply_owner("CronJob", &job.metadata),
         }
     }
 
@@ -237,41 +219,6 @@ impl Index {
         self.pods.len()
     }
 
-    fn apply_pod(&mut self, pod: &Pod) {
-        let Some(uid) = pod.metadata.uid.clone().filter(|uid| !uid.is_empty()) else {
-            // A manifest without a UID names nothing that runs.
-            return;
-        };
-        for annotation in [CONFIG_HASH, CONFIG_MIRROR] {
-            if let Some(hash) = pod
-                .metadata
-                .annotations
-                .as_ref()
-                .and_then(|a| a.get(annotation))
-            {
-                self.static_pods.insert(hash.clone(), uid.clone());
-            }
-        }
-        self.pods.insert(uid, pod_entry(pod));
-    }
-
-    fn apply_owner(&mut self, kind: &str, meta: &ObjectMeta) {
-        if let Some(owner) = controller(meta) {
-            self.owners.insert(named(kind, meta), owner);
-        } else {
-            // One of the same name that is gone may have had an owner.
-            self.owners.remove(&named(kind, meta));
-        }
-    }
-
-    fn apply_replicas(&mut self, kind: &str, meta: &ObjectMeta, replicas: Option<i32>) {
-        // The API server's default is 1; a manifest may leave it out.
-        let replicas = u64::try_from(replicas.unwrap_or(1)).unwrap_or(0);
-        let (namespace, kind, name) = named(kind, meta);
-        self.replicas
-            .insert((namespace, Workload { kind, name }), replicas);
-    }
-
     fn workload_of(&self, pod: &PodEntry) -> Workload {
         let Some(mut workload) = pod.owner.clone() else {
             return Workload {
@@ -292,133 +239,6 @@ impl Index {
         }
         workload
     }
-}
-
-fn named(kind: &str, meta: &ObjectMeta) -> (String, String, String) {
-    let namespace = meta
-        .namespace
-        .clone()
-        .unwrap_or_else(|| "default".to_owned());
-    (
-        namespace,
-        kind.to_owned(),
-        meta.name.clone().unwrap_or_default(),
-    )
-}
-
-/// The owner that is the controller. A node "owns" the mirror of a static pod; it is no workload.
-fn controller(meta: &ObjectMeta) -> Option<Workload> {
-    let owners = meta.owner_references.as_deref().unwrap_or_default();
-    owners
-        .iter()
-        .find(|owner| owner.controller == Some(true))
-        .filter(|owner| owner.kind != "Node")
-        .map(|owner| Workload {
-            kind: owner.kind.clone(),
-            name: owner.name.clone(),
-        })
-}
-
-fn pod_entry(pod: &Pod) -> PodEntry {
-    let mut containers = BTreeMap::new();
-    if let Some(spec) = &pod.spec {
-        for container in spec.init_containers.iter().flatten() {
-            let always = container.restart_policy.as_deref() == Some("Always");
-            containers.insert(
-                container.name.clone(),
-                entry(container, if always { Role::Sidecar } else { Role::Init }),
-            );
-        }
-        for container in &spec.containers {
-            containers.insert(container.name.clone(), entry(container, Role::Main));
-        }
-        for container in spec.ephemeral_containers.iter().flatten() {
-            let entry = ContainerEntry {
-                requests: Resources::default(),
-                limits: Resources::default(),
-                role: Role::Ephemeral,
-            };
-            containers.insert(container.name.clone(), entry);
-        }
-    }
-    let ids = container_ids(pod);
-    let complete = containers
-        .keys()
-        .all(|name| ids.values().any(|known| known == name));
-    PodEntry {
-        namespace: pod
-            .metadata
-            .namespace
-            .clone()
-            .unwrap_or_else(|| "default".to_owned()),
-        name: pod.metadata.name.clone().unwrap_or_default(),
-        node: pod.spec.as_ref().and_then(|s| s.node_name.clone()),
-        labels: pod.metadata.labels.clone().unwrap_or_default(),
-        owner: controller(&pod.metadata),
-        containers,
-        ids,
-        complete,
-    }
-}
-
-fn entry(container: &Container, role: Role) -> ContainerEntry {
-    let required = container.resources.as_ref();
-    let limits = resources(required.and_then(|r: &ResourceRequirements| r.limits.as_ref()));
-    let asked = resources(required.and_then(|r| r.requests.as_ref()));
-    // A limit without a request is the request: the API server's defaulting.
-    let requests = Resources {
-        cpu_millicores: asked.cpu_millicores.or(limits.cpu_millicores),
-        memory_bytes: asked.memory_bytes.or(limits.memory_bytes),
-    };
-    ContainerEntry {
-        requests,
-        limits,
-        role,
-    }
-}
-
-fn resources(quantities: Option<&BTreeMap<String, Quantity>>) -> Resources {
-    let text = |name| {
-        quantities
-            .and_then(|map| map.get(name))
-            .map(|quantity| quantity.0.as_str())
-    };
-    Resources {
-        cpu_millicores: text("cpu").and_then(|text| quantity::parse_millicores(text).ok()),
-        memory_bytes: text("memory").and_then(|text| quantity::parse_bytes(text).ok()),
-    }
-}
-
-/// Ids of present and previous lives of every container in the status.
-fn container_ids(pod: &Pod) -> HashMap<String, String> {
-    let Some(status) = &pod.status else {
-        return HashMap::new();
-    };
-    let lists = [
-        &status.container_statuses,
-        &status.init_container_statuses,
-        &status.ephemeral_container_statuses,
-    ];
-    let mut ids = HashMap::new();
-    for status in lists.into_iter().flatten().flatten() {
-        for id in ids_of(status) {
-            // `containerd://<id>`, `cri-o://<id>`
-            let bare = id.split_once("://").map_or(id, |(_, bare)| bare);
-            if !bare.is_empty() {
-                ids.insert(bare.to_owned(), status.name.clone());
-            }
-        }
-    }
-    ids
-}
-
-fn ids_of(status: &ContainerStatus) -> impl Iterator<Item = &str> {
-    let previous = status
-        .last_state
-        .as_ref()
-        .and_then(|s| s.terminated.as_ref())
-        .and_then(|t| t.container_id.as_deref());
-    status.container_id.as_deref().into_iter().chain(previous)
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ pub fn parse(file: &str, text: &str) -> Parsed {
             Err(error) => {
                 parsed.broken = true;
                 let line = error.location().map(|l| l.line() + first_line);
-                let message = first_line_of(&error.without_snippet().to_string());
+                let message = message(&error.without_snippet().to_string());
                 parsed.problems.push(Problem {
                     file: file.to_owned(),
                     line,
@@ -152,8 +152,15 @@ fn options() -> serde_saphyr::Options {
     }
 }
 
-fn first_line_of(message: &str) -> String {
-    message.lines().next().unwrap_or_default().to_owned()
+/// What the reader of YAML says, without the place, which is that in the document and not in the file,
+/// and without what it says to programmers.
+fn message(said: &str) -> String {
+    let first = said.lines().next().unwrap_or_default();
+    let (what, _place) = first.rsplit_once(" at line ").unwrap_or((first, ""));
+    let (what, _advice) = what
+        .split_once(", set DuplicateKeyPolicy")
+        .unwrap_or((what, ""));
+    what.to_owned()
 }
 
 /// One document of a file, to say where in it something is.
@@ -192,12 +199,19 @@ impl Document<'_> {
     fn take_one(&self, value: Value, index: Option<usize>, into: &mut Parsed) {
         let prefix: Vec<Step> =
             index.map_or_else(Vec::new, |i| vec!["items".into(), Step::Index(i)]);
-        let Some(kind) = text_of(&value, "kind") else {
-            into.problems
-                .push(self.problem(&prefix, "not a Kubernetes object: `kind` is missing"));
+        let mut given = |field: &'static str| {
+            let text = text_of(&value, field).filter(|text| !text.is_empty());
+            if text.is_none() {
+                let steps: Vec<Step> = prefix.iter().cloned().chain([field.into()]).collect();
+                let must = "must be given, as text, in a Kubernetes object";
+                into.problems.push(self.problem(&steps, must));
+            }
+            text
+        };
+        let Some(kind) = given("kind") else { return };
+        let Some(version) = given("apiVersion") else {
             return;
         };
-        let version = text_of(&value, "apiVersion").unwrap_or_default();
         let name = object_name(&value);
         let result = match (version.as_str(), kind.as_str()) {
             ("v1", "Pod") => typed::<Pod>(value)

@@ -204,7 +204,7 @@ impl Inventory {
         let expired = self.gone.expire(now);
         if reloaded.changed > 0 || expired {
             let live = self.files.values().flat_map(|state| &state.objects);
-            self.gone.note(std::mem::take(&mut self.were), live, now);
+            self.gone.note(&std::mem::take(&mut self.were), live, now);
             self.rebuild();
         }
         self.note_last();

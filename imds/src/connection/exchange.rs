@@ -31,7 +31,7 @@ use crate::{Class, Evidence, Flags, ImdsEvent, Outcome, Redactor, response};
 /// Requests that wait on one connection at most.
 pub(super) const PIPELINE_REQUESTS: usize = 64;
 /// How long the identity of a request that was given up is kept for a late answer, nanoseconds.
-const KEPT_NS: u64 = 60_000_000_000;
+pub(crate) const KEPT_NS: u64 = 60_000_000_000;
 /// Silence after which a client that hangs up is taken to have waited in vain. SDKs wait 1 s.
 const SILENCE_NS: u64 = 500_000_000;
 

@@ -30,6 +30,7 @@ metadata:
   name: shop
 ---
 ---
+apiVersion: v1
 kind: Secret
 ";
 
@@ -119,9 +120,46 @@ fn quantities_are_checked_where_they_stand() {
 fn what_is_no_object_is_named() {
     assert_eq!(
         messages(&parse("n.yaml", "just text")),
-        ["n.yaml:1: not a Kubernetes object: `kind` is missing"]
+        ["n.yaml:1: kind: must be given, as text, in a Kubernetes object"]
     );
     assert!(parse("empty.yaml", "\n---\n").problems.is_empty());
+}
+
+#[test]
+fn an_object_without_a_version_is_told_and_not_ignored() {
+    let texts = [
+        ("{\"kind\":\"Pod\"}", ":1: apiVersion: "),
+        (
+            "kind: Namespace\napiVersion: v1\n---\n# none\nmetadata: {name: p}\nkind: Secret\n",
+            ":5: apiVersion: ",
+        ),
+        ("kind: Pod\napiVersion: 1\n", ":2: apiVersion: "),
+        (
+            "kind: List\napiVersion: v1\nitems:\n- {apiVersion: v1, kind: Node, metadata: {name: n}}\n- {apiVersion: '', kind: Pod}\n",
+            ":5: items[1].apiVersion: ",
+        ),
+        ("apiVersion: v1\nkind: 7\n", ":2: kind: "),
+    ];
+    for (text, place) in texts {
+        let parsed = parse("p.yaml", text);
+        let expect = format!("p.yaml{place}must be given, as text, in a Kubernetes object");
+        assert_eq!(messages(&parsed), [expect], "{text}");
+        assert!(parsed.ignored.is_empty());
+    }
+}
+
+#[test]
+fn a_message_has_one_line_number_and_no_words_of_the_library() {
+    let first = "kind: Namespace\napiVersion: v1\n---\n";
+    for (text, expect) in [
+        ("kind: [\n", "f:4: unclosed bracket '['"),
+        ("x: 1\nx: 2\n", "f:5: duplicate mapping key: x"),
+        ("a: \"x\n", "f:4: unclosed quote"),
+        ("a: *x\n", "f:4: alias references unknown anchor"),
+    ] {
+        let parsed = parse("f", &format!("{first}{text}"));
+        assert_eq!(messages(&parsed), [expect], "{text}");
+    }
 }
 
 proptest! {

@@ -1,0 +1,190 @@
+//! The ring of recent events: what is found in it, in which order, what falls out.
+
+use super::*;
+
+/// Sequence numbers that a query finds, newest first, over six events a minute apart.
+#[track_caller]
+fn check(query: &AuditQuery, expected: &[u64], more: bool) {
+    let ring = AuditRing::default();
+    let classes = ["CRED", "TOKEN", "CRED", "NETWORK", "CRED"];
+    for (seq, class) in (1..).zip(classes) {
+        let namespace = if seq == 3 { "data" } else { "shop" };
+        ring.push(access(seq, seq * 60_000_000_000, class, namespace));
+    }
+    let mut end = access(6, 360_000_000_000, "", "shop");
+    end.event = AuditEvent::ContainerEnd(ContainerEnd {
+        identity: Identity::unknown(1),
+        started_unix_ns: None,
+        cpu_used_ns: None,
+        memory_peak_bytes: None,
+    });
+    ring.push(end);
+    let (found, has_more) = ring.query(query, NOW).unwrap();
+    assert_eq!(
+        found.iter().map(|record| record.id.seq).collect::<Vec<_>>(),
+        expected
+    );
+    assert_eq!(has_more, more);
+}
+
+#[test]
+fn queries() {
+    let query = AuditQuery::default();
+    let text = |text: &str| Some(text.to_owned());
+    check(&query, &[6, 5, 4, 3, 2, 1], false);
+    check(
+        &AuditQuery {
+            class: text("cred"),
+            ..query.clone()
+        },
+        &[5, 3, 1],
+        false,
+    );
+    check(
+        &AuditQuery {
+            class: text("imds"),
+            limit: Some(2),
+            ..query.clone()
+        },
+        &[5, 4],
+        true,
+    );
+    check(
+        &AuditQuery {
+            class: text("TOKEN,container_end"),
+            ..query.clone()
+        },
+        &[6, 2],
+        false,
+    );
+    check(
+        &AuditQuery {
+            namespace: text("data"),
+            ..query.clone()
+        },
+        &[3],
+        false,
+    );
+    check(
+        &AuditQuery {
+            workload: text("web"),
+            class: text(""),
+            limit: Some(6),
+            ..query.clone()
+        },
+        &[6, 5, 4, 3, 2, 1],
+        false,
+    );
+    check(
+        &AuditQuery {
+            since: text("5m"),
+            ..query.clone()
+        },
+        &[6, 5],
+        false,
+    );
+    check(
+        &AuditQuery {
+            since: text("1970-01-01T00:04:30Z"),
+            ..query
+        },
+        &[6, 5],
+        false,
+    );
+}
+
+#[test]
+fn rings_are_bounded_apart_and_late_events_find_their_place() {
+    let ring = AuditRing::default();
+    ring.push(access(1, 10, "CRED", "shop"));
+    for seq in 0..(audit::MAX_ENDS as u64 + 5) {
+        let mut end = access(seq, 1_000 + seq, "", "shop");
+        end.event = AuditEvent::ContainerEnd(ContainerEnd {
+            identity: Identity::unknown(1),
+            started_unix_ns: None,
+            cpu_used_ns: None,
+            memory_peak_bytes: None,
+        });
+        ring.push(end);
+    }
+    ring.push(access(3, 30, "CRED", "shop"));
+    ring.push(access(2, 20, "CRED", "shop"));
+    let query = |class: &str| AuditQuery {
+        class: Some(class.to_owned()),
+        limit: Some(5000),
+        ..AuditQuery::default()
+    };
+    let seqs = |class: &str| {
+        ring.query(&query(class), NOW)
+            .unwrap()
+            .0
+            .iter()
+            .map(|r| r.id.seq)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(seqs("CRED"), [3, 2, 1]);
+    assert_eq!(seqs("container_end").len(), audit::MAX_ENDS);
+}
+
+/// Followed by arrival: a late event comes, one from the future hides nothing, a limit leaves
+/// nothing out, and a cursor of another life brings everything.
+#[test]
+fn a_cursor_follows_the_order_of_arrival() {
+    let ring = AuditRing::of_life(1);
+    ring.push(access(1, u64::MAX / 4, "CRED", "shop"));
+    let ask = |ring: &AuditRing, after: &str, limit: usize| {
+        let query = AuditQuery {
+            after: Some(after.to_owned()),
+            limit: Some(limit),
+            ..AuditQuery::default()
+        };
+        let page = ring.page(&query, NOW).unwrap();
+        let seqs: Vec<u64> = page.found.iter().map(|record| record.id.seq).collect();
+        (seqs, page.more, page.cursor)
+    };
+    let (_, _, begin) = ask(&ring, "", 10);
+    for (seq, time) in [(2, 20), (3, 5), (4, 30)] {
+        ring.push(access(seq, time, "CRED", "shop"));
+    }
+    let (seqs, more, next) = ask(&ring, &begin, 2);
+    assert_eq!((seqs, more), (vec![2, 3], true));
+    let (seqs, more, next) = ask(&ring, &next, 2);
+    assert_eq!((seqs, more), (vec![4], false));
+    assert_eq!(ask(&ring, &next, 2), (vec![], false, next.clone()));
+    let again = AuditRing::of_life(2);
+    again.push(access(4, 30, "CRED", "shop"));
+    assert_eq!(ask(&again, &next, 2).0, [4]);
+    let refused = AuditQuery {
+        after: Some("yesterday".to_owned()),
+        ..AuditQuery::default()
+    };
+    assert!(ring.page(&refused, NOW).is_err());
+}
+
+#[test]
+fn long_events_push_older_ones_out_by_their_bytes() {
+    let ring = AuditRing::default();
+    let long = "x".repeat(audit::MAX_RING_BYTES / 6);
+    for seq in 1..=4 {
+        ring.push(access(seq, seq, "CRED", &long));
+    }
+    let (found, _) = ring.query(&AuditQuery::default(), NOW).unwrap();
+    let seqs: Vec<u64> = found.iter().map(|record| record.id.seq).collect();
+    assert_eq!(seqs, [4, 3]);
+}
+
+#[test]
+fn documents_are_read_back_and_others_refused() {
+    let record = access(4, 1_767_571_200_123_456_789, "CRED", "shop");
+    let line = record.to_document().to_string();
+    assert_eq!(
+        AuditRecord::from_document(&serde_json::from_str(&line).unwrap()),
+        Some(record)
+    );
+    let ring = AuditRing::default();
+    assert_eq!(
+        ring.load([line.as_str(), "", "{\"time\":1}", "not json"].into_iter()),
+        2
+    );
+    assert_eq!(ring.query(&AuditQuery::default(), NOW).unwrap().0.len(), 1);
+}

@@ -1,0 +1,155 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads the configuration file and the files it names, once"
+)]
+//! The configuration from its file, and whether the files that it names can be used: a mistake ends
+//! the start, and not the first node's attempt to come in.
+//!
+//! The inventory's paths are not asked for: objects may come later, and until then are told by the
+//! inventory.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use plimsoll_settings::Wrong;
+
+use super::{Config, ConfigError};
+use crate::errors;
+use crate::ingest::{auth, tls};
+
+/// Reads and checks a file; the defaults without one.
+///
+/// # Errors
+/// Every mistake, see [`Config::parse`].
+pub fn read(path: Option<&Path>) -> Result<Config, ConfigError> {
+    let Some(path) = path else {
+        return Config::parse_with_files("defaults", "", unusable);
+    };
+    let name = path.display().to_string();
+    let text =
+        fs::read_to_string(path).map_err(|error| ConfigError(vec![format!("{name}: {error}")]))?;
+    Config::parse_with_files(&name, &text, unusable)
+}
+
+/// What is wrong with the files and folders. Paths that are empty are told by whoever checks values.
+fn unusable(config: &Config) -> Vec<Wrong> {
+    let given = |path: &&Path| !path.as_os_str().is_empty();
+    let mut wrong = Vec::new();
+    let folders = [
+        ("data.path", Some(config.data.path.as_path())),
+        ("audit_file.path", config.audit_file.path.as_deref()),
+    ];
+    for (place, path) in folders {
+        if let Some(why) = path.filter(given).and_then(no_folder) {
+            wrong.push((place.to_owned(), format!("must be a folder: {why}")));
+        }
+    }
+    let ingest = &config.ingest;
+    let certificate = ingest.tls_cert_file.as_deref().filter(given);
+    let key = ingest.tls_key_file.as_deref().filter(given);
+    if let Some((certificate, key)) = certificate.zip(key)
+        && let Err(error) = tls::acceptor(certificate, key)
+    {
+        let why = errors::chain(&error);
+        wrong.push((error.setting().to_owned(), format!("must be usable: {why}")));
+    }
+    for (at, token) in ingest.tokens.iter().enumerate() {
+        if given(&token.file.as_path())
+            && let Err(error) = auth::read(&token.file)
+        {
+            let place = format!("ingest.tokens[{at}].file");
+            wrong.push((
+                place,
+                format!("must hold a token: {}", errors::chain(&error)),
+            ));
+        }
+    }
+    wrong
+}
+
+/// Why a path is no folder and cannot become one. It is made by whoever needs it, not by a check.
+fn no_folder(path: &Path) -> Option<String> {
+    for place in path.ancestors() {
+        match fs::metadata(place) {
+            Ok(found) if found.is_dir() => return None,
+            Ok(_) => return Some(format!("{} is none", place.display())),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Some(format!("{}: {error}", place.display())),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_cannot_be_used_are_named_with_their_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let certificate = rcgen::generate_simple_self_signed(vec!["c".to_owned()]).unwrap();
+        let other = rcgen::generate_simple_self_signed(vec!["c".to_owned()]).unwrap();
+        for (name, text) in [
+            ("cert", certificate.cert.pem()),
+            ("key", certificate.signing_key.serialize_pem()),
+            ("other", other.signing_key.serialize_pem()),
+            ("token", "secret".to_owned()),
+            ("empty", "\n".to_owned()),
+        ] {
+            fs::write(at(name), text).unwrap();
+        }
+        let config = |data: &str, certificate: &str, key: &str, tokens: [&str; 2]| {
+            let [one, two] = tokens.map(at);
+            let text = format!(
+                "data:\n  path: {}\ningest:\n  tls_cert_file: {}\n  tls_key_file: {}\n  tokens:\n  - {{node: a, file: {one}}}\n  - {{node: b, file: {two}}}\n",
+                at(data),
+                at(certificate),
+                at(key),
+            );
+            fs::write(at("collector.yaml"), text).unwrap();
+            let said = match read(Some(Path::new(&at("collector.yaml")))) {
+                Ok(_) => Vec::new(),
+                Err(ConfigError(lines)) => lines,
+            };
+            let name = at("collector.yaml");
+            let told = |line: &String| line.strip_prefix(&name).unwrap().to_owned();
+            said.iter().map(told).collect::<Vec<_>>()
+        };
+        fs::write(at("second"), "of b").unwrap();
+        assert!(config("new/state", "cert", "key", ["token", "second"]).is_empty());
+        assert!(!fs::exists(at("new")).unwrap(), "a check makes nothing");
+        let absent = "No such file or directory (os error 2)";
+        assert_eq!(
+            config("token/state", "absent", "key", ["absent", "empty"]),
+            [
+                format!(":2: data.path: must be a folder: {} is none", at("token")),
+                format!(
+                    ":4: ingest.tls_cert_file: must be usable: read {}: I/O error: {absent}",
+                    at("absent")
+                ),
+                format!(
+                    ":7: ingest.tokens[0].file: must hold a token: read the token file {}: {absent}",
+                    at("absent")
+                ),
+                format!(
+                    ":8: ingest.tokens[1].file: must hold a token: the token file {} is empty",
+                    at("empty")
+                ),
+            ]
+        );
+        assert_eq!(
+            config("state", "cert", "other", ["token", "second"]),
+            [format!(
+                ":5: ingest.tls_key_file: must be usable: use {} with {}: keys may not be consistent: KeyMismatch",
+                at("cert"),
+                at("other")
+            )]
+        );
+        let none = at("none.yaml");
+        let error = read(Some(Path::new(&none))).unwrap_err();
+        assert_eq!(error.to_string(), format!("{none}: {absent}"));
+    }
+}

@@ -1,0 +1,116 @@
+//! A journal that cannot be read, and a destination that refuses.
+
+use super::*;
+
+/// A destination that counts the attempts, mends a segment before one of them, refuses as often as it
+/// is told, and ends the reader when it has the last record.
+struct Counting {
+    attempts: u32,
+    mend: (u32, CrashStorage, String),
+    refusals: u32,
+    taken: Arc<Mutex<Vec<u64>>>,
+    last: u64,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it refuses")]
+struct Refuses;
+
+impl Destination for Counting {
+    type Item = u64;
+    type Error = Refuses;
+    const NAME: &'static str = "counting";
+    const BATCH: usize = 1;
+
+    fn resume(&mut self, _: &str) -> Result<Resumed, Refuses> {
+        self.attempts += 1;
+        let (at, folder, segment) = &self.mend;
+        if *at == self.attempts {
+            folder.mend_reads(segment);
+        }
+        Ok(Resumed::default())
+    }
+
+    fn decode(record: &Record) -> Result<u64, PayloadError> {
+        Ok(record.seq)
+    }
+
+    fn take(&mut self, items: Vec<u64>, _: &str, last_seq: u64) -> Result<(), Refuses> {
+        if self.refusals > 0 {
+            self.refusals -= 1;
+            return Err(Refuses);
+        }
+        self.taken.lock().unwrap().extend(items);
+        if last_seq >= self.last {
+            self.stop.cancel();
+        }
+        Ok(())
+    }
+}
+
+/// The first segment cannot be read until attempt number `mended`; what is taken then, the reader's
+/// fates, and how often it failed.
+async fn carried_with_a_bad_segment(mended: u32, refusals: u32) -> (Vec<u64>, Fates, u64) {
+    const PADDING: usize = 900 << 10;
+    let disk = CrashStorage::default();
+    let folder = disk.folder("security");
+    let folders = Folders {
+        usage: disk.folder("usage"),
+        security: folder.clone(),
+        seen: disk.folder("seen"),
+    };
+    let epochs = ["aa".repeat(16), "bb".repeat(16)];
+    let (store, _) = Store::with(folders, 1 << 30, epochs, Bounds::default()).unwrap();
+    let reader = Arc::new(Reader::open(store.clone(), Class::Security, SINK));
+    for seq in 1..=12 {
+        commit(&store, Class::Security, seq..=seq, PADDING);
+    }
+    let mut names = folder.list().unwrap();
+    names.retain(|name| name.contains(".plj"));
+    names.sort();
+    assert!(names.len() >= 3, "{names:?}");
+    folder.fail_reads(&names[0]);
+    let (taken, stop) = (Arc::default(), CancellationToken::new());
+    let destination = Counting {
+        attempts: 0,
+        mend: (mended, folder, names[0].clone()),
+        refusals,
+        taken: Arc::clone(&taken),
+        last: 12,
+        stop: stop.clone(),
+    };
+    Arc::clone(&reader)
+        .carry_with(destination, stop, Duration::ZERO)
+        .await
+        .unwrap();
+    let taken = taken.lock().unwrap().clone();
+    (taken, reader.fates(), reader.state().failures)
+}
+
+#[tokio::test]
+async fn a_segment_is_given_up_after_five_failed_reads_and_not_before() {
+    let all: Vec<u64> = (1..=12).collect();
+    // The fifth attempt can read it again.
+    let (taken, fates, failures) = carried_with_a_bad_segment(5, 0).await;
+    assert_eq!((taken, failures), (all, 4));
+    assert_eq!((fates.delivered, fates.undecodable), (12, 0));
+    // The sixth would have.
+    let (taken, fates, failures) = carried_with_a_bad_segment(6, 0).await;
+    assert_eq!(failures, 5);
+    assert!(
+        !taken.contains(&1) && taken.last() == Some(&12),
+        "{taken:?}"
+    );
+    let lost = 12 - taken.len() as u64;
+    assert_eq!((fates.delivered, fates.undecodable), (12 - lost, lost));
+    assert_eq!(fates.unaccounted(), 0);
+}
+
+/// However often the destination refuses, nothing of the journal is given up for it.
+#[tokio::test]
+async fn a_destination_that_refuses_costs_no_record() {
+    let (taken, fates, failures) = carried_with_a_bad_segment(1, 20).await;
+    assert_eq!((taken.len(), failures), (12, 20));
+    assert_eq!((fates.delivered, fates.undecodable), (12, 0));
+}

@@ -1,0 +1,149 @@
+//! Events that wait for the names of their pods.
+
+use super::*;
+
+const WAIT: Duration = Duration::from_secs(10);
+
+/// A sink that waits for the names of the pods that are not `learnt`, by their UID.
+struct Waiting {
+    store: Store,
+    reader: Arc<Reader>,
+    sink: FileSink,
+    path: PathBuf,
+    learnt: Arc<Mutex<BTreeSet<String>>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Waiting {
+    fn begin() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let life = Life::begin(folder.path());
+        let learnt = Arc::<Mutex<BTreeSet<String>>>::default();
+        let known = Arc::clone(&learnt);
+        let pending = move |event: &AuditEvent| {
+            let subject = &join::identity_of(event).unwrap().subject;
+            matches!(subject, Subject::Pod { pod_uid, .. } if !known.lock().unwrap().contains(pod_uid))
+        };
+        let wait = sink::NameWait {
+            within: WAIT,
+            pending: Arc::new(pending),
+        };
+        Self {
+            store: life.store,
+            reader: life.security,
+            sink: life.sink.waiting(wait),
+            path: folder.path().join("audit/audit.jsonl"),
+            learnt,
+            _folder: folder,
+        }
+    }
+
+    /// An event of that pod, which happened so long before it arrives; the time of its arrival.
+    fn arrive(&self, seq: u64, pod: &str, age: Duration) -> u64 {
+        let event = AuditEvent::ContainerEnd(ContainerEnd {
+            identity: Identity {
+                cgroup_id: 7,
+                cgroup_path: None,
+                subject: Subject::Pod {
+                    pod_uid: pod.to_owned(),
+                    qos: Qos::Burstable,
+                },
+            },
+            started_unix_ns: None,
+            cpu_used_ns: None,
+            memory_peak_bytes: None,
+        });
+        let age = u64::try_from(age.as_nanos()).unwrap();
+        let mut record = logs::encode(&event, api::unix_ns() - age);
+        let stream = id::StreamId {
+            epoch: "00112233445566778899aabbccddeeff".to_owned(),
+            class: Class::Security,
+            seq,
+        };
+        id::stamp(&mut record.attributes, &stream);
+        let envelope = decode::envelope(record, records::NODE);
+        let arrival = Arrival {
+            class: Class::Security,
+            records: decode::security(vec![envelope], records::NODE).records,
+            others: Vec::new(),
+        };
+        self.store.commit(&[arrival]).unwrap();
+        let batch = self.store.read(Class::Security, seq, 1, 1 << 20).unwrap();
+        batch.records[0].time_unix_ns
+    }
+
+    /// Carries until nothing more goes at that time; the numbers that are in the file then.
+    fn written_at(&mut self, now_unix_ns: u64) -> Vec<u64> {
+        while self
+            .reader
+            .carry_some(&mut self.sink, Some(now_unix_ns))
+            .unwrap()
+            == Carried::Some
+        {}
+        let text = std::fs::read_to_string(&self.path).unwrap_or_default();
+        let lines = text.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["journal"]["seq"].as_u64().unwrap()
+        });
+        lines.collect()
+    }
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+#[test]
+fn an_event_waits_for_its_name_in_its_place_and_no_longer_than_its_time() {
+    let mut waiting = Waiting::begin();
+    waiting.learnt.lock().unwrap().insert("known".to_owned());
+    waiting.arrive(1, "known", Duration::ZERO);
+    let arrived = waiting.arrive(2, "new", Duration::ZERO);
+    waiting.arrive(3, "known", Duration::ZERO);
+    let unknown = waiting.arrive(4, "never", Duration::ZERO);
+    assert_eq!(waiting.written_at(arrived), [1], "the order stays");
+    assert_eq!(waiting.reader.state().stuck_since_unix_ns, None);
+    assert_eq!(waiting.reader.fates().in_flight, 3);
+    assert_eq!(waiting.written_at(arrived + 9 * SECOND), [1]);
+    waiting.learnt.lock().unwrap().insert("new".to_owned());
+    assert_eq!(waiting.written_at(arrived + 9 * SECOND), [1, 2, 3]);
+    assert_eq!(waiting.written_at(unknown + 10 * SECOND - 1), [1, 2, 3]);
+    assert_eq!(waiting.written_at(unknown + 10 * SECOND), [1, 2, 3, 4]);
+    assert_eq!(waiting.reader.fates().unaccounted(), 0);
+}
+
+/// Each waits for its own time, counted from its own arrival: they all wait at once.
+#[test]
+fn a_stream_of_unknown_pods_is_late_and_not_slow() {
+    let mut waiting = Waiting::begin();
+    let arrivals: Vec<u64> = (1..=40)
+        .map(|seq| waiting.arrive(seq, &format!("pod-{seq}"), Duration::ZERO))
+        .collect();
+    assert_eq!(waiting.written_at(arrivals[39]), [0; 0]);
+    let first_ten: Vec<u64> = (1..=10).collect();
+    assert_eq!(waiting.written_at(arrivals[9] + 10 * SECOND), first_ten);
+    assert_eq!(waiting.written_at(arrivals[39] + 10 * SECOND).len(), 40);
+}
+
+#[test]
+fn a_backlog_does_not_wait_nor_does_anything_when_the_clock_was_set_back() {
+    let mut waiting = Waiting::begin();
+    let arrived = waiting.arrive(1, "old", WAIT);
+    assert_eq!(waiting.written_at(arrived), [1]);
+    let arrived = waiting.arrive(2, "new", Duration::ZERO);
+    assert_eq!(waiting.written_at(arrived), [1]);
+    assert_eq!(waiting.written_at(arrived - 3600 * SECOND), [1, 2]);
+}
+
+/// At the end nothing is held back: the file has what the journal has.
+#[tokio::test]
+async fn the_end_waits_for_no_name() {
+    let waiting = Waiting::begin();
+    waiting.arrive(1, "new", Duration::ZERO);
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let written = waiting.sink.written();
+    Arc::clone(&waiting.reader)
+        .carry(waiting.sink, stop)
+        .await
+        .unwrap();
+    assert_eq!(written.lines.load(Ordering::Relaxed), 1);
+}
