@@ -7,6 +7,9 @@
 //! together again, so that its values are checked as well; of what is given twice, the first. Knows
 //! neither files nor what a value means.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use serde::de::DeserializeOwned;
 use serde_saphyr::Spanned;
 
@@ -239,15 +242,19 @@ impl Reading<'_> {
 
     /// Names each key that was given before.
     fn twice(&mut self, inside: &str, entries: &Entries) {
-        for (at, (key, _)) in entries.iter().enumerate() {
-            let mut earlier = entries.iter().take(at);
-            if let Some((first, _)) = earlier.find(|(earlier, _)| earlier.value == key.value) {
-                self.mistakes.push(Mistake {
-                    line: Some(key.referenced.line()),
+        let mut lines = BTreeMap::new();
+        for (key, _) in entries {
+            let line = key.referenced.line();
+            match lines.entry(key.value.as_str()) {
+                Entry::Vacant(place) => {
+                    place.insert(line);
+                }
+                Entry::Occupied(first) => self.mistakes.push(Mistake {
+                    line: Some(line),
                     place: format!("{inside}{}", key.value),
-                    what: format!("is given twice, first in line {}", first.referenced.line()),
+                    what: format!("is given twice, first in line {}", first.get()),
                     is_read: true,
-                });
+                }),
             }
         }
     }
@@ -404,9 +411,10 @@ impl Reading<'_> {
     }
 }
 
-/// The text of a value as it stands; one over several lines as a string of one.
+/// The text of a value as it stands, of an alias or a merge the text that it stands for; one over
+/// several lines as a string of one.
 fn raw(text: &str, value: &Spanned<Node>) -> String {
-    let span = value.referenced.span();
+    let span = value.defined.span();
     let bytes = span.byte_offset().zip(span.byte_len());
     let raw = bytes.and_then(|(from, len)| {
         let from = usize::try_from(from).ok()?;

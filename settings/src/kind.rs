@@ -34,7 +34,7 @@ pub(crate) struct Value {
 impl Value {
     /// What a value in this writing must be instead; `None` if it is written well.
     pub(crate) fn wrong(self, raw: &str) -> Option<&'static str> {
-        // An alias, a merge or a tag: what it stands for is the reader's matter.
+        // A tag, or something rarer: what it means is the reader's matter.
         if raw.starts_with(['*', '&', '!', '<']) {
             return None;
         }

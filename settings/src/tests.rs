@@ -168,6 +168,18 @@ fn what_is_given_twice_is_named_with_both_lines_and_hides_nothing() {
     );
 }
 
+/// What a merge brings and the place itself says again is said once.
+#[test]
+fn what_is_merged_is_not_given_twice() {
+    let crew = "hold:\n  crew:\n    - &a { name: a, age: 3 }\n    - { <<: *a, age: 4 }\n";
+    let ship = parse(crew).unwrap();
+    assert_eq!(
+        (ship.hold.crew[1].name.as_str(), ship.hold.crew[1].age),
+        ("a", 4)
+    );
+    check(&format!("{crew}name:\n"), &[":5: name: must have a value"]);
+}
+
 /// The reader would take each of these.
 #[test]
 fn a_value_is_written_as_its_kind_is() {
@@ -187,6 +199,10 @@ fn a_value_is_written_as_its_kind_is() {
     );
     check("flag: { is_up: yes, masts: 3, motto: '0x3' }\n", &[]);
     check("flag: { masts: &m 3 }\nhold: { max_bytes: *m }\n", &[]);
+    check(
+        "flag: { masts: &m 3, is_up: *m }\nhold: { max_bytes: *m }\n",
+        &[":1: flag.is_up: must be true or false, not 3"],
+    );
 }
 
 #[test]
