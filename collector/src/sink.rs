@@ -156,6 +156,8 @@ pub struct Item {
     /// When it came into the journal, Unix nanoseconds.
     arrived_unix_ns: u64,
     audit: AuditRecord,
+    /// Of its line, once that is written.
+    bytes: usize,
 }
 
 impl Destination for FileSink {
@@ -189,6 +191,7 @@ impl Destination for FileSink {
             seq: record.seq,
             arrived_unix_ns: record.time_unix_ns,
             audit,
+            bytes: 0,
         })
     }
 
@@ -206,9 +209,11 @@ impl Destination for FileSink {
         last_seq: u64,
     ) -> Result<(), SinkError> {
         let mut lines = Vec::new();
-        for Item { seq, audit, .. } in &mut items {
-            audit.names = (self.join)(&audit.event);
-            line::write(&mut lines, epoch, *seq, audit);
+        for item in &mut items {
+            let before = lines.len();
+            item.audit.names = (self.join)(&item.audit.event);
+            line::write(&mut lines, epoch, item.seq, &item.audit);
+            item.bytes = lines.len() - before;
         }
         let mut file = match self.file.take() {
             Some(file) => file,
@@ -219,7 +224,8 @@ impl Destination for FileSink {
         let count = items.len() as u64;
         self.written.lines.fetch_add(count, Ordering::Relaxed);
         for item in items {
-            self.shown.arrived(item.audit, item.arrived_unix_ns);
+            self.shown
+                .arrived(item.audit, item.bytes, item.arrived_unix_ns);
         }
         Ok(())
     }

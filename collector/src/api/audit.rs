@@ -213,19 +213,19 @@ impl AuditRing {
         }))
     }
 
-    /// Takes an event in that came long ago, nobody knows when; see [`AuditRing::arrived`].
+    /// Takes an event in that came nobody knows when; see [`AuditRing::arrived`].
     pub fn push(&self, record: AuditRecord) {
-        self.take(record, None);
-    }
-
-    /// Takes an event in that the collector got at that time, by its own clock; the oldest of its ring
-    /// falls out (it is in the sink).
-    pub fn arrived(&self, record: AuditRecord, arrived_unix_ns: u64) {
-        self.take(record, Some(arrived_unix_ns));
-    }
-
-    fn take(&self, record: AuditRecord, arrived_unix_ns: Option<u64>) {
         let bytes = record.to_document().to_string().len();
+        self.take(record, bytes, None);
+    }
+
+    /// Takes an event in that the collector got at that time, by its own clock, and that takes so many
+    /// bytes as JSON; the oldest of its ring falls out (it is in the sink).
+    pub fn arrived(&self, record: AuditRecord, bytes: usize, arrived_unix_ns: u64) {
+        self.take(record, bytes, Some(arrived_unix_ns));
+    }
+
+    fn take(&self, record: AuditRecord, bytes: usize, arrived_unix_ns: Option<u64>) {
         let mut rings = self.0.write().unwrap_or_else(PoisonError::into_inner);
         rings.arrived += 1;
         let arrival = rings.arrived;
@@ -277,7 +277,7 @@ impl AuditRing {
         for line in lines.filter(|line| !line.trim().is_empty()) {
             let document = serde_json::from_str::<Value>(line).ok();
             match document.as_ref().and_then(AuditRecord::from_document) {
-                Some(record) => self.push(record),
+                Some(record) => self.take(record, line.len(), None),
                 None => refused += 1,
             }
         }

@@ -349,7 +349,7 @@ fn two_agents_of_one_name_are_noticed() {
     };
     let hear = |epoch: &str, seq, arrived| {
         let behind_or_ahead = if epoch == "aa" { 1 } else { arrived + HOUR };
-        ring.arrived(beat(epoch, seq, behind_or_ahead), arrived);
+        ring.arrived(beat(epoch, seq, behind_or_ahead), 1, arrived);
         ring.nodes()[0].two_agents_unix_ns
     };
     assert_eq!(hear("aa", 1, 10), None);
