@@ -1,7 +1,7 @@
 //! The agent's configuration: YAML text in, a checked [`Config`] or every mistake at once out.
 //!
 //! Knows no file and no environment: the path is only used to name the place of a mistake, and whether
-//! a file that it names can be read is asked of the caller ([`file`]). `settings` finds lines and
+//! what it names can be used is asked of the caller ([`file`]). `settings` finds lines and
 //! mistakes of shape, `check` mistakes of value.
 //! `docs/configuration.md` is generated from [`DOCUMENTED`], which a test parses back.
 
@@ -13,6 +13,7 @@ use serde::Deserialize;
 mod check;
 pub mod file;
 
+pub use check::Named;
 pub use plimsoll_settings::ConfigError;
 use plimsoll_settings::{Layout, names_of};
 
@@ -208,21 +209,36 @@ impl Default for Admin {
 }
 
 impl Config {
-    /// Parses and checks a whole configuration text.
+    /// Parses and checks a whole configuration text, for itself: what it names is not looked at.
     ///
     /// # Errors
     /// Every mistake, each as `name:line: place: what is wrong`. A text that is no YAML yields the one
     /// mistake at which reading had to stop.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
-        Self::parse_with_files(name, text, |_| Ok(()))
+        Self::read(name, text, check::mistakes)
     }
 
-    /// [`parse`](Self::parse), and asks whether each file that it names can be used: `Err` says why
-    /// not.
+    /// [`parse`](Self::parse), and asks of each path that it names whether it can be used: `Err` says
+    /// why not.
+    ///
+    /// # Errors
+    /// Likewise.
     pub fn parse_with_files(
         name: &str,
         text: &str,
-        can_read: impl Fn(&Path) -> Result<(), String>,
+        look: impl Fn(Named, &Path) -> Result<(), String>,
+    ) -> Result<Self, ConfigError> {
+        Self::read(name, text, |config| {
+            let mut wrong = check::mistakes(config);
+            wrong.extend(check::files(config, look));
+            wrong
+        })
+    }
+
+    fn read(
+        name: &str,
+        text: &str,
+        check: impl FnOnce(&Self) -> Vec<check::Wrong>,
     ) -> Result<Self, ConfigError> {
         let layout = Layout {
             top: &["node"],
@@ -230,9 +246,8 @@ impl Config {
             lists: &[],
         };
         plimsoll_settings::read(name, text, layout, |config| {
-            let values = check::mistakes(config).into_iter();
-            values
-                .chain(check::files(config, can_read))
+            let wrong = check(config).into_iter();
+            wrong
                 .map(|(place, what)| (place.to_owned(), what))
                 .collect()
         })

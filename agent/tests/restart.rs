@@ -232,7 +232,7 @@ impl Agent {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("cgroup/system.slice/a.service")).unwrap();
-        fs::create_dir_all(folder.path().join("proc")).unwrap();
+        fs::create_dir_all(folder.path().join("proc/self")).unwrap();
         fs::write(folder.path().join("cgroup/cgroup.controllers"), "").unwrap();
         let root = folder.path().display();
         let config = format!(

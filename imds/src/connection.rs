@@ -35,6 +35,8 @@ pub(crate) enum Ending {
     Other,
     /// No room for it any more.
     Evicted,
+    /// Nobody looks any more: what is open is open still.
+    Unwatched,
 }
 
 #[derive(Debug)]
@@ -229,6 +231,7 @@ impl Connection {
         let skipped = match direction {
             Direction::Request => {
                 self.exchange.confirm(ack);
+                self.exchange.reach(ack);
                 let (down, mut sink) = self.down(redactor, now_ns);
                 down.acknowledged(ack, now_ns, &mut sink)
             }
@@ -286,6 +289,7 @@ impl Connection {
             self.skip_gaps(redactor);
             self.end_directions(redactor);
         }
+        self.exchange.read_to = self.down.stream.next_seq();
         self.exchange
             .advance(now_ns, limits.response_ns, answered_ns, redactor);
     }
@@ -313,11 +317,17 @@ impl Connection {
         up.framer.close(&mut sink);
         let (down, mut sink) = self.down(redactor, now_ns);
         down.framer.close(&mut sink);
+        let reason = match ending {
+            Ending::Evicted => Some("evicted"),
+            // Behind the endpoint's last byte no answer comes.
+            Ending::Unwatched if !self.closed => Some("observation_ended"),
+            _ => None,
+        };
         self.closed = true;
         let left_ns = self
             .client_left_ns
             .or((ending == Ending::Client).then_some(now_ns));
-        let reason = (ending == Ending::Evicted).then_some("evicted");
+        self.exchange.read_to = self.down.stream.next_seq();
         self.exchange.close(left_ns, reason, answered_ns, redactor);
     }
 

@@ -210,11 +210,12 @@ impl Decoder {
         self.answered_ns.retain(|_, answered| *answered >= horizon);
     }
 
-    /// The capture is over: what still waits is handed out as what it is by now.
+    /// The capture is over: what still waits is handed out as what it is by now, and says by its
+    /// reason, `observation_ended`, that nobody waited until the end.
     pub fn finish(&mut self, out: &mut impl FnMut(ImdsEvent)) {
         while let Some((_, key)) = self.order.first_key_value() {
             let key = *key;
-            self.close(key, Ending::Other, out);
+            self.close(key, Ending::Unwatched, out);
         }
     }
 

@@ -188,7 +188,7 @@ pub struct ImdsEvent {
     /// Payload that is not HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opaque: Option<Opaque>,
-    /// Why the request could not be read.
+    /// Why the request could not be read, or why nobody waited for its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<std::borrow::Cow<'static, str>>,
     /// Name of a request that was given up, 16 hex digits: its own event and that of its late

@@ -1,16 +1,22 @@
 //! Where each setting of a configuration text stands, and everything that is wrong with its shape.
 //!
-//! The text is read twice. First as a whole, by the types of the configuration: if that works, it
-//! is what it says, and only the lines are needed here. If it does not, the reader had to stop at the
-//! first mistake; so each setting is then read for itself, by the same types, and each that cannot be
-//! is a mistake of its own. What can be read is put together again, so that its values are checked
-//! as well. Knows neither files nor what a value means.
+//! The text is read twice. First as a whole, by the types of the configuration: if that works, and
+//! each value is written as its kind should be, it is what it says, and only the lines are needed here.
+//! If it does not, the reader had to stop at the first mistake; so each setting is then read for
+//! itself, by the same types, and each that cannot be is a mistake of its own. What can be read is put
+//! together again, so that its values are checked as well; of what is given twice, the first. Knows
+//! neither files nor what a value means.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::de::DeserializeOwned;
 use serde_saphyr::Spanned;
 
 use crate::Layout;
+use crate::kind::Kinds;
 use crate::node::{Entries, Node};
+use crate::words::{distance, message, must_be, not};
 
 /// Something is wrong at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +27,8 @@ pub(crate) struct Mistake {
     pub(crate) place: String,
     /// What it must be instead.
     pub(crate) what: String,
+    /// The value could be read all the same, so that it is checked.
+    pub(crate) is_read: bool,
 }
 
 impl Mistake {
@@ -43,7 +51,7 @@ impl Lines {
     /// Of a text; none of one that is no YAML.
     pub fn of(text: &str) -> Self {
         let mut lines = Self::default();
-        if let Ok(Node::Map(entries)) = serde_saphyr::from_str::<Node>(text) {
+        if let Ok(Node::Map(entries)) = Node::of(text) {
             lines.add("", &entries);
         }
         lines
@@ -70,13 +78,16 @@ impl Lines {
     }
 
     /// The line of a setting; `None` where the text leaves it out. What an element of a list leaves
-    /// out is missing at the element.
+    /// out is missing at the element, and what a section leaves out, at the section.
     pub fn find(&self, place: &str) -> Option<u64> {
         let line = |place: &str| {
             let entry = self.0.iter().find(|(known, _)| known == place)?;
             Some(entry.1)
         };
-        line(place).or_else(|| line(&element_of(place)?))
+        let section = || line(place.split_once('.')?.0);
+        line(place)
+            .or_else(|| line(&element_of(place)?))
+            .or_else(section)
     }
 }
 
@@ -86,13 +97,38 @@ fn element_of(place: &str) -> Option<String> {
     Some(format!("{list}]"))
 }
 
+/// Whether a text that could be read has a value that is not written as its kind should be.
+pub(crate) fn is_loose<T: DeserializeOwned>(text: &str) -> bool {
+    fn within(node: &Spanned<Node>, place: &str, text: &str, kinds: &Kinds) -> bool {
+        match &node.value {
+            Node::Map(entries) => entries.iter().any(|(key, value)| {
+                let inside = if place.is_empty() { "" } else { "." };
+                within(value, &format!("{place}{inside}{}", key.value), text, kinds)
+            }),
+            Node::List(elements) => elements
+                .iter()
+                .any(|element| within(element, &format!("{place}[0]"), text, kinds)),
+            Node::Scalar => kinds
+                .get(place)
+                .is_some_and(|value| value.wrong(&raw(text, node)).is_some()),
+        }
+    }
+    let kinds = Kinds::of::<T>();
+    let Ok(Node::Map(entries)) = Node::of(text) else {
+        return false;
+    };
+    entries
+        .iter()
+        .any(|(key, value)| within(value, &key.value, text, &kinds))
+}
+
 /// Everything that is wrong with the shape of a text that could not be read, and what is left of it
 /// without that.
 pub(crate) fn diagnose<T: DeserializeOwned + Default>(
     text: &str,
     layout: Layout<'_>,
 ) -> (T, Vec<Mistake>) {
-    let entries = match serde_saphyr::from_str::<Node>(text) {
+    let entries = match Node::of(text) {
         Ok(Node::Map(entries)) => entries,
         Ok(_) => {
             let what = "must be settings, as `usage:` and below it `  interval_ms: 1000`";
@@ -103,9 +139,11 @@ pub(crate) fn diagnose<T: DeserializeOwned + Default>(
     let mut reading = Reading {
         text,
         layout,
-        good: String::new(),
+        kinds: Kinds::of::<T>(),
+        good: Vec::new(),
         mistakes: Vec::new(),
     };
+    reading.twice("", &entries);
     for (key, value) in &entries {
         let line = key.referenced.line();
         let section = layout.sections.iter().find(|(name, _)| *name == key.value);
@@ -124,7 +162,7 @@ pub(crate) fn diagnose<T: DeserializeOwned + Default>(
             }
         }
     }
-    let config = serde_saphyr::from_str(&reading.good).unwrap_or_default();
+    let config = serde_saphyr::from_str(&reading.all_good()).unwrap_or_default();
     (config, reading.mistakes)
 }
 
@@ -153,8 +191,9 @@ impl At<'_> {
 struct Reading<'a> {
     text: &'a str,
     layout: Layout<'a>,
-    /// The settings that could be read, each as a text of its own.
-    good: String,
+    kinds: Kinds,
+    /// The settings that could be read: section and name, and the line that says it.
+    good: Vec<((Option<String>, String), String)>,
     mistakes: Vec<Mistake>,
 }
 
@@ -165,7 +204,7 @@ impl Reading<'_> {
         known: &[&'static str],
         settings: &Entries,
     ) {
-        let before = self.good.len();
+        self.twice(&format!("{name}."), settings);
         for (key, value) in settings {
             if known.contains(&key.value.as_str()) {
                 self.setting::<T>(Some(name), key, value);
@@ -174,8 +213,49 @@ impl Reading<'_> {
                 self.unknown(key.referenced.line(), &place, &key.value, known.iter());
             }
         }
-        if self.good.len() > before {
-            self.good.insert_str(before, &format!("{name}:\n"));
+    }
+
+    /// A setting could be read; the first of two is kept.
+    fn good(&mut self, at: &At<'_>, value: &str) {
+        let name = (at.section.map(str::to_owned), at.key.to_owned());
+        if !self.good.iter().any(|(known, _)| *known == name) {
+            self.good.push((name, at.line_with(value)));
+        }
+    }
+
+    /// All that could be read, as a text; a section that is given twice is one in it.
+    fn all_good(&self) -> String {
+        let of = |section: Option<&str>| {
+            let lines = self.good.iter();
+            let lines = lines.filter(move |((of, _), _)| of.as_deref() == section);
+            lines.map(|(_, line)| line.as_str()).collect::<String>()
+        };
+        let mut text = of(None);
+        for (name, _) in self.layout.sections {
+            let settings = of(Some(name));
+            if !settings.is_empty() {
+                text.extend([name, ":\n", &settings]);
+            }
+        }
+        text
+    }
+
+    /// Names each key that was given before.
+    fn twice(&mut self, inside: &str, entries: &Entries) {
+        let mut lines = BTreeMap::new();
+        for (key, _) in entries {
+            let line = key.referenced.line();
+            match lines.entry(key.value.as_str()) {
+                Entry::Vacant(place) => {
+                    place.insert(line);
+                }
+                Entry::Occupied(first) => self.mistakes.push(Mistake {
+                    line: Some(line),
+                    place: format!("{inside}{}", key.value),
+                    what: format!("is given twice, first in line {}", first.get()),
+                    is_read: true,
+                }),
+            }
         }
     }
 
@@ -198,15 +278,18 @@ impl Reading<'_> {
             (Node::List(elements), Some((_, names))) => self.list::<T>(&at, names, elements),
             (Node::Map(_), Some(_)) => self.mistake(at.line, &at.place, "must be a list"),
             (Node::Scalar, _) => {
-                let raw = self.raw(value);
-                match serde_saphyr::from_str::<T>(&at.text_with(&raw)).map(drop) {
-                    Ok(()) => self.good.push_str(&at.line_with(&raw)),
-                    Err(_) if list.is_some() => {
-                        self.mistake(at.line, &at.place, &format!("must be a list, not {raw}"));
+                let raw = raw(self.text, value);
+                let written = self.kinds.get(&at.place);
+                let read = serde_saphyr::from_str::<T>(&at.text_with(&raw)).map(drop);
+                match (read, written.and_then(|value| value.wrong(&raw))) {
+                    (_, Some(must)) => self.mistake(at.line, &at.place, &not(must, &raw)),
+                    (Ok(()), None) => self.good(&at, &raw),
+                    (Err(_), None) if list.is_some() => {
+                        self.mistake(at.line, &at.place, &not("must be a list", &raw));
                     }
-                    Err(error) => {
+                    (Err(error), None) => {
                         let must = must_be(at.key).map_or_else(|| message(&error), str::to_owned);
-                        self.mistake(at.line, &at.place, &format!("{must}, not {raw}"));
+                        self.mistake(at.line, &at.place, &not(&must, &raw));
                     }
                 }
             }
@@ -228,7 +311,7 @@ impl Reading<'_> {
             let line = element.referenced.line();
             match &element.value {
                 Node::Scalar if names.is_empty() => {
-                    let raw = self.raw(element);
+                    let raw = raw(self.text, element);
                     let part = in_a_list(&raw);
                     if self.is_part::<T>(at, (line, &place), &raw, &format!("[{part}]")) {
                         good.push(part);
@@ -246,8 +329,7 @@ impl Reading<'_> {
                 }
             }
         }
-        let good = at.line_with(&format!("[{}]", good.join(", ")));
-        self.good.push_str(&good);
+        self.good(at, &format!("[{}]", good.join(", ")));
     }
 
     /// The settings of one element that could be read.
@@ -258,23 +340,26 @@ impl Reading<'_> {
         names: &[&'static str],
         settings: &Entries,
     ) -> Vec<String> {
-        let mut good = Vec::new();
+        let mut good: Vec<(&str, String)> = Vec::new();
+        self.twice(&format!("{place}."), settings);
         for (key, value) in settings {
             let (name, line) = (&key.value, key.referenced.line());
             let place = format!("{place}.{name}");
             if !names.contains(&name.as_str()) {
                 self.unknown(line, &place, name, names.iter());
             } else if matches!(value.value, Node::Scalar) {
-                let raw = self.raw(value);
+                let raw = raw(self.text, value);
                 let part = format!("{name}: {}", in_a_list(&raw));
-                if self.is_part::<T>(at, (line, &place), &raw, &format!("[{{{part}}}]")) {
-                    good.push(part);
+                let is_first = good.iter().all(|(known, _)| known != name);
+                if self.is_part::<T>(at, (line, &place), &raw, &format!("[{{{part}}}]")) && is_first
+                {
+                    good.push((name, part));
                 }
             } else {
                 self.mistake(line, &place, "must be a single value");
             }
         }
-        good
+        good.into_iter().map(|(_, part)| part).collect()
     }
 
     /// Whether a part of a list can be read alone.
@@ -285,27 +370,15 @@ impl Reading<'_> {
         raw: &str,
         alone: &str,
     ) -> bool {
-        let read = serde_saphyr::from_str::<T>(&at.text_with(alone)).map(drop);
-        if let Err(error) = &read {
-            self.mistake(line, place, &format!("{}, not {raw}", message(error)));
-        }
-        read.is_ok()
-    }
-
-    /// The text of a value as it stands; one over several lines as a string of one.
-    fn raw(&self, value: &Spanned<Node>) -> String {
-        let span = value.referenced.span();
-        let bytes = span.byte_offset().zip(span.byte_len());
-        let raw = bytes.and_then(|(from, len)| {
-            let from = usize::try_from(from).ok()?;
-            self.text.get(from..from + usize::try_from(len).ok()?)
-        });
-        let raw = raw.unwrap_or_default().trim();
-        if raw.contains('\n') {
-            format!("{raw:?}")
-        } else {
-            raw.to_owned()
-        }
+        let read = serde_saphyr::from_str::<T>(&at.text_with(alone));
+        let written = self.kinds.get(place);
+        let must = match (read, written.and_then(|value| value.wrong(raw))) {
+            (_, Some(must)) => must.to_owned(),
+            (Err(error), None) => message(&error),
+            (Ok(_), None) => return true,
+        };
+        self.mistake(line, place, &not(&must, raw));
+        false
     }
 
     fn mistake(&mut self, line: u64, place: &str, what: &str) {
@@ -313,6 +386,7 @@ impl Reading<'_> {
             line: Some(line),
             place: place.to_owned(),
             what: what.to_owned(),
+            is_read: false,
         });
     }
 
@@ -337,6 +411,23 @@ impl Reading<'_> {
     }
 }
 
+/// The text of a value as it stands, of an alias or a merge the text that it stands for; one over
+/// several lines as a string of one.
+fn raw(text: &str, value: &Spanned<Node>) -> String {
+    let span = value.defined.span();
+    let bytes = span.byte_offset().zip(span.byte_len());
+    let raw = bytes.and_then(|(from, len)| {
+        let from = usize::try_from(from).ok()?;
+        text.get(from..from + usize::try_from(len).ok()?)
+    });
+    let raw = raw.unwrap_or_default().trim();
+    if raw.contains('\n') {
+        format!("{raw:?}")
+    } else {
+        raw.to_owned()
+    }
+}
+
 /// A plain value may hold characters that end it where lists are written in brackets.
 fn in_a_list(raw: &str) -> String {
     let is_quoted = raw.starts_with(['"', '\'']);
@@ -347,24 +438,12 @@ fn in_a_list(raw: &str) -> String {
     }
 }
 
-/// What a setting must be, by the unit or the last word of its name.
-fn must_be(key: &str) -> Option<&'static str> {
-    [
-        ("_ms", "must be a plain number of milliseconds, as 1000"),
-        ("_s", "must be a plain number of seconds, as 60"),
-        ("_bytes", "must be a plain number of bytes, as 1048576"),
-        ("listen", "must be an address and port, as 127.0.0.1:8080"),
-    ]
-    .into_iter()
-    .find(|(end, _)| key.ends_with(end))
-    .map(|(_, must)| must)
-}
-
 fn whole(line: Option<u64>, what: String) -> Mistake {
     Mistake {
         line,
         place: String::new(),
         what,
+        is_read: false,
     }
 }
 
@@ -372,40 +451,4 @@ fn whole(line: Option<u64>, what: String) -> Mistake {
 pub(crate) fn first(error: &serde_saphyr::Error) -> Mistake {
     let line = error.location().map(|location| location.line());
     whole(line, message(error))
-}
-
-/// What the reader says, without the place, which is said elsewhere.
-fn message(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
-    let text = text
-        .split(", set DuplicateKeyPolicy")
-        .next()
-        .unwrap_or_default();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    match text.strip_prefix("invalid ") {
-        Some("u8" | "u16" | "u32" | "u64" | "usize") => {
-            "must be a whole number within its bounds".to_owned()
-        }
-        Some("bool" | "boolean") => "must be true or false".to_owned(),
-        _ => text.to_owned(),
-    }
-}
-
-/// Insertions, deletions and changes of a character between two names (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, of_a) in a.bytes().enumerate() {
-        let mut before = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (above, of_b) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let change = before + usize::from(of_a != of_b);
-            before = *above;
-            left = change.min(before + 1).min(left + 1);
-            *above = left;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }

@@ -8,7 +8,9 @@
 #![forbid(unsafe_code)]
 
 mod diagnosis;
+mod kind;
 mod node;
+mod words;
 
 pub use diagnosis::Lines;
 pub use node::names_of;
@@ -50,7 +52,8 @@ pub fn read<T: DeserializeOwned + Default>(
 ) -> Result<T, ConfigError> {
     let (config, mut mistakes) = shape::<T>(text, layout);
     let lines = Lines::of(text);
-    let known: Vec<String> = mistakes.iter().map(|found| found.place.clone()).collect();
+    let unread = mistakes.iter().filter(|found| !found.is_read);
+    let known: Vec<String> = unread.map(|found| found.place.clone()).collect();
     let values = check(&config)
         .into_iter()
         // What could not be read is its default here, and no mistake of value on top.
@@ -59,6 +62,7 @@ pub fn read<T: DeserializeOwned + Default>(
         line: lines.find(&place),
         place,
         what,
+        is_read: true,
     }));
     mistakes.sort_by_key(|mistake| mistake.line.unwrap_or(u64::MAX));
     if mistakes.is_empty() {
@@ -80,12 +84,13 @@ fn shape<T: DeserializeOwned + Default>(text: &str, layout: Layout<'_>) -> (T, V
     if text.trim().is_empty() {
         return (T::default(), Vec::new());
     }
-    match serde_saphyr::from_str(text) {
-        Ok(config) => (config, Vec::new()),
-        Err(error) => {
+    let read = serde_saphyr::from_str(text);
+    match read {
+        Ok(config) if !diagnosis::is_loose::<T>(text) => (config, Vec::new()),
+        read => {
             let (config, mut mistakes) = diagnosis::diagnose(text, layout);
-            if mistakes.is_empty() {
-                mistakes.push(diagnosis::first(&error));
+            if let (Err(error), true) = (&read, mistakes.is_empty()) {
+                mistakes.push(diagnosis::first(error));
             }
             (config, mistakes)
         }

@@ -5,7 +5,8 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::{Error, Spanned, from_str_with_options};
 
 /// The entries of a map, in the order of the text.
 pub(crate) type Entries = Vec<(Spanned<String>, Spanned<Node>)>;
@@ -15,6 +16,14 @@ pub(crate) enum Node {
     Map(Entries),
     List(Vec<Spanned<Node>>),
     Scalar,
+}
+
+impl Node {
+    /// Reads a text; a key that is given twice is there twice, for the caller to tell.
+    pub(crate) fn of(text: &str) -> Result<Self, Error> {
+        let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough };
+        from_str_with_options(text, options)
+    }
 }
 
 impl<'de> Deserialize<'de> for Node {

@@ -9,6 +9,15 @@ use super::*;
 struct Ship {
     name: String,
     hold: Hold,
+    flag: Flag,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Flag {
+    is_up: bool,
+    masts: u8,
+    motto: Option<String>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -29,7 +38,7 @@ struct Sailor {
 fn parse(text: &str) -> Result<Ship, ConfigError> {
     let layout = Layout {
         top: &["name"],
-        sections: &[("hold", names_of::<Hold>())],
+        sections: &[("hold", names_of::<Hold>()), ("flag", names_of::<Flag>())],
         lists: &[("hold.crew", names_of::<Sailor>()), ("hold.paths", &[])],
     };
     read("ship.yaml", text, layout, |ship: &Ship| {
@@ -68,7 +77,8 @@ fn a_text_without_a_mistake_is_what_it_says() {
         }],
     };
     let name = "a".into();
-    assert_eq!(ship.unwrap(), Ship { name, hold });
+    let flag = Flag::default();
+    assert_eq!(ship.unwrap(), Ship { name, hold, flag });
     assert_eq!(parse(" \n").unwrap(), Ship::default());
 }
 
@@ -127,4 +137,118 @@ fn a_value_that_holds_brackets_or_lines_stays_one_value() {
          \x20       d\n",
         &[":2: hold.max_bytes: must be a plain number of bytes, as 1048576, not x"],
     );
+}
+
+/// What is given twice hides nothing: neither what else is wrong nor, at the same place, the value.
+#[test]
+fn what_is_given_twice_is_named_with_both_lines_and_hides_nothing() {
+    check(
+        "hold:\n\
+         \x20 max_bytes: 101\n\
+         \x20 max_bytes: 5\n\
+         \x20 crew:\n\
+         \x20   - { name: a, age: 5, age: old }\n\
+         flag:\n\
+         \x20 masts: many\n\
+         hold:\n\
+         \x20 max_byte: 7\n",
+        &[
+            ":2: hold.max_bytes: must fit",
+            ":3: hold.max_bytes: is given twice, first in line 2",
+            ":5: hold.crew[0].age: is given twice, first in line 5",
+            ":5: hold.crew[0].age: must be a whole number within its bounds, not old",
+            ":7: flag.masts: must be a whole number within its bounds, not many",
+            ":8: hold: is given twice, first in line 1",
+            ":9: hold.max_byte: there is no such setting; did you mean max_bytes?",
+        ],
+    );
+    check(
+        "name: a\nname: b\n",
+        &[":2: name: is given twice, first in line 1"],
+    );
+}
+
+/// What a merge brings and the place itself says again is said once.
+#[test]
+fn what_is_merged_is_not_given_twice() {
+    let crew = "hold:\n  crew:\n    - &a { name: a, age: 3 }\n    - { <<: *a, age: 4 }\n";
+    let ship = parse(crew).unwrap();
+    assert_eq!(
+        (ship.hold.crew[1].name.as_str(), ship.hold.crew[1].age),
+        ("a", 4)
+    );
+    check(&format!("{crew}name:\n"), &[":5: name: must have a value"]);
+}
+
+/// The reader would take each of these.
+#[test]
+fn a_value_is_written_as_its_kind_is() {
+    check(
+        "flag: { is_up: \"true\", masts: 0x3 }\n",
+        &[
+            ":1: flag.is_up: must be true or false without quotes, not \"true\"",
+            ":1: flag.masts: must be a whole number in decimal digits, not 0x3",
+        ],
+    );
+    check(
+        "hold:\n  max_bytes: '5'\n  crew: [{ name: a, age: 1_0 }]\n",
+        &[
+            ":2: hold.max_bytes: must be a whole number without quotes, not '5'",
+            ":3: hold.crew[0].age: must be a whole number in decimal digits, not 1_0",
+        ],
+    );
+    check("flag: { is_up: yes, masts: 3, motto: '0x3' }\n", &[]);
+    check("flag: { masts: &m 3 }\nhold: { max_bytes: *m }\n", &[]);
+    check(
+        "flag: { masts: &m 3, is_up: *m }\nhold: { max_bytes: *m }\n",
+        &[":1: flag.is_up: must be true or false, not 3"],
+    );
+}
+
+#[test]
+fn what_is_left_empty_is_told_so() {
+    check(
+        "name:\nflag: { is_up: null, masts: ~, motto: null }\nhold: { paths: [null], crew: }\n",
+        &[
+            ":1: name: must have a value",
+            ":2: flag.is_up: must have a value",
+            ":2: flag.masts: must have a value",
+            ":3: hold.paths[0]: must have a value",
+            ":3: hold.crew: must be a list",
+        ],
+    );
+}
+
+/// The words of the library speak of its types and functions.
+#[test]
+fn nothing_is_told_in_the_words_of_a_library() {
+    for text in [
+        "name: a\n---\nname: b\n",
+        "name: *a\n",
+        "name: [\n",
+        "name: \"a\n",
+        "name: a\n b: c\n  d: e\n",
+        "? [a]\n: b\n",
+        "name: !!binary a\n",
+        "name: a: b\n",
+        "flag: { motto: 3 }\nname:\n",
+        "- a\n",
+        "a\n",
+    ] {
+        let told = parse(text).unwrap_err().to_string();
+        for word in [
+            "from_",
+            "Options",
+            "Policy",
+            "Option<",
+            "deserialize",
+            "serde",
+            "scalar",
+            "String",
+            "use ",
+        ] {
+            assert!(!told.contains(word), "{word} is in {told:?} of {text:?}");
+        }
+        assert!(told.starts_with("ship.yaml:"), "{told}");
+    }
 }

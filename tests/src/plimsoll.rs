@@ -33,6 +33,7 @@ const DOCUMENT_AT_MOST: u64 = 256 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Plimsoll {
     settings: Settings,
+    agent_file: PathBuf,
     collector: Process,
     agent: Process,
 }
@@ -55,6 +56,7 @@ impl Plimsoll {
         let agent = Process::start("plimsoll-agent", &settings, &files.agent)?;
         let mut plimsoll = Self {
             settings,
+            agent_file: files.agent,
             collector,
             agent,
         };
@@ -153,6 +155,18 @@ impl Plimsoll {
     /// It does not end in time, or not with success.
     pub fn stop_agent(&mut self) -> Result<()> {
         self.agent.stop()
+    }
+
+    /// Starts the agent once more, with the same configuration and state, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ends at once or does not become ready.
+    pub fn start_agent(&mut self) -> Result<()> {
+        self.agent = Process::start("plimsoll-agent", &self.settings, &self.agent_file)?;
+        self.agent.wait_ready(
+            &self.settings.agent_url("/readyz"),
+            Instant::now() + READY_WITHIN,
+        )
     }
 
     /// Ends both.

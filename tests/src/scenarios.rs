@@ -10,6 +10,7 @@ mod facts;
 mod imds;
 mod load;
 mod programs;
+mod restarts;
 mod ring;
 mod shortlived;
 mod stage_only;
@@ -30,7 +31,7 @@ use crate::stage::{self, Stage};
 type Play = fn(&Context) -> Result<String>;
 
 /// Every scenario, with what it cannot do without.
-const ALL: [(&str, &[Need], Play); 13] = [
+const ALL: [(&str, &[Need], Play); 14] = [
     ("boot-facts", &[Need::Lab], boot::facts),
     (
         "kernel-programs",
@@ -73,6 +74,11 @@ const ALL: [(&str, &[Need], Play); 13] = [
         "imds-late",
         &[Need::Root, Need::Programs, Need::Bpf, Need::Namespaces],
         imds::late,
+    ),
+    (
+        "imds-restarts",
+        &[Need::Root, Need::Programs, Need::Bpf, Need::Namespaces],
+        restarts::under_load,
     ),
     (
         "imds-10000",

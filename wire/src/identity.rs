@@ -37,7 +37,8 @@ pub enum Subject {
         /// From the slice name.
         qos: Qos,
     },
-    /// A service of the host: `kubelet.service`, `system.slice/foo.service`, `/`.
+    /// A service of the host: `kubelet.service`, `system.slice/foo.service`; `-.slice` is the root cgroup
+    /// itself.
     Host {
         /// Unit or folder name, path below the root without the leading slash.
         unit: String,

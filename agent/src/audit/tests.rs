@@ -270,11 +270,14 @@ fn finish_hands_out_what_waits() {
     let outcomes: Vec<String> = play
         .accesses()
         .iter()
-        .map(|access| describe(access, &["imds_version", "outcome"]))
+        .map(|access| describe(access, &["imds_version", "outcome", "reason"]))
         .collect();
     assert_eq!(
         outcomes,
-        ["c1 - v1 no_response", "c1 - unknown no_response"]
+        [
+            "c1 - v1 no_response observation_ended",
+            "c1 - unknown no_response no_request_line"
+        ]
     );
     assert_eq!(play.segments().in_flight, 0);
 }

@@ -38,6 +38,9 @@ const MAX_ID_BYTES: usize = 128;
 /// A bare folder name is a container id only if it is at least this long and all hex.
 const MIN_BARE_ID_BYTES: usize = 12;
 
+/// The root cgroup, as systemd.slice(5) names it: what runs in no unit at all.
+const ROOT: &str = "-.slice";
+
 /// Prefix of a scope and the runtime that writes it.
 const RUNTIMES: [(&str, &str); 4] = [
     ("cri-containerd-", "containerd"),
@@ -216,7 +219,7 @@ fn host<'a>(segments: impl Iterator<Item = &'a str>) -> Place {
         is_unit = ends_with_unit(segment);
     }
     if unit.is_empty() {
-        unit.push('/');
+        unit.push_str(ROOT);
     }
     Place {
         subject: Subject::Host { unit },
@@ -412,8 +415,8 @@ mod tests {
 
     #[test]
     fn host_services() {
-        check("/", "host /");
-        check("", "host /");
+        check("/", "host -.slice");
+        check("", "host -.slice");
         check(
             "/system.slice/sshd.service",
             "host system.slice/sshd.service",

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use rustls::pki_types::ServerName;
 use tonic::codegen::http::Uri;
 
 use super::Config;
@@ -67,6 +68,12 @@ pub(super) fn mistakes(config: &Config) -> Vec<Wrong> {
         config.admin.listen.parse::<SocketAddr>().is_ok(),
         "admin.listen",
         "be an address and port, as 127.0.0.1:9464",
+    );
+    let server_name = config.export.server_name.as_deref();
+    check(
+        server_name.is_none_or(|name| ServerName::try_from(name).is_ok()),
+        "export.server_name",
+        "be the name or address in a certificate, as collector.example",
     );
     if let Some(must) = endpoint(&config.export.endpoint, config.export.insecure) {
         check(false, "export.endpoint", must);
@@ -147,22 +154,63 @@ fn endpoint(text: &str, insecure: bool) -> Option<&'static str> {
         .then_some("be https:// to another machine, unless export.insecure permits plain text")
 }
 
-/// The files that are named and cannot be used.
+/// What a path that the configuration names must lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A bearer token, text in one line.
+    Token,
+    /// Certificates of authorities, PEM.
+    Authorities,
+    /// A mount of procfs.
+    Procfs,
+    /// The folder below which cgroups are mounted.
+    Cgroups,
+}
+
+/// What is named and cannot be used, and what is not named and cannot be done without.
 pub(super) fn files(
     config: &Config,
-    can_read: impl Fn(&Path) -> Result<(), String>,
-) -> impl Iterator<Item = Wrong> {
-    [
-        ("export.token_file", &config.export.token_file),
-        ("export.ca_file", &config.export.ca_file),
-    ]
-    .into_iter()
-    .filter_map(move |(place, path)| {
-        let path = path.as_ref()?;
-        let why = can_read(path).err()?;
-        Some((
-            place,
-            format!("must be a file that can be read: {}: {why}", path.display()),
-        ))
-    })
+    look: impl Fn(Named, &Path) -> Result<(), String>,
+) -> Vec<Wrong> {
+    let (host, export) = (&config.host, &config.export);
+    let mut wrong = Vec::new();
+    for (place, named, path, must) in [
+        (
+            "host.proc",
+            Named::Procfs,
+            Some(&host.proc),
+            "be where the host's procfs is mounted",
+        ),
+        (
+            "host.cgroup",
+            Named::Cgroups,
+            Some(&host.cgroup),
+            "be where the host's cgroups are mounted",
+        ),
+        (
+            "export.token_file",
+            Named::Token,
+            export.token_file.as_ref(),
+            "be a file with a token that can be read",
+        ),
+        (
+            "export.ca_file",
+            Named::Authorities,
+            export.ca_file.as_ref(),
+            "be a PEM file of certificates that can be read",
+        ),
+    ] {
+        let path = path.filter(|path| !path.as_os_str().is_empty());
+        if let Some((path, Err(why))) = path.map(|path| (path, look(named, path))) {
+            wrong.push((place, format!("must {must}: {}: {why}", path.display())));
+        }
+    }
+    if export.ca_file.is_none() && export.endpoint.starts_with("https://") {
+        let what = format!(
+            "must be given for {}: no authorities are trusted but those in it",
+            export.endpoint
+        );
+        wrong.push(("export.ca_file", what));
+    }
+    wrong
 }

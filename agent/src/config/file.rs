@@ -1,60 +1,178 @@
 #![expect(
     clippy::disallowed_methods,
-    reason = "shell: reads the configuration file and the files it names, once"
+    reason = "shell: reads the configuration file and looks at what it names, once"
 )]
 //! The configuration from its file.
 
 use std::fs;
 use std::path::Path;
 
-use super::{Config, ConfigError};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
-/// Reads and checks a file, and whether the files that it names can be read; the defaults without one.
+use super::{Config, ConfigError, Named};
+
+/// Named in a mistake where there is no file.
+const DEFAULTS: &str = "the defaults (no --config)";
+
+/// Reads and checks a file, and whether what it names can be used; the defaults without one, which need
+/// `export.ca_file` as well.
 pub fn read(path: Option<&Path>) -> Result<Config, ConfigError> {
     let Some(path) = path else {
-        return Ok(Config::default());
+        return Config::parse_with_files(DEFAULTS, "", look);
     };
     let name = path.display().to_string();
     let text =
         fs::read_to_string(path).map_err(|error| ConfigError(vec![format!("{name}: {error}")]))?;
-    Config::parse_with_files(&name, &text, can_read)
+    Config::parse_with_files(&name, &text, look)
 }
 
-/// So that a mistake ends the start, and not the first export.
-fn can_read(path: &Path) -> Result<(), String> {
-    match fs::read(path) {
-        Ok(bytes) if bytes.is_empty() => Err("it is empty".to_owned()),
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
+/// So that a mistake ends the start, and not the first export or nothing at all.
+fn look(named: Named, path: &Path) -> Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    match named {
+        Named::Token => token(&fs::read(path).map_err(text)?).map_err(str::to_owned),
+        Named::Authorities => authorities(&fs::read(path).map_err(text)?),
+        // The link need not lead anywhere: it is there in a procfs of other processes too.
+        Named::Procfs => match fs::read_dir(path).map_err(text) {
+            Ok(_) if path.join("self").symlink_metadata().is_ok() => Ok(()),
+            Ok(_) => Err("it holds no procfs".to_owned()),
+            Err(why) => Err(why),
+        },
+        Named::Cgroups => fs::read_dir(path).map(drop).map_err(text),
     }
+}
+
+fn token(bytes: &[u8]) -> Result<(), &'static str> {
+    match bytes.trim_ascii() {
+        [] => Err("it is empty"),
+        token if token.iter().all(u8::is_ascii_graphic) => Ok(()),
+        _ => Err("it holds white space or other bytes that no token has"),
+    }
+}
+
+/// As the export will read them, so that one that is not understood shows now.
+fn authorities(pem: &[u8]) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|_| "it is no PEM")?;
+        roots
+            .add(certificate)
+            .map_err(|error| format!("one of its certificates is none: {error}"))?;
+    }
+    if roots.is_empty() {
+        return Err("it holds no certificate".to_owned());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_missing_or_empty_token_file_is_named_with_its_line() {
+    /// What is said of one setting whose value is a path.
+    fn said(setting: &str, path: &Path) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
-        let (config, token) = (
-            folder.path().join("agent.yaml"),
-            folder.path().join("token"),
-        );
-        let text = format!("export:\n  token_file: {}\n", token.display());
-        fs::write(&config, text).unwrap();
-        let check = |why: Option<&str>| {
-            let said = read(Some(&config)).err().map(|error| error.to_string());
-            let (config, token) = (config.display(), token.display());
-            let place = "2: export.token_file: must be a file that can be read";
-            let want = why.map(|why| format!("{config}:{place}: {token}: {why}"));
-            assert_eq!(said, want);
+        let config = folder.path().join("agent.yaml");
+        let (section, key) = setting.split_once('.').unwrap();
+        let local = "export: { endpoint: 'http://127.0.0.1:1' }\n";
+        let text = match section {
+            "export" => format!(
+                "export:\n  {key}: {}\n  endpoint: http://127.0.0.1:1\n",
+                path.display()
+            ),
+            _ => format!("{section}:\n  {key}: {}\n{local}", path.display()),
         };
-        check(Some("No such file or directory (os error 2)"));
-        fs::write(&token, "").unwrap();
-        check(Some("it is empty"));
-        fs::write(&token, "secret").unwrap();
-        check(None);
-        assert_eq!(read(None).unwrap(), Config::default());
+        fs::write(&config, text).unwrap();
+        let error = read(Some(&config)).err()?.to_string();
+        let begin = format!("{}:2: {setting}: must be ", config.display());
+        let rest = error
+            .strip_prefix(&begin)
+            .unwrap_or_else(|| panic!("{error}"));
+        let (_, why) = rest.split_once(&format!(": {}: ", path.display())).unwrap();
+        Some(why.to_owned())
+    }
+
+    const MISSING: &str = "No such file or directory (os error 2)";
+
+    #[test]
+    fn a_token_file_holds_a_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        let check = |why: Option<&str>| {
+            assert_eq!(said("export.token_file", &token).as_deref(), why);
+        };
+        check(Some(MISSING));
+        for (text, why) in [
+            ("", Some("it is empty")),
+            (" \n", Some("it is empty")),
+            (
+                "a b",
+                Some("it holds white space or other bytes that no token has"),
+            ),
+            ("secret\n", None),
+        ] {
+            fs::write(&token, text).unwrap();
+            check(why);
+        }
+    }
+
+    #[test]
+    fn a_file_of_authorities_holds_certificates() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        let check = |why: Option<&str>| {
+            assert_eq!(said("export.ca_file", &ca).as_deref(), why);
+        };
+        check(Some(MISSING));
+        let own = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+        let begin = "-----BEGIN CERTIFICATE-----\n";
+        for (text, why) in [
+            ("a", Some("it holds no certificate")),
+            (
+                &own.signing_key.serialize_pem(),
+                Some("it holds no certificate"),
+            ),
+            (begin, Some("it is no PEM")),
+            (&own.cert.pem(), None),
+        ] {
+            fs::write(&ca, text).unwrap();
+            check(why);
+        }
+        fs::write(&ca, format!("{begin}AAAA\n-----END CERTIFICATE-----\n")).unwrap();
+        let why = said("export.ca_file", &ca).unwrap();
+        assert!(
+            why.starts_with("one of its certificates is none: "),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn the_trees_of_the_host_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("none");
+        for setting in ["host.proc", "host.cgroup"] {
+            assert_eq!(said(setting, &missing).as_deref(), Some(MISSING));
+        }
+        let why = said("host.proc", folder.path());
+        assert_eq!(why.as_deref(), Some("it holds no procfs"));
+        assert_eq!(said("host.proc", Path::new("/proc")), None);
+        // Whether cgroups are there is the host's matter, and a reason in `/readyz`.
+        assert_eq!(said("host.cgroup", folder.path()), None);
+    }
+
+    #[test]
+    fn the_defaults_need_an_authority() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("agent.yaml");
+        fs::write(&empty, "").unwrap();
+        let what = "export.ca_file: must be given for https://plimsoll-collector.plimsoll.svc:4317: \
+                    no authorities are trusted but those in it";
+        let error = read(Some(&empty)).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: {what}", empty.display()));
+        let error = read(None).unwrap_err().to_string();
+        assert_eq!(error, format!("{DEFAULTS}: {what}"));
         let error = read(Some(&folder.path().join("none.yaml"))).unwrap_err();
         assert!(
             error.to_string().contains("none.yaml: No such file"),

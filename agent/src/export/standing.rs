@@ -15,6 +15,10 @@ use super::{ExportError, retry};
 /// Characters of a cause that are shown; the collector's words come from outside.
 const CAUSE_CHARS: usize = 240;
 
+/// Tries in a row that find nobody before it is called a trouble, about two seconds: a collector that
+/// is started anew, or after its agents, is none.
+const AWAY_TRIES: u32 = 5;
+
 /// Why a try failed: the closed set behind the metric's label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -116,7 +120,15 @@ pub struct Standing([Mutex<Course>; Class::ALL.len()]);
 struct Course {
     failures: [u64; Reason::ALL.len()],
     /// What is in the way: nothing once a batch was taken.
-    trouble: Option<(Reason, String)>,
+    trouble: Option<Trouble>,
+}
+
+/// What failed last, and how often in a row.
+#[derive(Debug)]
+struct Trouble {
+    reason: Reason,
+    told: String,
+    tries: u32,
 }
 
 impl Standing {
@@ -126,11 +138,14 @@ impl Standing {
         if let Some(count) = course.failures.get_mut(reason as usize) {
             *count += 1;
         }
-        let was = course.trouble.as_ref().map(|(was, _)| *was);
+        let same = course.trouble.take().filter(|was| was.reason == reason);
         let cause: String = cause.chars().take(CAUSE_CHARS).collect();
-        let told = format!("{}: {cause} ({place})", reason.sentence());
-        course.trouble = Some((reason, told));
-        was != Some(reason)
+        course.trouble = Some(Trouble {
+            reason,
+            told: format!("{}: {cause} ({place})", reason.sentence()),
+            tries: same.as_ref().map_or(1, |was| was.tries.saturating_add(1)),
+        });
+        same.is_none()
     }
 
     /// A batch was taken. Whether something was in the way before.
@@ -142,8 +157,9 @@ impl Standing {
     pub fn degraded(&self) -> Vec<String> {
         let line = |class: Class| {
             let course = self.course(class);
-            let (_, told) = course.trouble.as_ref()?;
-            Some(format!("export of {}: {told}", class.as_str()))
+            let trouble = course.trouble.as_ref()?;
+            let lasts = trouble.reason != Reason::Unavailable || trouble.tries >= AWAY_TRIES;
+            lasts.then(|| format!("export of {}: {}", class.as_str(), trouble.told))
         };
         Class::ALL.into_iter().filter_map(line).collect()
     }
@@ -208,6 +224,20 @@ mod tests {
                 (Class::Usage, Reason::Unavailable, 2),
             ]
         );
+    }
+
+    /// A collector that starts, or starts anew, is away for a moment.
+    #[test]
+    fn who_is_away_is_missed_after_a_while() {
+        let standing = Standing::default();
+        for tried in 1..=AWAY_TRIES {
+            standing.failed(Class::Usage, Reason::Unavailable, "refused", "c");
+            let shown = standing.degraded().len();
+            assert_eq!(shown, usize::from(tried == AWAY_TRIES), "{tried}");
+        }
+        standing.went_well(Class::Usage);
+        standing.failed(Class::Usage, Reason::Unavailable, "refused", "c");
+        assert!(standing.degraded().is_empty());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::api::AccountingDocument;
 use crate::errors::chain;
+use crate::sizing::memory::mib;
 
 const PATH: &str = "/api/v1/audit";
 /// Events asked for at once when following; the rest is asked for by the next question.
@@ -234,6 +235,10 @@ fn text(event: &Value, pointer: &str) -> String {
 
 fn row(event: &Value) -> Vec<String> {
     let at = |pointer: &str| text(event, pointer);
+    let amount = |field: &str, shown: fn(u64) -> String, absent: &str| {
+        let known = event.get(field).and_then(Value::as_u64);
+        known.map_or_else(|| absent.to_owned(), shown)
+    };
     let time = at("time")
         .split('.')
         .next()
@@ -254,16 +259,19 @@ fn row(event: &Value) -> Vec<String> {
             format!("{} {}", at("victim_comm"), at("victim_pid")),
             kind,
             format!(
-                "held {} bytes of anonymous memory; container's peak {}, limit {}",
-                known_or(&at("anon_rss_bytes"), "unknown"),
-                known_or(&at("memory_peak_bytes"), "unknown"),
-                known_or(&at("memory_limit_bytes"), "none or unknown"),
+                "held {} of anonymous memory; container's peak {}, limit {}",
+                amount("anon_rss_bytes", mib, "unknown"),
+                amount("memory_peak_bytes", mib, "unknown"),
+                amount("memory_limit_bytes", mib, "none or unknown"),
             ),
         ),
         "container_end" => (
             String::new(),
             kind,
-            format!("used {} ns of CPU", known_or(&at("cpu_used_ns"), "unknown")),
+            format!(
+                "CPU time used {}",
+                amount("cpu_used_ns", cpu_time, "unknown")
+            ),
         ),
         "loss" => (
             String::new(),
@@ -290,11 +298,13 @@ fn row(event: &Value) -> Vec<String> {
     ]
 }
 
-fn known_or(value: &str, absent: &str) -> String {
-    if value.is_empty() {
-        absent.to_owned()
-    } else {
-        value.to_owned()
+/// Nanoseconds for people: `3 ms`, `12.3 s`.
+fn cpu_time(ns: u64) -> String {
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{} µs", ns / 1_000),
+        1_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
+        _ => format!("{:.1} s", ns as f64 / 1e9),
     }
 }
 
@@ -388,6 +398,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn amounts_are_told_in_the_units_of_people() {
+        let told = |event: Value| row(&event).pop().unwrap();
+        let end = |ns: Value| told(json!({"event": "container_end", "cpu_used_ns": ns}));
+        assert_eq!(end(json!(850)), "CPU time used 850 ns");
+        assert_eq!(end(json!(3_900_000)), "CPU time used 3 ms");
+        assert_eq!(end(json!(12_340_000_000_u64)), "CPU time used 12.3 s");
+        assert_eq!(end(Value::Null), "CPU time used unknown");
+        let kill =
+            json!({"event": "oom_kill", "anon_rss_bytes": 64 << 20, "memory_peak_bytes": null});
+        assert_eq!(
+            told(kill),
+            "held 64 MiB of anonymous memory; container's peak unknown, limit none or unknown"
+        );
+    }
 
     fn answer(ids: impl IntoIterator<Item = usize>, cursor: &str) -> Answer {
         Answer {

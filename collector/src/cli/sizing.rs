@@ -159,8 +159,8 @@ struct CsvRow<'a> {
     confidence: &'static str,
     windows: u64,
     coverage: Option<f64>,
-    waste_millicores: u64,
-    waste_bytes: u64,
+    waste_millicores: Option<u64>,
+    waste_bytes: Option<u64>,
 }
 
 fn print_csv(report: &Report, out: &mut dyn Write) -> Result<(), CliError> {

@@ -118,12 +118,12 @@ pub fn overview(data: &OverviewData<'_>, query: &OverviewQuery) -> Markup {
     layout(Place::Overview, "Workloads", &data.report.as_of, &content)
 }
 
-/// Waste in one number: a core is taken as four GiB, the ratio of general-purpose machines.
-fn weight(found: &Recommendation) -> u64 {
-    found
-        .assessment
-        .waste_millicores
-        .saturating_add(found.assessment.waste_bytes / (4 << 20))
+/// Waste in one number: a core is taken as four GiB, the ratio of general-purpose machines. A part
+/// that is not known adds nothing; where none is known, it stands behind what wastes nothing.
+fn weight(found: &Recommendation) -> Option<u64> {
+    let cpu = found.assessment.waste_millicores;
+    let memory = found.assessment.waste_bytes.map(|bytes| bytes / (4 << 20));
+    cpu.into_iter().chain(memory).reduce(u64::saturating_add)
 }
 
 fn nothing_yet(data: &OverviewData<'_>) -> Markup {

@@ -66,7 +66,31 @@ fn a_steady_container_gets_what_it_uses() {
         (advice.assessment.cpu, advice.assessment.memory),
         (Fit::Over, Fit::Over)
     );
-    assert_eq!(advice.assessment.waste_millicores, 380);
+    assert_eq!(advice.assessment.waste_millicores, Some(380));
+    assert_eq!(advice.assessment.shortfall_millicores, Some(0));
+}
+
+#[test]
+fn waste_without_a_request_and_anything_without_advice_is_unknown() {
+    let mut unset = history(vec![steady("a", 100, 120, 100 << 20)]);
+    unset.requests = Resources::default();
+    let assessment = recommend(&unset).assessment;
+    assert_eq!(
+        (assessment.waste_millicores, assessment.waste_bytes),
+        (None, None)
+    );
+    assert_eq!(assessment.shortfall_millicores, Some(120));
+    assert_eq!(assessment.shortfall_bytes, Some(115 << 20));
+
+    let assessment = recommend(&history(Vec::new())).assessment;
+    assert_eq!(
+        (assessment.waste_millicores, assessment.waste_bytes),
+        (None, None)
+    );
+    assert_eq!(
+        (assessment.shortfall_millicores, assessment.shortfall_bytes),
+        (None, None)
+    );
 }
 
 #[test]

@@ -32,14 +32,15 @@ pub struct Assessment {
     pub cpu: Fit,
     /// The memory request.
     pub memory: Fit,
-    /// Requested but not needed, all replicas.
-    pub waste_millicores: u64,
-    /// Requested but not needed, all replicas.
-    pub waste_bytes: u64,
-    /// Needed but not requested, all replicas.
-    pub shortfall_millicores: u64,
-    /// Needed but not requested, all replicas.
-    pub shortfall_bytes: u64,
+    /// Requested but not needed, all replicas. `None` if nothing is requested or advised.
+    pub waste_millicores: Option<u64>,
+    /// As `waste_millicores`, of memory.
+    pub waste_bytes: Option<u64>,
+    /// Needed but not requested, all replicas: all that is needed if nothing is requested. `None`
+    /// if nothing is advised.
+    pub shortfall_millicores: Option<u64>,
+    /// As `shortfall_millicores`, of memory.
+    pub shortfall_bytes: Option<u64>,
     /// What may go wrong as it stands.
     pub risks: Vec<String>,
 }
@@ -76,7 +77,7 @@ pub(super) fn assess(
     }
     let difference = |a: Option<u64>, b: Option<u64>| {
         a.zip(b)
-            .map_or(0, |(a, b)| a.saturating_sub(b).saturating_mul(replicas))
+            .map(|(a, b)| a.saturating_sub(b).saturating_mul(replicas))
     };
     Assessment {
         cpu: cpu_fit,

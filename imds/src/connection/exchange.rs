@@ -148,6 +148,10 @@ pub(super) struct Exchange {
     pub(super) doubt: Flags,
     /// The acknowledgement in the client's last segment.
     pub(super) acked: Option<u32>,
+    /// The furthest that it acknowledged.
+    pub(super) reached: Option<u32>,
+    /// How far the endpoint's bytes were read, or given up, when time or the end was last looked at.
+    pub(super) read_to: Option<u32>,
     /// The one in its last request.
     pub(super) asked_at: Option<u32>,
     /// The client asks without having had the answer to what it asked before, or may do so.
@@ -297,10 +301,10 @@ impl Exchange {
             let Some(pending) = self.waiting.get_mut(at).filter(|pending| overdue(pending)) else {
                 break;
             };
-            let sent_ns = pending.sent_ns;
+            let (sent_ns, acked) = (pending.sent_ns, pending.acked);
             let event = pending.give_up(redactor);
             self.given_up += 1;
-            self.silent(event, sent_ns, true, answered_ns);
+            self.silent(event, sent_ns, acked, true, answered_ns);
         }
         let kept_ns = response_ns.saturating_add(KEPT_NS);
         let is_old = |pending: &Pending| now_ns.saturating_sub(pending.sent_ns) >= kept_ns;
@@ -330,24 +334,39 @@ impl Exchange {
             }
             let waited =
                 left_ns.is_some_and(|left| left.saturating_sub(pending.sent_ns) >= SILENCE_NS);
-            self.silent(pending.event, pending.sent_ns, waited, answered_ns);
+            let (sent_ns, acked) = (pending.sent_ns, pending.acked);
+            self.silent(pending.event, sent_ns, acked, waited, answered_ns);
         }
         if let Some(pending) = self.answering.take() {
             self.finish(pending, redactor);
         }
-        if let Some((pending, _)) = self.unconfirmed.take() {
+        if let Some((mut pending, _)) = self.unconfirmed.take() {
+            if let Some(reason) = reason {
+                pending.event.reason.get_or_insert(Cow::Borrowed(reason));
+            }
             self.blocked(pending.event, Evidence::ResponseHopLimit);
         }
     }
 
-    /// A request without answer. `waited`: long enough for the silence to mean something.
+    /// A request without answer. `acked`: what the client had when it asked; `waited`: long enough for
+    /// the silence to mean something.
     fn silent(
         &mut self,
         mut event: ImdsEvent,
         sent_ns: u64,
+        acked: Option<u32>,
         waited: bool,
         answered_ns: Option<u64>,
     ) {
+        if self.was_missed(acked) {
+            event.flags.add(Flags::GAP);
+            // Of what was asked ahead, nobody can tell whose answer it was.
+            if !self.is_pipelined {
+                event.outcome = Outcome::Unreadable;
+                self.ready.push(event);
+                return;
+            }
+        }
         let token_put = event.class == Class::Token && event.method.as_deref() == Some("PUT");
         let suspicious = token_put && self.handshake && !self.response_bytes_seen;
         let backed = answered_ns.is_some_and(|answered| answered >= sent_ns);

@@ -7,9 +7,12 @@
 //! With pipelining an acknowledgement may stand for some of the answers only. A request that brings
 //! no new one tells of it, and what is counted on from then is that a hole holds the answer that it
 //! begins with; the requests that still wait bear its remark, for theirs may be in it too.
+//!
+//! Where nothing of the endpoint follows, there is no hole, but the client tells all the same: its next
+//! request, or its FIN, acknowledges bytes that nobody captured.
 
 use super::exchange::{Exchange, Pending};
-use crate::stream::is_up_to;
+use crate::stream::{WINDOW_BYTES, is_up_to};
 use crate::{Flags, Outcome};
 
 impl Exchange {
@@ -25,6 +28,25 @@ impl Exchange {
             self.doubt = Flags::NONE;
         }
         pending.event.flags.add(self.doubt);
+    }
+
+    /// The client has all of the endpoint's bytes below `ack`.
+    pub(super) fn reach(&mut self, ack: u32) {
+        if self.reached.is_none_or(|reached| is_up_to(reached, ack)) {
+            self.reached = Some(ack);
+        }
+    }
+
+    /// Whether the client got bytes that were never read, after it had those below `acked` and asked. A
+    /// FIN counts as one byte and is no answer.
+    pub(super) fn was_missed(&self, acked: Option<u32>) -> bool {
+        let since = match (self.read_to, acked) {
+            (Some(read), Some(acked)) if is_up_to(read, acked) => Some(acked),
+            (read, acked) => read.or(acked),
+        };
+        self.reached.zip(since).is_some_and(|(reached, since)| {
+            (2..WINDOW_BYTES).contains(&reached.wrapping_sub(since))
+        })
     }
 
     /// The beginning of the next answer was on the wire and not in the capture.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{OK, Play, ok, status};
-use crate::{Class, Flags, ImdsEvent, Outcome};
+use crate::{Class, Direction, Flags, ImdsEvent, Outcome};
 
 const MAC: &str = "GET /latest/meta-data/mac HTTP/1.1\r\n\r\n";
 const CRED: &str = "GET /latest/meta-data/iam/security-credentials/role HTTP/1.1\r\n\r\n";
@@ -124,6 +124,54 @@ fn credentials_for_a_request_sent_ahead() {
     for event in events.iter().filter(|event| event.class == Class::Network) {
         assert_eq!(event.status, None, "{event:?}");
     }
+}
+
+/// Nothing of the endpoint is captured any more, but the client's next words tell that it had the
+/// answer: a request, or a FIN.
+#[test]
+fn the_last_of_a_connection() {
+    let missed = (Class::Cred, None, Outcome::Unreadable, Flags::GAP);
+    let silent = (Class::Network, None, Outcome::NoResponse, Flags::NONE);
+    for opened in [true, false] {
+        let begin = || {
+            let mut play = Play::imds();
+            if opened {
+                play.open();
+            }
+            play.ask(CRED);
+            play
+        };
+        let mut play = begin();
+        play.lose(&credentials(1)).ask(MAC).wait(2_100);
+        assert_eq!(found(&play.end()), [missed, silent], "its own is none");
+
+        let hang_up = |play: &mut Play| {
+            play.segment(Direction::Request, play.up_seq, b"", 0, "F");
+        };
+        let mut play = begin();
+        hang_up(play.lose(&credentials(1)).wait(10));
+        assert_eq!(found(&play.wait(2_100).end()), [missed]);
+
+        // The endpoint's FIN is one byte, and no answer.
+        let mut play = begin();
+        hang_up(play.lose("F"));
+        let given_up = (Class::Cred, None, Outcome::NoResponse, Flags::NONE);
+        assert_eq!(found(&play.wait(2_100).end()), [given_up]);
+    }
+}
+
+/// Whose answer arrived is not known then, only that one did.
+#[test]
+fn the_last_of_what_was_sent_ahead() {
+    let mut play = Play::imds();
+    play.open().ask(CRED).ask(MAC).lose(&credentials(1));
+    play.segment(Direction::Request, play.up_seq, b"", 0, "F");
+    let events = play.wait(2_100).end();
+    let doubtful = |class| (class, None, Outcome::NoResponse, Flags::GAP);
+    assert_eq!(
+        found(&events),
+        [doubtful(Class::Cred), doubtful(Class::Network)]
+    );
 }
 
 /// A request and its answer: whether that is captured, how long it takes, and the pause before.

@@ -41,6 +41,39 @@ fn silence() {
     assert_eq!(outcome(play.one()), none);
 }
 
+/// Who stops looking does not know what would have come.
+#[test]
+fn a_request_that_is_open_when_the_capture_ends() {
+    const GET: &str = "GET /latest/ HTTP/1.1\r\n\r\n";
+    let told = |event: ImdsEvent| (event.outcome, event.reason.map(String::from));
+    let none = |reason: Option<&str>| (Outcome::NoResponse, reason.map(str::to_owned));
+    let ended = none(Some("observation_ended"));
+    for request in [GET, PUT] {
+        assert_eq!(
+            told(Play::imds().open().ask(request).wait(1_900).one()),
+            ended
+        );
+    }
+    let over = told(Play::imds().open().ask(GET).wait(2_000).one());
+    assert_eq!(over, none(None), "its time was over");
+    let mut play = Play::imds();
+    play.open().ask(GET);
+    play.segment(Direction::Response, play.down_seq, b"", 0, "F");
+    assert_eq!(
+        told(play.one()),
+        none(None),
+        "the endpoint had said its last"
+    );
+    let mut play = Play::imds();
+    play.open().ask(GET);
+    play.segment(Direction::Response, play.down_seq, b"", 0, "R");
+    assert_eq!(told(play.one()), none(None));
+    assert_eq!(
+        told(Play::imds().open().ask(GET).answer(OK).one()),
+        (Outcome::Ok, None)
+    );
+}
+
 #[test]
 fn hop_limit_with_fallback_to_version_1() {
     let mut play = Play::imds();

@@ -148,7 +148,7 @@ fn count(keys: impl IntoIterator<Item = Key>) -> BTreeMap<Key, usize> {
 
 /// The events of requests, each request once: one that was given up is told again with its late
 /// answer, and that says what came of it.
-fn requests(events: &[Value]) -> impl Iterator<Item = &Value> {
+pub(super) fn requests(events: &[Value]) -> impl Iterator<Item = &Value> {
     let imds = || events.iter().filter(|event| read::is_kind(event, "imds"));
     let late: BTreeSet<&str> = imds()
         .filter(|event| is_late(event))

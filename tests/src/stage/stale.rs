@@ -27,11 +27,17 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(run: &str) -> Result<Self> {
-        fs::create_dir_all(NOTES).with_context(|| format!("making {NOTES}"))?;
         let path = Path::new(NOTES).join(run);
         let me = std::process::id();
         let text = format!("{me} {}\n", alive::started(me).unwrap_or_default());
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        let write = || {
+            fs::create_dir_all(NOTES)?;
+            fs::write(&path, &text)
+        };
+        // Another run that ends may take the empty folder away in between.
+        write()
+            .or_else(|_| write())
+            .with_context(|| format!("writing {}", path.display()))?;
         Ok(Self {
             path,
             noted: Vec::new(),
@@ -57,6 +63,7 @@ impl Record {
     pub(super) fn forget(&self) {
         // What stays is swept by the next run.
         drop(fs::remove_file(&self.path));
+        remove_folder();
     }
 }
 
@@ -90,6 +97,12 @@ pub(super) fn sweep(root: &Path) {
             drop(fs::remove_file(note.path()));
         }
     }
+    remove_folder();
+}
+
+/// Removes the folder if no run is noted there.
+fn remove_folder() {
+    drop(fs::remove_dir(NOTES));
 }
 
 fn is_alive(text: &str) -> bool {

@@ -10,6 +10,10 @@ use serde_json::Value;
 use crate::plimsoll::config::AUDIT;
 use crate::plimsoll::{Plimsoll, read};
 
+/// Characters that the column of names has at least and at most.
+const SHORTEST: usize = 20;
+const LONGEST: usize = 36;
+
 /// Asks and renders.
 pub(super) fn render(plimsoll: &Plimsoll, missing: &[String], since: Duration) -> Result<String> {
     let sizing = plimsoll.api("/api/v1/sizing")?;
@@ -30,8 +34,14 @@ pub(super) fn render(plimsoll: &Plimsoll, missing: &[String], since: Duration) -
 
 fn text(sizing: &Value, events: &[Value], accounting: &Value, since: Duration) -> String {
     let mut out = format!("\n── after {} s ──\n", since.as_secs());
+    let recommendations = || sizing["recommendations"].as_array().into_iter().flatten();
+    let workload =
+        |r: &Value| -> String { format!("{}/{}", word(&r["namespace"]), word(&r["workload"])) };
+    let longest = recommendations().map(|r| workload(r).chars().count()).max();
+    let width = longest.unwrap_or_default().clamp(SHORTEST, LONGEST);
     line(
         &mut out,
+        width,
         &[
             "WORKLOAD",
             "CPU p95",
@@ -43,12 +53,13 @@ fn text(sizing: &Value, events: &[Value], accounting: &Value, since: Duration) -
             "should be",
         ],
     );
-    for r in sizing["recommendations"].as_array().into_iter().flatten() {
+    for r in recommendations() {
         let statistics = &r["cpu"]["statistics"];
         line(
             &mut out,
+            width,
             &[
-                &format!("{}/{}", word(&r["namespace"]), word(&r["workload"])),
+                &shortened(&workload(r), width),
                 &millis(&statistics["minute_means"]["p95_millicores"]),
                 &millis(&statistics["seconds"]["max_millicores"]),
                 &millis(&r["current"]["request_millicores"]),
@@ -59,10 +70,7 @@ fn text(sizing: &Value, events: &[Value], accounting: &Value, since: Duration) -
             ],
         );
     }
-    if sizing["recommendations"]
-        .as_array()
-        .is_none_or(Vec::is_empty)
-    {
+    if recommendations().next().is_none() {
         out.push_str("  none that the inventory names\n");
     }
     let mut accesses: BTreeMap<(String, String, String), u64> = BTreeMap::new();
@@ -79,7 +87,8 @@ fn text(sizing: &Value, events: &[Value], accounting: &Value, since: Duration) -
             .or_default() += 1;
     }
     for ((who, what, outcome), times) in accesses {
-        let _infallible = writeln!(out, "  {who:<34} {what:<20} {outcome:<18} × {times}");
+        let who = shortened(&who, LONGEST);
+        let _infallible = writeln!(out, "  {who:<LONGEST$} {what:<20} {outcome:<18} × {times}");
     }
     let kills = events
         .iter()
@@ -110,15 +119,31 @@ fn partial<'a>(out: &mut String, reasons: impl Iterator<Item = &'a str>) {
     }
 }
 
-fn line(out: &mut String, cells: &[&str]) {
+/// `width`: of the first column, characters.
+fn line(out: &mut String, width: usize, cells: &[&str]) {
     for (column, cell) in cells.iter().enumerate() {
         let _infallible = if column == 0 {
-            write!(out, "  {cell:<28}")
+            write!(out, "  {cell:<width$}")
         } else {
             write!(out, " {cell:>10}")
         };
     }
     out.push('\n');
+}
+
+/// A name of at most `width` characters: its ends tell names apart, its middle seldom does.
+fn shortened(name: &str, width: usize) -> String {
+    let characters: Vec<char> = name.chars().collect();
+    if characters.len() <= width {
+        return name.to_owned();
+    }
+    let tail = width.saturating_sub(1) / 2;
+    let head = width.saturating_sub(1) - tail;
+    let (front, back) = (
+        characters.iter().take(head),
+        characters.iter().rev().take(tail).rev(),
+    );
+    front.chain(['…'].iter()).chain(back).collect()
 }
 
 /// The joined name, or the UID while there is none.
@@ -188,6 +213,28 @@ mod tests {
             "9Mi",
         );
         check(json!({"sampled_bytes": 1}), "1Mi");
+    }
+
+    #[test]
+    fn a_long_name_is_shortened_in_its_middle_and_moves_no_column() {
+        assert_eq!(shortened("shop/api", 8), "shop/api");
+        assert_eq!(shortened("shop/api-é", 8), "shop…i-é");
+        let workload = |name: &str| json!({"namespace": "shop", "workload": name, "current": {"request_millicores": 77}});
+        let long = "a-deployment-whose-name-goes-on-and-on-v2";
+        let sizing = json!({"recommendations": [workload("api"), workload(long)]});
+        let access = json!({"event": {"event": "imds", "request": {"class": "CRED", "outcome": "ok"}},
+            "joined": {"namespace": "shop", "pod": long}});
+        let text = text(&sizing, &[access], &json!({}), Duration::ZERO);
+        let columns: Vec<usize> = text
+            .lines()
+            .filter_map(|line| Some(line.split_once("77m")?.0.chars().count()))
+            .collect();
+        assert_eq!(columns, [columns[0]; 2], "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() < 120),
+            "{text}"
+        );
+        assert_eq!(text.matches("on-v2").count(), 2, "{text}");
     }
 
     #[test]

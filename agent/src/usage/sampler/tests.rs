@@ -4,14 +4,15 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use plimsoll_wire::usage::Source;
 
-use super::young::{MAX_YOUNG_LOOKS, YOUNG_NS};
 use super::*;
 use crate::usage::clock;
+
+mod gone;
+mod young;
 
 const S: u64 = 1_000_000_000;
 const PATH: &str = "/kubepods.slice/kubepods-poda1.slice/cri-containerd-c1.scope";
@@ -168,121 +169,6 @@ fn memory_stat_is_read_seldom() {
             },
             ..Counters::default()
         }
-    );
-}
-
-fn looks(sampler: &mut Sampler, at_ns: u64) -> Vec<(u64, u64)> {
-    let mut seen = Vec::new();
-    sampler.look_at_young(at_ns, |id, bytes| seen.push((id, bytes)));
-    seen
-}
-
-#[test]
-fn the_memory_peak_of_the_young_is_read_with_each_tick() {
-    let root = tempfile::tempdir().unwrap();
-    put_v2(root.path());
-    put(root.path(), &[("memory.peak", "0\n")]);
-    let mut sampler = sampler(unified(root.path()), 100, Path::new("/nowhere"));
-    assert!(sampler.add_young(7, PATH, S).unwrap());
-    assert_eq!(sampler.len(), (1, 10), "the peak is open as well");
-    assert_eq!(looks(&mut sampler, S), [], "nobody has entered it yet");
-    for tick in 1..20 {
-        let text = format!("{}\n", tick * 4096);
-        put(root.path(), &[("memory.peak", &text)]);
-        let now = S + tick * S / 10;
-        assert_eq!(looks(&mut sampler, now), [(7, tick * 4096)]);
-    }
-    // The last look of its youth; from then on the samples do.
-    assert_eq!(looks(&mut sampler, S + YOUNG_NS).len(), 1);
-    assert_eq!(looks(&mut sampler, S + YOUNG_NS + S / 10), []);
-    assert_eq!(sampler.len(), (1, 9));
-    assert_eq!(
-        one(&mut sampler, 4 * S).memory.unwrap().peak_bytes,
-        Some(19 * 4096)
-    );
-    assert_eq!(sampler.counters().young_looks, 21);
-    assert!(sampler.remove(7));
-    assert_eq!(sampler.len(), (0, 0));
-}
-
-#[test]
-fn the_young_take_turns_and_the_gone_drop_out() {
-    let root = tempfile::tempdir().unwrap();
-    put_v2(root.path());
-    let mut sampler = sampler(unified(root.path()), 0, Path::new("/nowhere"));
-    let many = MAX_YOUNG_LOOKS as u64 + 100;
-    for id in 0..many {
-        sampler.add_young(id, PATH, S).unwrap();
-    }
-    let first = looks(&mut sampler, S);
-    let second = looks(&mut sampler, S);
-    assert_eq!(
-        (first.len(), second.len()),
-        (MAX_YOUNG_LOOKS, MAX_YOUNG_LOOKS)
-    );
-    assert_eq!(
-        second[0].0, MAX_YOUNG_LOOKS as u64,
-        "goes on where it stopped"
-    );
-    // Removed from the tree: no look is spent on it again.
-    fs::remove_dir_all(root.path().join("kubepods.slice")).unwrap();
-    for _ in 0..2 {
-        assert_eq!(looks(&mut sampler, S), []);
-    }
-    assert_eq!(
-        sampler.counters().young_looks,
-        2 * MAX_YOUNG_LOOKS as u64 + many
-    );
-    assert_eq!(looks(&mut sampler, S), []);
-    assert_eq!(
-        sampler.counters().young_looks,
-        2 * MAX_YOUNG_LOOKS as u64 + many
-    );
-    assert_eq!(sampler.counters().files.unreadable, 0);
-}
-
-#[test]
-fn without_a_controller_no_peak_is_claimed_until_there_is_one() {
-    let root = tempfile::tempdir().unwrap();
-    put(
-        root.path(),
-        &[("cpu.stat", "usage_usec 500\n"), ("cgroup.procs", "")],
-    );
-    let mut sampler = sampler(unified(root.path()), 100, Path::new("/nowhere"));
-    sampler.add_young(7, PATH, S).unwrap();
-    assert_eq!(looks(&mut sampler, S), []);
-    assert_eq!(
-        (sampler.memory_now(7), sampler.counters().young_looks),
-        ((None, None), 0)
-    );
-    // The runtime switches the controller on after it made the folder.
-    put_v2(root.path());
-    assert_eq!(looks(&mut sampler, S), [(7, 204_857_600)]);
-    assert_eq!(sampler.len(), (1, 10));
-    assert_eq!(sampler.memory_now(7), (Some(204_857_600), None));
-    assert_eq!(
-        one(&mut sampler, 2 * S).memory.unwrap().source,
-        Source::CgroupV2
-    );
-}
-
-#[test]
-fn a_kernel_without_a_peak_gives_what_is_in_use() {
-    let root = tempfile::tempdir().unwrap();
-    put_v2(root.path());
-    fs::remove_file(
-        root.path()
-            .join(PATH.trim_start_matches('/'))
-            .join("memory.peak"),
-    )
-    .unwrap();
-    put(root.path(), &[("memory.max", "300000000\n")]);
-    let mut sampler = sampler(unified(root.path()), 100, Path::new("/nowhere"));
-    sampler.add_young(7, PATH, S).unwrap();
-    assert_eq!(looks(&mut sampler, S), [(7, 104_857_600)]);
-    assert_eq!(
-        sampler.memory_now(7),
-        (Some(104_857_600), Some(300_000_000))
     );
 }
 
@@ -460,103 +346,4 @@ fn our_own_accounting_is_beside_the_files() {
     sampler.add(7, PATH).unwrap();
     let round = sampler.sample_all(|| S, |id| (id == 7).then_some(44));
     assert_eq!(round.samples[0].ebpf_cpu_ns, Some(44));
-}
-
-#[test]
-fn an_unknown_path_is_gone() {
-    let root = tempfile::tempdir().unwrap();
-    let mut sampler = sampler(unified(root.path()), 100, Path::new("/nowhere"));
-    assert!(matches!(sampler.add(7, PATH), Err(FsError::Gone)));
-    assert_eq!(sampler.len().0, 0);
-}
-
-/// Removed when dropped, also if the test fails.
-struct RealCgroup(std::path::PathBuf);
-
-impl Drop for RealCgroup {
-    fn drop(&mut self) {
-        // A cgroup without processes can always be removed.
-        fs::remove_dir(&self.0).ok();
-    }
-}
-
-/// A removed folder of ordinary files is noticed by whoever opens by name; an open descriptor of an
-/// ordinary file goes on, which is why the kernel's own tree is tested below as well.
-#[test]
-fn a_removed_cgroup_is_noticed_in_a_fixture() {
-    let root = tempfile::tempdir().unwrap();
-    put_v2(root.path());
-    let mut sampler = sampler(unified(root.path()), 0, Path::new("/nowhere"));
-    sampler.add(7, PATH).unwrap();
-    let listed = crate::cgroup::fs::scan(root.path()).unwrap();
-    assert!(listed.found.iter().any(|found| found.path == PATH));
-    assert_eq!(one(&mut sampler, S).inode, 7);
-    fs::remove_dir_all(root.path().join("kubepods.slice")).unwrap();
-    let round = sampler.sample_all(|| 2 * S, |_| None);
-    assert_eq!((round.samples.len(), round.gone), (0, [7].as_slice()));
-    assert_eq!(sampler.len(), (0, 0));
-    assert!(sampler.take_problem().is_none(), "the end is no problem");
-    assert!(matches!(sampler.add(7, PATH), Err(FsError::Gone)));
-}
-
-/// What the host's facts say of making cgroups: where its version 2 tree is, if it may be written.
-fn writable_root() -> Option<std::path::PathBuf> {
-    let root = crate::host::read::facts("/sys/fs/cgroup".as_ref())
-        .cgroup
-        .v2?;
-    let access = rustix::fs::access(&root, rustix::fs::Access::WRITE_OK);
-    access.is_ok().then_some(root)
-}
-
-/// The kernel's own files, where the facts say that cgroups can be made; there it must be so, and
-/// elsewhere it must not. What a sample holds depends on the controllers, but use of CPU is always
-/// there, and a removed cgroup is always noticed.
-#[test]
-fn this_hosts_own_cgroup_is_sampled_until_it_is_removed() {
-    let name = format!("plimsoll-test-sampler-{}", std::process::id());
-    let roots = Roots::find(Path::new("/sys/fs/cgroup"));
-    let Some(root) = writable_root() else {
-        let root = roots.unified.unwrap_or_else(|| "/sys/fs/cgroup".into());
-        let refused = fs::create_dir(root.join(&name));
-        assert!(refused.is_err(), "the facts say that it cannot be made");
-        return;
-    };
-    let roots = Roots {
-        unified: Some(root.clone()),
-        ..roots
-    };
-    let made = RealCgroup(root.join(&name));
-    fs::create_dir(&made.0).unwrap();
-    let id = fs::metadata(&made.0).unwrap().ino();
-    let listed = crate::cgroup::fs::scan(&root).unwrap();
-    assert!(
-        listed
-            .found
-            .iter()
-            .any(|found| found.id == id && found.path == format!("/{name}"))
-    );
-    for budget in [100, 0] {
-        let mut sampler = sampler(roots.clone(), budget, Path::new("/proc"));
-        sampler.add_young(id, &format!("/{name}"), S).unwrap();
-        sampler.look_at_young(S, |_, bytes| {
-            panic!("nobody is in it, and it has {bytes} bytes")
-        });
-        let round = sampler.sample_all(clock::monotonic_ns, |_| None);
-        let sample = round.samples[0];
-        assert_eq!(
-            (sample.inode, sample.cpu.unwrap().source),
-            (id, Source::CgroupV2)
-        );
-        assert_eq!(sample.cpu.unwrap().stat.usage_ns, Some(0));
-        // A controller counts an empty folder; processes that are not there count nothing.
-        let by = sample.memory.map(|memory| memory.source);
-        assert_ne!(by, Some(Source::Procfs));
-        assert!(sampler.take_problem().is_none());
-        fs::remove_dir(&made.0).unwrap();
-        sampler.look_at_young(S, |_, _| panic!("it is gone"));
-        let round = sampler.sample_all(clock::monotonic_ns, |_| None);
-        assert_eq!((round.samples.len(), round.gone), (0, [id].as_slice()));
-        assert_eq!(sampler.len(), (0, 0));
-        fs::create_dir(&made.0).unwrap();
-    }
 }

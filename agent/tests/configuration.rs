@@ -1,0 +1,78 @@
+//! The agent as a process, with a configuration that cannot be used: every mistake is told, with
+//! its place, and nothing was begun by then.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "runs the agent and writes its configuration"
+)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says by failing what it expected"
+)]
+
+use std::process::Command;
+
+const MISSING: &str = "No such file or directory (os error 2)";
+
+/// Exit code and log, with the folder as DIR.
+fn run(folder: &std::path::Path, config: Option<&str>) -> (Option<i32>, String) {
+    let path = folder.join("agent.yaml");
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_plimsoll-agent"));
+    if let Some(text) = config {
+        std::fs::write(&path, text).unwrap();
+        agent.arg("--config").arg(&path);
+    }
+    let output = agent.output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    (
+        output.status.code(),
+        log.replace(&folder.display().to_string(), "DIR"),
+    )
+}
+
+#[test]
+fn mistakes_end_the_start_with_64_before_anything_is_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    let here = folder.path().display();
+    let text = format!(
+        "spool:\n  path: {}\nhost:\n  proc: {here}/proc\nexport:\n  token_file: {here}/token\n  \
+         insecure: \"true\"\n  insecure: false\n",
+        spool.display()
+    );
+    let (code, log) = run(folder.path(), Some(&text));
+    assert_eq!(code, Some(64), "{log}");
+    let told: Vec<&str> = log
+        .lines()
+        .map(|line| line.split_once("DIR/agent.yaml").unwrap().1)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            &format!(
+                ":4: host.proc: must be where the host's procfs is mounted: DIR/proc: {MISSING}"
+            ),
+            ":5: export.ca_file: must be given for https://plimsoll-collector.plimsoll.svc:4317: \
+             no authorities are trusted but those in it",
+            &format!(
+                ":6: export.token_file: must be a file with a token that can be read: DIR/token: {MISSING}"
+            ),
+            ":7: export.insecure: must be true or false without quotes, not \"true\"",
+            ":8: export.insecure: is given twice, first in line 7",
+        ]
+    );
+    assert!(!spool.exists(), "nothing was written");
+}
+
+#[test]
+fn an_empty_file_and_none_say_what_the_least_is() {
+    let folder = tempfile::tempdir().unwrap();
+    for (config, name) in [
+        (Some(""), "DIR/agent.yaml"),
+        (None, "the defaults (no --config)"),
+    ] {
+        let (code, log) = run(folder.path(), config);
+        assert_eq!(code, Some(64), "{log}");
+        let told = format!("{name}: export.ca_file: must be given for https://");
+        assert!(log.contains(&told) && log.lines().count() == 1, "{log}");
+    }
+}

@@ -1,0 +1,218 @@
+//! A journal against a model of it, on a disk that fails in every way: what must hold all the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Act {
+    Append(usize),
+    Sync,
+    SyncPositions,
+    Ack(u64),
+    Shed,
+    Crash,
+    Kill,
+    Flip,
+    FailWrites(u32),
+    FailSyncs(u32),
+    Room(Option<u64>),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        8 => (0usize..900).prop_map(Act::Append),
+        6 => Just(Act::Sync),
+        2 => Just(Act::SyncPositions),
+        2 => (0u64..8).prop_map(Act::Ack),
+        1 => Just(Act::Shed),
+        2 => Just(Act::Crash),
+        2 => Just(Act::Kill),
+        1 => Just(Act::Flip),
+        1 => (1u32..3).prop_map(Act::FailWrites),
+        1 => (1u32..3).prop_map(Act::FailSyncs),
+        1 => prop_oneof![Just(None), (9000u64..14000).prop_map(Some)].prop_map(Act::Room),
+    ]
+}
+
+/// What must hold, whatever the disk did.
+struct Model {
+    storage: CrashStorage,
+    journal: Journal<CrashStorage>,
+    random: fastrand::Rng,
+    /// Every payload that a number was ever given to and that a crash may have kept.
+    appended: BTreeMap<u64, Vec<Vec<u8>>>,
+    /// Numbers that a sync acknowledged and nobody shed.
+    durable: BTreeSet<u64>,
+    /// Bits were flipped: durable records may be missing, but only with a report.
+    flipped: bool,
+    /// A reader saw these: no other record may ever get the number.
+    seen: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Model {
+    fn new(seed: u64) -> Self {
+        let storage = CrashStorage::default();
+        let (journal, _) = open(&storage);
+        Self {
+            storage,
+            journal,
+            random: fastrand::Rng::with_seed(seed),
+            appended: BTreeMap::new(),
+            durable: BTreeSet::new(),
+            flipped: false,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self, act: &Act) {
+        match act {
+            Act::Append(len) => self.append(*len),
+            Act::Sync => {
+                let pending: Vec<u64> = self
+                    .journal
+                    .pending
+                    .records
+                    .iter()
+                    .map(|(seq, ..)| *seq)
+                    .collect();
+                if self.journal.sync().is_ok() {
+                    self.durable.extend(pending);
+                }
+            }
+            Act::SyncPositions => drop(self.journal.sync_positions()),
+            Act::Ack(more) => {
+                let cursor = self.journal.cursor("reader").unwrap();
+                let to = (cursor + more).min(self.journal.durable_seq()).max(cursor);
+                self.journal.set_cursor("reader", to).unwrap();
+            }
+            Act::Shed => {
+                let last = self
+                    .journal
+                    .segments
+                    .front()
+                    .map_or(0, |segment| segment.last);
+                if let Ok(Some(shed)) = self.journal.shed_oldest() {
+                    self.durable.retain(|seq| *seq > last);
+                    self.journal.set_cursor("reader", shed.last_seq).unwrap();
+                }
+            }
+            Act::Crash => {
+                let crashed = self.storage.crash(|n| self.random.u64(0..n));
+                self.reopen(&crashed);
+            }
+            Act::Kill => {
+                let left = self.storage.copy();
+                self.reopen(&left);
+            }
+            Act::Flip => self.flipped |= self.storage.flip_bit(|n| self.random.u64(0..n)),
+            Act::FailWrites(count) => self.storage.fail_writes(*count),
+            Act::FailSyncs(count) => self.storage.fail_syncs(*count),
+            Act::Room(room) => self.storage.set_room(*room),
+        }
+        self.read_all(&[]);
+    }
+
+    fn append(&mut self, len: usize) {
+        let payload: Vec<u8> = std::iter::repeat_with(|| self.random.u8(..))
+            .take(len)
+            .collect();
+        if let Ok(seq) = self.journal.append(&payload, seq_time(len)) {
+            assert!(
+                !self.seen.contains_key(&seq),
+                "number {seq} was given out twice"
+            );
+            assert!(
+                !self.durable.contains(&seq),
+                "number {seq} was acknowledged before"
+            );
+            self.appended.entry(seq).or_default().push(payload);
+        }
+    }
+
+    fn reopen(&mut self, storage: &CrashStorage) {
+        storage.set_room(None);
+        let (journal, recovery) = open(&storage.copy());
+        assert_eq!(
+            open(&storage.copy()).1,
+            recovery,
+            "recovering twice is recovering once"
+        );
+        let low = journal.cursor("reader").unwrap();
+        assert!(
+            recovery
+                .missing
+                .iter()
+                .all(|(from, to)| from <= to && *to < journal.next_seq() && *from > low)
+        );
+        self.storage = storage.clone();
+        self.journal = open(storage).0;
+        self.read_all(&recovery.missing);
+    }
+
+    /// Everything durable that the reader has not passed is there with its own bytes.
+    fn read_all(&mut self, missing: &[(u64, u64)]) {
+        let cursor = self.journal.cursor("reader").unwrap();
+        let count = self.journal.count_after(cursor);
+        let pending = self.journal.pending.records.len() as u64;
+        let batch = self
+            .journal
+            .read(cursor + 1, usize::MAX, usize::MAX)
+            .unwrap();
+        let lost: u64 = batch.damaged.iter().map(|(from, to)| to - from + 1).sum();
+        assert_eq!(
+            count,
+            batch.records.len() as u64 + lost + pending,
+            "the count is exact"
+        );
+        let mut got = BTreeSet::new();
+        for record in batch.records {
+            assert!(
+                self.appended[&record.seq].contains(&record.payload),
+                "number {} has other bytes",
+                record.seq
+            );
+            let seen = self
+                .seen
+                .entry(record.seq)
+                .or_insert_with(|| record.payload.clone());
+            assert_eq!(*seen, record.payload, "number {} changed", record.seq);
+            assert!(got.insert(record.seq));
+        }
+        for seq in self
+            .durable
+            .iter()
+            .filter(|seq| **seq > cursor && !got.contains(seq))
+        {
+            let told = missing
+                .iter()
+                .chain(&batch.damaged)
+                .any(|(from, to)| (from..=to).contains(&seq));
+            assert!(
+                self.flipped && told,
+                "record {seq} is gone; told: {told}, flipped: {}",
+                self.flipped
+            );
+        }
+        // Told once: from here on the owner has it on record.
+        self.durable
+            .retain(|seq| *seq <= cursor || got.contains(seq));
+    }
+}
+
+const fn seq_time(len: usize) -> u64 {
+    len as u64
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn acknowledged_is_durable_whatever_the_disk_does(seed in any::<u64>(), acts in prop::collection::vec(act(), 1..60)) {
+        let mut model = Model::new(seed);
+        for act in &acts {
+            model.step(act);
+        }
+    }
+}
