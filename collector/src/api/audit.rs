@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use plimsoll_wire::event::{Heartbeat, StageFates};
 use plimsoll_wire::{AuditEvent, Class, Identity, RecordId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use query::{AuditQuery, MAX_LIMIT, OTHER_CLASSES, QueryError, REQUEST_CLASSES, since_unix_ns};
@@ -45,19 +45,34 @@ pub struct AuditRecord {
     pub names: Map<String, Value>,
 }
 
+/// See [`AuditRecord::to_document`].
+#[derive(Debug, Serialize)]
+pub(crate) struct Document<'a> {
+    time: String,
+    id: String,
+    node: &'a str,
+    names: &'a Map<String, Value>,
+    #[serde(flatten)]
+    event: &'a AuditEvent,
+}
+
 impl AuditRecord {
     /// The JSON document of the API; also a sound line for a file. [`AuditRecord::from_document`]
     /// reads it back.
     pub fn to_document(&self) -> Value {
-        let mut document = Map::new();
-        document.insert("time".to_owned(), precise(self.time_unix_ns).into());
-        document.insert("id".to_owned(), self.id.to_string().into());
-        document.insert("node".to_owned(), self.id.node.clone().into());
-        document.insert("names".to_owned(), self.names.clone().into());
-        if let Ok(Value::Object(event)) = serde_json::to_value(&self.event) {
-            document.extend(event);
+        // Its keys are strings, and so it can always be one.
+        serde_json::to_value(self.document()).unwrap_or_default()
+    }
+
+    /// The same, to be written without being made first.
+    pub(crate) fn document(&self) -> Document<'_> {
+        Document {
+            time: precise(self.time_unix_ns),
+            id: self.id.to_string(),
+            node: &self.id.node,
+            names: &self.names,
+            event: &self.event,
         }
-        document.into()
     }
 
     /// Reads a document back; `None` if it is not one of ours.

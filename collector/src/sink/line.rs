@@ -1,18 +1,32 @@
 //! One audit record as one line of JSON. Pure.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
-use crate::api::AuditRecord;
+use crate::api::{AuditRecord, Document};
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    document: Document<'a>,
+    journal: JournalPlace<'a>,
+}
+
+#[derive(Serialize)]
+struct JournalPlace<'a> {
+    epoch: &'a str,
+    seq: u64,
+}
 
 /// Appends the line. `journal` names the record's place in the collector's own journal.
 pub fn write(out: &mut Vec<u8>, journal_epoch: &str, journal_seq: u64, record: &AuditRecord) {
-    let mut line = record.to_document();
-    if let Some(line) = line.as_object_mut() {
-        line.insert(
-            "journal".to_owned(),
-            json!({ "epoch": journal_epoch, "seq": journal_seq }),
-        );
-    }
+    let line = Line {
+        document: record.document(),
+        journal: JournalPlace {
+            epoch: journal_epoch,
+            seq: journal_seq,
+        },
+    };
     // Its keys are strings and a vector has always room: this cannot fail.
     drop(serde_json::to_writer(&mut *out, &line));
     out.push(b'\n');

@@ -1,0 +1,192 @@
+use super::*;
+
+fn pod(uid: &str) -> String {
+    format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: p-{uid}, namespace: n, uid: {uid}}}\n")
+}
+
+#[test]
+fn changes_are_seen_and_a_broken_file_keeps_its_last_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pods.yaml");
+    std::fs::write(&file, pod("one")).unwrap();
+    std::fs::write(dir.path().join("notes.txt"), "not an inventory").unwrap();
+    let (mut inventory, first) = Inventory::open(vec![dir.path().to_owned()]);
+    let reader = inventory.reader();
+    assert_eq!(
+        (first.changed, first.objects, first.problems.len()),
+        (1, 1, 0)
+    );
+    assert!(reader.get().lookup("one", None).is_some());
+    assert_eq!(inventory.look().changed, 0);
+
+    std::fs::write(&file, "kind: [").unwrap();
+    let broken = inventory.look();
+    assert_eq!(broken.changed, 1);
+    assert!(
+        broken
+            .problems
+            .iter()
+            .all(|p| p.file.ends_with("pods.yaml")),
+        "{:?}",
+        broken.problems
+    );
+    assert!(reader.get().lookup("one", None).is_some());
+
+    std::fs::write(&file, pod("one") + "---\n" + &pod("two")).unwrap();
+    assert_eq!(inventory.look().objects, 2);
+    assert!(reader.get().lookup("two", None).is_some());
+
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(inventory.look().objects, 0);
+    assert!(reader.get().lookup("one", None).is_none());
+}
+
+/// A list without the pod, or no file any more.
+#[test]
+fn a_deleted_pod_keeps_its_name_for_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pods.yaml");
+    std::fs::write(&file, pod("one") + "---\n" + &pod("two")).unwrap();
+    let (inventory, _) = Inventory::open(vec![dir.path().to_owned()]);
+    let at = Duration::from_secs;
+    let mut inventory = inventory.keeping_deleted(at(600));
+    let reader = inventory.reader();
+    let known = |uid: &str| reader.get().lookup(uid, None).is_some();
+    std::fs::write(&file, pod("two")).unwrap();
+    let look = inventory.look_at(at(100));
+    let last = inventory.last_look();
+    assert_eq!((look.objects, last.get().deleted), (1, 1));
+    std::fs::remove_file(&file).unwrap();
+    let look = inventory.look_at(at(200));
+    assert_eq!((look.objects, last.get().deleted), (0, 2));
+    assert!(known("one") && known("two"));
+    inventory.look_at(at(699));
+    assert!(known("one") && known("two"));
+    inventory.look_at(at(700));
+    assert!(!known("one") && known("two"));
+    std::fs::write(&file, pod("two")).unwrap();
+    let look = inventory.look_at(at(701));
+    assert_eq!((look.objects, last.get().deleted), (1, 0));
+    inventory.look_at(at(9000));
+    assert!(known("two"));
+}
+
+#[tokio::test]
+async fn a_change_is_seen_after_the_time_that_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (inventory, _) = Inventory::open(vec![dir.path().to_owned()]);
+    std::fs::write(dir.path().join("pods.yaml"), pod("one")).unwrap();
+    let stop = CancellationToken::new();
+    let (told, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let every = Duration::from_millis(1);
+    let watching = inventory.watch(every, stop.clone(), move |found| {
+        told.send(found.objects).unwrap();
+    });
+    let watching = tokio::spawn(watching);
+    assert_eq!(seen.recv().await, Some(1));
+    stop.cancel();
+    watching.await.unwrap().unwrap();
+}
+
+/// As after a `chmod`, which changes neither time nor length.
+#[test]
+fn a_file_that_could_not_be_read_is_tried_again_and_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pods.yaml");
+    let text = pod("one");
+    let write = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        let opened = std::fs::File::options().write(true).open(&file).unwrap();
+        opened.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    };
+    write(&vec![0xff; text.len()]);
+    let (mut inventory, first) = Inventory::open(vec![dir.path().to_owned()]);
+    assert_eq!((first.objects, first.problems.len()), (0, 1));
+    let again = inventory.look();
+    assert_eq!((again.changed, again.problems.len()), (0, 0));
+    let last = inventory.last_look();
+    let [trouble] = last.get().troubles.try_into().unwrap();
+    assert!(trouble.contains("pods.yaml: cannot be read"), "{trouble}");
+    write(text.as_bytes());
+    assert_eq!(inventory.look().objects, 1);
+    assert!(last.get().troubles.is_empty());
+}
+
+#[test]
+fn a_file_that_is_too_large_is_a_trouble_until_it_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pods.yaml");
+    std::fs::write(&file, pod("one")).unwrap();
+    let (mut inventory, _) = Inventory::open(vec![dir.path().to_owned()]);
+    let opened = std::fs::File::options().write(true).open(&file).unwrap();
+    opened.set_len(MAX_FILE_BYTES + 1).unwrap();
+    let look = inventory.look();
+    assert_eq!(
+        (look.objects, look.problems.len()),
+        (1, 1),
+        "it says what it said"
+    );
+    let last = inventory.last_look();
+    let [trouble] = last.get().troubles.try_into().unwrap();
+    assert!(
+        trouble.contains("pods.yaml: 268435457 bytes are more"),
+        "{trouble}"
+    );
+    std::fs::write(&file, pod("one")).unwrap();
+    assert_eq!(inventory.look().objects, 1);
+    assert!(last.get().troubles.is_empty());
+}
+
+#[test]
+fn a_folder_that_cannot_be_looked_at_keeps_its_objects() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, aside) = (dir.path().join("objects"), dir.path().join("aside"));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("pods.yaml"), pod("one")).unwrap();
+    let (mut inventory, _) = Inventory::open(vec![folder.clone()]);
+    std::fs::rename(&folder, aside).unwrap();
+    // ELOOP, which unlike ENOENT says nothing about what is there.
+    std::os::unix::fs::symlink(&folder, &folder).unwrap();
+    let unsure = inventory.look();
+    assert_eq!((unsure.objects, unsure.problems.len()), (1, 1));
+    assert_eq!(inventory.look().problems.len(), 0);
+    std::fs::remove_file(&folder).unwrap();
+    assert_eq!(inventory.look().objects, 0);
+}
+
+/// As the kubelet mounts a ConfigMap, and changes it.
+#[test]
+fn a_file_is_read_once_by_however_many_links_it_is_reached() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let write = |version: &str, text: &str| {
+        std::fs::create_dir(dir.path().join(version)).unwrap();
+        let file = dir.path().join(version).join("pods.yaml");
+        std::fs::write(&file, text).unwrap();
+        let opened = std::fs::File::options().write(true).open(&file).unwrap();
+        opened.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    };
+    write("..2026_1", &pod("one"));
+    symlink("..2026_1", dir.path().join("..data")).unwrap();
+    symlink("..data/pods.yaml", dir.path().join("pods.yaml")).unwrap();
+    // And links of one's own: to the file, to the folder itself.
+    symlink("pods.yaml", dir.path().join("same.yaml")).unwrap();
+    symlink(".", dir.path().join("loop")).unwrap();
+    let (mut inventory, first) = Inventory::open(vec![dir.path().to_owned()]);
+    assert_eq!((first.objects, first.changed), (1, 1));
+    assert!(first.problems.is_empty(), "{:?}", first.problems);
+    // Of the same length and time.
+    write("..2026_2", &pod("two"));
+    symlink("..2026_2", dir.path().join("..new")).unwrap();
+    std::fs::rename(dir.path().join("..new"), dir.path().join("..data")).unwrap();
+    let second = inventory.look();
+    assert_eq!((second.objects, second.changed), (1, 1));
+    assert!(inventory.reader().get().lookup("two", None).is_some());
+}
+
+#[test]
+fn a_missing_path_is_named() {
+    let (_, reloaded) = Inventory::open(vec![PathBuf::from("/nonexistent/objects.yaml")]);
+    assert_eq!(reloaded.problems.len(), 1);
+    assert_eq!(reloaded.problems[0].file, "/nonexistent/objects.yaml");
+}
