@@ -128,6 +128,39 @@ fn a_workload_keeps_its_shape() {
     ));
 }
 
+/// What is drawn and what is counted agree, and a window is called by its length.
+#[test]
+fn windows_are_called_by_their_length_and_what_counts_for_nothing_is_said() {
+    let id = "shop-job-app";
+    let (_, named) = series("shop", "job", "app", 0);
+    let mut one = Arc::unwrap_or_clone(named);
+    let short = |n: u64, observed_ns: u64| {
+        let mut window = window(id, 0, 50, 64 << 20);
+        window.start_unix_ns = NOW + n * 10_000_000_000;
+        window.end_unix_ns = window.start_unix_ns + 10_000_000_000;
+        window.observed_ns = observed_ns;
+        window.cpu.used_ns = Some(500_000_000);
+        window
+    };
+    for n in 0..3 {
+        one.add("node-a", &short(n, 10_000_000_000));
+    }
+    one.add("node-a", &short(3, 1_000_000_000));
+    let fleet = Fleet::group(vec![(id.to_owned(), Arc::new(one))], NOW);
+    let containers: Vec<_> = fleet.workload("shop", "Deployment", "job").collect();
+    let html = workload(&containers, "2026-01-05T00:00:00Z").into_string();
+    for words in [
+        "4 windows (each 10 s on average) of 1 pod over 40 s since",
+        "provisional, 40 s of 24 h",
+        "<th scope=\"row\">means of 10 s</th><td class=\"num\">3</td>",
+        "95 % of 3 means of 10 s were",
+        "too little is known of 1 window to count its mean",
+    ] {
+        assert!(html.contains(words), "{words} is not in {html}");
+    }
+    assert!(!html.contains("minute mean"), "{html}");
+}
+
 #[test]
 fn nodes_and_accounting_keep_their_shape() {
     let list = [

@@ -166,9 +166,18 @@ fn request_sentence(observed: u64, pod: &str, usage: &Usage, pods: &[(&str, &Usa
         many => format!("{pod}, the hottest of {many} pods"),
     };
     format!(
-        "95 % of {} minute means{phase} were at most {observed} m ({whose}).",
-        sketch.count()
+        "95 % of {} {}{phase} were at most {observed} m ({whose}).",
+        sketch.count(),
+        means_named(usage)
     )
+}
+
+/// What the means are called: their windows last a minute unless the agent is set otherwise.
+pub fn means_named(usage: &Usage) -> String {
+    match usage.mean_window_s() {
+        None | Some(60) => "minute means".to_owned(),
+        Some(seconds) => format!("means of {seconds} s"),
+    }
 }
 
 fn nothing_sentence(total: &Usage) -> String {
