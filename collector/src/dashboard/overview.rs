@@ -139,18 +139,20 @@ fn nothing_yet(data: &OverviewData<'_>) -> Markup {
     }
 }
 
-/// Requested and recommended, all replicas, over what has a recommendation. What sets no request
-/// requests nothing, and its recommendation is more.
-fn totals(report: &Report) -> [(u64, u64); 2] {
-    let mut cpu = (0_u64, 0_u64);
-    let mut memory = (0_u64, 0_u64);
+/// Requested and recommended, all replicas, over what has a recommendation, and the containers that
+/// have none. What sets no request requests nothing, and its recommendation is more.
+fn totals(report: &Report) -> [(u64, u64, u64); 2] {
+    let mut cpu = (0_u64, 0_u64, 0_u64);
+    let mut memory = (0_u64, 0_u64, 0_u64);
     for found in &report.recommendations {
-        let add = |sum: &mut (u64, u64), now: Option<u64>, advised: Option<u64>| {
+        let add = |sum: &mut (u64, u64, u64), now: Option<u64>, advised: Option<u64>| {
             if let Some(advised) = advised {
                 sum.0 = sum
                     .0
                     .saturating_add(now.unwrap_or(0).saturating_mul(found.replicas));
                 sum.1 = sum.1.saturating_add(advised.saturating_mul(found.replicas));
+            } else {
+                sum.2 += 1;
             }
         };
         add(
@@ -168,7 +170,13 @@ fn totals(report: &Report) -> [(u64, u64); 2] {
 }
 
 fn summary(data: &OverviewData<'_>) -> Markup {
-    let [(cpu_now, cpu_advised), (memory_now, memory_advised)] = totals(data.report);
+    let [
+        (cpu_now, cpu_advised, no_cpu),
+        (memory_now, memory_advised, no_memory),
+    ] = totals(data.report);
+    let left_out = |containers: u64| {
+        html! { @if containers > 0 { ", without " (counted(containers, "container")) " of which too little is known" } }
+    };
     let at_risk = data
         .report
         .recommendations
@@ -191,12 +199,12 @@ fn summary(data: &OverviewData<'_>) -> Markup {
             div.card {
                 h2 { "CPU requests" }
                 p.big { (cpu(cpu_now)) span.arrow { " → " } strong { (cpu(cpu_advised)) } }
-                p.note { (change(cpu_now, cpu_advised)) ", all replicas" }
+                p.note { (change(cpu_now, cpu_advised)) ", all replicas" (left_out(no_cpu)) }
             }
             div.card {
                 h2 { "Memory requests" }
                 p.big { (mib(memory_now)) span.arrow { " → " } strong { (mib(memory_advised)) } }
-                p.note { (change(memory_now, memory_advised)) ", all replicas" }
+                p.note { (change(memory_now, memory_advised)) ", all replicas" (left_out(no_memory)) }
             }
             div.card {
                 h2 { "Containers" }

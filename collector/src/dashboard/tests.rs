@@ -120,6 +120,17 @@ fn the_overview_keeps_its_shape() {
 }
 
 #[test]
+fn the_sums_say_whom_they_leave_out() {
+    let unknown = series("shop", "new", "app", 0);
+    let html = overview_of(
+        vec![series("shop", "api", "app", 5), unknown],
+        &OverviewQuery::default(),
+    );
+    let words = ", all replicas, without 1 container of which too little is known";
+    assert_eq!(html.matches(words).count(), 2, "{html}");
+}
+
+#[test]
 fn a_workload_keeps_its_shape() {
     let fleet = Fleet::group(vec![series("shop", "api", "app", 6)], NOW);
     let containers: Vec<_> = fleet.workload("shop", "deployment", "api").collect();
@@ -152,8 +163,8 @@ fn windows_are_called_by_their_length_and_what_counts_for_nothing_is_said() {
     for words in [
         "4 windows (each 10 s on average) of 1 pod over 40 s since",
         "provisional, 40 s of 24 h",
-        "<th scope=\"row\">means of 10 s</th><td class=\"num\">3</td>",
-        "95 % of 3 means of 10 s were",
+        "<th scope=\"row\">window means</th><td class=\"num\">3</td>",
+        "95 % of 3 window means (10 s on average) were",
         "too little is known of 1 window to count its mean",
     ] {
         assert!(html.contains(words), "{words} is not in {html}");
@@ -169,7 +180,7 @@ fn nodes_and_accounting_keep_their_shape() {
         beat("node-c", 10 * MINUTE_NS, &[]),
     ];
     let html = nodes(&list, &balance(11), NOW).into_string();
-    assert!(html.contains("<strong>1</strong> records unaccounted for"));
+    assert!(html.contains("<strong>1</strong> record unaccounted for"));
     insta::assert_snapshot!(shape(&html));
 }
 

@@ -189,7 +189,7 @@ fn distribution(advice: &Recommendation, usage: &Usage) -> Markup {
                 span.k.coarse { "seconds" } " " span.k.fine { "100 ms periods" }
                 @if usage.per_100ms.is_empty() { " (not measured)" }
                 @if let Some(share) = idle(&usage.per_second) { "; " (percent(share)) " of seconds entirely idle (not drawn)" }
-                @if let Some(share) = idle(&usage.per_100ms) { "; " (percent(share)) " of periods" }
+                @if let Some(share) = idle(&usage.per_100ms) { "; " (percent(share)) " of periods entirely idle (not drawn)" }
             }
             (chart::distribution(&usage.per_second, &usage.per_100ms, &marks(advice), &title))
         }
@@ -286,7 +286,7 @@ fn statistics(advice: &Recommendation, usage: &Usage) -> Markup {
             caption { "CPU by resolution" }
             thead { tr { th {} th.num scope="col" { "values" } th.num scope="col" { "p50" } th.num scope="col" { "p95" } th.num scope="col" { "p99" } th.num scope="col" { "max" } } }
             tbody {
-                (row(&means_named(usage), &statistics.minute_means))
+                (row(means_named(usage), &statistics.minute_means))
                 (row("seconds", &statistics.seconds))
                 (row("100 ms periods", &statistics.periods_100ms))
                 @if !usage.startup_minute_means.is_empty() {
