@@ -114,6 +114,26 @@ pub struct Confidence {
     pub reasons: Vec<String>,
 }
 
+impl Confidence {
+    /// Its level, and how much was seen where that is too little.
+    pub fn words(&self) -> String {
+        match self.level {
+            Level::NotEnough => "not enough".to_owned(),
+            Level::Settled => "settled".to_owned(),
+            Level::Provisional if self.span_hours < SETTLED_HOURS => {
+                format!(
+                    "provisional, {} of {SETTLED_HOURS:.0} h",
+                    hours(self.span_hours)
+                )
+            }
+            Level::Provisional => self.coverage.map_or_else(
+                || "provisional".to_owned(),
+                |share| format!("provisional, {:.0} % covered", share * 100.0),
+            ),
+        }
+    }
+}
+
 /// In words, one sentence an entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
@@ -255,7 +275,9 @@ fn confidence(pods: &[(&str, &Usage)], total: &Usage) -> Confidence {
 
 /// A span of time for people.
 pub fn hours(hours: f64) -> String {
-    if hours < 1.0 {
+    if hours < 1.0 / 30.0 {
+        format!("{:.0} s", hours * 3600.0)
+    } else if hours < 1.0 {
         format!("{:.0} min", hours * 60.0)
     } else if hours < 48.0 {
         format!("{hours:.1} h")

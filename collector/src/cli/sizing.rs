@@ -106,7 +106,7 @@ fn row(found: &Recommendation, wide: bool) -> Vec<String> {
         cpu(found.cpu.request_millicores, "?"),
         memory(current.request_bytes, "none"),
         memory(found.memory.request_bytes, "?"),
-        level(confidence.level).to_owned(),
+        confidence.words(),
     ];
     if wide {
         cells.extend([

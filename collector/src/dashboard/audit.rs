@@ -8,7 +8,7 @@ use plimsoll_wire::AuditEvent;
 use plimsoll_wire::event::{ContainerEnd, ImdsAccess, Loss, OomKill};
 use serde_json::Value;
 
-use super::format::{count, encoded, time_text};
+use super::format::{count, counted, encoded, time_text};
 use super::{Place, layout};
 use crate::api::audit::{OTHER_CLASSES, REQUEST_CLASSES as CLASSES};
 use crate::api::{AuditQuery, AuditRecord};
@@ -145,7 +145,7 @@ fn heat(all: &[Arc<AuditRecord>], query: &AuditQuery) -> Markup {
                     }
                 }
             }
-            @if more > 0 { p.note { (more) " more workloads" @if query.namespace.is_none() { ": filter by namespace" } "." } }
+            @if more > 0 { p.note { (counted(more as u64, "more workload")) @if query.namespace.is_none() { ": filter by namespace" } "." } }
         }
     }
 }
@@ -269,7 +269,7 @@ fn loss_cells(loss: &Loss) -> Markup {
     html! {
         td {}
         td { span.tag.bad { "loss" } }
-        td colspan="3" { (count(loss.count)) " " (loss.lost_class.as_str()) " records " (loss.fate) " at " (loss.stage) }
+        td colspan="3" { (counted(loss.count, &format!("{} record", loss.lost_class.as_str()))) " " (loss.fate) " at " (loss.stage) }
     }
 }
 

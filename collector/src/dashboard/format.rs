@@ -54,6 +54,12 @@ pub(super) fn count(number: u64) -> String {
     out
 }
 
+/// `1 pod`, `2 pods`.
+pub(super) fn counted(number: u64, one: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {one}{s}", count(number))
+}
+
 /// `2026-01-05T10:00:00Z` as `2026-01-05 10:00:00 UTC`.
 pub(super) fn time_text(rfc3339: &str) -> String {
     match rfc3339.split_once('T') {
@@ -118,6 +124,7 @@ mod tests {
             ],
             ["0 %", "< 0.01 %", "3.12 %", "50 %"]
         );
+        assert_eq!([counted(1, "pod"), counted(0, "pod")], ["1 pod", "0 pods"]);
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(
             time_text("2026-01-05T10:00:00.5Z"),

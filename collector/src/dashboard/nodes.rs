@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use plimsoll_wire::fate::Fates;
 
-use super::format::{age, bytes_or, count};
+use super::format::{age, bytes_or, count, counted};
 use super::{Place, layout};
 use crate::api::{AccountingDocument, NodeStatus};
 use crate::sizing::rfc3339;
@@ -45,7 +45,7 @@ pub fn nodes(nodes: &[NodeStatus], accounting: &AccountingDocument, now_unix_ns:
                         tbody { @for status in listed.iter().take(NODES) { (node(status, silent_s(status), now_unix_ns)) } }
                     }
                 }
-                @if listed.len() > NODES { p.note { (listed.len() - NODES) " more nodes, all healthy or listed in " a href="/api/v1/nodes" { "the JSON" } "." } }
+                @if listed.len() > NODES { p.note { (counted((listed.len() - NODES) as u64, "more node")) ", all healthy or listed in " a href="/api/v1/nodes" { "the JSON" } "." } }
             }
         }
         (stages(accounting))
@@ -61,10 +61,10 @@ pub fn nodes(nodes: &[NodeStatus], accounting: &AccountingDocument, now_unix_ns:
 fn law(accounting: &AccountingDocument) -> Markup {
     html! {
         section class={ "law " @if accounting.balanced { "good" } @else { "bad" } } {
-            p.big { strong { (count(accounting.unaccounted)) } " records unaccounted for" }
+            p.big { strong { (count(accounting.unaccounted)) } @if accounting.unaccounted == 1 { " record unaccounted for" } @else { " records unaccounted for" } }
             p.note {
                 "emitted = lost + undecodable + filtered + shed + expired + rejected + quarantined + delivered + in flight, "
-                @if accounting.balanced { "true for each of " (accounting.stages.len()) " rows below." } @else { "not true for the rows marked below." }
+                @if accounting.balanced { "true for each row below (" (accounting.stages.len()) ")." } @else { "not true for the rows marked below." }
             }
         }
     }

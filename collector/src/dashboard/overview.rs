@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::format::{bytes_or, count, cpu, cpu_or, encoded, workload_href};
+use super::format::{bytes_or, count, counted, cpu, cpu_or, encoded, workload_href};
 use super::{Place, chart, layout};
 use crate::api::{AccountingDocument, NodeStatus};
 use crate::history::Fleet;
@@ -131,25 +131,28 @@ fn nothing_yet(data: &OverviewData<'_>) -> Markup {
         section.empty {
             h2 { "No container has a name yet" }
             p {
-                "Usage is shown here once an agent has closed its first window (one minute) and the inventory names its pods. "
-                (count(data.fleet.unnamed.len() as u64)) " containers are waiting for a name; "
-                (count(data.nodes.len() as u64)) " nodes have reported."
+                "Usage is shown here once an agent has closed its first window (one minute, unless it is set otherwise) and the inventory names its pods. "
+                "Containers waiting for a name: " (count(data.fleet.unnamed.len() as u64))
+                "; nodes that have reported: " (count(data.nodes.len() as u64)) "."
             }
         }
     }
 }
 
-/// Requested and recommended, all replicas, over what has both.
-fn totals(report: &Report) -> [(u64, u64); 2] {
-    let mut cpu = (0_u64, 0_u64);
-    let mut memory = (0_u64, 0_u64);
+/// Requested and recommended, all replicas, over what has a recommendation, and the containers that
+/// have none. What sets no request requests nothing, and its recommendation is more.
+fn totals(report: &Report) -> [(u64, u64, u64); 2] {
+    let mut cpu = (0_u64, 0_u64, 0_u64);
+    let mut memory = (0_u64, 0_u64, 0_u64);
     for found in &report.recommendations {
-        let add = |sum: &mut (u64, u64), now: Option<u64>, advised: Option<u64>| {
+        let add = |sum: &mut (u64, u64, u64), now: Option<u64>, advised: Option<u64>| {
             if let Some(advised) = advised {
                 sum.0 = sum
                     .0
                     .saturating_add(now.unwrap_or(0).saturating_mul(found.replicas));
                 sum.1 = sum.1.saturating_add(advised.saturating_mul(found.replicas));
+            } else {
+                sum.2 += 1;
             }
         };
         add(
@@ -167,7 +170,13 @@ fn totals(report: &Report) -> [(u64, u64); 2] {
 }
 
 fn summary(data: &OverviewData<'_>) -> Markup {
-    let [(cpu_now, cpu_advised), (memory_now, memory_advised)] = totals(data.report);
+    let [
+        (cpu_now, cpu_advised, no_cpu),
+        (memory_now, memory_advised, no_memory),
+    ] = totals(data.report);
+    let left_out = |containers: u64| {
+        html! { @if containers > 0 { ", without " (counted(containers, "container")) " of which too little is known" } }
+    };
     let at_risk = data
         .report
         .recommendations
@@ -190,12 +199,12 @@ fn summary(data: &OverviewData<'_>) -> Markup {
             div.card {
                 h2 { "CPU requests" }
                 p.big { (cpu(cpu_now)) span.arrow { " → " } strong { (cpu(cpu_advised)) } }
-                p.note { (change(cpu_now, cpu_advised)) ", all replicas" }
+                p.note { (change(cpu_now, cpu_advised)) ", all replicas" (left_out(no_cpu)) }
             }
             div.card {
                 h2 { "Memory requests" }
                 p.big { (mib(memory_now)) span.arrow { " → " } strong { (mib(memory_advised)) } }
-                p.note { (change(memory_now, memory_advised)) ", all replicas" }
+                p.note { (change(memory_now, memory_advised)) ", all replicas" (left_out(no_memory)) }
             }
             div.card {
                 h2 { "Containers" }
@@ -399,12 +408,12 @@ pub(super) fn badges(found: &Recommendation) -> Markup {
     let risks = &found.assessment.risks;
     html! {
         @match found.confidence.level {
-            Level::NotEnough => { span.badge.warn { "not enough" } }
-            Level::Provisional => { span.badge title=(found.confidence.reasons.join("; ")) { "provisional" } }
+            Level::NotEnough => { span.badge.warn { (found.confidence.words()) } }
+            Level::Provisional => { span.badge title=(found.confidence.reasons.join("; ")) { (found.confidence.words()) } }
             Level::Settled => {}
         }
         @if !risks.is_empty() {
-            " " span.badge.bad title=(risks.join("; ")) { (risks.len()) @if risks.len() == 1 { " risk" } @else { " risks" } }
+            " " span.badge.bad title=(risks.join("; ")) { (counted(risks.len() as u64, "risk")) }
         }
     }
 }
@@ -416,7 +425,7 @@ fn pager(query: &OverviewQuery, page: usize, pages: usize, rows: usize) -> Marku
     html! {
         nav.pager aria-label="Pages" {
             @if page > 1 { a rel="prev" href=(query.href(page - 1)) { "← previous" } }
-            span { "page " (page) " of " (pages) ", " (count(rows as u64)) " containers" }
+            span { "page " (page) " of " (pages) ", " (counted(rows as u64, "container")) }
             @if page < pages { a rel="next" href=(query.href(page + 1)) { "next →" } }
         }
     }
@@ -428,7 +437,7 @@ fn unnamed(report: &Report) -> Markup {
     }
     html! {
         details {
-            summary { (count(report.unnamed.len() as u64)) @if report.unnamed.len() == 1 { " container" } @else { " containers" } " without a name in the inventory" }
+            summary { (counted(report.unnamed.len() as u64, "container")) " without a name in the inventory" }
             div.scroll {
                 table.rows {
                     thead { tr { th scope="col" { "Pod" } th scope="col" { "Container id" } th scope="col" { "Node" } th.num scope="col" { "Windows" } th.num scope="col" { "CPU p99" } th.num scope="col" { "Memory peak" } } }

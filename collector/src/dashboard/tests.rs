@@ -120,12 +120,56 @@ fn the_overview_keeps_its_shape() {
 }
 
 #[test]
+fn the_sums_say_whom_they_leave_out() {
+    let unknown = series("shop", "new", "app", 0);
+    let html = overview_of(
+        vec![series("shop", "api", "app", 5), unknown],
+        &OverviewQuery::default(),
+    );
+    let words = ", all replicas, without 1 container of which too little is known";
+    assert_eq!(html.matches(words).count(), 2, "{html}");
+}
+
+#[test]
 fn a_workload_keeps_its_shape() {
     let fleet = Fleet::group(vec![series("shop", "api", "app", 6)], NOW);
     let containers: Vec<_> = fleet.workload("shop", "deployment", "api").collect();
     insta::assert_snapshot!(shape(
         &workload(&containers, "2026-01-05T00:00:00Z").into_string()
     ));
+}
+
+/// What is drawn and what is counted agree, and a window is called by its length.
+#[test]
+fn windows_are_called_by_their_length_and_what_counts_for_nothing_is_said() {
+    let id = "shop-job-app";
+    let (_, named) = series("shop", "job", "app", 0);
+    let mut one = Arc::unwrap_or_clone(named);
+    let short = |n: u64, observed_ns: u64| {
+        let mut window = window(id, 0, 50, 64 << 20);
+        window.start_unix_ns = NOW + n * 10_000_000_000;
+        window.end_unix_ns = window.start_unix_ns + 10_000_000_000;
+        window.observed_ns = observed_ns;
+        window.cpu.used_ns = Some(500_000_000);
+        window
+    };
+    for n in 0..3 {
+        one.add("node-a", &short(n, 10_000_000_000));
+    }
+    one.add("node-a", &short(3, 1_000_000_000));
+    let fleet = Fleet::group(vec![(id.to_owned(), Arc::new(one))], NOW);
+    let containers: Vec<_> = fleet.workload("shop", "Deployment", "job").collect();
+    let html = workload(&containers, "2026-01-05T00:00:00Z").into_string();
+    for words in [
+        "4 windows (each 10 s on average) of 1 pod over 40 s since",
+        "provisional, 40 s of 24 h",
+        "<th scope=\"row\">window means</th><td class=\"num\">3</td>",
+        "95 % of 3 window means (10 s on average) were",
+        "too little is known of 1 window to count its mean",
+    ] {
+        assert!(html.contains(words), "{words} is not in {html}");
+    }
+    assert!(!html.contains("minute mean"), "{html}");
 }
 
 #[test]
@@ -136,7 +180,7 @@ fn nodes_and_accounting_keep_their_shape() {
         beat("node-c", 10 * MINUTE_NS, &[]),
     ];
     let html = nodes(&list, &balance(11), NOW).into_string();
-    assert!(html.contains("<strong>1</strong> records unaccounted for"));
+    assert!(html.contains("<strong>1</strong> record unaccounted for"));
     insta::assert_snapshot!(shape(&html));
 }
 

@@ -3,12 +3,12 @@
 use maud::{Markup, html};
 
 use super::chart::{self, Lines, Mark};
-use super::format::{bytes_or, count, cpu, cpu_or, encoded, known_or, percent, time_text};
+use super::format::{bytes_or, count, counted, cpu, cpu_or, encoded, known_or, percent, time_text};
 use super::overview::{badges, role};
 use super::{Place, layout};
 use crate::history::usage::{Point, Stalls};
 use crate::history::{ContainerHistory, Usage};
-use crate::sizing::cpu::{REQUEST_QUANTILE, upper_quantile};
+use crate::sizing::cpu::{REQUEST_QUANTILE, means_named, upper_quantile};
 use crate::sizing::memory::mib;
 use crate::sizing::{self, Quantiles, Recommendation, hours};
 
@@ -30,7 +30,7 @@ pub fn workload(containers: &[&ContainerHistory], as_of: &str) -> Markup {
         h1 { (name) " " span.kind { (kind) } }
         @for container in containers.iter().take(CONTAINERS) { (section(container)) }
         @if containers.len() > CONTAINERS {
-            p { (containers.len() - CONTAINERS) " more containers: " a href={ "/api/v1/sizing/" (encoded(&first.namespace)) "/" (encoded(kind)) "/" (encoded(name)) } { "all as JSON" } "." }
+            p { (counted((containers.len() - CONTAINERS) as u64, "more container")) ": " a href={ "/api/v1/sizing/" (encoded(&first.namespace)) "/" (encoded(kind)) "/" (encoded(name)) } { "all as JSON" } "." }
         }
     };
     layout(Place::Overview, name, as_of, &content)
@@ -47,7 +47,7 @@ fn section(container: &ContainerHistory) -> Markup {
                 @if advice.role != crate::inventory::Role::Main { " " span.kind { (role(&advice)) } }
                 " " (badges(&advice))
             }
-            p.note { (coverage_words(&advice)) }
+            p.note { (coverage_words(&advice, usage)) }
             div.split {
                 (numbers(&advice))
                 (yaml(&advice))
@@ -58,7 +58,7 @@ fn section(container: &ContainerHistory) -> Markup {
                 (recent_memory(&advice, usage))
             }
             div.split.stats {
-                (statistics(&advice))
+                (statistics(&advice, usage))
                 (memory_kinds(&advice))
                 (waiting(&advice, usage))
             }
@@ -68,7 +68,7 @@ fn section(container: &ContainerHistory) -> Markup {
     }
 }
 
-fn coverage_words(advice: &Recommendation) -> String {
+fn coverage_words(advice: &Recommendation, usage: &Usage) -> String {
     let confidence = &advice.confidence;
     if confidence.windows == 0 {
         return "Nothing was observed yet.".to_owned();
@@ -87,9 +87,14 @@ fn coverage_words(advice: &Recommendation) -> String {
         format!(" Provisional: {}.", confidence.reasons.join("; "))
     };
     format!(
-        "{} windows of {} pods over {} since {since}{covered}.{why}",
-        count(confidence.windows),
-        confidence.pods,
+        "{}{} of {} over {} since {since}{covered}.{why}",
+        counted(confidence.windows, "window"),
+        usage
+            .mean_window_s()
+            .map_or(String::new(), |seconds| format!(
+                " (each {seconds} s on average)"
+            )),
+        counted(confidence.pods, "pod"),
         hours(confidence.span_hours)
     )
 }
@@ -184,7 +189,7 @@ fn distribution(advice: &Recommendation, usage: &Usage) -> Markup {
                 span.k.coarse { "seconds" } " " span.k.fine { "100 ms periods" }
                 @if usage.per_100ms.is_empty() { " (not measured)" }
                 @if let Some(share) = idle(&usage.per_second) { "; " (percent(share)) " of seconds entirely idle (not drawn)" }
-                @if let Some(share) = idle(&usage.per_100ms) { "; " (percent(share)) " of periods" }
+                @if let Some(share) = idle(&usage.per_100ms) { "; " (percent(share)) " of periods entirely idle (not drawn)" }
             }
             (chart::distribution(&usage.per_second, &usage.per_100ms, &marks(advice), &title))
         }
@@ -210,7 +215,11 @@ fn recent_cpu(advice: &Recommendation, usage: &Usage) -> Markup {
     };
     html! {
         figure {
-            figcaption { "CPU of late, hottest pod: " span.k.coarse { "minute mean" } " " span.k.peakline { "highest second" } }
+            figcaption { "CPU of late, hottest pod: " span.k.coarse { "mean of each window" } " " span.k.peakline { "highest second" }
+                @if usage.windows_without_mean() > 0 {
+                    "; too little is known of " (counted(usage.windows_without_mean(), "window")) " to count its mean"
+                }
+            }
             (chart::series(&usage.recent, &lines))
         }
     }
@@ -258,7 +267,7 @@ fn recent_memory(advice: &Recommendation, usage: &Usage) -> Markup {
     }
 }
 
-fn statistics(advice: &Recommendation) -> Markup {
+fn statistics(advice: &Recommendation, usage: &Usage) -> Markup {
     let statistics = &advice.cpu.statistics;
     let row = |name: &str, q: &Quantiles| {
         html! {
@@ -277,9 +286,12 @@ fn statistics(advice: &Recommendation) -> Markup {
             caption { "CPU by resolution" }
             thead { tr { th {} th.num scope="col" { "values" } th.num scope="col" { "p50" } th.num scope="col" { "p95" } th.num scope="col" { "p99" } th.num scope="col" { "max" } } }
             tbody {
-                (row("minute means", &statistics.minute_means))
+                (row(means_named(usage), &statistics.minute_means))
                 (row("seconds", &statistics.seconds))
                 (row("100 ms periods", &statistics.periods_100ms))
+                @if !usage.startup_minute_means.is_empty() {
+                    (row(&format!("start-up {}", means_named(usage)), &Quantiles::of(&usage.startup_minute_means)))
+                }
                 (row("start-up seconds", &statistics.startup_seconds))
             }
         }
@@ -404,7 +416,7 @@ fn pods(container: &ContainerHistory) -> Markup {
         div.scroll {
             table.facts.wide {
                 caption { "Pods, hottest first" @if rows.len() > PODS { " (" (PODS) " of " (rows.len()) ")" } }
-                thead { tr { th scope="col" { "Pod" } th scope="col" { "Node" } th scope="col" { "State" } th.num scope="col" { "Windows" } th.num scope="col" { "p95 of minute means" } th.num scope="col" { "p99 of seconds" } th.num scope="col" { "highest second" } th.num scope="col" { "memory peak" } } }
+                thead { tr { th scope="col" { "Pod" } th scope="col" { "Node" } th scope="col" { "State" } th.num scope="col" { "Windows" } th.num scope="col" { "p95 of " (means_named(&container.total)) } th.num scope="col" { "p99 of seconds" } th.num scope="col" { "highest second" } th.num scope="col" { "memory peak" } } }
                 tbody {
                     @for (p95, seconds, memory, pod) in rows.iter().take(PODS) {
                         tr {

@@ -232,6 +232,18 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Mean length of the windows, whole seconds. `None` without a window.
+    pub fn mean_window_s(&self) -> Option<u64> {
+        let mean_ns = self.span_ns.checked_div(self.windows)?;
+        Some(mean_ns.saturating_add(500_000_000) / 1_000_000_000)
+    }
+
+    /// Windows whose mean counts for nothing: they were covered too little, or had no CPU time.
+    pub fn windows_without_mean(&self) -> u64 {
+        let means = self.minute_means.count() + self.startup_minute_means.count();
+        self.windows.saturating_sub(means)
+    }
+
     /// Adds a window.
     pub fn add(&mut self, window: &UsageWindow) {
         self.first_unix_ns = min_known(self.first_unix_ns, Some(window.start_unix_ns));

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::NS_PER_MILLICORE;
 use crate::history::Usage;
 
+/// The window that `minute_means` is named after, seconds.
+const MINUTE_S: u64 = 60;
 /// The percentile of minute means that becomes the request.
 pub const REQUEST_QUANTILE: f64 = 0.95;
 /// Smallest request, millicores: below it the scheduler's arithmetic is noise.
@@ -166,9 +168,25 @@ fn request_sentence(observed: u64, pod: &str, usage: &Usage, pods: &[(&str, &Usa
         many => format!("{pod}, the hottest of {many} pods"),
     };
     format!(
-        "95 % of {} minute means{phase} were at most {observed} m ({whose}).",
-        sketch.count()
+        "95 % of {} {}{}{phase} were at most {observed} m ({whose}).",
+        sketch.count(),
+        means_named(usage),
+        usage
+            .mean_window_s()
+            .filter(|seconds| *seconds != MINUTE_S)
+            .map_or(String::new(), |seconds| format!(
+                " ({seconds} s on average)"
+            )),
     )
+}
+
+/// What the means are called: windows last a minute unless the agent is set otherwise or lives are
+/// shorter.
+pub fn means_named(usage: &Usage) -> &'static str {
+    match usage.mean_window_s() {
+        None | Some(MINUTE_S) => "minute means",
+        Some(_) => "window means",
+    }
 }
 
 fn nothing_sentence(total: &Usage) -> String {
