@@ -93,7 +93,8 @@ struct Receiver {
     channel: Channel,
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<Result<(), IngestError>>,
-    _token: tempfile::TempDir,
+    /// Holds the file `token`.
+    folder: tempfile::TempDir,
 }
 
 impl Receiver {
@@ -139,7 +140,7 @@ impl Receiver {
             channel,
             stop,
             serving,
-            _token: token,
+            folder: token,
         }
     }
 

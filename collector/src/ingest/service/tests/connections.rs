@@ -88,3 +88,36 @@ async fn a_connection_that_shows_no_token_is_let_go() {
     receiver.assert_metric("ingest_refused_total{reason=\"silent\"} 1");
     receiver.end(1).await;
 }
+
+/// Nobody restarts the collector for it, and no request waits for the file.
+#[tokio::test]
+async fn a_token_file_that_is_gone_is_noticed_and_so_is_its_return() {
+    let receiver = Receiver::start().await;
+    let file = receiver.folder.path().join("token");
+    let send = || receiver.send(vec![record(1, |_| {})]);
+    assert_eq!(send().await.unwrap(), Partial::default());
+    receiver.assert_metric("ingest_tokens_unusable 0");
+    std::fs::remove_file(&file).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
+    let refusal = loop {
+        if let Err(refusal) = send().await {
+            break refusal;
+        }
+        assert!(std::time::Instant::now() < deadline, "still let in");
+    };
+    assert_eq!(refusal.code(), Code::Unauthenticated);
+    // Shown right after it counts.
+    let shown = async |count: i64| {
+        while receiver.store.counts.unusable_tokens() != count {
+            assert!(std::time::Instant::now() < deadline, "not shown: {count}");
+            tokio::task::yield_now().await;
+        }
+    };
+    shown(1).await;
+    std::fs::write(&file, "secret").unwrap();
+    while send().await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "still kept out");
+    }
+    shown(0).await;
+    receiver.end(1).await;
+}
