@@ -240,7 +240,8 @@ fn confidence(pods: &[(&str, &Usage)], total: &Usage) -> Confidence {
         .first_unix_ns
         .zip(total.last_unix_ns)
         .map_or(0, |(first, last)| last.saturating_sub(first));
-    let span_hours = span as f64 / 3.6e12;
+    // Rounded before it is told: the number and the words are to agree.
+    let span_hours = (span as f64 / 3.6e12 * 1e4).round() / 1e4;
     let coverage = total.coverage();
     let mut reasons = Vec::new();
     if total.windows == 0 {
@@ -265,7 +266,7 @@ fn confidence(pods: &[(&str, &Usage)], total: &Usage) -> Confidence {
         level,
         windows: total.windows,
         pods: pods.len() as u64,
-        span_hours: (span_hours * 1000.0).round() / 1000.0,
+        span_hours,
         coverage: coverage.map(|share| (share * 1e4).round() / 1e4),
         first: total.first_unix_ns.map(rfc3339),
         last: total.last_unix_ns.map(rfc3339),

@@ -37,6 +37,31 @@ fn check(name: &str, text: &str) {
     );
 }
 
+/// What people write of metrics is true of those that there are.
+#[test]
+fn metrics_named_in_prose_exist() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let known = std::fs::read_to_string(docs.join("metrics.md")).unwrap();
+    let mut named = 0;
+    for entry in std::fs::read_dir(&docs).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "md") || path.ends_with("metrics.md") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        for word in words.filter(|w| w.starts_with("plimsoll_") || w.ends_with("_total")) {
+            named += 1;
+            assert!(
+                known.contains(&format!("| `{word}` |")),
+                "{} names {word}, which docs/metrics.md does not list",
+                path.display()
+            );
+        }
+    }
+    assert!(named > 0);
+}
+
 #[test]
 fn configuration() {
     check(

@@ -122,6 +122,16 @@ fn nothing_is_left_half_done() {
     assert_none("left-overs", &found);
 }
 
+/// A first `cargo xtask` compiles for minutes: who waits is to see that.
+#[test]
+fn building_is_not_silent() {
+    let path = root().join(".cargo/config.toml");
+    let text = std::fs::read_to_string(path).expect("the alias has its file");
+    let alias = text.lines().find(|line| line.starts_with("xtask = "));
+    let alias = alias.expect("cargo xtask is an alias");
+    assert!(!alias.contains("-q"), "{alias}");
+}
+
 #[test]
 fn every_crate_takes_the_workspace_lints() {
     let without: Vec<_> = files(&["Cargo.toml"])

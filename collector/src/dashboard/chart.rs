@@ -210,6 +210,8 @@ pub(super) type Line<'a> = &'a dyn Fn(&Point) -> Option<u64>;
 
 /// What a time series shows of a window.
 pub(super) struct Lines<'a> {
+    /// Mean length of the windows, seconds.
+    pub(super) window_s: u64,
     /// The filled line.
     pub(super) area: Line<'a>,
     /// The thin line above it.
@@ -239,17 +241,18 @@ pub(super) fn series(points: &[Point], lines: &Lines<'_>) -> Markup {
         .max()
         .unwrap_or(0)
         .max(1);
-    // A single window still has a width: that of a minute.
-    let begin = first.end_unix_s.saturating_sub(60) as f64;
-    let span = (last.end_unix_s as f64 - begin).max(60.0);
+    // A single window still has a width.
+    let window_s = lines.window_s.max(1);
+    let begin = first.end_unix_s.saturating_sub(window_s) as f64;
+    let span = (last.end_unix_s as f64 - begin).max(window_s as f64);
     let x = |s: u64| (s as f64 - begin) / span * width;
     let y = |v: u64| bottom - v as f64 / highest as f64 * (bottom - top);
     html! {
         svg.series viewBox={ "0 0 " (width) " " (height) } role="img" {
             title { (lines.title) }
             path.grid d={ "M0 " (top) "H" (width) } {}
-            path.area d=(steps(points, lines.area, &x, &y, Some(bottom))) {}
-            @if let Some(peak) = lines.peak { path.peak d=(steps(points, peak, &x, &y, None)) {} }
+            path.area d=(steps(points, lines.area, window_s, &x, &y, Some(bottom))) {}
+            @if let Some(peak) = lines.peak { path.peak d=(steps(points, peak, window_s, &x, &y, None)) {} }
             @for mark in lines.marks {
                 path class={ "mark " (mark.class) } d={ "M0 " (format!("{:.1}", y(mark.value))) "H" (width) } {}
                 text class={ "mark end " (mark.class) } x=(width - 4.0) y=(format!("{:.1}", (y(mark.value) - 4.0).max(10.0))) { (mark.label) }
@@ -266,6 +269,7 @@ pub(super) fn series(points: &[Point], lines: &Lines<'_>) -> Markup {
 fn steps(
     points: &[Point],
     value: Line<'_>,
+    window_s: u64,
     x: &dyn Fn(u64) -> f64,
     y: &dyn Fn(u64) -> f64,
     floor: Option<f64>,
@@ -277,11 +281,13 @@ fn steps(
             close(&mut path, previous.take(), floor);
             continue;
         };
-        // Windows are at most a minute apart; what is further away was not observed.
-        let joined = previous.is_some_and(|end| point.end_unix_s.saturating_sub(end) <= 90);
+        // What is further away than windows are long was not observed. Their lengths differ: one in
+        // which a life began or ended is shorter.
+        let apart = window_s.saturating_mul(2).min(window_s.saturating_add(30));
+        let joined = previous.is_some_and(|end| point.end_unix_s.saturating_sub(end) <= apart);
         if !joined {
             close(&mut path, previous, floor);
-            let begin = x(point.end_unix_s.saturating_sub(60)).max(0.0);
+            let begin = x(point.end_unix_s.saturating_sub(window_s)).max(0.0);
             let from = floor.unwrap_or_else(|| y(at));
             // Writing to a string cannot fail.
             let _ignored: std::fmt::Result = write!(path, "M{begin:.1} {from:.1}");

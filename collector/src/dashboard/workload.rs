@@ -203,6 +203,7 @@ fn recent_cpu(advice: &Recommendation, usage: &Usage) -> Markup {
         .collect();
     let newest = usage.recent.last().and_then(|point| point.mean_millicores);
     let lines = Lines {
+        window_s: usage.mean_window_s().unwrap_or(60),
         area: &|point: &Point| point.mean_millicores,
         peak: Some(&|point: &Point| point.max_millicores),
         marks: &marks,
@@ -249,6 +250,7 @@ fn recent_memory(advice: &Recommendation, usage: &Usage) -> Markup {
     let newest = usage.recent.last().and_then(|point| point.memory_kib);
     let shown = |kib: u64| mib(kib.saturating_mul(1024));
     let lines = Lines {
+        window_s: usage.mean_window_s().unwrap_or(60),
         area: &|point: &Point| point.memory_kib,
         peak: None,
         marks: &marks,

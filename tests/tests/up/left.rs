@@ -15,6 +15,8 @@ pub(crate) struct Left {
     pub(crate) mounts: BTreeSet<String>,
     pub(crate) cgroups: BTreeSet<String>,
     pub(crate) folders: BTreeSet<String>,
+    /// Of stages, in `/run`: an empty one is left too.
+    pub(crate) run: BTreeSet<String>,
 }
 
 impl Left {
@@ -33,6 +35,7 @@ impl Left {
                 .collect(),
             cgroups,
             folders: left_in(place, "plimsoll-up-"),
+            run: left_in(Path::new("/run"), "plimsoll-"),
         }
     }
 
@@ -43,6 +46,7 @@ impl Left {
             &self.mounts,
             &self.cgroups,
             &self.folders,
+            &self.run,
         ];
         kinds.into_iter().flatten().cloned().collect()
     }
