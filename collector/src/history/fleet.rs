@@ -12,9 +12,6 @@ use super::series::Series;
 use super::usage::Usage;
 use crate::inventory::{Resources, Role, Workload};
 
-/// A container counts as running if its newest window is at most this old, seconds.
-pub const RUNNING_WITHIN_S: u64 = 300;
-
 /// Most CPU time of a pause sandbox over its life: it starts, and waits for signals.
 const SANDBOX_CPU_NS: u64 = 100_000_000;
 /// Most memory of a pause sandbox.
@@ -197,17 +194,13 @@ fn group_one(
         };
         by_pod.entry(pod).or_default().push(series);
     }
-    let runs = |series: &Arc<Series>| {
-        let age_ns = now_unix_ns.saturating_sub(series.usage.last_unix_ns.unwrap_or(0));
-        !series.ended && age_ns <= RUNNING_WITHIN_S * 1_000_000_000
-    };
     let pods = by_pod
         .into_iter()
         .filter_map(|(pod, lives)| {
             Some(PodUsage {
                 pod,
                 lives: lives.len() as u64,
-                running: lives.iter().any(runs),
+                running: lives.iter().any(|life| life.runs(now_unix_ns)),
                 series: one_series(&lives)?,
             })
         })

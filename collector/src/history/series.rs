@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::usage::Usage;
 use crate::join::Names;
 
+/// A container counts as running if its newest window is at most this old, seconds.
+pub const RUNNING_WITHIN_S: u64 = 300;
+
 /// A window on its way into the history.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -63,6 +66,12 @@ impl Series {
             self.ended = window.last;
         }
         self.usage.add(window);
+    }
+
+    /// Whether it reports at that time: its container has not ended, and its newest window is young.
+    pub fn runs(&self, now_unix_ns: u64) -> bool {
+        let age_ns = now_unix_ns.saturating_sub(self.usage.last_unix_ns.unwrap_or(0));
+        self.folded == 0 && !self.ended && age_ns <= RUNNING_WITHIN_S * 1_000_000_000
     }
 
     /// Takes another series of the same container of the same workload in.
