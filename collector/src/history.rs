@@ -20,11 +20,13 @@ mod batch;
 pub mod encoding;
 pub mod feed;
 pub mod fleet;
+pub mod hottest;
 pub mod series;
 pub mod store;
 pub mod usage;
 
 pub use fleet::{ContainerHistory, Fleet, HostHistory, PodUsage};
+pub use hottest::Hottest;
 pub use series::{Entry, Series};
 pub use store::{Applied, History, HistoryError, HistoryStats, Limits, MAX_SERIES};
 pub use usage::Usage;

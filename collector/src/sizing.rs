@@ -16,7 +16,7 @@ pub use cpu::{CpuAdvice, CpuStatistics, Quantiles};
 pub use memory::{MemoryAdvice, MemoryPeaks};
 pub use verdict::{Assessment, Fit};
 
-use crate::history::{ContainerHistory, Fleet, Usage};
+use crate::history::{ContainerHistory, Fleet, Hottest, Usage};
 use crate::inventory::Role;
 
 /// `schema` of the report.
@@ -192,8 +192,15 @@ pub fn recommend(history: &ContainerHistory) -> Recommendation {
         .iter()
         .map(|pod| (pod.pod.as_str(), &pod.series.usage))
         .collect();
-    let (cpu, cpu_words) = cpu::advise(&pods, &history.total);
-    let (memory, memory_words) = memory::advise(&pods, &history.total, current.limit_bytes);
+    let hot = history
+        .pods
+        .iter()
+        .map(|pod| pod.series.hottest(&pod.pod))
+        .fold(None, Hottest::max);
+    let pod_count = history.pods_seen();
+    let (cpu, cpu_words) = cpu::advise(hot, pod_count, &history.total);
+    let (memory, memory_words) =
+        memory::advise(&pods, pod_count, &history.total, current.limit_bytes);
     let replicas = history.replicas();
     Recommendation {
         namespace: history.namespace.clone(),
@@ -204,7 +211,7 @@ pub fn recommend(history: &ContainerHistory) -> Recommendation {
         replicas,
         labels: history.labels.clone(),
         current,
-        confidence: confidence(&pods, &history.total),
+        confidence: confidence(history, pod_count),
         assessment: verdict::assess(&current, &cpu, &memory, replicas),
         cpu,
         memory,
@@ -215,7 +222,8 @@ pub fn recommend(history: &ContainerHistory) -> Recommendation {
     }
 }
 
-fn confidence(pods: &[(&str, &Usage)], total: &Usage) -> Confidence {
+fn confidence(history: &ContainerHistory, pods: u64) -> Confidence {
+    let total = &history.total;
     let span = total
         .first_unix_ns
         .zip(total.last_unix_ns)
@@ -244,7 +252,7 @@ fn confidence(pods: &[(&str, &Usage)], total: &Usage) -> Confidence {
     Confidence {
         level,
         windows: total.windows,
-        pods: pods.len() as u64,
+        pods,
         span_hours: (span_hours * 1000.0).round() / 1000.0,
         coverage: coverage.map(|share| (share * 1e4).round() / 1e4),
         first: total.first_unix_ns.map(rfc3339),

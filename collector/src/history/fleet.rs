@@ -62,6 +62,13 @@ impl ContainerHistory {
         let count = if running > 0 { running } else { apart.count() };
         count.max(1) as u64
     }
+
+    /// Pods that were seen, the earlier ones included. Of those, each life of a container that was
+    /// started again counts.
+    pub fn pods_seen(&self) -> u64 {
+        let pods = self.pods.iter().map(|pod| pod.series.folded.max(1));
+        pods.fold(0, u64::saturating_add)
+    }
 }
 
 /// A host service, or a cgroup that nothing is known about.

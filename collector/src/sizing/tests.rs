@@ -7,6 +7,7 @@ use super::*;
 use crate::history::series::tests::window;
 use crate::history::{PodUsage, Series};
 use crate::inventory::{Resources, Workload};
+use crate::join::Names;
 
 fn pod(name: &str, windows: &[UsageWindow]) -> PodUsage {
     let mut series = Series::new("node-a", &window(name, 0, 0, 0).identity);
@@ -84,6 +85,56 @@ fn the_hot_replica_decides_and_is_named() {
         "{:?}",
         advice.explanation
     );
+}
+
+/// As [`the_hot_replica_decides_and_is_named`], after all of them have ended and were folded.
+#[test]
+fn folding_does_not_cool_the_hot_pod() {
+    let mut pods: Vec<_> = (0..99)
+        .map(|n| steady(&format!("cool-{n}"), 60, 10, 50 << 20))
+        .collect();
+    pods.insert(7, steady("hot", 60, 1000, 50 << 20));
+    let apart = recommend(&history(pods.clone()));
+    let named = |pod: &PodUsage| {
+        let mut series = Series::clone(&pod.series);
+        series.names = Some(Names {
+            namespace: "shop".to_owned(),
+            pod: pod.pod.clone(),
+            container: Some("app".to_owned()),
+            node: None,
+            workload: Workload {
+                kind: "Deployment".to_owned(),
+                name: "api".to_owned(),
+            },
+            labels: std::collections::BTreeMap::new(),
+            requests: Resources::default(),
+            limits: Resources::default(),
+            role: Role::Main,
+        });
+        series
+    };
+    let mut earlier = [pods[0].clone(), pods[50].clone()].map(|pod| {
+        let mut series = Series::clone(&pod.series);
+        (series.usage, series.ended) = (Usage::default(), true);
+        series
+    });
+    for (n, pod) in pods.iter().enumerate() {
+        earlier[n % 2].fold(&named(pod));
+    }
+    // In two halves, and the halves into one: the order does not matter.
+    let [mut all, half] = earlier;
+    all.fold(&half);
+    let folded = PodUsage {
+        pod: "earlier pods (100)".to_owned(),
+        series: Arc::new(all),
+        lives: 1,
+        running: false,
+    };
+    let folded = recommend(&history(vec![folded]));
+    assert_eq!(folded.cpu.request_millicores, Some(1000));
+    assert_eq!(folded.cpu.hot_pod.as_deref(), Some("hot"));
+    assert_eq!(folded.explanation.cpu, apart.explanation.cpu);
+    assert_eq!(folded.confidence.pods, 100);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use plimsoll_wire::usage::Source;
 use prost::Message;
 
 use super::EncodingError;
+use crate::history::hottest::Hottest;
 use crate::history::series::Series;
 use crate::history::usage::{Peaks, Point, Stalls, Throttling, Usage};
 
@@ -30,6 +31,20 @@ pub(super) struct SeriesRow {
     folded: u64,
     #[prost(message, optional, tag = "7")]
     usage: Option<UsageRow>,
+    #[prost(message, optional, tag = "8")]
+    hottest: Option<HottestRow>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct HottestRow {
+    #[prost(string, tag = "1")]
+    pod: String,
+    #[prost(uint64, tag = "2")]
+    ns_per_s: u64,
+    #[prost(uint64, tag = "3")]
+    means: u64,
+    #[prost(bool, tag = "4")]
+    startup: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -145,6 +160,12 @@ impl SeriesRow {
             ended: series.ended,
             folded: series.folded,
             usage: Some(UsageRow::of(&series.usage)),
+            hottest: series.hottest.as_ref().map(|hottest| HottestRow {
+                pod: hottest.pod.clone(),
+                ns_per_s: hottest.ns_per_s,
+                means: hottest.means,
+                startup: hottest.startup,
+            }),
         })
     }
 
@@ -157,6 +178,12 @@ impl SeriesRow {
             name_pending: self.name_pending,
             ended: self.ended,
             folded: self.folded,
+            hottest: self.hottest.map(|row| Hottest {
+                pod: row.pod,
+                ns_per_s: row.ns_per_s,
+                means: row.means,
+                startup: row.startup,
+            }),
             usage: self.usage.unwrap_or_default().into_usage()?,
         })
     }

@@ -23,9 +23,22 @@ fn what_was_written_is_read_and_small() {
 }
 
 #[test]
+fn earlier_pods_keep_their_hottest_and_those_without_one_are_read() {
+    let mut earlier = series(7, 0..0);
+    earlier.fold(&series(7, 0..9));
+    assert!(earlier.hottest.is_some());
+    assert_eq!(decode(&encode(&earlier).unwrap()).unwrap(), earlier);
+    earlier.hottest = None;
+    assert_eq!(decode(&encode(&earlier).unwrap()).unwrap(), earlier);
+}
+
+#[test]
 fn series_of_the_first_version_are_read() {
     let series = series(7, 0..200);
-    let json = serde_json::to_vec(&series).unwrap();
+    let mut json = serde_json::to_value(&series).unwrap();
+    // Not in that version.
+    assert!(json.as_object_mut().unwrap().remove("hottest").is_some());
+    let json = serde_json::to_vec(&json).unwrap();
     assert_eq!(decode(&json).unwrap(), series);
 }
 
