@@ -23,9 +23,17 @@ use crate::inventory::Role;
 pub const SCHEMA: &str = "plimsoll.sizing/v1";
 /// `profile` of the report.
 pub const PROFILE: &str = "plimsoll";
-/// Observed time from which a recommendation is settled, hours: one full day, so that the daily
-/// peak is in it.
+/// Time between the first and the last observation from which a recommendation can be settled, hours:
+/// one full day, so that the daily peak is in it.
 pub const SETTLED_HOURS: f64 = 24.0;
+/// Hours of the day in which something must have been observed.
+pub const SETTLED_HOURS_OF_DAY: u32 = 24;
+/// What does not run in every hour of the day is settled after this time instead, hours: a week …
+pub const SETTLED_SPAN_HOURS: f64 = 7.0 * 24.0;
+/// … in which it was observed for this long, all pods together, hours.
+pub const SETTLED_OBSERVED_HOURS: f64 = 24.0;
+/// Runs of a Job or CronJob that count as much, however short they are.
+pub const SETTLED_RUNS: u64 = 7;
 /// Coverage below which a recommendation stays provisional.
 pub const SETTLED_COVERAGE: f64 = 0.8;
 /// Nanoseconds per second that are one millicore.
@@ -89,7 +97,7 @@ pub enum Level {
     NotEnough,
     /// There is a number; it may still move much.
     Provisional,
-    /// A full day or more, well covered.
+    /// A full day or more, all of it seen, and well covered; see `docs/sizing.md`.
     Settled,
 }
 
@@ -104,7 +112,13 @@ pub struct Confidence {
     pub pods: u64,
     /// Hours between the first and the last observation.
     pub span_hours: f64,
-    /// Share of the windows' time that samples covered, 0 to 1.
+    /// Time that samples covered, all pods together, hours.
+    #[serde(default)]
+    pub observed_hours: f64,
+    /// In how many of the 24 hours of the day something was observed.
+    #[serde(default)]
+    pub hours_of_day: u32,
+    /// Share of the windows' time that samples covered, 0 to 1. Time without a window is in neither.
     pub coverage: Option<f64>,
     /// First observation, RFC 3339.
     pub first: Option<String>,
@@ -230,20 +244,21 @@ fn confidence(history: &ContainerHistory, pods: u64) -> Confidence {
         .map_or(0, |(first, last)| last.saturating_sub(first));
     let span_hours = span as f64 / 3.6e12;
     let coverage = total.coverage();
-    let mut reasons = Vec::new();
-    if total.windows == 0 {
-        reasons.push("nothing was observed yet".to_owned());
+    let reasons = if total.windows == 0 {
+        vec!["nothing was observed yet".to_owned()]
     } else {
-        if span_hours < SETTLED_HOURS {
-            reasons.push(format!(
-                "{} observed of the {SETTLED_HOURS:.0} h that include a daily peak",
+        let short = (span_hours < SETTLED_HOURS).then(|| {
+            format!(
+                "{} seen of the {SETTLED_HOURS:.0} h that include a daily peak",
                 hours(span_hours)
-            ));
-        }
-        if let Some(share) = coverage.filter(|share| *share < SETTLED_COVERAGE) {
-            reasons.push(format!("samples cover {:.0} % of the time", share * 100.0));
-        }
-    }
+            )
+        });
+        let thin = coverage.filter(|share| *share < SETTLED_COVERAGE);
+        let thin = thin.map(|share| format!("samples cover {:.0} % of the time", share * 100.0));
+        let gaps = || unseen_hours(history, pods, span_hours);
+        let reasons = short.or_else(gaps).into_iter().chain(thin);
+        reasons.collect()
+    };
     let level = match (total.windows, reasons.is_empty()) {
         (0, _) => Level::NotEnough,
         (_, true) => Level::Settled,
@@ -253,11 +268,39 @@ fn confidence(history: &ContainerHistory, pods: u64) -> Confidence {
         level,
         windows: total.windows,
         pods,
-        span_hours: (span_hours * 1000.0).round() / 1000.0,
+        span_hours: rounded(span_hours),
+        observed_hours: rounded(total.observed_ns as f64 / 3.6e12),
+        hours_of_day: total.hours_of_day(),
         coverage: coverage.map(|share| (share * 1e4).round() / 1e4),
         first: total.first_unix_ns.map(rfc3339),
         last: total.last_unix_ns.map(rfc3339),
         reasons,
+    }
+}
+
+fn rounded(hours: f64) -> f64 {
+    (hours * 1000.0).round() / 1000.0
+}
+
+/// Why so much of the day went unseen that a peak may be in it; `None` if it did not.
+fn unseen_hours(history: &ContainerHistory, pods: u64, span_hours: f64) -> Option<String> {
+    let total = &history.total;
+    let (seen, observed) = (total.hours_of_day(), total.observed_ns as f64 / 3.6e12);
+    let by_run = matches!(history.workload.kind.as_str(), "Job" | "CronJob");
+    let settled = seen >= SETTLED_HOURS_OF_DAY
+        || (by_run && pods >= SETTLED_RUNS)
+        || (span_hours >= SETTLED_SPAN_HOURS && observed >= SETTLED_OBSERVED_HOURS);
+    if settled {
+        None
+    } else if by_run {
+        Some(format!(
+            "{pods} of {SETTLED_RUNS} runs seen: one of the next may need more"
+        ))
+    } else {
+        Some(format!(
+            "{} observed, in {seen} of the {SETTLED_HOURS_OF_DAY} hours of the day",
+            hours(observed)
+        ))
     }
 }
 

@@ -218,6 +218,55 @@ fn a_day_settles_it() {
     assert_eq!(level(24 * 60), Level::Settled);
 }
 
+/// A minute on each of `days` days, each of a pod of its own.
+fn a_minute_a_day(kind: &str, days: u64) -> Confidence {
+    let pods = (0..days).map(|day| {
+        let name = format!("run-{day}");
+        pod(&name, &[window(&name, day * 24 * 60, 100, 1 << 20)])
+    });
+    let mut history = history(pods.collect());
+    history.workload.kind = kind.to_owned();
+    recommend(&history).confidence
+}
+
+#[test]
+fn two_minutes_on_two_days_settle_nothing() {
+    let seen = a_minute_a_day("Deployment", 2);
+    assert_eq!(seen.level, Level::Provisional);
+    assert_eq!((seen.hours_of_day, seen.coverage), (1, Some(1.0)));
+    assert_eq!(
+        seen.reasons,
+        ["2 min observed, in 1 of the 24 hours of the day"]
+    );
+    // However long that goes on.
+    assert_eq!(a_minute_a_day("Deployment", 60).level, Level::Provisional);
+}
+
+#[test]
+fn a_job_is_settled_by_its_runs() {
+    let seen = a_minute_a_day("CronJob", 2);
+    assert_eq!(seen.level, Level::Provisional);
+    assert_eq!(
+        seen.reasons,
+        ["2 of 7 runs seen: one of the next may need more"]
+    );
+    assert_eq!(a_minute_a_day("CronJob", 7).level, Level::Settled);
+    assert_eq!(a_minute_a_day("Job", 1).level, Level::Provisional);
+}
+
+#[test]
+fn what_runs_only_by_day_is_settled_after_a_week() {
+    let by_day = |days: u64| {
+        let minutes = (0..days).flat_map(|day| (8 * 60..20 * 60).map(move |m| day * 24 * 60 + m));
+        let windows: Vec<_> = minutes.map(|m| window("a", m, 100, 1 << 20)).collect();
+        recommend(&history(vec![pod("a", &windows)]))
+            .confidence
+            .level
+    };
+    assert_eq!(by_day(7), Level::Provisional);
+    assert_eq!(by_day(8), Level::Settled);
+}
+
 /// A report of two pods, one of them hot.
 pub(crate) fn sample_report() -> Report {
     let mut fleet = Fleet::default();

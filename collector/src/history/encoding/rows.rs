@@ -11,7 +11,7 @@ use prost::Message;
 use super::EncodingError;
 use crate::history::hottest::Hottest;
 use crate::history::series::Series;
-use crate::history::usage::{Peaks, Point, Stalls, Throttling, Usage};
+use crate::history::usage::{Peaks, Point, Stalls, Throttling, Usage, hour_bit};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SeriesRow {
@@ -105,6 +105,9 @@ struct UsageRow {
     pids_peak: Option<u64>,
     #[prost(message, optional, tag = "27")]
     recent: Option<RecentRow>,
+    /// One bit an hour; 0 in rows that are older than it.
+    #[prost(uint32, tag = "28")]
+    day_hours: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -224,12 +227,23 @@ impl UsageRow {
             io_written_bytes: usage.io_written_bytes,
             pids_peak: usage.pids_peak,
             recent: Some(RecentRow::of(&usage.recent)),
+            day_hours: usage.day_hours,
         }
     }
 
     fn into_usage(self) -> Result<Usage, EncodingError> {
         let [cpu_pressure, memory_pressure, io_pressure] = stalls(&self.pressure)?;
+        let recent = self.recent.unwrap_or_default().points()?;
+        let day_hours = match self.day_hours {
+            // All that a row without them can say.
+            0 => recent.iter().fold(0, |hours, point| {
+                hours | hour_bit(point.end_unix_s.saturating_sub(1))
+            }),
+            known if known < 1 << 24 => known,
+            _ => return Err(EncodingError::Part("hours of the day")),
+        };
         Ok(Usage {
+            day_hours,
             first_unix_ns: self.first_unix_ns,
             last_unix_ns: self.last_unix_ns,
             windows: self.windows,
@@ -258,7 +272,7 @@ impl UsageRow {
             io_read_bytes: self.io_read_bytes,
             io_written_bytes: self.io_written_bytes,
             pids_peak: self.pids_peak,
-            recent: self.recent.unwrap_or_default().points()?,
+            recent,
         })
     }
 }
