@@ -121,11 +121,14 @@ impl Sources {
         let nameless = nameless.map(|trouble| ("inventory", trouble));
         let tokens = self.store.counts.unusable_tokens();
         let tokenless = (tokens > 0).then(|| ("ingest", format!("{tokens} unusable token files")));
+        let full = self.history.stats().trouble();
+        let full = full.map(|trouble| (Feed::NAME, trouble));
         Health {
             refuses: self.store.refuses(),
             degraded: stuck
                 .chain(nameless)
                 .chain(tokenless)
+                .chain(full)
                 .map(|(what, why)| format!("{what}: {why}"))
                 .collect(),
         }

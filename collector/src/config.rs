@@ -12,6 +12,8 @@ pub use plimsoll_settings::ConfigError;
 use plimsoll_settings::{Layout, Wrong, names_of};
 use serde::Deserialize;
 
+use crate::history::MAX_SERIES;
+
 /// Every setting with its default and meaning; parses to [`Config::default`].
 pub const DOCUMENTED: &str = include_str!("config/default.yaml");
 
@@ -29,6 +31,16 @@ pub struct Config {
     pub inventory: Inventory,
     /// Audit events as JSON lines.
     pub audit_file: AuditFile,
+    /// What containers used.
+    pub history: History,
+}
+
+/// Usage history.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct History {
+    /// Series at the most: containers, and their workloads' earlier pods.
+    pub max_series: usize,
 }
 
 /// Durable state.
@@ -148,6 +160,14 @@ impl Default for AuditFile {
             rotate_bytes: 64 << 20,
             keep_files: 16,
             name_wait_s: 10,
+        }
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            max_series: MAX_SERIES,
         }
     }
 }
@@ -299,17 +319,23 @@ impl Config {
             "audit_file.keep_files",
             "be at least 1",
         );
+        check(
+            (1_000..=1_000_000).contains(&self.history.max_series),
+            "history.max_series",
+            "lie between 1000 and 1000000",
+        );
         mistakes
     }
 }
 
-fn sections() -> [(&'static str, &'static [&'static str]); 5] {
+fn sections() -> [(&'static str, &'static [&'static str]); 6] {
     [
         ("data", names_of::<Data>()),
         ("ingest", names_of::<Ingest>()),
         ("http", names_of::<Http>()),
         ("inventory", names_of::<Inventory>()),
         ("audit_file", names_of::<AuditFile>()),
+        ("history", names_of::<History>()),
     ]
 }
 
@@ -436,6 +462,10 @@ mod tests {
                 ":7: ingest.tls_cert_file: must be the path of a file",
                 ":8: ingest.tls_key_file: must be the path of a file",
             ],
+        );
+        check(
+            "history:\n  max_series: 10\n",
+            &[":2: history.max_series: must lie between 1000 and 1000000"],
         );
         check("ingest: [", &[":1: unclosed bracket '['"]);
     }

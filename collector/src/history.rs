@@ -8,7 +8,8 @@
 //! put together when they are read. So a name that comes late repairs everything that came before
 //! it, a deleted pod keeps its names, and one hot replica stays visible beside its siblings. When
 //! the bound on series is reached, the longest-ended named ones are folded into one "earlier pods"
-//! series of their workload's container; merging is commutative, so nothing depends on when.
+//! series of their workload's container, and the oldest expire when nothing is left to fold; what
+//! reports is never touched.
 //!
 //! ```text
 //!  (journal seq, node, window) ── join ──► series of the container ─┐
@@ -19,11 +20,13 @@ mod batch;
 pub mod encoding;
 pub mod feed;
 pub mod fleet;
+pub mod hottest;
 pub mod series;
 pub mod store;
 pub mod usage;
 
 pub use fleet::{ContainerHistory, Fleet, HostHistory, PodUsage};
+pub use hottest::Hottest;
 pub use series::{Entry, Series};
-pub use store::{Applied, History, HistoryError, HistoryStats, Limits};
+pub use store::{Applied, History, HistoryError, HistoryStats, Limits, MAX_SERIES};
 pub use usage::Usage;

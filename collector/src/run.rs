@@ -118,7 +118,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 
     let (store, recoveries) = open_journals(data, config.data.max_journal_bytes)?;
     let history_path = data.join("history.redb");
-    let history = open_history(&history_path)?;
+    let history = open_history(&history_path, config.history.max_series)?;
     let (inventory, first) = Inventory::open(config.inventory.paths.clone());
     let keep_deleted = Duration::from_secs(config.inventory.keep_deleted_s);
     let inventory = inventory.keeping_deleted(keep_deleted);
@@ -231,8 +231,12 @@ fn open_journals(
     Ok((store, recoveries))
 }
 
-fn open_history(path: &Path) -> Result<Arc<History>, HistoryError> {
-    let (history, set_aside) = History::open_or_set_aside(path, Limits::default())?;
+fn open_history(path: &Path, max_series: usize) -> Result<Arc<History>, HistoryError> {
+    let limits = Limits {
+        max_series,
+        ..Limits::default()
+    };
+    let (history, set_aside) = History::open_or_set_aside(path, limits)?;
     if let Some(reason) = set_aside {
         tracing::error!(%reason, "history was not readable: set aside, begun anew");
     }

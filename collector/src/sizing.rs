@@ -16,16 +16,24 @@ pub use cpu::{CpuAdvice, CpuStatistics, Quantiles};
 pub use memory::{MemoryAdvice, MemoryPeaks};
 pub use verdict::{Assessment, Fit};
 
-use crate::history::{ContainerHistory, Fleet, Usage};
+use crate::history::{ContainerHistory, Fleet, Hottest, Usage};
 use crate::inventory::Role;
 
 /// `schema` of the report.
 pub const SCHEMA: &str = "plimsoll.sizing/v1";
 /// `profile` of the report.
 pub const PROFILE: &str = "plimsoll";
-/// Observed time from which a recommendation is settled, hours: one full day, so that the daily
-/// peak is in it.
+/// Time between the first and the last observation from which a recommendation can be settled, hours:
+/// one full day, so that the daily peak is in it.
 pub const SETTLED_HOURS: f64 = 24.0;
+/// Hours of the day in which something must have been observed.
+pub const SETTLED_HOURS_OF_DAY: u32 = 24;
+/// What does not run in every hour of the day is settled after this time instead, hours: a week …
+pub const SETTLED_SPAN_HOURS: f64 = 7.0 * 24.0;
+/// … in which it was observed for this long, all pods together, hours.
+pub const SETTLED_OBSERVED_HOURS: f64 = 24.0;
+/// Runs of a Job or CronJob that count as much, however short they are.
+pub const SETTLED_RUNS: u64 = 7;
 /// Coverage below which a recommendation stays provisional.
 pub const SETTLED_COVERAGE: f64 = 0.8;
 /// Nanoseconds per second that are one millicore.
@@ -89,7 +97,7 @@ pub enum Level {
     NotEnough,
     /// There is a number; it may still move much.
     Provisional,
-    /// A full day or more, well covered.
+    /// A full day or more, all of it seen, and well covered; see `docs/sizing.md`.
     Settled,
 }
 
@@ -104,7 +112,13 @@ pub struct Confidence {
     pub pods: u64,
     /// Hours between the first and the last observation.
     pub span_hours: f64,
-    /// Share of the windows' time that samples covered, 0 to 1.
+    /// Time that samples covered, all pods together, hours.
+    #[serde(default)]
+    pub observed_hours: f64,
+    /// In how many of the 24 hours of the day something was observed.
+    #[serde(default)]
+    pub hours_of_day: u32,
+    /// Share of the windows' time that samples covered, 0 to 1. Time without a window is in neither.
     pub coverage: Option<f64>,
     /// First observation, RFC 3339.
     pub first: Option<String>,
@@ -126,10 +140,12 @@ impl Confidence {
                     hours(self.span_hours)
                 )
             }
-            Level::Provisional => self.coverage.map_or_else(
-                || "provisional".to_owned(),
-                |share| format!("provisional, {:.0} % covered", share * 100.0),
-            ),
+            Level::Provisional => match self.coverage {
+                Some(share) if share < SETTLED_COVERAGE => {
+                    format!("provisional, {:.0} % covered", share * 100.0)
+                }
+                _ => format!("provisional, {} of 24 hours of the day", self.hours_of_day),
+            },
         }
     }
 }
@@ -212,8 +228,15 @@ pub fn recommend(history: &ContainerHistory) -> Recommendation {
         .iter()
         .map(|pod| (pod.pod.as_str(), &pod.series.usage))
         .collect();
-    let (cpu, cpu_words) = cpu::advise(&pods, &history.total);
-    let (memory, memory_words) = memory::advise(&pods, &history.total, current.limit_bytes);
+    let hot = history
+        .pods
+        .iter()
+        .map(|pod| pod.series.hottest(&pod.pod))
+        .fold(None, Hottest::max);
+    let pod_count = history.pods_seen();
+    let (cpu, cpu_words) = cpu::advise(hot, pod_count, &history.total);
+    let (memory, memory_words) =
+        memory::advise(&pods, pod_count, &history.total, current.limit_bytes);
     let replicas = history.replicas();
     Recommendation {
         namespace: history.namespace.clone(),
@@ -224,7 +247,7 @@ pub fn recommend(history: &ContainerHistory) -> Recommendation {
         replicas,
         labels: history.labels.clone(),
         current,
-        confidence: confidence(&pods, &history.total),
+        confidence: confidence(history, pod_count),
         assessment: verdict::assess(&current, &cpu, &memory, replicas),
         cpu,
         memory,
@@ -235,7 +258,8 @@ pub fn recommend(history: &ContainerHistory) -> Recommendation {
     }
 }
 
-fn confidence(pods: &[(&str, &Usage)], total: &Usage) -> Confidence {
+fn confidence(history: &ContainerHistory, pods: u64) -> Confidence {
+    let total = &history.total;
     let span = total
         .first_unix_ns
         .zip(total.last_unix_ns)
@@ -243,20 +267,21 @@ fn confidence(pods: &[(&str, &Usage)], total: &Usage) -> Confidence {
     // Rounded before it is told: the number and the words are to agree.
     let span_hours = (span as f64 / 3.6e12 * 1e4).round() / 1e4;
     let coverage = total.coverage();
-    let mut reasons = Vec::new();
-    if total.windows == 0 {
-        reasons.push("nothing was observed yet".to_owned());
+    let reasons = if total.windows == 0 {
+        vec!["nothing was observed yet".to_owned()]
     } else {
-        if span_hours < SETTLED_HOURS {
-            reasons.push(format!(
-                "{} observed of the {SETTLED_HOURS:.0} h that include a daily peak",
+        let short = (span_hours < SETTLED_HOURS).then(|| {
+            format!(
+                "{} seen of the {SETTLED_HOURS:.0} h that include a daily peak",
                 hours(span_hours)
-            ));
-        }
-        if let Some(share) = coverage.filter(|share| *share < SETTLED_COVERAGE) {
-            reasons.push(format!("samples cover {:.0} % of the time", share * 100.0));
-        }
-    }
+            )
+        });
+        let thin = coverage.filter(|share| *share < SETTLED_COVERAGE);
+        let thin = thin.map(|share| format!("samples cover {:.0} % of the time", share * 100.0));
+        let gaps = || unseen_hours(history, pods, span_hours);
+        let reasons = short.or_else(gaps).into_iter().chain(thin);
+        reasons.collect()
+    };
     let level = match (total.windows, reasons.is_empty()) {
         (0, _) => Level::NotEnough,
         (_, true) => Level::Settled,
@@ -265,12 +290,40 @@ fn confidence(pods: &[(&str, &Usage)], total: &Usage) -> Confidence {
     Confidence {
         level,
         windows: total.windows,
-        pods: pods.len() as u64,
-        span_hours,
+        pods,
+        span_hours: span_hours,
+        observed_hours: rounded(total.observed_ns as f64 / 3.6e12),
+        hours_of_day: total.hours_of_day(),
         coverage: coverage.map(|share| (share * 1e4).round() / 1e4),
         first: total.first_unix_ns.map(rfc3339),
         last: total.last_unix_ns.map(rfc3339),
         reasons,
+    }
+}
+
+fn rounded(hours: f64) -> f64 {
+    (hours * 1000.0).round() / 1000.0
+}
+
+/// Why so much of the day went unseen that a peak may be in it; `None` if it did not.
+fn unseen_hours(history: &ContainerHistory, pods: u64, span_hours: f64) -> Option<String> {
+    let total = &history.total;
+    let (seen, observed) = (total.hours_of_day(), total.observed_ns as f64 / 3.6e12);
+    let by_run = matches!(history.workload.kind.as_str(), "Job" | "CronJob");
+    let settled = seen >= SETTLED_HOURS_OF_DAY
+        || (by_run && pods >= SETTLED_RUNS)
+        || (span_hours >= SETTLED_SPAN_HOURS && observed >= SETTLED_OBSERVED_HOURS);
+    if settled {
+        None
+    } else if by_run {
+        Some(format!(
+            "{pods} of {SETTLED_RUNS} runs seen: one of the next may need more"
+        ))
+    } else {
+        Some(format!(
+            "{} observed, in {seen} of the {SETTLED_HOURS_OF_DAY} hours of the day",
+            hours(observed)
+        ))
     }
 }
 

@@ -193,6 +193,8 @@ impl Metrics {
 
     fn show_singles(&self, books: &Books) {
         self.history_series.set(signed(books.history.series));
+        self.history_max_series
+            .set(signed(books.history.max_series));
         self.history_bytes.set(signed(books.history.bytes));
         self.history_undecodable
             .set(signed(books.history.undecodable));
@@ -207,6 +209,7 @@ impl Metrics {
             (&self.history_windows, books.history.applied),
             (&self.history_folded, books.history.folded),
             (&self.history_expired, books.history.expired),
+            (&self.history_rejected, books.history.rejected),
             (&self.sink_lines, books.sink.lines),
             (&self.sink_bytes, books.sink.bytes),
             (&self.sink_rotations, books.sink.rotations),
@@ -352,6 +355,9 @@ mod tests {
                 undecodable: 45,
                 applied: 46,
                 folded: 47,
+                rejected: 49,
+                max_series: 50,
+                full: true,
             },
             history_file_bytes: Some(48),
             sink: SinkRow {

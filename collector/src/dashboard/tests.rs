@@ -195,7 +195,7 @@ fn windows_are_called_by_their_length_and_what_counts_for_nothing_is_said() {
     for words in [
         "4 windows (each 10 s on average) of 1 pod over 40 s since",
         "provisional, 40 s of 24 h",
-        "Provisional: 40 s observed of the 24 h",
+        "Provisional: 40 s seen of the 24 h",
         "<th scope=\"row\">window means</th><td class=\"num\">3</td>",
         "95 % of 3 window means (10 s on average) were",
         "too little is known of 1 window to count its mean",

@@ -8,7 +8,7 @@ use super::overview::{badges, role};
 use super::{Place, layout};
 use crate::history::usage::{Point, Stalls};
 use crate::history::{ContainerHistory, Usage};
-use crate::sizing::cpu::{REQUEST_QUANTILE, means_named, upper_quantile};
+use crate::sizing::cpu::means_named;
 use crate::sizing::memory::mib;
 use crate::sizing::{self, Quantiles, Recommendation, hours};
 
@@ -404,8 +404,8 @@ fn pods(container: &ContainerHistory) -> Markup {
         .map(|pod| {
             let usage = &pod.series.usage;
             // As the request takes it, so that the hottest pod's number is the request's.
-            let p95 = upper_quantile(&usage.minute_means, REQUEST_QUANTILE)
-                .map(|ns| ns.div_ceil(1_000_000));
+            let p95 = pod.series.hottest(&pod.pod);
+            let p95 = p95.map(|hot| hot.ns_per_s.div_ceil(1_000_000));
             let memory = usage
                 .memory_working_set
                 .max_bytes

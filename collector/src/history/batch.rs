@@ -1,6 +1,14 @@
 //! Changes to series before they are durable: joining, and folding when there are too many.
 //!
 //! Pure: reads what is durable, collects what is to be written.
+//!
+//! Beyond the bound, in this order and each longest silent first, until enough have gone:
+//!
+//! 1. ended containers of one workload are folded into its "earlier pods": no number is lost;
+//! 2. what never got a name expires;
+//! 3. earlier pods, and ended containers that are alone in theirs, expire;
+//! 4. what still reports is never touched: instead the containers that this batch would have begun
+//!    are turned away, and their windows counted as rejected.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,57 +104,135 @@ impl<'a> Batch<'a> {
     }
 
     /// Brings the number of series back under its bound, a tenth below it, so that the next batch
-    /// need not do it again.
-    pub(super) fn shrink(&mut self, max_series: usize, applied: &mut Applied) {
-        let added = self
-            .changed
-            .keys()
-            .filter(|key| !self.base.contains_key(*key))
-            .count();
-        let mut count = self.base.len() + added;
+    /// need not do it again. What reports is never touched; see the module for the order of the rest.
+    /// `wall_unix_ns` is the time now.
+    pub(super) fn shrink(&mut self, max_series: usize, wall_unix_ns: u64, applied: &mut Applied) {
+        let mut count = self.keys().count();
         if count <= max_series {
             return;
         }
         let target = max_series - max_series / 10;
-        // Named and ended first, then by age: what is folded keeps its numbers, what expires does not.
-        let mut order: Vec<(bool, bool, u64, String)> = self
-            .base
-            .keys()
-            .chain(
-                self.changed
-                    .keys()
-                    .filter(|key| !self.base.contains_key(*key)),
-            )
-            .filter_map(|key| {
-                let series = self.get(key).filter(|series| series.folded == 0)?;
-                let last = series.usage.last_unix_ns.unwrap_or(0);
-                Some((
-                    series.fold_key().is_none(),
-                    !series.ended,
-                    last,
-                    key.clone(),
-                ))
-            })
-            .collect();
-        order.sort();
-        for (_, _, _, key) in order {
+        let idle = self.idle(wall_unix_ns);
+        let mut last_resort = idle.folded;
+        for (_, key, fold_key) in idle.named {
             if count <= target {
                 return;
+            }
+            let there = self.get(&fold_key).is_some();
+            // Alone, it would only change its key.
+            if !there && idle.of_fold.get(&fold_key).is_none_or(|of| *of < 2) {
+                last_resort.push((self.last_unix_ns(&key), key));
+                continue;
             }
             let Some(series) = self.get(&key).cloned() else {
                 continue;
             };
             self.changed.insert(key, None);
+            self.entry(&fold_key, || Series::new(&series.node, &series.identity))
+                .fold(&series);
+            count -= usize::from(there);
+            applied.folded += 1;
+            if !there {
+                last_resort.push((self.last_unix_ns(&fold_key), fold_key));
+            }
+        }
+        // A fold above may have made one of these younger.
+        for (last, key) in &mut last_resort {
+            *last = self.last_unix_ns(key);
+        }
+        last_resort.sort();
+        for (_, key) in idle.nameless.into_iter().chain(last_resort) {
+            if count <= target {
+                return;
+            }
+            self.changed.insert(key, None);
             count -= 1;
-            if let Some(fold_key) = series.fold_key() {
-                count += usize::from(self.get(&fold_key).is_none());
-                self.entry(&fold_key, || Series::new(&series.node, &series.identity))
-                    .fold(&series);
-                applied.folded += 1;
-            } else {
-                self.expired += 1;
-                applied.expired += 1;
+            self.expired += 1;
+            applied.expired += 1;
+        }
+        self.turn_away(count.saturating_sub(max_series), applied);
+    }
+
+    /// Takes out what this batch would have begun, `excess` of it: what reports already goes on.
+    fn turn_away(&mut self, excess: usize, applied: &mut Applied) {
+        let newcomers: Vec<String> = self
+            .changed
+            .iter()
+            .filter(|(key, series)| {
+                let own = series.as_ref().is_some_and(|series| series.folded == 0);
+                own && !self.base.contains_key(*key)
+            })
+            .map(|(key, _)| key.clone())
+            .rev()
+            .take(excess)
+            .collect();
+        for key in newcomers {
+            if let Some(Some(series)) = self.changed.remove(&key) {
+                applied.rejected += series.usage.windows;
+                applied.applied = applied.applied.saturating_sub(series.usage.windows);
             }
         }
     }
+
+    /// Series with this batch's changes, by key.
+    fn keys(&self) -> impl Iterator<Item = &String> {
+        let begun = self.changed.iter().filter_map(|(key, series)| {
+            let begun = series.is_some() && !self.base.contains_key(key);
+            begun.then_some(key)
+        });
+        let kept = self.base.keys();
+        let kept = kept.filter(|key| !matches!(self.changed.get(*key), Some(None)));
+        kept.chain(begun)
+    }
+
+    fn last_unix_ns(&self, key: &str) -> u64 {
+        let series = self.get(key);
+        series
+            .and_then(|series| series.usage.last_unix_ns)
+            .unwrap_or(0)
+    }
+
+    /// What may go. The windows' own time decides what reports, so that a backlog counts as what it
+    /// was; the wall clock bounds it, so that one node with a clock ahead does not make all others
+    /// look silent. What came with this batch reports, however late.
+    fn idle(&self, wall_unix_ns: u64) -> Idle {
+        let newest = self.keys().map(|key| self.last_unix_ns(key)).max();
+        let now_unix_ns = newest.unwrap_or(0).min(wall_unix_ns);
+        let mut idle = Idle::default();
+        for key in self.keys() {
+            let Some(series) = self.get(key) else {
+                continue;
+            };
+            let last = series.usage.last_unix_ns.unwrap_or(0);
+            if series.folded > 0 {
+                idle.folded.push((last, key.clone()));
+                continue;
+            }
+            let came = self.changed.contains_key(key) && !series.ended;
+            if came || series.runs(now_unix_ns) {
+                continue;
+            }
+            match series.fold_key() {
+                Some(fold_key) => {
+                    *idle.of_fold.entry(fold_key.clone()).or_default() += 1;
+                    idle.named.push((last, key.clone(), fold_key));
+                }
+                None => idle.nameless.push((last, key.clone())),
+            }
+        }
+        idle.named.sort();
+        idle.nameless.sort();
+        idle
+    }
+}
+
+/// Series that report no more, longest silent first.
+#[derive(Default)]
+struct Idle {
+    /// Time of the last window, key, and where it would be folded.
+    named: Vec<(u64, String, String)>,
+    /// How many of them would be folded into the same.
+    of_fold: BTreeMap<String, usize>,
+    nameless: Vec<(u64, String)>,
+    folded: Vec<(u64, String)>,
 }

@@ -12,9 +12,6 @@ use super::series::Series;
 use super::usage::Usage;
 use crate::inventory::{Resources, Role, Workload};
 
-/// A container counts as running if its newest window is at most this old, seconds.
-pub const RUNNING_WITHIN_S: u64 = 300;
-
 /// Most CPU time of a pause sandbox over its life: it starts, and waits for signals.
 const SANDBOX_CPU_NS: u64 = 100_000_000;
 /// Most memory of a pause sandbox.
@@ -64,6 +61,13 @@ impl ContainerHistory {
         let apart = self.pods.iter().filter(|pod| pod.series.folded == 0);
         let count = if running > 0 { running } else { apart.count() };
         count.max(1) as u64
+    }
+
+    /// Pods that were seen, the earlier ones included. Of those, each life of a container that was
+    /// started again counts.
+    pub fn pods_seen(&self) -> u64 {
+        let pods = self.pods.iter().map(|pod| pod.series.folded.max(1));
+        pods.fold(0, u64::saturating_add)
     }
 }
 
@@ -197,17 +201,13 @@ fn group_one(
         };
         by_pod.entry(pod).or_default().push(series);
     }
-    let runs = |series: &Arc<Series>| {
-        let age_ns = now_unix_ns.saturating_sub(series.usage.last_unix_ns.unwrap_or(0));
-        !series.ended && age_ns <= RUNNING_WITHIN_S * 1_000_000_000
-    };
     let pods = by_pod
         .into_iter()
         .filter_map(|(pod, lives)| {
             Some(PodUsage {
                 pod,
                 lives: lives.len() as u64,
-                running: lives.iter().any(runs),
+                running: lives.iter().any(|life| life.runs(now_unix_ns)),
                 series: one_series(&lives)?,
             })
         })

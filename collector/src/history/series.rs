@@ -4,8 +4,12 @@ use plimsoll_wire::identity::Subject;
 use plimsoll_wire::{Identity, UsageWindow};
 use serde::{Deserialize, Serialize};
 
+use super::hottest::Hottest;
 use super::usage::Usage;
 use crate::join::Names;
+
+/// A container counts as running if its newest window is at most this old, seconds.
+pub const RUNNING_WITHIN_S: u64 = 300;
 
 /// A window on its way into the history.
 #[derive(Clone, Debug)]
@@ -33,6 +37,10 @@ pub struct Series {
     pub ended: bool,
     /// Pods that were folded into this one; 0 for a container's own series.
     pub folded: u64,
+    /// The hottest of the pods that were folded into this one; `None` for a container's own series, and
+    /// of those folded before this was kept.
+    #[serde(default)]
+    pub hottest: Option<Hottest>,
     /// The statistics.
     pub usage: Usage,
 }
@@ -47,6 +55,7 @@ impl Series {
             name_pending: false,
             ended: false,
             folded: 0,
+            hottest: None,
             usage: Usage::default(),
         }
     }
@@ -65,8 +74,26 @@ impl Series {
         self.usage.add(window);
     }
 
+    /// Whether it reports at that time: its container has not ended, and its newest window is young.
+    pub fn runs(&self, now_unix_ns: u64) -> bool {
+        let age_ns = now_unix_ns.saturating_sub(self.usage.last_unix_ns.unwrap_or(0));
+        self.folded == 0 && !self.ended && age_ns <= RUNNING_WITHIN_S * 1_000_000_000
+    }
+
+    /// The hottest of the pods in it; `pod` is the name where none is kept.
+    pub fn hottest(&self, pod: &str) -> Option<Hottest> {
+        Hottest::max(self.hottest.clone(), Hottest::of(pod, &self.usage))
+    }
+
     /// Takes another series of the same container of the same workload in.
     pub fn fold(&mut self, other: &Self) {
+        let hottest = if other.folded > 0 {
+            other.hottest.clone()
+        } else {
+            let pod = other.names.as_ref().map_or("", |names| names.pod.as_str());
+            Hottest::of(pod, &other.usage)
+        };
+        self.hottest = Hottest::max(self.hottest.take(), hottest);
         if other.usage.last_unix_ns >= self.usage.last_unix_ns {
             self.node.clone_from(&other.node);
             self.identity = other.identity.clone();

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use thiserror::Error;
@@ -34,10 +35,14 @@ const FORMAT_KEY: &str = "format";
 /// Unreadable series that are named in the log; more are only counted.
 const MAX_NAMED: u64 = 20;
 
+/// Series at the most, if nothing else is set.
+pub const MAX_SERIES: usize = 50_000;
+
 /// Bounds of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most series; beyond it ended ones are folded by workload, then the oldest expire.
+    /// Most series. Beyond it ended ones are folded by workload, then the oldest expire, and if all
+    /// of them report, new ones are turned away.
     pub max_series: usize,
     /// redb's page cache, bytes.
     pub cache_bytes: usize,
@@ -46,7 +51,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_series: 20_000,
+            max_series: MAX_SERIES,
             cache_bytes: 16 << 20,
         }
     }
@@ -133,6 +138,8 @@ pub struct Applied {
     pub folded: u64,
     /// Series forgotten because nothing else was left to fold.
     pub expired: u64,
+    /// Windows of new containers that were turned away: the store is full of others that report.
+    pub rejected: u64,
 }
 
 /// The store's size.
@@ -152,6 +159,24 @@ pub struct HistoryStats {
     pub folded: u64,
     /// Series that could not be decoded when the store was opened.
     pub undecodable: u64,
+    /// Windows turned away since it was opened.
+    pub rejected: u64,
+    /// Its bound on series.
+    pub max_series: u64,
+    /// New containers are being turned away: as many report as there may be series.
+    pub full: bool,
+}
+
+impl HistoryStats {
+    /// What is wrong with it now, for people.
+    pub fn trouble(&self) -> Option<String> {
+        self.full.then(|| {
+            format!(
+                "{} containers report, as many as history.max_series allows: new ones are turned away",
+                self.max_series
+            )
+        })
+    }
 }
 
 #[derive(Default)]
@@ -163,6 +188,8 @@ struct State {
     undecodable: u64,
     applied: u64,
     folded: u64,
+    rejected: u64,
+    full: bool,
 }
 
 /// See the module.
@@ -274,13 +301,17 @@ impl History {
         for key in batch.changed_keys() {
             batch.rename(&key, index);
         }
-        batch.shrink(self.limits.max_series, &mut applied);
+        batch.shrink(self.limits.max_series, unix_ns(), &mut applied);
         let changes = batch.changes(cursor);
         drop(state);
         self.commit(changes)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.applied += applied.applied;
         state.folded += applied.folded;
+        state.rejected += applied.rejected;
+        // A batch without newcomers says nothing; room does.
+        state.full =
+            applied.rejected > 0 || (state.full && state.series.len() >= self.limits.max_series);
         drop(state);
         Ok(applied)
     }
@@ -324,6 +355,9 @@ impl History {
             applied: state.applied,
             folded: state.folded,
             undecodable: state.undecodable,
+            rejected: state.rejected,
+            max_series: self.limits.max_series as u64,
+            full: state.full,
         }
     }
 
@@ -386,6 +420,14 @@ impl History {
         state.expired = changes.expired;
         Ok(())
     }
+}
+
+/// The wall clock; 0 before 1970.
+fn unix_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 fn read_all(db: &Database, path: &Path) -> Result<State, HistoryError> {

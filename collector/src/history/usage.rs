@@ -99,7 +99,7 @@ impl Throttling {
     }
 }
 
-/// One window, as the pictures need it. Stored as a row: `[minute, mean, max, KiB, throttled ‰]`.
+/// One window, as the pictures need it, rounded up as the numbers are: little is not nothing. Stored as a row: `[minute, mean, max, KiB, throttled ‰]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "PointRow", into = "PointRow")]
 pub struct Point {
@@ -151,11 +151,11 @@ impl Point {
             .zip(window.cpu.periods.filter(|periods| *periods > 0));
         Self {
             end_unix_s: window.end_unix_ns / 1_000_000_000,
-            mean_millicores: mean_ns_per_s(window).map(|ns| ns / 1_000_000),
-            max_millicores: window.cpu.per_second.max().map(|ns| ns / 1_000_000),
-            memory_kib: highest_sample(&window.memory).map(|bytes| bytes / 1024),
+            mean_millicores: mean_ns_per_s(window).map(|ns| ns.div_ceil(1_000_000)),
+            max_millicores: window.cpu.per_second.max().map(|ns| ns.div_ceil(1_000_000)),
+            memory_kib: highest_sample(&window.memory).map(|bytes| bytes.div_ceil(1024)),
             throttled_permille: throttled
-                .map(|(throttled, periods)| throttled.saturating_mul(1000) / periods),
+                .map(|(throttled, periods)| throttled.saturating_mul(1000).div_ceil(periods)),
         }
     }
 
@@ -183,6 +183,9 @@ pub struct Usage {
     pub span_ns: u64,
     /// Of it, covered by samples.
     pub observed_ns: u64,
+    /// Hours of the day (UTC) in which something was observed: bit 0 is the one after midnight.
+    #[serde(default)]
+    pub day_hours: u32,
     /// Where CPU time came from.
     pub cpu_sources: Vec<Source>,
     /// Steady state: means of well-covered windows.
@@ -253,6 +256,9 @@ impl Usage {
             .span_ns
             .saturating_add(window.end_unix_ns.saturating_sub(window.start_unix_ns));
         self.observed_ns = self.observed_ns.saturating_add(window.observed_ns);
+        if window.observed_ns > 0 {
+            self.day_hours |= hour_bit(window.start_unix_ns / 1_000_000_000);
+        }
         self.add_cpu(window);
         self.cpu_pressure
             .add(&window.cpu_pressure, window.observed_ns);
@@ -323,6 +329,7 @@ impl Usage {
         self.startup_windows = self.startup_windows.saturating_add(other.startup_windows);
         self.span_ns = self.span_ns.saturating_add(other.span_ns);
         self.observed_ns = self.observed_ns.saturating_add(other.observed_ns);
+        self.day_hours |= other.day_hours;
         union(&mut self.cpu_sources, &other.cpu_sources);
         union(&mut self.memory_sources, &other.memory_sources);
         self.minute_means.merge(&other.minute_means);
@@ -357,7 +364,13 @@ impl Usage {
         self.cut_recent();
     }
 
-    /// Share of the windows that samples covered, 0 to 1; `None` without windows.
+    /// In how many of the 24 hours of the day something was observed.
+    pub const fn hours_of_day(&self) -> u32 {
+        self.day_hours.count_ones()
+    }
+
+    /// Share of the windows' time that samples covered, 0 to 1; `None` without windows. Time without a
+    /// window is in neither: a container that did not run then has none.
     pub fn coverage(&self) -> Option<f64> {
         (self.span_ns > 0).then(|| (self.observed_ns as f64 / self.span_ns as f64).min(1.0))
     }
@@ -380,6 +393,11 @@ impl Usage {
         let surplus = self.recent.len().saturating_sub(RECENT_WINDOWS);
         self.recent.drain(..surplus);
     }
+}
+
+/// The hour of the day of a time, as a bit.
+pub(super) const fn hour_bit(unix_s: u64) -> u32 {
+    1 << (unix_s / 3600 % 24)
 }
 
 /// Mean CPU of a window, nanoseconds per second of *observed* time.

@@ -6,12 +6,10 @@ use plimsoll_wire::usage::Source;
 use serde::{Deserialize, Serialize};
 
 use super::NS_PER_MILLICORE;
-use crate::history::Usage;
+use crate::history::{Hottest, Usage};
 
 /// The window that `minute_means` is named after, seconds.
 const MINUTE_S: u64 = 60;
-/// The percentile of minute means that becomes the request.
-pub const REQUEST_QUANTILE: f64 = 0.95;
 /// Smallest request, millicores: below it the scheduler's arithmetic is noise.
 pub const FLOOR_MILLICORES: u64 = 10;
 /// Throttled share of periods above which an existing limit hides the true need.
@@ -80,46 +78,12 @@ pub struct CpuAdvice {
     pub sources: Vec<Source>,
 }
 
-/// The highest value that the quantile can be, given the sketch's buckets: never below the truth.
-pub fn upper_quantile(sketch: &Sketch, q: f64) -> Option<u64> {
-    let middle = sketch.quantile(q)?;
-    let max = sketch.max()?;
-    if middle == 0 {
-        return Some(0);
-    }
-    let upper = sketch
-        .buckets()
-        .map(|bucket| bucket.upper)
-        .find(|upper| *upper >= middle);
-    Some(upper.unwrap_or(max).min(max))
-}
-
-/// The means that a request may be taken from: steady ones, or of a pod that never got that far
-/// those of its start.
-fn means(usage: &Usage) -> &Sketch {
-    if usage.minute_means.is_empty() {
-        &usage.startup_minute_means
-    } else {
-        &usage.minute_means
-    }
-}
-
 /// The advice and its explanation.
-pub(super) fn advise(pods: &[(&str, &Usage)], total: &Usage) -> (CpuAdvice, Vec<String>) {
-    let hot = pods
-        .iter()
-        .filter_map(|(pod, usage)| {
-            Some((
-                upper_quantile(means(usage), REQUEST_QUANTILE)?,
-                *pod,
-                *usage,
-            ))
-        })
-        .max_by(|a, b| a.0.cmp(&b.0).then_with(|| b.1.cmp(a.1)));
+pub(super) fn advise(hot: Option<Hottest>, pods: u64, total: &Usage) -> (CpuAdvice, Vec<String>) {
     let mut words = Vec::new();
-    let request = hot.map(|(ns, pod, usage)| {
-        let observed = ns.div_ceil(NS_PER_MILLICORE);
-        words.push(request_sentence(observed, pod, usage, pods));
+    let request = hot.as_ref().map(|hot| {
+        let observed = hot.ns_per_s.div_ceil(NS_PER_MILLICORE);
+        words.push(request_sentence(observed, hot, pods, total));
         if observed < FLOOR_MILLICORES {
             words.push(format!("Raised to the floor of {FLOOR_MILLICORES} m."));
         }
@@ -148,7 +112,7 @@ pub(super) fn advise(pods: &[(&str, &Usage)], total: &Usage) -> (CpuAdvice, Vec<
         limit_reason:
             "a CPU limit throttles bursts even on an idle node; the request guarantees the share"
                 .to_owned(),
-        hot_pod: hot.map(|(_, pod, _)| pod.to_owned()),
+        hot_pod: hot.map(|hot| hot.pod),
         statistics,
         throttled_share,
         pressure_some_share: total.cpu_pressure.shares().map(|(some, _)| some),
@@ -157,19 +121,19 @@ pub(super) fn advise(pods: &[(&str, &Usage)], total: &Usage) -> (CpuAdvice, Vec<
     (advice, words)
 }
 
-fn request_sentence(observed: u64, pod: &str, usage: &Usage, pods: &[(&str, &Usage)]) -> String {
-    let (sketch, phase) = if usage.minute_means.is_empty() {
-        (&usage.startup_minute_means, ", all of its start-up")
+fn request_sentence(observed: u64, hot: &Hottest, pods: u64, usage: &Usage) -> String {
+    let phase = if hot.startup {
+        ", all of its start-up"
     } else {
-        (&usage.minute_means, "")
+        ""
     };
-    let whose = match pods.len() {
-        1 => pod.to_owned(),
-        many => format!("{pod}, the hottest of {many} pods"),
+    let whose = match pods {
+        1 => hot.pod.clone(),
+        many => format!("{}, the hottest of {many} pods", hot.pod),
     };
     format!(
         "95 % of {} {}{}{phase} were at most {observed} m ({whose}).",
-        sketch.count(),
+        hot.means,
         means_named(usage),
         usage
             .mean_window_s()

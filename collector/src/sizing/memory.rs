@@ -57,6 +57,7 @@ struct Need {
 /// The advice and its explanation.
 pub(super) fn advise(
     pods: &[(&str, &Usage)],
+    pod_count: u64,
     total: &Usage,
     current_limit: Option<u64>,
 ) -> (MemoryAdvice, Vec<String>) {
@@ -67,7 +68,7 @@ pub(super) fn advise(
     let mut words = Vec::new();
     let hot_pod = hot.as_ref().map(|(_, pod)| (*pod).to_owned());
     let request = hot.map(|(need, pod)| {
-        let whose = match pods.len() {
+        let whose = match pod_count {
             1 => pod.to_owned(),
             many => format!("{pod}, the highest of {many} pods"),
         };

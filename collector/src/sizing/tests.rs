@@ -7,6 +7,7 @@ use super::*;
 use crate::history::series::tests::window;
 use crate::history::{PodUsage, Series};
 use crate::inventory::{Resources, Workload};
+use crate::join::Names;
 
 fn pod(name: &str, windows: &[UsageWindow]) -> PodUsage {
     let mut series = Series::new("node-a", &window(name, 0, 0, 0).identity);
@@ -110,6 +111,56 @@ fn the_hot_replica_decides_and_is_named() {
     );
 }
 
+/// As [`the_hot_replica_decides_and_is_named`], after all of them have ended and were folded.
+#[test]
+fn folding_does_not_cool_the_hot_pod() {
+    let mut pods: Vec<_> = (0..99)
+        .map(|n| steady(&format!("cool-{n}"), 60, 10, 50 << 20))
+        .collect();
+    pods.insert(7, steady("hot", 60, 1000, 50 << 20));
+    let apart = recommend(&history(pods.clone()));
+    let named = |pod: &PodUsage| {
+        let mut series = Series::clone(&pod.series);
+        series.names = Some(Names {
+            namespace: "shop".to_owned(),
+            pod: pod.pod.clone(),
+            container: Some("app".to_owned()),
+            node: None,
+            workload: Workload {
+                kind: "Deployment".to_owned(),
+                name: "api".to_owned(),
+            },
+            labels: std::collections::BTreeMap::new(),
+            requests: Resources::default(),
+            limits: Resources::default(),
+            role: Role::Main,
+        });
+        series
+    };
+    let mut earlier = [pods[0].clone(), pods[50].clone()].map(|pod| {
+        let mut series = Series::clone(&pod.series);
+        (series.usage, series.ended) = (Usage::default(), true);
+        series
+    });
+    for (n, pod) in pods.iter().enumerate() {
+        earlier[n % 2].fold(&named(pod));
+    }
+    // In two halves, and the halves into one: the order does not matter.
+    let [mut all, half] = earlier;
+    all.fold(&half);
+    let folded = PodUsage {
+        pod: "earlier pods (100)".to_owned(),
+        series: Arc::new(all),
+        lives: 1,
+        running: false,
+    };
+    let folded = recommend(&history(vec![folded]));
+    assert_eq!(folded.cpu.request_millicores, Some(1000));
+    assert_eq!(folded.cpu.hot_pod.as_deref(), Some("hot"));
+    assert_eq!(folded.explanation.cpu, apart.explanation.cpu);
+    assert_eq!(folded.confidence.pods, 100);
+}
+
 #[test]
 fn bursts_shorter_than_a_minute_stay_visible_beside_the_request() {
     let mut bursty = window("b", 0, 0, 0);
@@ -189,6 +240,55 @@ fn a_day_settles_it() {
     assert_eq!(level(1), Level::Provisional);
     assert_eq!(level(24 * 60 - 1), Level::Provisional);
     assert_eq!(level(24 * 60), Level::Settled);
+}
+
+/// A minute on each of `days` days, each of a pod of its own.
+fn a_minute_a_day(kind: &str, days: u64) -> Confidence {
+    let pods = (0..days).map(|day| {
+        let name = format!("run-{day}");
+        pod(&name, &[window(&name, day * 24 * 60, 100, 1 << 20)])
+    });
+    let mut history = history(pods.collect());
+    history.workload.kind = kind.to_owned();
+    recommend(&history).confidence
+}
+
+#[test]
+fn two_minutes_on_two_days_settle_nothing() {
+    let seen = a_minute_a_day("Deployment", 2);
+    assert_eq!(seen.level, Level::Provisional);
+    assert_eq!((seen.hours_of_day, seen.coverage), (1, Some(1.0)));
+    assert_eq!(
+        seen.reasons,
+        ["2 min observed, in 1 of the 24 hours of the day"]
+    );
+    // However long that goes on.
+    assert_eq!(a_minute_a_day("Deployment", 60).level, Level::Provisional);
+}
+
+#[test]
+fn a_job_is_settled_by_its_runs() {
+    let seen = a_minute_a_day("CronJob", 2);
+    assert_eq!(seen.level, Level::Provisional);
+    assert_eq!(
+        seen.reasons,
+        ["2 of 7 runs seen: one of the next may need more"]
+    );
+    assert_eq!(a_minute_a_day("CronJob", 7).level, Level::Settled);
+    assert_eq!(a_minute_a_day("Job", 1).level, Level::Provisional);
+}
+
+#[test]
+fn what_runs_only_by_day_is_settled_after_a_week() {
+    let by_day = |days: u64| {
+        let minutes = (0..days).flat_map(|day| (8 * 60..20 * 60).map(move |m| day * 24 * 60 + m));
+        let windows: Vec<_> = minutes.map(|m| window("a", m, 100, 1 << 20)).collect();
+        recommend(&history(vec![pod("a", &windows)]))
+            .confidence
+            .level
+    };
+    assert_eq!(by_day(7), Level::Provisional);
+    assert_eq!(by_day(8), Level::Settled);
 }
 
 /// A report of two pods, one of them hot.

@@ -62,6 +62,8 @@ pub struct Metrics {
     pub(super) history_windows: Counter,
     pub(super) history_folded: Counter,
     pub(super) history_expired: Counter,
+    pub(super) history_rejected: Counter,
+    pub(super) history_max_series: Gauge,
     pub(super) history_undecodable: Gauge,
     pub(super) sink_lines: Counter,
     pub(super) sink_bytes: Counter,
@@ -184,8 +186,18 @@ impl Metrics {
         registry.register("history_folded_series", "Series of ended containers folded into their workload's, because of the bound on series", self.history_folded.clone());
         registry.register(
             "history_expired_series",
-            "Nameless series forgotten because of the bound on series, since the history was made",
+            "Series forgotten because of the bound on series, since the history was made: nameless ones, and earlier pods when nothing was left to fold",
             self.history_expired.clone(),
+        );
+        registry.register(
+            "history_rejected_windows",
+            "Windows of new containers turned away because as many others report as history.max_series allows",
+            self.history_rejected.clone(),
+        );
+        registry.register(
+            "history_max_series",
+            "The bound on series, history.max_series",
+            self.history_max_series.clone(),
         );
         registry.register(
             "history_undecodable_series",

@@ -9,8 +9,9 @@ use plimsoll_wire::usage::Source;
 use prost::Message;
 
 use super::EncodingError;
+use crate::history::hottest::Hottest;
 use crate::history::series::Series;
-use crate::history::usage::{Peaks, Point, Stalls, Throttling, Usage};
+use crate::history::usage::{Peaks, Point, Stalls, Throttling, Usage, hour_bit};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SeriesRow {
@@ -30,6 +31,20 @@ pub(super) struct SeriesRow {
     folded: u64,
     #[prost(message, optional, tag = "7")]
     usage: Option<UsageRow>,
+    #[prost(message, optional, tag = "8")]
+    hottest: Option<HottestRow>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct HottestRow {
+    #[prost(string, tag = "1")]
+    pod: String,
+    #[prost(uint64, tag = "2")]
+    ns_per_s: u64,
+    #[prost(uint64, tag = "3")]
+    means: u64,
+    #[prost(bool, tag = "4")]
+    startup: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -90,6 +105,9 @@ struct UsageRow {
     pids_peak: Option<u64>,
     #[prost(message, optional, tag = "27")]
     recent: Option<RecentRow>,
+    /// One bit an hour; 0 in rows that are older than it.
+    #[prost(uint32, tag = "28")]
+    day_hours: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -145,6 +163,12 @@ impl SeriesRow {
             ended: series.ended,
             folded: series.folded,
             usage: Some(UsageRow::of(&series.usage)),
+            hottest: series.hottest.as_ref().map(|hottest| HottestRow {
+                pod: hottest.pod.clone(),
+                ns_per_s: hottest.ns_per_s,
+                means: hottest.means,
+                startup: hottest.startup,
+            }),
         })
     }
 
@@ -157,6 +181,12 @@ impl SeriesRow {
             name_pending: self.name_pending,
             ended: self.ended,
             folded: self.folded,
+            hottest: self.hottest.map(|row| Hottest {
+                pod: row.pod,
+                ns_per_s: row.ns_per_s,
+                means: row.means,
+                startup: row.startup,
+            }),
             usage: self.usage.unwrap_or_default().into_usage()?,
         })
     }
@@ -197,12 +227,23 @@ impl UsageRow {
             io_written_bytes: usage.io_written_bytes,
             pids_peak: usage.pids_peak,
             recent: Some(RecentRow::of(&usage.recent)),
+            day_hours: usage.day_hours,
         }
     }
 
     fn into_usage(self) -> Result<Usage, EncodingError> {
         let [cpu_pressure, memory_pressure, io_pressure] = stalls(&self.pressure)?;
+        let recent = self.recent.unwrap_or_default().points()?;
+        let day_hours = match self.day_hours {
+            // All that a row without them can say.
+            0 => recent.iter().fold(0, |hours, point| {
+                hours | hour_bit(point.end_unix_s.saturating_sub(1))
+            }),
+            known if known < 1 << 24 => known,
+            _ => return Err(EncodingError::Part("hours of the day")),
+        };
         Ok(Usage {
+            day_hours,
             first_unix_ns: self.first_unix_ns,
             last_unix_ns: self.last_unix_ns,
             windows: self.windows,
@@ -231,7 +272,7 @@ impl UsageRow {
             io_read_bytes: self.io_read_bytes,
             io_written_bytes: self.io_written_bytes,
             pids_peak: self.pids_peak,
-            recent: self.recent.unwrap_or_default().points()?,
+            recent,
         })
     }
 }

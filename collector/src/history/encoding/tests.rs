@@ -23,9 +23,34 @@ fn what_was_written_is_read_and_small() {
 }
 
 #[test]
+fn earlier_pods_keep_their_hottest_and_those_without_one_are_read() {
+    let mut earlier = series(7, 0..0);
+    earlier.fold(&series(7, 0..9));
+    assert!(earlier.hottest.is_some());
+    assert_eq!(decode(&encode(&earlier).unwrap()).unwrap(), earlier);
+    earlier.hottest = None;
+    assert_eq!(decode(&encode(&earlier).unwrap()).unwrap(), earlier);
+}
+
+#[test]
+fn a_row_without_hours_of_the_day_has_those_of_its_newest_windows() {
+    let series = series(7, 0..500);
+    let mut older = series.clone();
+    older.usage.day_hours = 0;
+    let read = decode(&encode(&older).unwrap()).unwrap();
+    let hours = read.usage.hours_of_day();
+    assert!((3..=4).contains(&hours), "{hours}");
+    let known = series.usage.day_hours;
+    assert_eq!(read.usage.day_hours & known, read.usage.day_hours);
+}
+
+#[test]
 fn series_of_the_first_version_are_read() {
     let series = series(7, 0..200);
-    let json = serde_json::to_vec(&series).unwrap();
+    let mut json = serde_json::to_value(&series).unwrap();
+    // Not in that version.
+    assert!(json.as_object_mut().unwrap().remove("hottest").is_some());
+    let json = serde_json::to_vec(&json).unwrap();
     assert_eq!(decode(&json).unwrap(), series);
 }
 

@@ -26,6 +26,45 @@ fn a_window_is_taken_apart() {
 }
 
 #[test]
+fn pictures_round_up_as_numbers_do() {
+    let mut usage = Usage::default();
+    let mut little = window("c", 1, 0, 1);
+    little.cpu.used_ns = Some(400_000 * 60);
+    little.cpu.per_second = Sketch::default();
+    little.cpu.per_second.add_n(400_000, 60);
+    little.cpu.throttled_periods = Some(1);
+    little.cpu.periods = Some(100_000);
+    usage.add(&little);
+    let point = usage.recent[0];
+    assert_eq!(
+        [
+            point.mean_millicores,
+            point.max_millicores,
+            point.memory_kib,
+            point.throttled_permille
+        ],
+        [Some(1); 4]
+    );
+}
+
+#[test]
+fn hours_of_the_day_are_those_with_samples() {
+    let mut usage = Usage::default();
+    // 00:01, 00:59 and the same a day later; then a minute without a sample.
+    for minute in [1, 59, 24 * 60 + 1, 24 * 60 + 59] {
+        usage.add(&window("c", minute, 10, 1));
+    }
+    let mut blind = window("c", 3 * 60, 10, 1);
+    blind.observed_ns = 0;
+    usage.add(&blind);
+    assert_eq!(usage.hours_of_day(), 1);
+    let mut other = Usage::default();
+    other.add(&window("c", 23 * 60, 10, 1));
+    usage.merge(&other);
+    assert_eq!(usage.day_hours, 1 | 1 << 23);
+}
+
+#[test]
 fn badly_covered_and_starting_windows_do_not_shape_the_request() {
     let mut usage = Usage::default();
     let mut thin = window("c", 1, 100, 0);
