@@ -41,7 +41,7 @@ pub struct ContainerHistory {
     pub container: String,
     /// Its part in the pod.
     pub role: Role,
-    /// Requests of the newest pod.
+    /// Requests of the newest pod: of those that run, the one that was first seen last.
     pub requests: Resources,
     /// Limits of the newest pod.
     pub limits: Resources,
@@ -184,9 +184,7 @@ fn group_one(
     members: Vec<Arc<Series>>,
     now_unix_ns: u64,
 ) -> Option<ContainerHistory> {
-    let newest = members
-        .iter()
-        .max_by_key(|series| series.usage.last_unix_ns)?;
+    let newest = newest_pod(&members, now_unix_ns)?;
     let names = newest.names.as_ref()?;
     let (role, requests, limits) = (names.role, names.requests, names.limits);
     let labels = names.labels.clone();
@@ -223,6 +221,28 @@ fn group_one(
         pods,
         total,
     })
+}
+
+/// The series whose names say what is set. Of the pods that run it is the one that was first seen last:
+/// all of them report at the same time, and during a rollout those of both templates run. Where none
+/// runs it is the one that was last seen. A container that was started again makes its pod no newer; of
+/// pods that began together the one with the higher UID is taken, so that it is the same at each look.
+fn newest_pod(members: &[Arc<Series>], now_unix_ns: u64) -> Option<Arc<Series>> {
+    let uid = |series: &Series| series.identity.pod_uid().map(str::to_owned);
+    let mut first_seen: BTreeMap<Option<String>, Option<u64>> = BTreeMap::new();
+    for series in members.iter().filter(|series| series.folded == 0) {
+        let first = series.usage.first_unix_ns;
+        let known = first_seen.entry(uid(series)).or_insert(first);
+        *known = (*known).min(first);
+    }
+    let newest = members.iter().max_by_key(|series| {
+        let runs = series.runs(now_unix_ns);
+        let last = series.usage.last_unix_ns;
+        let first = first_seen.get(&uid(series)).copied().flatten();
+        let ended = if runs { None } else { last };
+        (runs, ended, first, uid(series), last)
+    });
+    newest.cloned()
 }
 
 /// The lives of one container in one: of the newest, with the statistics of all.
@@ -299,6 +319,56 @@ mod tests {
         );
         assert_eq!(app.replicas(), 1);
         assert_eq!(fleet.workload("shop", "deployment", "api").count(), 1);
+    }
+
+    /// A series of the minutes from `first` to `end`, of a pod whose request tells its template.
+    fn lasting(id: &str, pod: &str, first: u64, end: u64, request: u64) -> (String, Arc<Series>) {
+        let (key, newest) = series(id, Some(pod), Some("app"), end, 10);
+        let mut all = Series::clone(&newest);
+        for minute in first..end - 1 {
+            all.add("n", &window(id, minute, 10, 1 << 20));
+        }
+        if let Some(names) = all.names.as_mut() {
+            names.requests.cpu_millicores = Some(request);
+        }
+        all.identity.subject = Subject::Container {
+            pod_uid: format!("uid-{pod}"),
+            container_id: id.to_owned(),
+            runtime: None,
+            qos: plimsoll_wire::identity::Qos::Burstable,
+        };
+        (key, Arc::new(all))
+    }
+
+    /// During a rollout both templates run, and their windows end together.
+    #[test]
+    fn what_is_set_is_what_the_youngest_running_pod_has() {
+        let asked = |snapshot: &[(String, Arc<Series>)]| {
+            let mut reversed = snapshot.to_vec();
+            reversed.reverse();
+            let [one, other] = [snapshot.to_vec(), reversed].map(|snapshot| {
+                let fleet = Fleet::group(snapshot, NOW);
+                fleet.containers[0].requests.cpu_millicores
+            });
+            assert_eq!(one, other, "the order says nothing");
+            one.unwrap()
+        };
+        let (old, new) = (
+            lasting("o", "old", 1, 9, 100),
+            lasting("n", "new", 7, 9, 500),
+        );
+        assert_eq!(asked(&[old.clone(), new.clone()]), 500);
+        // The old pod's container starts again: it is no newer for that.
+        let again = lasting("o2", "old", 8, 9, 100);
+        assert_eq!(asked(&[old.clone(), new.clone(), again]), 500);
+        // A job that has ended says nothing while another pod runs.
+        let mut ended = Series::clone(&lasting("e", "ended", 8, 9, 900).1);
+        ended.ended = true;
+        let ended = ("e".to_owned(), Arc::new(ended));
+        assert_eq!(asked(&[new.clone(), ended]), 500);
+        // Two that began together: the same at each look.
+        let twin = lasting("t", "twin", 7, 9, 700);
+        assert_eq!(asked(&[new, twin]), 700);
     }
 
     #[test]

@@ -168,12 +168,15 @@ fn sized(peak: u64, total: &Usage, current_limit: Option<u64>, words: &mut Vec<S
     size.max(FLOOR_BYTES)
 }
 
-/// Bytes for people, in binary units.
+/// Bytes for people, in binary units, rounded up: what is set by it is never less than what was meant.
 pub fn mib(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
-        1024..MIB => format!("{} KiB", bytes / 1024),
+        1024..MIB => format!("{} KiB", bytes.div_ceil(1024)),
         MIB..0x2_8000_0000 => format!("{} MiB", bytes.div_ceil(MIB)),
-        _ => format!("{:.1} GiB", bytes as f64 / (1024.0 * MIB as f64)),
+        _ => {
+            let tenths = (u128::from(bytes) * 10).div_ceil(1024 * u128::from(MIB));
+            format!("{}.{} GiB", tenths / 10, tenths % 10)
+        }
     }
 }

@@ -242,6 +242,23 @@ fn a_day_settles_it() {
     assert_eq!(level(24 * 60), Level::Settled);
 }
 
+#[test]
+fn amounts_of_memory_round_up() {
+    let said = [
+        (1023, "1023 B"),
+        (1025, "2 KiB"),
+        ((1 << 20) + 1, "2 MiB"),
+        ((10 << 30) - 1, "10240 MiB"),
+        (10 << 30, "10.0 GiB"),
+        // 10.04 GiB: "10.0" would be 40 MiB less than what is advised.
+        ((10 << 30) + (40 << 20), "10.1 GiB"),
+        (u64::MAX, "17179869184.0 GiB"),
+    ];
+    for (bytes, words) in said {
+        assert_eq!(memory::mib(bytes), words);
+    }
+}
+
 /// A minute on each of `days` days, each of a pod of its own.
 fn a_minute_a_day(kind: &str, days: u64) -> Confidence {
     let pods = (0..days).map(|day| {
