@@ -291,7 +291,7 @@ fn confidence(history: &ContainerHistory, pods: u64) -> Confidence {
         level,
         windows: total.windows,
         pods,
-        span_hours: span_hours,
+        span_hours,
         observed_hours: rounded(total.observed_ns as f64 / 3.6e12),
         hours_of_day: total.hours_of_day(),
         coverage: coverage.map(|share| (share * 1e4).round() / 1e4),
