@@ -104,7 +104,10 @@ pub fn parse(file: &str, text: &str) -> Parsed {
             Err(error) => {
                 parsed.broken = true;
                 let line = error.location().map(|l| l.line() + first_line);
-                let message = message(&error.without_snippet().to_string());
+                let message = plimsoll_settings::too_much(&error).map_or_else(
+                    || message(&error.without_snippet().to_string()),
+                    str::to_owned,
+                );
                 parsed.problems.push(Problem {
                     file: file.to_owned(),
                     line,

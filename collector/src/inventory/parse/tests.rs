@@ -205,14 +205,28 @@ fn an_object_without_a_version_is_told_and_not_ignored() {
     }
 }
 
+/// A few lines that stand for a thousand million values.
+fn bomb() -> String {
+    let line = |(name, inner): (char, char)| {
+        format!(
+            "{name}: &{name} [*{inner}{}]\n",
+            format!(",*{inner}").repeat(9)
+        )
+    };
+    let lines: String = ('b'..='i').zip('a'..).map(line).collect();
+    format!("a: &a [{}0]\n{lines}", "0,".repeat(9))
+}
+
 #[test]
 fn a_message_has_one_line_number_and_no_words_of_the_library() {
+    let too_much = "holds too much, or too much once its aliases (`*name`) are written out";
     let first = "kind: Namespace\napiVersion: v1\n---\n";
     for (text, expect) in [
         ("kind: [\n", "f:4: unclosed bracket '['"),
         ("x: 1\nx: 2\n", "f:5: duplicate mapping key: x"),
         ("a: \"x\n", "f:4: unclosed quote"),
         ("a: *x\n", "f:4: alias references unknown anchor"),
+        (&bomb(), &format!("f:9: {too_much}")),
     ] {
         let parsed = parse("f", &format!("{first}{text}"));
         assert_eq!(messages(&parsed), [expect], "{text}");
