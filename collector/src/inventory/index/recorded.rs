@@ -1,3 +1,4 @@
+#![expect(clippy::disallowed_methods, reason = "reads the recorded answers")]
 //! The index over the answers of a real API server, in `tests/recorded/kube`. What is expected is
 //! worked out here from the plain JSON, and owners by UID, where the index goes by names.
 
