@@ -319,7 +319,7 @@ fn what_a_socket_held_is_spent_when_it_is_connected_again() {
     assert_eq!(play.segments().in_flight, 1);
     play.connect(1, 50, &node);
     let fates = play.segments();
-    assert_eq!((fates.filtered, fates.in_flight), (3, 0));
+    assert_eq!((fates.delivered, fates.in_flight), (3, 0));
 }
 
 #[test]

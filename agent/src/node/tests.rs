@@ -309,7 +309,7 @@ fn names_that_are_no_text_are_shown_as_far_as_they_are() {
     for (ring, records) in [("security", 2), ("process", 2)] {
         let stage_name = format!("{ring}_ring");
         assert_eq!(stage.count(&stage_name, ring, "undecodable"), 0);
-        assert_eq!(stage.count(&stage_name, ring, "filtered"), records);
+        assert_eq!(stage.count(&stage_name, ring, "delivered"), records);
     }
     let events = stage.events();
     let [AuditEvent::OomKill(kill)] = events.as_slice() else {
@@ -385,7 +385,7 @@ fn malformed_cgroup_files_are_counted_one_by_one() {
         // Without memory.current the three that go by it are not read.
         let skipped = if name == "memory.current" { 3 } else { 0 };
         assert_eq!(
-            stage.count("files", "usage", "filtered"),
+            stage.count("files", "usage", "delivered"),
             10 - skipped,
             "{name}"
         );
