@@ -138,7 +138,13 @@ impl Node {
     }
 
     pub(super) fn learn(&mut self, id: u64, path: &str, at_mono_ns: u64, made: bool) {
+        if self.containers.is_other(id, path) {
+            self.removed(id, at_mono_ns);
+        }
         if !self.containers.learn(id, path, at_mono_ns, made) {
+            if made {
+                self.sampler.turned_out_young(id, path, at_mono_ns);
+            }
             return;
         }
         let added = if made {

@@ -11,12 +11,14 @@ use plimsoll_abi::{
     KIND_CONNECT, KIND_OOM, KIND_SEGMENT, OOM_UNKNOWN, Oom, SEGMENT_CAPTURE_BYTES, Segment,
 };
 use plimsoll_journal::FileStorage;
-use plimsoll_wire::AuditEvent;
+use plimsoll_wire::{AuditEvent, Identity};
 use prometheus_client::registry::Registry;
 use zerocopy::{Immutable, IntoBytes};
 
 use super::*;
 use crate::spool::Spool;
+
+mod lives;
 
 const POD: &str = "kubepods.slice/kubepods-pod11111111_2222_3333_4444_555555555555.slice";
 
