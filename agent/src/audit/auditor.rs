@@ -369,17 +369,19 @@ impl Auditor {
     fn oom(&mut self, oom: &abi::Oom, lookup: &dyn Lookup, out: &mut dyn FnMut(u64, AuditEvent)) {
         self.counts.ooms += 1;
         let at_ns = oom.header.ktime_ns;
-        let victim = lookup.victim(oom.victim_tgid, &oom.comm);
-        let identity_is_trigger = victim.is_none() && oom.victim_tgid != oom.trigger_tgid;
+        let victim = lookup.victim(oom.victim_tid, &oom.comm);
+        let victim_pid = victim.tgid.unwrap_or(oom.victim_tid);
+        let identity_is_trigger = victim.identity.is_none() && victim_pid != oom.trigger_tgid;
+        let of_trigger = || lookup.identity(oom.header.cgroup_id, &oom.ancestors, at_ns);
         let bytes = |kib: u64| {
             (kib != abi::OOM_UNKNOWN)
                 .then(|| kib.checked_mul(1024))
                 .flatten()
         };
         let kill = OomKill {
-            identity: victim.unwrap_or_else(|| lookup.identity(oom.header.cgroup_id, &[], at_ns)),
+            identity: victim.identity.unwrap_or_else(of_trigger),
             identity_is_trigger,
-            victim_pid: oom.victim_tgid,
+            victim_pid,
             victim_comm: text::comm(&oom.comm),
             anon_rss_bytes: bytes(oom.anon_rss_kib),
             file_rss_bytes: bytes(oom.file_rss_kib),
