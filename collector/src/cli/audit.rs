@@ -40,21 +40,36 @@ const COLUMNS: &[Column] = &[
 /// The document of `/api/v1/audit`, newest first.
 #[derive(Deserialize)]
 struct Answer {
+    as_of: String,
     events: Vec<Value>,
     more: bool,
     cursor: String,
 }
 
+/// Where a follower goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    /// The cursor of the last answer.
+    after: String,
+    /// When the following began: what is older and on file at a collector that was started anew is
+    /// nothing new. A time and not an age, which would move on.
+    since: String,
+}
+
 fn parameters(
     which: &Which,
-    after: Option<String>,
+    place: Option<Place>,
     limit: u64,
 ) -> [(&'static str, Option<String>); 6] {
+    let (after, since) = match place {
+        Some(Place { after, since }) => (Some(after), Some(since)),
+        None => (None, which.since.clone()),
+    };
     [
         ("class", which.class.clone()),
         ("namespace", which.namespace.clone()),
         ("workload", which.workload.clone()),
-        ("since", which.since.clone().filter(|_| after.is_none())),
+        ("since", since),
         ("after", after),
         ("limit", Some(limit.to_string())),
     ]
@@ -92,7 +107,7 @@ pub(super) fn tail(
 ) -> Result<Exit, CliError> {
     let client = Client::new(&args.server.server);
     if args.follow {
-        let ask = |after| client.get(PATH, &parameters(&args.which, after, FOLLOW_LIMIT));
+        let ask = |place| client.get(PATH, &parameters(&args.which, place, FOLLOW_LIMIT));
         return follow(ask, client::wait, args, out, err);
     }
     let mut document: Value = client.get(PATH, &parameters(&args.which, None, args.lines))?;
@@ -112,9 +127,10 @@ pub(super) fn tail(
 /// Asks again and again for what the collector got after the last answer. The order is that of
 /// arrival: an access is told seconds after it began, a node's backlog hours after. Goes on where it
 /// was when a collector that was gone is back: the cursor of an earlier life brings all that the new
-/// one has, and what is known already is not printed again.
+/// one got, and of what was on file what happened since the following began; what is known already
+/// is not printed again.
 fn follow(
-    mut ask: impl FnMut(Option<String>) -> Result<Answer, ClientError>,
+    mut ask: impl FnMut(Option<Place>) -> Result<Answer, ClientError>,
     mut wait: impl FnMut(Duration),
     args: &TailArgs,
     out: &mut dyn Write,
@@ -129,14 +145,17 @@ fn follow(
     let shown = shown.split_off(shown.len().saturating_sub(lines));
     let mut printer = Printer::new(args.output, &shown);
     printer.print(&shown, out)?;
-    let mut cursor = first.cursor;
+    let mut place = Place {
+        after: first.cursor,
+        since: first.as_of,
+    };
     let mut pause = Some(FOLLOW_EVERY);
     let mut is_gone = false;
     loop {
         if let Some(pause) = pause {
             wait(pause);
         }
-        let mut answer = match ask(Some(cursor.clone())) {
+        let mut answer = match ask(Some(place.clone())) {
             Ok(answer) => answer,
             Err(error) if error.may_pass() => {
                 if !is_gone {
@@ -155,7 +174,7 @@ fn follow(
         }
         known.fresh(&mut answer.events);
         printer.print(&answer.events, out)?;
-        cursor = answer.cursor;
+        place.after = answer.cursor;
         pause = (!answer.more).then_some(FOLLOW_EVERY);
     }
 }
@@ -416,7 +435,9 @@ mod tests {
     }
 
     fn answer(ids: impl IntoIterator<Item = usize>, cursor: &str) -> Answer {
+        // Each answer is of another time: only the first one's counts.
         Answer {
+            as_of: format!("at {cursor}"),
             events: events(ids),
             more: false,
             cursor: cursor.to_owned(),
@@ -449,7 +470,7 @@ mod tests {
                 class: None,
                 namespace: None,
                 workload: None,
-                since: None,
+                since: Some("1h".to_owned()),
             },
             lines: 20,
             follow: true,
@@ -466,9 +487,16 @@ mod tests {
             (Some("b.5"), Err(refused(400))),
         ]);
         let (mut out, mut err, mut pauses) = (Vec::new(), Vec::new(), Vec::new());
-        let ask = |after: Option<String>| {
+        let ask = |place: Option<Place>| {
             let (wanted, answer) = script.pop_front().unwrap();
-            assert_eq!(after.as_deref(), wanted);
+            let wanted = wanted.map(|after| Place {
+                after: after.to_owned(),
+                since: "at a.2".to_owned(),
+            });
+            assert_eq!(place, wanted);
+            let asked = parameters(&args.which, place, FOLLOW_LIMIT);
+            let since = wanted.map_or_else(|| "1h".to_owned(), |wanted| wanted.since);
+            assert!(asked.contains(&("since", Some(since))), "{asked:?}");
             answer
         };
         let wait = |pause: Duration| pauses.push(pause.as_secs());
