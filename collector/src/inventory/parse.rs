@@ -1,11 +1,12 @@
 //! Text to Kubernetes objects: YAML with several documents, JSON, and `List`s of either.
 //!
 //! Owns the shapes of `kubectl get -o yaml|json` output, of the API server's own lists (`kubectl get
-//! --raw`) and of manifests, and says line and field
-//! of what is wrong. One malformed object costs itself and nothing else. Does no I/O: `file` is
+//! --raw`) and of manifests, and says line and field of what is wrong. One malformed object costs
+//! itself and nothing else, and a quantity that is none not even its object. Does no I/O: `file` is
 //! only a name to put into messages.
 
 mod located;
+mod quantities;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -20,7 +21,6 @@ use serde_path_to_error::Segment;
 use serde_saphyr::Spanned;
 
 use self::located::Located;
-use super::quantity;
 
 /// Nodes (maps, lists, scalars) of one YAML document; a `kubectl get pods -A` of some thousand pods
 /// has about a million.
@@ -83,7 +83,7 @@ pub struct Parsed {
     pub objects: Vec<Object>,
     /// Objects of kinds that sizing and naming do not need, by `apiVersion/kind`.
     pub ignored: BTreeMap<String, u64>,
-    /// Documents and objects that were left out.
+    /// Documents, objects and quantities that were left out.
     pub problems: Vec<Problem>,
     /// A document could not be read at all, so what it held is unknown.
     pub broken: bool,
@@ -96,22 +96,11 @@ pub fn parse(file: &str, text: &str) -> Parsed {
     if text.trim_start().starts_with('{')
         && let Ok(value) = serde_json::from_str::<Value>(text)
     {
-        Document {
-            file,
-            text,
-            first_line: 0,
-            located: OnceCell::new(),
-        }
-        .take(value, &mut parsed);
+        Document::new(file, text, 0).take(value, &mut parsed);
         return parsed;
     }
     for (first_line, document) in documents(text) {
-        let document = Document {
-            file,
-            text: document,
-            first_line,
-            located: OnceCell::new(),
-        };
+        let document = Document::new(file, document, first_line);
         match serde_saphyr::from_str_with_options::<Value>(document.text, options()) {
             Ok(Value::Null) => {}
             Ok(value) => document.take(value, &mut parsed),
@@ -175,10 +164,20 @@ struct Document<'a> {
     file: &'a str,
     text: &'a str,
     first_line: u64,
-    located: OnceCell<Option<Spanned<Located>>>,
+    /// Read for the first message: a large file may have thousands.
+    places: OnceCell<Option<Spanned<Located>>>,
 }
 
-impl Document<'_> {
+impl<'a> Document<'a> {
+    const fn new(file: &'a str, text: &'a str, first_line: u64) -> Self {
+        Self {
+            file,
+            text,
+            first_line,
+            places: OnceCell::new(),
+        }
+    }
+
     /// Takes an object, or each object of a list.
     fn take(&self, value: Value, into: &mut Parsed) {
         let kind = text_of(&value, "kind");
@@ -225,29 +224,41 @@ impl Document<'_> {
             return;
         };
         let name = object_name(&value);
+        let mut told = |path: Vec<Step>, message: &str| {
+            let steps: Vec<Step> = prefix.iter().cloned().chain(path).collect();
+            into.problems
+                .push(self.problem(&steps, &format!("{kind} {name}: {message}")));
+        };
+        let mut bad = Vec::new();
         let result = match (version.as_str(), kind.as_str()) {
-            ("v1", "Pod") => typed::<Pod>(value)
-                .and_then(|pod| check_quantities(&pod).map(|()| Object::Pod(Box::new(pod)))),
-            ("v1", "Namespace") => typed(value).map(|o| Object::Namespace(Box::new(o))),
-            ("v1", "Node") => typed(value).map(|o| Object::Node(Box::new(o))),
-            ("apps/v1", "ReplicaSet") => typed(value).map(|o| Object::ReplicaSet(Box::new(o))),
-            ("apps/v1", "Deployment") => typed(value).map(|o| Object::Deployment(Box::new(o))),
-            ("apps/v1", "StatefulSet") => typed(value).map(|o| Object::StatefulSet(Box::new(o))),
-            ("apps/v1", "DaemonSet") => typed(value).map(|o| Object::DaemonSet(Box::new(o))),
-            ("batch/v1", "Job") => typed(value).map(|o| Object::Job(Box::new(o))),
-            ("batch/v1", "CronJob") => typed(value).map(|o| Object::CronJob(Box::new(o))),
+            ("v1", "Pod") => typed(value, &mut bad).map(|o| Object::Pod(Box::new(o))),
+            ("v1", "Namespace") => typed(value, &mut bad).map(|o| Object::Namespace(Box::new(o))),
+            ("v1", "Node") => typed(value, &mut bad).map(|o| Object::Node(Box::new(o))),
+            ("apps/v1", "ReplicaSet") => {
+                typed(value, &mut bad).map(|o| Object::ReplicaSet(Box::new(o)))
+            }
+            ("apps/v1", "Deployment") => {
+                typed(value, &mut bad).map(|o| Object::Deployment(Box::new(o)))
+            }
+            ("apps/v1", "StatefulSet") => {
+                typed(value, &mut bad).map(|o| Object::StatefulSet(Box::new(o)))
+            }
+            ("apps/v1", "DaemonSet") => {
+                typed(value, &mut bad).map(|o| Object::DaemonSet(Box::new(o)))
+            }
+            ("batch/v1", "Job") => typed(value, &mut bad).map(|o| Object::Job(Box::new(o))),
+            ("batch/v1", "CronJob") => typed(value, &mut bad).map(|o| Object::CronJob(Box::new(o))),
             _ => {
                 *into.ignored.entry(format!("{version}/{kind}")).or_default() += 1;
                 return;
             }
         };
+        for (path, why) in bad {
+            told(path, &format!("{why}; the rest of the object is used"));
+        }
         match result {
             Ok(object) => into.objects.push(object),
-            Err((path, message)) => {
-                let steps: Vec<Step> = prefix.into_iter().chain(path).collect();
-                into.problems
-                    .push(self.problem(&steps, &format!("{kind} {name}: {message}")));
-            }
+            Err((path, message)) => told(path, &message),
         }
     }
 
@@ -265,7 +276,7 @@ impl Document<'_> {
     /// once for all of a document's.
     fn line_of(&self, path: &[Step]) -> Option<u64> {
         let read = || Located::read(self.text, options());
-        let root = self.located.get_or_init(read).as_ref()?;
+        let root = self.places.get_or_init(read).as_ref()?;
         Some(located::line_of(root, path) + self.first_line)
     }
 }
@@ -318,7 +329,12 @@ fn shown(path: &[Step]) -> String {
     out
 }
 
-fn typed<T: DeserializeOwned>(value: Value) -> Result<T, (Vec<Step>, String)> {
+/// A place in an object and what is wrong there.
+type Wrong = (Vec<Step>, String);
+
+/// Reads an object without its `bad` quantities.
+fn typed<T: DeserializeOwned>(mut value: Value, bad: &mut Vec<Wrong>) -> Result<T, Wrong> {
+    bad.extend(quantities::take_out_bad(&mut value));
     serde_path_to_error::deserialize(value).map_err(|error| {
         let steps = error
             .path()
@@ -331,44 +347,6 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, (Vec<Step>, String)> {
             .collect();
         (steps, error.inner().to_string())
     })
-}
-
-/// Refuses a pod whose requests or limits are no quantities: sizing would otherwise compare with
-/// nothing and call it a missing request.
-fn check_quantities(pod: &Pod) -> Result<(), (Vec<Step>, String)> {
-    let Some(spec) = &pod.spec else { return Ok(()) };
-    let lists = [
-        ("containers", Some(&spec.containers)),
-        ("initContainers", spec.init_containers.as_ref()),
-    ];
-    for (list, containers) in lists {
-        for (index, container) in containers.into_iter().flatten().enumerate() {
-            let resources = container.resources.as_ref();
-            let requests = resources.and_then(|r| r.requests.as_ref());
-            let limits = resources.and_then(|r| r.limits.as_ref());
-            for (side, quantities) in [("requests", requests), ("limits", limits)] {
-                for (resource, quantity) in quantities.into_iter().flatten() {
-                    let parsed = match resource.as_str() {
-                        "cpu" => quantity::parse_millicores(&quantity.0),
-                        "memory" => quantity::parse_bytes(&quantity.0),
-                        _ => continue,
-                    };
-                    if let Err(error) = parsed {
-                        let at = [
-                            "spec".into(),
-                            list.into(),
-                            Step::Index(index),
-                            "resources".into(),
-                            side.into(),
-                        ];
-                        let path = at.into_iter().chain([resource.as_str().into()]).collect();
-                        return Err((path, error.to_string()));
-                    }
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 fn text_of(value: &Value, key: &str) -> Option<String> {
