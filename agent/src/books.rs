@@ -137,7 +137,7 @@ impl RingBooks {
                 emitted: put_in.emitted,
                 lost: put_in.lost,
                 undecodable: self.undecodable,
-                filtered: self.used,
+                delivered: self.used,
                 in_flight: out_of_sight.saturating_sub(self.missing),
                 ..Fates::default()
             },
@@ -200,7 +200,7 @@ impl Handed {
 }
 
 /// The stages of the kernel's text files: those of cgroups, and those of processes behind evidence.
-/// What was understood is used up in a sample or an event; what was empty has nothing to tell.
+/// What was understood is delivered in a sample or an event; what was empty has nothing to tell.
 pub(crate) fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageFates; 2] {
     let stage = |class: &str, fates| StageFates {
         stage: "files".to_owned(),
@@ -211,13 +211,14 @@ pub(crate) fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageF
         emitted: sampled.read,
         lost: sampled.unreadable,
         undecodable: sampled.malformed,
-        filtered: sampled.parsed + sampled.empty,
+        filtered: sampled.empty,
+        delivered: sampled.parsed,
         ..Fates::default()
     };
     let security = Fates {
         emitted: processes.read,
         undecodable: processes.malformed,
-        filtered: processes.parsed,
+        delivered: processes.parsed,
         ..Fates::default()
     };
     [stage("usage", usage), stage("security", security)]
@@ -352,7 +353,7 @@ mod tests {
         }
         let told = |emitted| Fates {
             emitted,
-            filtered: emitted,
+            delivered: emitted,
             ..Fates::default()
         };
         let told = [("connect", told(1)), ("segment", told(0)), ("oom", told(0))];

@@ -121,7 +121,7 @@ fn measure(shape: Shape) -> serde_json::Value {
         wall += begin.elapsed();
         used += cpu().saturating_sub(cpu_begin);
         let last = store.stats(Class::Security).last_seq.unwrap();
-        store.set_cursor(Class::Security, SINK, last).unwrap();
+        store.settle(Class::Security, SINK, last).unwrap();
         store.maintain().unwrap();
     }
     assert_eq!(done, ROUNDS * NODES as u64 * shape.records);

@@ -10,6 +10,7 @@ mod clock;
 mod document;
 mod error;
 mod pages;
+mod renders;
 mod requests;
 mod serve;
 mod tail;
@@ -65,6 +66,7 @@ pub struct ApiState {
     metrics: MetricsSource,
     ready: ReadySource,
     requests: Arc<Requests>,
+    renders: renders::Renders,
     now: fn() -> u64,
     any_host: bool,
     view: Mutex<Option<(u64, Arc<View>)>>,
@@ -92,6 +94,7 @@ impl ApiState {
             metrics: Arc::new(String::new),
             ready: Arc::new(Health::default),
             requests: Arc::default(),
+            renders: renders::Renders::default(),
             now: unix_ns,
             any_host: false,
             view: Mutex::new(None),
@@ -148,7 +151,7 @@ impl ApiState {
         self
     }
 
-    /// The fleet and its report, computed now or within the last two seconds.
+    /// The fleet and its report, computed now or within the last two seconds. Takes its time.
     pub fn view(&self) -> Arc<View> {
         let now_unix_ns = (self.now)();
         let mut kept = self.view.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,25 +172,12 @@ impl ApiState {
         view
     }
 
-    /// The accounting document as it is now.
+    /// The accounting document as it is now. May wait for a disk.
     pub fn accounting(&self) -> AccountingDocument {
         let mut document = AccountingDocument::new((self.accounting)(), (self.now)());
         document.gaps = (self.gaps)();
         document
     }
-
-    /// The usage report as it is now.
-    pub fn report(&self) -> Report {
-        self.view().report.clone()
-    }
-}
-
-/// The view, computed off the threads that serve.
-async fn view(state: &Arc<ApiState>) -> Result<Arc<View>, ApiError> {
-    let state = Arc::clone(state);
-    tokio::task::spawn_blocking(move || state.view())
-        .await
-        .map_err(|error| ApiError::internal(&error))
 }
 
 /// All routes.
@@ -228,6 +218,7 @@ async fn counted(State(state): State<Arc<ApiState>>, response: Response) -> Resp
     response
 }
 
+/// Asks nothing that waits, see [`ReadySource`]: a probe is answered however busy the disk is.
 async fn ready(State(state): State<Arc<ApiState>>) -> Response {
     let health = (state.ready)();
     let (status, mut body) = match health.refuses {
@@ -243,9 +234,12 @@ async fn ready(State(state): State<Arc<ApiState>>) -> Response {
     (status, body).into_response()
 }
 
-async fn metrics(State(state): State<Arc<ApiState>>) -> Response {
+async fn metrics(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError> {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], (state.metrics)()).into_response()
+    renders::scrape(state, move |state| {
+        Ok(([(header::CONTENT_TYPE, kind)], (state.metrics)()).into_response())
+    })
+    .await
 }
 
 /// Refuses requests that were not meant for this address, see [`ApiState::with_any_host`].

@@ -102,12 +102,13 @@ impl<S: Storage> Reader<S> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The records behind the cursor. Numbers that turn out to be damaged are booked at once: the
+    /// The records behind the cursor, into this reader's hand. Numbers that turn out to be damaged are booked at once: the
     /// journal tells them only once, whatever becomes of this batch.
     pub fn read(&self, records: usize, bytes: usize) -> Result<Batch, StoreError> {
-        let next = self.store.cursor(self.class, self.cursor) + 1;
         let mut books = self.books();
-        let batch = self.store.read(self.class, next, records, bytes)?;
+        let batch = self
+            .store
+            .hand_out(self.class, self.cursor, records, bytes)?;
         let damaged: u64 = batch.damaged.iter().map(|(from, to)| to - from + 1).sum();
         books.made.undecodable += damaged;
         books.state.stuck_since_unix_ns = batch.records.first().map(|record| record.time_unix_ns);
@@ -117,18 +118,22 @@ impl<S: Storage> Reader<S> {
     /// The reader is done with everything up to `seq`, and made this of it.
     pub fn settle(&self, seq: u64, made: Made) -> Result<(), StoreError> {
         let mut books = self.books();
-        self.store.set_cursor(self.class, self.cursor, seq)?;
+        self.store.settle(self.class, self.cursor, seq)?;
         books.made.add(made);
         drop(books);
         self.went_well();
         Ok(())
     }
 
+    /// What is in its hand stays the journal's, to be read again.
+    pub fn put_back(&self) -> Result<(), StoreError> {
+        self.store.put_back(self.class, self.cursor)
+    }
+
     /// Goes on behind the segment that could not be read.
-    fn give_up(&self, why: &(dyn std::error::Error + 'static)) {
-        let next = self.store.cursor(self.class, self.cursor) + 1;
+    fn give_up(&self, why: &(dyn std::error::Error + 'static)) -> Result<(), StoreError> {
         let mut books = self.books();
-        let records = self.store.give_up(self.class, next);
+        let records = self.store.give_up(self.class, self.cursor)?;
         books.made.undecodable += records;
         drop(books);
         tracing::error!(
@@ -137,6 +142,7 @@ impl<S: Storage> Reader<S> {
             error = why,
             "gave up a part of the journal that cannot be read; a loss record says which"
         );
+        Ok(())
     }
 
     fn failed(&self, error: &dyn std::error::Error) {

@@ -113,6 +113,39 @@ fn what_is_committed_goes_out_in_order_until_it_is_acknowledged() {
     assert_eq!((fates.emitted, fates.delivered, fates.in_flight), (3, 2, 1));
 }
 
+/// Whatever refuses in the midst of shedding: what is no longer there is shed, and told.
+#[test]
+fn shedding_keeps_the_law_on_a_disk_that_refuses() {
+    let faults: [(&str, fn(&CrashStorage, u32)); 4] = [
+        ("sync of the folder", CrashStorage::fail_dir_syncs),
+        ("removal", CrashStorage::fail_removes),
+        ("sync", CrashStorage::fail_syncs),
+        ("write", CrashStorage::fail_writes),
+    ];
+    for (name, fault) in faults {
+        let (usage, security) = (CrashStorage::default(), CrashStorage::default());
+        let mut spool = open(&usage, &security, 1 << 20);
+        for round in 0..400 {
+            big_usage(&mut spool);
+            fault(&usage, u32::from(round % 3 == 0) * 2);
+            drop(spool.commit(NOW));
+            assert_lawful(&spool);
+        }
+        fault(&usage, 0);
+        // What one commit sheds, the next one tells.
+        spool.commit(NOW).unwrap();
+        spool.commit(NOW).unwrap();
+        assert_lawful(&spool);
+        let shed = of(&spool, Class::Usage).shed;
+        assert!(shed > 0, "{name}");
+        let told = events(&mut spool).into_iter().map(|event| match event {
+            AuditEvent::Loss(loss) => loss.count,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(told.sum::<u64>(), shed, "{name}");
+    }
+}
+
 #[test]
 fn usage_is_shed_before_security_and_a_record_says_so() {
     let mut spool = fresh(1 << 20);

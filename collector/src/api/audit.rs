@@ -14,8 +14,8 @@ use plimsoll_wire::{AuditEvent, Class, Identity, RecordId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use query::{AuditQuery, MAX_LIMIT, OTHER_CLASSES, QueryError, REQUEST_CLASSES, since_unix_ns};
-use query::{Filter, limit_of};
+pub use query::{ALL, AuditQuery, MAX_LIMIT, OTHER_CLASSES, QueryError, REQUEST_CLASSES};
+use query::{Filter, limit_of, since_of};
 
 use super::accounting::StageRow;
 use crate::join;
@@ -167,6 +167,8 @@ pub struct Page {
 /// the nodes, may lie in the future, and an event's time is that of its beginning.
 struct Kept {
     arrival: u64,
+    /// It came in this life of the collector, and not from the file of an earlier one.
+    is_fresh: bool,
     bytes: usize,
     record: Arc<AuditRecord>,
 }
@@ -279,6 +281,7 @@ impl AuditRing {
             ring.len() - newer,
             Kept {
                 arrival,
+                is_fresh: arrived_unix_ns.is_some(),
                 bytes,
                 record,
             },
@@ -306,11 +309,7 @@ impl AuditRing {
         now_unix_ns: u64,
     ) -> Result<(Vec<Arc<AuditRecord>>, bool), QueryError> {
         let limit = limit_of(query)?;
-        let since = query.since.as_deref().filter(|text| !text.is_empty());
-        let since = since
-            .map(|text| since_unix_ns(text, now_unix_ns))
-            .transpose()?
-            .unwrap_or(0);
+        let since = since_of(query, now_unix_ns)?;
         let filter = Filter::of(query)?;
         let mut found: Vec<Arc<AuditRecord>> = {
             let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -339,7 +338,8 @@ impl AuditRing {
     }
 
     /// The answer to a query, with the cursor to go on from. A cursor of another life of the
-    /// collector stands before everything that this one has.
+    /// collector stands before everything that this one has; of what that life left in its file,
+    /// only what happened at `since` or later comes again.
     pub fn page(&self, query: &AuditQuery, now_unix_ns: u64) -> Result<Page, QueryError> {
         let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let (life, arrived) = (rings.life, rings.arrived);
@@ -357,10 +357,20 @@ impl AuditRing {
         let (of_life, after) = text
             .split_once('.')
             .and_then(|(life, arrival)| {
-                Some((u64::from_str_radix(life, 16).ok()?, arrival.parse().ok()?))
+                Some((
+                    u64::from_str_radix(life, 16).ok()?,
+                    arrival.parse::<u64>().ok()?,
+                ))
             })
             .ok_or_else(|| QueryError::After(text.to_owned()))?;
-        let after: u64 = if of_life == life { after } else { 0 };
+        let since = since_of(query, now_unix_ns)?;
+        let is_new = |kept: &&Kept| {
+            if of_life == life {
+                kept.arrival > after
+            } else {
+                kept.is_fresh || kept.record.time_unix_ns >= since
+            }
+        };
         let limit = limit_of(query)?;
         let filter = Filter::of(query)?;
         let mut kept: Vec<&Kept> = rings
@@ -368,7 +378,7 @@ impl AuditRing {
             .kept
             .iter()
             .chain(&rings.ends.kept)
-            .filter(|kept| kept.arrival > after && filter.matches(&kept.record))
+            .filter(|kept| is_new(kept) && filter.matches(&kept.record))
             .collect();
         kept.sort_by_key(|kept| kept.arrival);
         let more = kept.len() > limit;

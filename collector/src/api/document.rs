@@ -1,19 +1,19 @@
-//! The JSON documents.
+//! The JSON documents. What takes time is done in [`renders`].
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::accounting::AccountingDocument;
 use super::audit::{self, AuditQuery};
 use super::error::query;
-use super::{ApiError, ApiState, view};
+use super::{ApiError, ApiState, NodeStatus, renders};
 use crate::inventory::Selector;
-use crate::sizing::{Report, rfc3339};
+use crate::sizing::rfc3339;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,83 +29,91 @@ struct NoQuery {}
 pub(super) async fn sizing(
     State(state): State<Arc<ApiState>>,
     uri: Uri,
-) -> Result<Json<Report>, ApiError> {
+) -> Result<Response, ApiError> {
     let wanted: SizingQuery = query(&uri)?;
     let selector = Selector::parse(wanted.selector.as_deref().unwrap_or_default())
         .map_err(|error| ApiError::bad_request(format!("selector: {error}")))?;
-    let mut report = view(&state).await?.report.clone();
-    report.recommendations.retain(|found| {
-        wanted
-            .namespace
-            .as_ref()
-            .is_none_or(|namespace| *namespace == found.namespace)
-            && selector.matches(&found.labels)
-    });
-    Ok(Json(report))
+    renders::page(state, move |state| {
+        let mut report = state.view().report.clone();
+        report.recommendations.retain(|found| {
+            wanted
+                .namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == found.namespace)
+                && selector.matches(&found.labels)
+        });
+        Ok(Json(report).into_response())
+    })
+    .await
 }
 
 pub(super) async fn sizing_of_workload(
     State(state): State<Arc<ApiState>>,
     Path((namespace, kind, name)): Path<(String, String, String)>,
     uri: Uri,
-) -> Result<Json<Report>, ApiError> {
+) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
-    let mut report = view(&state).await?.report.clone();
-    report.unnamed.clear();
-    report.recommendations.retain(|found| {
-        found.namespace == namespace
-            && found.kind.eq_ignore_ascii_case(&kind)
-            && found.workload == name
-    });
-    if report.recommendations.is_empty() {
-        return Err(ApiError::not_found(format!(
-            "no container of {kind} {namespace}/{name} was observed"
-        )));
-    }
-    Ok(Json(report))
+    renders::page(state, move |state| {
+        let mut report = state.view().report.clone();
+        report.unnamed.clear();
+        report.recommendations.retain(|found| {
+            found.namespace == namespace
+                && found.kind.eq_ignore_ascii_case(&kind)
+                && found.workload == name
+        });
+        if report.recommendations.is_empty() {
+            return Err(ApiError::not_found(format!(
+                "no container of {kind} {namespace}/{name} was observed"
+            )));
+        }
+        Ok(Json(report).into_response())
+    })
+    .await
 }
 
 pub(super) async fn audit(
     State(state): State<Arc<ApiState>>,
     uri: Uri,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let wanted: AuditQuery = query(&uri)?;
-    let now = (state.now)();
-    let page = state
-        .audit
-        .page(&wanted, now)
-        .map_err(|error| ApiError::bad_request(error.to_string()))?;
-    Ok(Json(audit::document(&page, now)))
+    renders::page(state, move |state| {
+        let now = (state.now)();
+        let page = state
+            .audit
+            .page(&wanted, now)
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        Ok(Json(audit::document(&page, now)).into_response())
+    })
+    .await
 }
 
 pub(super) async fn accounting(
     State(state): State<Arc<ApiState>>,
     uri: Uri,
-) -> Result<Json<AccountingDocument>, ApiError> {
+) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
-    Ok(Json(state.accounting()))
+    renders::page(state, |state| Ok(Json(state.accounting()).into_response())).await
 }
 
 pub(super) async fn nodes(
     State(state): State<Arc<ApiState>>,
     uri: Uri,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
-    let now = (state.now)();
-    let nodes: Vec<Value> = state
-        .audit
-        .nodes()
-        .into_iter()
-        .map(|status| {
+    renders::page(state, |state| {
+        let now = (state.now)();
+        let node = |status: NodeStatus| {
             json!({
                 "node": status.node,
                 "last_seen": rfc3339(status.time_unix_ns),
                 "two_agents": status.has_two_agents(now),
                 "heartbeat": status.heartbeat,
             })
-        })
-        .collect();
-    Ok(Json(
-        json!({ "schema": "plimsoll.nodes/v1", "as_of": rfc3339(now), "nodes": nodes }),
-    ))
+        };
+        let nodes: Vec<Value> = state.audit.nodes().into_iter().map(node).collect();
+        let document =
+            json!({ "schema": "plimsoll.nodes/v1", "as_of": rfc3339(now), "nodes": nodes });
+        Ok(Json(document).into_response())
+    })
+    .await
 }

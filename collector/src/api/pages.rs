@@ -1,4 +1,4 @@
-//! The dashboard's routes: fetch what a page shows, hand it to the page.
+//! The dashboard's routes: fetch what a page shows, hand it to the page; both in [`renders`].
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use maud::Markup;
 
 use super::audit::AuditQuery;
 use super::error::query;
-use super::{ApiError, ApiState, view};
+use super::{ApiError, ApiState, renders};
 use crate::dashboard::{self, OverviewQuery};
 
 /// Pages are rendered to bytes here: one content type, one place.
@@ -26,30 +26,36 @@ pub(super) async fn overview(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let wanted: OverviewQuery = query(&uri)?;
-    let view = view(&state).await?;
-    let accounting = state.accounting();
-    let data = dashboard::OverviewData {
-        report: &view.report,
-        fleet: &view.fleet,
-        nodes: &state.audit.nodes(),
-        accounting: &accounting,
-    };
-    Ok(page(dashboard::overview(&data, &wanted)))
+    renders::page(state, move |state| {
+        let view = state.view();
+        let accounting = state.accounting();
+        let data = dashboard::OverviewData {
+            report: &view.report,
+            fleet: &view.fleet,
+            nodes: &state.audit.nodes(),
+            accounting: &accounting,
+        };
+        Ok(page(dashboard::overview(&data, &wanted)))
+    })
+    .await
 }
 
 pub(super) async fn workload(
     State(state): State<Arc<ApiState>>,
     Path((namespace, kind, name)): Path<(String, String, String)>,
 ) -> Result<Response, ApiError> {
-    let view = view(&state).await?;
-    let containers: Vec<_> = view.fleet.workload(&namespace, &kind, &name).collect();
-    if containers.is_empty() {
-        let markup = dashboard::missing(&format!(
-            "No container of {kind} {namespace}/{name} was observed."
-        ));
-        return Ok((StatusCode::NOT_FOUND, page(markup)).into_response());
-    }
-    Ok(page(dashboard::workload(&containers, &view.report.as_of)))
+    renders::page(state, move |state| {
+        let view = state.view();
+        let containers: Vec<_> = view.fleet.workload(&namespace, &kind, &name).collect();
+        if containers.is_empty() {
+            let markup = dashboard::missing(&format!(
+                "No container of {kind} {namespace}/{name} was observed."
+            ));
+            return Ok((StatusCode::NOT_FOUND, page(markup)).into_response());
+        }
+        Ok(page(dashboard::workload(&containers, &view.report.as_of)))
+    })
+    .await
 }
 
 pub(super) async fn audit(
@@ -57,28 +63,22 @@ pub(super) async fn audit(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let mut wanted: AuditQuery = query(&uri)?;
-    wanted.limit = Some(dashboard::AUDIT_ROWS);
-    let now = (state.now)();
-    let found = state.audit.query(&wanted, now);
     // The picture counts what the filter admits, not only the rows that fit.
-    let wide = AuditQuery {
-        limit: Some(super::audit::MAX_LIMIT),
-        ..wanted.clone()
-    };
-    let all = state
-        .audit
-        .query(&wide, now)
-        .map(|(all, _)| all)
-        .unwrap_or_default();
-    let markup = dashboard::audit(
-        &wanted,
-        found.as_ref().map_err(ToString::to_string),
-        &all,
-        now,
-    );
-    // The page says what is wrong and keeps what was asked, to be put right there.
-    let status = found.map_or(StatusCode::BAD_REQUEST, |_| StatusCode::OK);
-    Ok((status, page(markup)).into_response())
+    wanted.limit = Some(super::audit::MAX_LIMIT);
+    renders::page(state, move |state| {
+        let now = (state.now)();
+        let found = state.audit.query(&wanted, now);
+        // The page says what is wrong and keeps what was asked, to be put right there.
+        let status = found
+            .as_ref()
+            .map_or(StatusCode::BAD_REQUEST, |_| StatusCode::OK);
+        let shown = match &found {
+            Ok((found, more)) => Ok((found.as_slice(), *more)),
+            Err(error) => Err(error.to_string()),
+        };
+        Ok((status, page(dashboard::audit(&wanted, shown, now))).into_response())
+    })
+    .await
 }
 
 pub(super) async fn nodes(
@@ -89,11 +89,14 @@ pub(super) async fn nodes(
     #[serde(deny_unknown_fields)]
     struct NoQuery {}
     let NoQuery {} = query(&uri)?;
-    Ok(page(dashboard::nodes(
-        &state.audit.nodes(),
-        &state.accounting(),
-        (state.now)(),
-    )))
+    renders::page(state, |state| {
+        Ok(page(dashboard::nodes(
+            &state.audit.nodes(),
+            &state.accounting(),
+            (state.now)(),
+        )))
+    })
+    .await
 }
 
 pub(super) async fn style() -> Response {

@@ -1,3 +1,4 @@
+mod renders;
 mod ring;
 
 use axum::body::{Body, to_bytes};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::dashboard::tests::says;
 use crate::history::series::tests::window;
 use crate::history::{Entry, Limits};
 use crate::inventory::{Index, parse};
@@ -132,6 +134,12 @@ async fn refusals_name_what_was_wrong() {
             "`a b` is not a label requirement",
         ),
         ("/api/v1/audit?since=noon", 400, "since: `noon`"),
+        (
+            "/api/v1/audit?class=",
+            400,
+            "it is empty; there are CRED,",
+        ),
+        ("/api/v1/audit?class=CRED,", 400, "container_end, loss"),
         ("/api/v1/audit?limit=0", 400, "limit: 0"),
         ("/api/v1/audit?limit=many", 400, "limit"),
         ("/api/v1/accounting?x=1", 400, "unknown field `x`"),
@@ -259,13 +267,22 @@ async fn a_browser_gets_a_page_for_an_error_and_a_program_the_document() {
 #[tokio::test]
 async fn the_audit_page_refuses_an_unknown_class_and_names_those_there_are() {
     let dir = tempfile::tempdir().unwrap();
-    let (status, _, body) = get_at(state(&dir), "/audit?class=BOGUS", "localhost").await;
-    assert_eq!(status, 400);
-    assert!(
-        body.contains("class: there is no `BOGUS`; there are CRED, "),
-        "{body}"
-    );
-    assert!(body.contains("container_end, loss</p>"), "{body}");
+    for (class, words) in [
+        ("BOGUS", "class: there is no `BOGUS`; there are CRED, "),
+        ("", "class: it is empty; there are CRED, "),
+    ] {
+        let state = state(&tempfile::tempdir_in(dir.path()).unwrap());
+        let path = format!("/audit?class={class}");
+        let (status, _, body) = get_at(state, &path, "localhost").await;
+        assert_eq!(status, 400);
+        says(&path, &body, words);
+        says(&path, &body, "container_end, loss; all is every one</p>");
+    }
+    // What the form of the page sends when nothing is chosen and nothing filled in.
+    let path = "/audit?class=all&namespace=&workload=&since=";
+    let (status, _, body) = get_at(state(&dir), path, "localhost").await;
+    assert_eq!(status, 200);
+    says(path, &body, "<option value=\"all\" selected>all</option>");
 }
 
 #[tokio::test]

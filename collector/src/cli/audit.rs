@@ -1,31 +1,24 @@
 //! `plimsoll audit tail`, `query` and `accounting`.
 
-use std::collections::{BTreeSet, VecDeque};
+mod follow;
+
 use std::io::Write;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use follow::{Place, follow};
+
 use super::table::{self, Column};
 use super::{
-    AccountingArgs, CliError, Client, ClientError, Exit, Output, QueryArgs, TailArgs, Which,
-    client, print_json,
+    AccountingArgs, CliError, Client, Exit, Output, QueryArgs, TailArgs, Which, client, print_json,
 };
 use crate::api::AccountingDocument;
-use crate::errors::chain;
 use crate::sizing::memory::mib;
 
 const PATH: &str = "/api/v1/audit";
 /// Events asked for at once when following; the rest is asked for by the next question.
 const FOLLOW_LIMIT: u64 = 5000;
-/// Ids remembered when following: more than the collector can bring again after it was started anew.
-const MAX_KNOWN: usize = 16_384;
-/// Time between two questions when following.
-const FOLLOW_EVERY: Duration = Duration::from_secs(1);
-/// The same while the collector does not answer, at the most.
-const FOLLOW_AT_LEAST_EVERY: Duration = Duration::from_secs(30);
-
 const COLUMNS: &[Column] = &[
     Column::Left("TIME"),
     Column::Left("WHO"),
@@ -40,6 +33,7 @@ const COLUMNS: &[Column] = &[
 /// The document of `/api/v1/audit`, newest first.
 #[derive(Deserialize)]
 struct Answer {
+    as_of: String,
     events: Vec<Value>,
     more: bool,
     cursor: String,
@@ -47,14 +41,18 @@ struct Answer {
 
 fn parameters(
     which: &Which,
-    after: Option<String>,
+    place: Option<Place>,
     limit: u64,
 ) -> [(&'static str, Option<String>); 6] {
+    let (after, since) = match place {
+        Some(Place { after, since }) => (Some(after), Some(since)),
+        None => (None, which.since.clone()),
+    };
     [
         ("class", which.class.clone()),
         ("namespace", which.namespace.clone()),
         ("workload", which.workload.clone()),
-        ("since", which.since.clone().filter(|_| after.is_none())),
+        ("since", since),
         ("after", after),
         ("limit", Some(limit.to_string())),
     ]
@@ -92,7 +90,7 @@ pub(super) fn tail(
 ) -> Result<Exit, CliError> {
     let client = Client::new(&args.server.server);
     if args.follow {
-        let ask = |after| client.get(PATH, &parameters(&args.which, after, FOLLOW_LIMIT));
+        let ask = |place| client.get(PATH, &parameters(&args.which, place, FOLLOW_LIMIT));
         return follow(ask, client::wait, args, out, err);
     }
     let mut document: Value = client.get(PATH, &parameters(&args.which, None, args.lines))?;
@@ -107,117 +105,6 @@ pub(super) fn tail(
         }
     }
     Ok(Exit::Success)
-}
-
-/// Asks again and again for what the collector got after the last answer. The order is that of
-/// arrival: an access is told seconds after it began, a node's backlog hours after. Goes on where it
-/// was when a collector that was gone is back: the cursor of an earlier life brings all that the new
-/// one has, and what is known already is not printed again.
-fn follow(
-    mut ask: impl FnMut(Option<String>) -> Result<Answer, ClientError>,
-    mut wait: impl FnMut(Duration),
-    args: &TailArgs,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> Result<Exit, CliError> {
-    let first = ask(None)?;
-    let mut known = Known::default();
-    let mut shown = first.events;
-    shown.reverse();
-    known.fresh(&mut shown);
-    let lines = usize::try_from(args.lines).unwrap_or(usize::MAX);
-    let shown = shown.split_off(shown.len().saturating_sub(lines));
-    let mut printer = Printer::new(args.output, &shown);
-    printer.print(&shown, out)?;
-    let mut cursor = first.cursor;
-    let mut pause = Some(FOLLOW_EVERY);
-    let mut is_gone = false;
-    loop {
-        if let Some(pause) = pause {
-            wait(pause);
-        }
-        let mut answer = match ask(Some(cursor.clone())) {
-            Ok(answer) => answer,
-            Err(error) if error.may_pass() => {
-                if !is_gone {
-                    writeln!(err, "plimsoll: {}; trying again", chain(&error))?;
-                }
-                is_gone = true;
-                let longer = pause.map_or(FOLLOW_EVERY, |pause| pause.saturating_mul(2));
-                pause = Some(longer.min(FOLLOW_AT_LEAST_EVERY));
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if is_gone {
-            writeln!(err, "plimsoll: the collector answers again; going on")?;
-            is_gone = false;
-        }
-        known.fresh(&mut answer.events);
-        printer.print(&answer.events, out)?;
-        cursor = answer.cursor;
-        pause = (!answer.more).then_some(FOLLOW_EVERY);
-    }
-}
-
-/// Ids of events that were had: a collector that was started anew brings some again.
-#[derive(Default)]
-struct Known {
-    ids: BTreeSet<String>,
-    order: VecDeque<String>,
-}
-
-impl Known {
-    /// Leaves what was not there before.
-    fn fresh(&mut self, events: &mut Vec<Value>) {
-        events.retain(|event| {
-            let id = text(event, "id");
-            let is_new = self.ids.insert(id.clone());
-            if is_new {
-                self.order.push_back(id);
-            }
-            is_new
-        });
-        while self.order.len() > MAX_KNOWN {
-            if let Some(oldest) = self.order.pop_front() {
-                self.ids.remove(&oldest);
-            }
-        }
-    }
-}
-
-/// Prints events as they come, in columns of one width.
-struct Printer {
-    output: Output,
-    widths: Vec<usize>,
-    headed: bool,
-}
-
-impl Printer {
-    fn new(output: Output, first: &[Value]) -> Self {
-        let rows: Vec<Vec<String>> = first.iter().map(row).collect();
-        Self {
-            output,
-            widths: table::widths(COLUMNS, &rows),
-            headed: false,
-        }
-    }
-
-    fn print(&mut self, events: &[Value], out: &mut dyn Write) -> Result<(), CliError> {
-        if self.output == Output::Table && !self.headed {
-            self.headed = true;
-            table::print(COLUMNS, &events.iter().map(row).collect::<Vec<_>>(), out)?;
-        } else {
-            for event in events {
-                match self.output {
-                    Output::Table => table::print_row(COLUMNS, &self.widths, &row(event), out)?,
-                    Output::Json => writeln!(out, "{event}")?,
-                }
-            }
-        }
-        out.flush()?;
-        Ok(())
-    }
 }
 
 fn text(event: &Value, pointer: &str) -> String {
@@ -413,117 +300,5 @@ mod tests {
             told(kill),
             "held 64 MiB of anonymous memory; container's peak unknown, limit none or unknown"
         );
-    }
-
-    fn answer(ids: impl IntoIterator<Item = usize>, cursor: &str) -> Answer {
-        Answer {
-            events: events(ids),
-            more: false,
-            cursor: cursor.to_owned(),
-        }
-    }
-
-    fn refused(status: u16) -> ClientError {
-        ClientError::Refused {
-            url: "http://here".to_owned(),
-            status,
-            message: "no".to_owned(),
-        }
-    }
-
-    fn gone() -> ClientError {
-        ClientError::Unreachable {
-            url: "http://here".to_owned(),
-            source: Box::new(ureq::Error::ConnectionFailed),
-        }
-    }
-
-    /// The collector is started anew: another life's cursor, and events that come again.
-    #[test]
-    fn a_follower_goes_on_where_it_was_when_the_collector_is_back() {
-        let args = TailArgs {
-            server: crate::cli::Server {
-                server: String::new(),
-            },
-            which: Which {
-                class: None,
-                namespace: None,
-                workload: None,
-                since: None,
-            },
-            lines: 20,
-            follow: true,
-            output: Output::Json,
-        };
-        let mut script = VecDeque::from([
-            (None, Ok(answer([2, 1], "a.2"))),
-            (Some("a.2"), Ok(answer([3], "a.3"))),
-            (Some("a.3"), Err(gone())),
-            (Some("a.3"), Err(refused(503))),
-            (Some("a.3"), Err(gone())),
-            (Some("a.3"), Ok(answer([1, 2, 3, 4], "b.4"))),
-            (Some("b.4"), Ok(answer([5], "b.5"))),
-            (Some("b.5"), Err(refused(400))),
-        ]);
-        let (mut out, mut err, mut pauses) = (Vec::new(), Vec::new(), Vec::new());
-        let ask = |after: Option<String>| {
-            let (wanted, answer) = script.pop_front().unwrap();
-            assert_eq!(after.as_deref(), wanted);
-            answer
-        };
-        let wait = |pause: Duration| pauses.push(pause.as_secs());
-        let end = follow(ask, wait, &args, &mut out, &mut err).unwrap_err();
-        assert!(matches!(
-            end,
-            CliError::Client(ClientError::Refused { status: 400, .. })
-        ));
-        let printed: Vec<Value> = String::from_utf8(out)
-            .unwrap()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        assert_eq!(printed, events([1, 2, 3, 4, 5]));
-        assert_eq!(pauses, [1, 1, 2, 4, 8, 1, 1]);
-        let told = String::from_utf8(err).unwrap();
-        let told: Vec<&str> = told.lines().collect();
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("http://here") && told[0].ends_with("; trying again"));
-        assert!(told[1].ends_with("the collector answers again; going on"));
-    }
-
-    fn events(ids: impl IntoIterator<Item = usize>) -> Vec<Value> {
-        ids.into_iter()
-            .map(|id| json!({ "id": format!("n/e/s/{id}") }))
-            .collect()
-    }
-
-    fn fresh(known: &mut Known, ids: impl IntoIterator<Item = usize>) -> Vec<Value> {
-        let mut events = events(ids);
-        known.fresh(&mut events);
-        events
-    }
-
-    #[test]
-    fn what_comes_again_is_not_shown_again() {
-        let mut known = Known::default();
-        assert_eq!(fresh(&mut known, [1, 2]), events([1, 2]));
-        assert_eq!(
-            fresh(&mut known, [2, 3, 1, 3]),
-            events([3]),
-            "nor within one answer"
-        );
-        assert_eq!(fresh(&mut known, [1, 2, 3]), events([]));
-    }
-
-    #[test]
-    fn as_many_as_the_bound_are_remembered_and_the_oldest_forgotten() {
-        let mut known = Known::default();
-        fresh(&mut known, 0..MAX_KNOWN);
-        assert_eq!(fresh(&mut known, [0, MAX_KNOWN - 1]), events([]));
-        // One more pushes the first out, and only that.
-        assert_eq!(fresh(&mut known, [MAX_KNOWN]), events([MAX_KNOWN]));
-        assert_eq!(fresh(&mut known, [1]), events([]));
-        assert_eq!(fresh(&mut known, [0]), events([0]));
-        assert_eq!((known.ids.len(), known.order.len()), (MAX_KNOWN, MAX_KNOWN));
     }
 }

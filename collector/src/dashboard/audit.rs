@@ -1,6 +1,6 @@
 //! The audit page: who asked the metadata and credential endpoints for what, kills and losses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use maud::{Markup, html};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::format::{count, counted, encoded, time_text};
 use super::{Place, layout};
-use crate::api::audit::{OTHER_CLASSES, REQUEST_CLASSES as CLASSES};
+use crate::api::audit::{ALL, OTHER_CLASSES, REQUEST_CLASSES as CLASSES};
 use crate::api::{AuditQuery, AuditRecord};
 use crate::sizing::memory::mib;
 use crate::sizing::rfc3339;
@@ -22,11 +22,11 @@ const HEAT_ROWS: usize = 14;
 /// Longest text of a cell, characters.
 const MAX_CELL: usize = 96;
 
-/// Renders the page: the found rows (or why there are none), and all matches for the picture.
+/// Renders the page: what was found, newest first, and whether there is more; or why there is nothing.
+/// The picture counts all of it, the table shows as much as fits.
 pub fn audit(
     query: &AuditQuery,
-    found: Result<&(Vec<Arc<AuditRecord>>, bool), String>,
-    all: &[Arc<AuditRecord>],
+    found: Result<(&[Arc<AuditRecord>], bool), String>,
     now_unix_ns: u64,
 ) -> Markup {
     let content = html! {
@@ -35,10 +35,10 @@ pub fn audit(
         (filter(query))
         @match found {
             Err(message) => { p.problem role="alert" { (message) } }
-            Ok((rows, more)) => {
+            Ok((all, more)) => {
                 (heat(all, query))
-                (table(rows))
-                @if *more { p.note { "Older events exist: narrow the filter, or ask " code { "plimsoll audit query" } "." } }
+                (table(all.get(..AUDIT_ROWS).unwrap_or(all)))
+                @if more || all.len() > AUDIT_ROWS { p.note { "Older events exist: narrow the filter, or ask " code { "plimsoll audit query" } "." } }
             }
         }
     };
@@ -46,18 +46,18 @@ pub fn audit(
 }
 
 fn filter(query: &AuditQuery) -> Markup {
-    let class = query.class.as_deref().unwrap_or_default();
+    let class = query.class.as_deref().unwrap_or(ALL);
     let option = |value: &str, text: &str| html! { option value=(value) selected[class == value] { (text) } };
     html! {
         form.filter method="get" action="/audit" role="search" {
             label { "Class " select name="class" {
-                (option("", "all"))
+                (option(ALL, "all"))
                 (option("imds", "every metadata request"))
                 @for class in CLASSES { (option(class, class)) }
                 (option("oom_kill", "OOM kills"))
                 (option("container_end", "container ends"))
                 (option("loss", "losses"))
-                @if !class.is_empty() && !known_class(class) { option value=(class) selected { (class) } }
+                @if !known_class(class) { option value=(class) selected { (class) } }
             } }
             label { "Namespace " input name="namespace" value=[query.namespace.as_deref()]; }
             label { "Workload " input name="workload" value=[query.workload.as_deref()]; }
@@ -68,7 +68,7 @@ fn filter(query: &AuditQuery) -> Markup {
 }
 
 fn known_class(class: &str) -> bool {
-    CLASSES.contains(&class) || OTHER_CLASSES.contains(&class)
+    CLASSES.contains(&class) || OTHER_CLASSES.contains(&class) || class == ALL
 }
 
 /// Whose an event is, in one text.
@@ -78,74 +78,111 @@ fn subject(record: &AuditRecord) -> String {
         .map_or_else(|| format!("node {}", record.id.node), str::to_owned)
 }
 
-/// How many requests of each class each workload made.
-fn heat(all: &[Arc<AuditRecord>], query: &AuditQuery) -> Markup {
-    let mut counts: BTreeMap<String, BTreeMap<&str, u64>> = BTreeMap::new();
-    let mut columns: BTreeMap<&str, u64> = BTreeMap::new();
-    let is_request =
-        |event: &AuditEvent| matches!(event, AuditEvent::Imds(access) if !access.is_late_answer());
-    for record in all.iter().filter(|record| is_request(&record.event)) {
+/// What one workload asked for.
+#[derive(Default)]
+struct Asked<'a> {
+    classes: BTreeMap<&'a str, u64>,
+    /// Without a session token.
+    imds_v1: u64,
+    /// The token did not get past the hop limit.
+    blocked: u64,
+    /// No answer in time, or one that is an error.
+    failed: u64,
+}
+
+impl<'a> Asked<'a> {
+    fn add(&mut self, class: &'a str, access: &ImdsAccess) {
+        let text = |key: &str| access.request.get(key).and_then(Value::as_str);
+        *self.classes.entry(class).or_default() += 1;
+        self.imds_v1 += u64::from(text("imds_version") == Some("v1"));
+        match text("outcome") {
+            Some("ok") | None => {}
+            Some("hop_limit_blocked") => self.blocked += 1,
+            Some(_) => self.failed += 1,
+        }
+    }
+
+    /// The most sensitive class that it touched.
+    fn worst(&self) -> usize {
+        let orders = self.classes.keys().map(|class| order(class));
+        orders.min().unwrap_or(usize::MAX)
+    }
+}
+
+/// Place of a class among those of requests.
+fn order(class: &str) -> usize {
+    let place = CLASSES.iter().position(|known| *known == class);
+    place.unwrap_or(CLASSES.len())
+}
+
+/// Who asked for what, by workload; whoever touched the most sensitive class first, then the busiest.
+fn by_workload(all: &[Arc<AuditRecord>]) -> Vec<(String, Asked<'_>)> {
+    let mut asked: BTreeMap<String, Asked<'_>> = BTreeMap::new();
+    for record in all {
+        let AuditEvent::Imds(access) = &record.event else {
+            continue;
+        };
+        if access.is_late_answer() {
+            continue;
+        }
         let who = match (record.name("namespace"), record.name("workload_name")) {
             (Some(namespace), Some(workload)) => format!("{namespace}/{workload}"),
             _ => subject(record),
         };
-        let class = record.class();
-        *counts.entry(who).or_default().entry(class).or_default() += 1;
-        *columns.entry(class).or_default() += 1;
+        asked.entry(who).or_default().add(record.class(), access);
     }
-    if counts.is_empty() {
-        return html! {};
-    }
-    let order = |class: &str| {
-        CLASSES
-            .iter()
-            .position(|known| *known == class)
-            .unwrap_or(CLASSES.len())
-    };
-    let mut columns: Vec<&str> = columns.into_keys().collect();
-    columns.sort_by_key(|class| order(class));
-    let mut rows: Vec<_> = counts.into_iter().collect();
-    // Whoever touched the most sensitive class comes first, then the busiest.
-    rows.sort_by_key(|(_, classes)| {
-        let worst = classes
-            .keys()
-            .map(|class| order(class))
-            .min()
-            .unwrap_or(usize::MAX);
-        (worst, std::cmp::Reverse(classes.values().sum::<u64>()))
+    let mut rows: Vec<_> = asked.into_iter().collect();
+    rows.sort_by_key(|(_, asked)| {
+        let number = asked.classes.values().sum::<u64>();
+        (asked.worst(), std::cmp::Reverse(number))
     });
+    rows
+}
+
+/// How many requests of each class each workload made, and how they ended.
+fn heat(all: &[Arc<AuditRecord>], query: &AuditQuery) -> Markup {
+    let rows = by_workload(all);
+    let numbers = || rows.iter().flat_map(|(_, asked)| &asked.classes);
+    let Some(top) = numbers().map(|(_, number)| *number).max() else {
+        return html! {};
+    };
+    let columns: BTreeSet<(usize, &str)> =
+        numbers().map(|(class, _)| (order(class), *class)).collect();
     let more = rows.len().saturating_sub(HEAT_ROWS);
-    let top = rows
-        .iter()
-        .flat_map(|(_, classes)| classes.values())
-        .copied()
-        .max()
-        .unwrap_or(1);
     html! {
         section aria-labelledby="heat" {
             h2 #heat { "Who asks for what" }
             div.scroll {
                 table.heat {
-                    caption.sr { "Metadata requests by workload and class" }
-                    thead { tr { th scope="col" { "Workload" } @for class in &columns { th.num scope="col" { (class) } } } }
-                    tbody {
-                        @for (who, classes) in rows.iter().take(HEAT_ROWS) {
-                            tr {
-                                th scope="row" { (cut(who)) }
-                                @for class in &columns {
-                                    @match classes.get(class) {
-                                        Some(number) => {
-                                            td class={ "num h" (level(*number, top)) @if order(class) < 4 { " hot" } } { (count(*number)) }
-                                        }
-                                        None => { td.num { span.absent { "·" } } }
-                                    }
-                                }
-                            }
-                        }
-                    }
+                    caption.sr { "Metadata requests by workload and class, and how they ended" }
+                    thead { tr {
+                        th scope="col" { "Workload" }
+                        @for (_, class) in &columns { th.num scope="col" { (class) } }
+                        th.num.of scope="col" title="requests without a session token" { "IMDSv1" }
+                        th.num.of scope="col" title="the session token did not get past the hop limit" { "blocked" }
+                        th.num.of scope="col" title="no answer in time, or an error" { "failed" }
+                    } }
+                    tbody { @for (who, asked) in rows.iter().take(HEAT_ROWS) { (heat_row(who, asked, &columns, top)) } }
                 }
             }
             @if more > 0 { p.note { (counted(more as u64, "more workload")) @if query.namespace.is_none() { ": filter by namespace" } "." } }
+        }
+    }
+}
+
+fn heat_row(who: &str, asked: &Asked<'_>, columns: &BTreeSet<(usize, &str)>, top: u64) -> Markup {
+    html! {
+        tr {
+            th scope="row" { (cut(who)) }
+            @for (order, class) in columns {
+                @match asked.classes.get(class) {
+                    Some(number) => { td class={ "num h" (level(*number, top)) @if *order < 4 { " hot" } } { (count(*number)) } }
+                    None => { td.num { span.absent { "·" } } }
+                }
+            }
+            @for (number, mark) in [(asked.imds_v1, "bad"), (asked.blocked, "warn"), (asked.failed, "warn")] {
+                td.num.of { @if number == 0 { span.absent { "·" } } @else { span class={ "tag " (mark) } { (count(number)) } } }
+            }
         }
     }
 }

@@ -90,6 +90,23 @@ fn beat(node: &str, age_ns: u64, degraded: &[&str]) -> NodeStatus {
     }
 }
 
+/// That a page says so; if not, which page, and how its content begins: a page is long.
+#[track_caller]
+pub(crate) fn says(page: &str, html: &str, words: &str) {
+    assert!(
+        html.contains(words),
+        "{page} does not say `{words}`: {}",
+        begin_of(html)
+    );
+}
+
+fn begin_of(html: &str) -> String {
+    let content = html
+        .split_once("<main")
+        .map_or(html, |(_, content)| content);
+    content.chars().take(300).chain(['…']).collect()
+}
+
 fn overview_of(snapshot: Vec<(String, Arc<Series>)>, query: &OverviewQuery) -> String {
     let fleet = Fleet::group(snapshot, NOW);
     let report = sizing::report(&fleet, NOW);
@@ -159,7 +176,7 @@ fn the_sums_say_whom_they_leave_out() {
         &OverviewQuery::default(),
     );
     let words = ", all replicas, without 1 container of which too little is known";
-    assert_eq!(html.matches(words).count(), 2, "{html}");
+    assert_eq!(html.matches(words).count(), 2, "{}", begin_of(&html));
 }
 
 #[test]
@@ -200,9 +217,9 @@ fn windows_are_called_by_their_length_and_what_counts_for_nothing_is_said() {
         "95 % of 3 window means (10 s on average) were",
         "too little is known of 1 window to count its mean",
     ] {
-        assert!(html.contains(words), "{words} is not in {html}");
+        says("the workload", &html, words);
     }
-    assert!(!html.contains("minute mean"), "{html}");
+    assert!(!html.contains("minute mean"), "{}", begin_of(&html));
 }
 
 #[test]
@@ -220,17 +237,11 @@ fn nodes_and_accounting_keep_their_shape() {
 #[test]
 fn an_empty_collector_says_what_is_missing() {
     let html = overview_of(vec![], &OverviewQuery::default());
-    assert!(html.contains("No container has a name yet"), "{html}");
-    assert!(
-        nodes(&[], &AccountingDocument::new(vec![], NOW), NOW)
-            .into_string()
-            .contains("No agent has sent a heartbeat")
-    );
-    assert!(
-        audit(&AuditQuery::default(), Ok(&(vec![], false)), &[], NOW)
-            .into_string()
-            .contains("No event matches")
-    );
+    says("the overview", &html, "No container has a name yet");
+    let html = nodes(&[], &AccountingDocument::new(vec![], NOW), NOW).into_string();
+    says("the nodes page", &html, "No agent has sent a heartbeat");
+    let html = audit(&AuditQuery::default(), Ok((&[], false)), NOW).into_string();
+    says("the audit page", &html, "No event matches");
 }
 
 #[test]
@@ -306,7 +317,7 @@ fn events_are_escaped_bounded_and_filtered_by_form() {
         namespace: Some("\"><b>".to_owned()),
         ..AuditQuery::default()
     };
-    let html = audit(&query, Ok(&(rows.clone(), true)), &rows, NOW).into_string();
+    let html = audit(&query, Ok((&rows, true)), NOW).into_string();
     assert!(!html.contains("<script>") && !html.contains("<b>"));
     assert!(html.contains("&lt;script&gt;alert(1)"));
     assert!(html.contains("<option value=\"CRED\" selected>"));
@@ -328,15 +339,40 @@ fn a_late_answer_is_no_request_of_its_own() {
         record(2, of("ok", &["late_answer"])),
         record(1, of("no_response", &[])),
     ];
-    let html = audit(
-        &AuditQuery::default(),
-        Ok(&(rows.clone(), false)),
-        &rows,
-        NOW,
-    )
-    .into_string();
+    let html = audit(&AuditQuery::default(), Ok((&rows, false)), NOW).into_string();
     assert!(html.contains("late_answer") && html.contains("no_response"));
-    assert!(html.contains("hot\">1</td>"), "{html}");
+    says("the audit page", &html, "hot\">1</td>");
+}
+
+/// Requests of version 1, and those that came to nothing, are counted by who made them.
+#[test]
+fn who_asks_without_a_token_or_in_vain_is_counted() {
+    let record = |seq, version: &str, outcome: &str| {
+        let mut record: AuditRecord = crate::api::tests::access(seq, NOW, "CRED", "shop");
+        if let plimsoll_wire::AuditEvent::Imds(access) = &mut record.event {
+            access
+                .request
+                .insert("imds_version".to_owned(), json!(version));
+            access.request.insert("outcome".to_owned(), json!(outcome));
+        }
+        Arc::new(record)
+    };
+    let rows = [
+        record(1, "v1", "ok"),
+        record(2, "v1", "auth_failed"),
+        record(3, "v2", "hop_limit_blocked"),
+        record(4, "v2", "no_response"),
+        record(5, "v1", "denied"),
+    ];
+    let html = audit(&AuditQuery::default(), Ok((&rows, false)), NOW).into_string();
+    for words in [
+        ">IMDSv1</th>",
+        "<td class=\"num of\"><span class=\"tag bad\">3</span></td>\
+         <td class=\"num of\"><span class=\"tag warn\">1</span></td>\
+         <td class=\"num of\"><span class=\"tag warn\">3</span></td>",
+    ] {
+        says("the audit page", &html, words);
+    }
 }
 
 #[test]

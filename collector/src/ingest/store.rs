@@ -4,8 +4,10 @@
 )]
 //! The collector's journals and what was seen already, behind one lock; and the readers' view.
 //!
-//! What happens behind the lock, in which order, is `inner`'s; what a start does, `start`'s.
+//! What happens behind the lock, in which order, is `inner`'s; what readers are given, `hand`'s; what
+//! a start does, `start`'s.
 
+mod hand;
 mod inner;
 mod start;
 
@@ -130,7 +132,7 @@ impl<S> Clone for Store<S> {
 /// The journal as one reader sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Records before the reader.
+    /// Records before the reader, and in its hand.
     pub waiting: u64,
     /// Records that came in since the start.
     pub entered: u64,
@@ -319,11 +321,28 @@ impl<S: Storage> Store<S> {
         self.lock().read(class, from_seq, records, bytes)
     }
 
-    /// Gives up the segment that holds the first record from `from_seq` on, because it cannot be
-    /// read. How many records that were; they are told in the security stream with the next
-    /// [`maintain`](Self::maintain).
-    pub fn give_up(&self, class: Class, from_seq: u64) -> u64 {
-        self.lock().give_up(class, from_seq)
+    /// Records behind a reader's cursor ([`SINK`], [`HISTORY`]), of one moment with the cursor. They
+    /// are in its hand until [`settle`](Self::settle) or [`put_back`](Self::put_back): if the
+    /// journal sheds them meanwhile, they count as shed only if the reader does not settle them.
+    pub fn hand_out(
+        &self,
+        class: Class,
+        reader: &'static str,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Batch, StoreError> {
+        self.lock().hand_out(class, reader, records, bytes)
+    }
+
+    /// The reader has not taken what is in its hand.
+    pub fn put_back(&self, class: Class, reader: &'static str) -> Result<(), StoreError> {
+        self.lock().put_back(class, reader)
+    }
+
+    /// Gives up the segment behind a reader's cursor, because it cannot be read. How many records
+    /// that were; they are told in the security stream with the next [`maintain`](Self::maintain).
+    pub fn give_up(&self, class: Class, reader: &'static str) -> Result<u64, StoreError> {
+        self.lock().give_up(class, reader)
     }
 
     /// The last number that a reader ([`SINK`], [`HISTORY`]) is done with.
@@ -331,12 +350,9 @@ impl<S: Storage> Store<S> {
         self.lock().journal(class).cursor(name).unwrap_or(0)
     }
 
-    /// The reader is done up to `seq`.
-    pub fn set_cursor(&self, class: Class, name: &str, seq: u64) -> Result<(), StoreError> {
-        self.lock()
-            .journal(class)
-            .set_cursor(name, seq)
-            .map_err(failed(class))
+    /// The reader is done up to `seq`, and has nothing in its hand.
+    pub fn settle(&self, class: Class, reader: &'static str, seq: u64) -> Result<(), StoreError> {
+        self.lock().settle(class, reader, seq)
     }
 
     /// What a reader has before it, what came in since the start, and what it never had: all of

@@ -1,9 +1,11 @@
 //! Text to Kubernetes objects: YAML with several documents, JSON, and `List`s of either.
 //!
-//! Owns the shapes of `kubectl get -o yaml|json` output and of manifests, and says line and field
-//! of what is wrong. One malformed object costs itself and nothing else, and a quantity that is none
-//! not even its object. Does no I/O: `file` is only a name to put into messages.
+//! Owns the shapes of `kubectl get -o yaml|json` output, of the API server's own lists (`kubectl get
+//! --raw`) and of manifests, and says line and field of what is wrong. One malformed object costs
+//! itself and nothing else, and a quantity that is none not even its object. Does no I/O: `file` is
+//! only a name to put into messages.
 
+mod located;
 mod quantities;
 
 use std::cell::OnceCell;
@@ -13,11 +15,12 @@ use std::fmt::{self, Write as _};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 use serde_saphyr::Spanned;
+
+use self::located::Located;
 
 /// Nodes (maps, lists, scalars) of one YAML document; a `kubectl get pods -A` of some thousand pods
 /// has about a million.
@@ -181,12 +184,16 @@ impl<'a> Document<'a> {
     /// Takes an object, or each object of a list.
     fn take(&self, value: Value, into: &mut Parsed) {
         let kind = text_of(&value, "kind");
-        let is_list = kind.as_deref().is_some_and(|kind| kind.ends_with("List"));
-        match value {
-            Value::Object(mut list) if is_list => match list.remove("items") {
+        let of = kind.as_deref().and_then(|kind| kind.strip_suffix("List"));
+        let of = of.map(|kind| ListOf {
+            kind: kind.to_owned(),
+            version: text_of(&value, "apiVersion").unwrap_or_default(),
+        });
+        match (value, of) {
+            (Value::Object(mut list), Some(of)) => match list.remove("items") {
                 Some(Value::Array(items)) => {
                     for (index, item) in items.into_iter().enumerate() {
-                        self.take_one(item, Some(index), into);
+                        self.take_one(of.name(item), Some(index), into);
                     }
                 }
                 Some(Value::Null) | None => {}
@@ -194,12 +201,12 @@ impl<'a> Document<'a> {
                     .problems
                     .push(self.problem(&["items".into()], "a list's items must be a sequence")),
             },
-            Value::Array(items) => {
+            (Value::Array(items), _) => {
                 for (index, item) in items.into_iter().enumerate() {
                     self.take_one(item, Some(index), into);
                 }
             }
-            other => self.take_one(other, None, into),
+            (other, _) => self.take_one(other, None, into),
         }
     }
 
@@ -268,24 +275,34 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The line of the deepest part of the path that the text has.
+    /// The line of the deepest part of the path that the text has. Read again only for a message, and
+    /// once for all of a document's.
     fn line_of(&self, path: &[Step]) -> Option<u64> {
-        let read = || serde_saphyr::from_str_with_options(self.text, options()).ok();
-        let mut node = self.places.get_or_init(read).as_ref()?;
-        for step in path {
-            let next = match (&node.value, step) {
-                (Located::Map(entries), Step::Key(key)) => {
-                    entries.iter().find(|(k, _)| k == key).map(|(_, v)| v)
-                }
-                (Located::List(items), Step::Index(index)) => items.get(*index),
-                _ => None,
-            };
-            match next {
-                Some(next) => node = next,
-                None => break,
-            }
+        let read = || Located::read(self.text, options());
+        let root = self.places.get_or_init(read).as_ref()?;
+        Some(located::line_of(root, path) + self.first_line)
+    }
+}
+
+/// What a list is of. The API server names kind and version only once, for all of its items;
+/// `kubectl get -o yaml` names them in each item, of a list of kind `List`.
+struct ListOf {
+    kind: String,
+    version: String,
+}
+
+impl ListOf {
+    /// Names an item's kind and version where the item names neither.
+    fn name(&self, mut item: Value) -> Value {
+        if let Value::Object(fields) = &mut item
+            && !self.kind.is_empty()
+            && !fields.contains_key("kind")
+            && !fields.contains_key("apiVersion")
+        {
+            fields.insert("kind".to_owned(), self.kind.as_str().into());
+            fields.insert("apiVersion".to_owned(), self.version.as_str().into());
         }
-        Some(node.referenced.line() + self.first_line)
+        item
     }
 }
 
@@ -345,73 +362,6 @@ fn object_name(value: &Value) -> String {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
         (None, Some(name)) => name.to_owned(),
         (_, None) => "without a name".to_owned(),
-    }
-}
-
-/// A document's skeleton with the place of each node; scalars' values are not kept.
-enum Located {
-    Scalar,
-    List(Vec<Spanned<Located>>),
-    Map(Vec<(String, Spanned<Located>)>),
-}
-
-impl<'de> Deserialize<'de> for Located {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Skeleton;
-
-        macro_rules! scalars {
-            ($($visit:ident: $type:ty),*) => {
-                $(fn $visit<E>(self, _: $type) -> Result<Located, E> { Ok(Located::Scalar) })*
-            };
-        }
-
-        impl<'de> Visitor<'de> for Skeleton {
-            type Value = Located;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
-            }
-
-            scalars!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128, visit_f64: f64, visit_str: &str);
-
-            fn visit_unit<E>(self) -> Result<Located, E> {
-                Ok(Located::Scalar)
-            }
-
-            fn visit_none<E>(self) -> Result<Located, E> {
-                Ok(Located::Scalar)
-            }
-
-            fn visit_some<D: Deserializer<'de>>(
-                self,
-                deserializer: D,
-            ) -> Result<Located, D::Error> {
-                deserializer.deserialize_any(self)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Located, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = seq.next_element()? {
-                    items.push(item);
-                }
-                Ok(Located::List(items))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Located, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(key) = map.next_key::<serde_json::Value>()? {
-                    match key {
-                        Value::String(key) => entries.push((key, map.next_value()?)),
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(Located::Map(entries))
-            }
-        }
-
-        deserializer.deserialize_any(Skeleton)
     }
 }
 

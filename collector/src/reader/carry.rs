@@ -242,7 +242,7 @@ impl<S: Storage + Send + 'static> Reader<S> {
                     }
                     if unreadable >= READ_ATTEMPTS && !ending {
                         unreadable = 0;
-                        self.give_up(&error);
+                        self.give_up(&error)?;
                         continue;
                     }
                     if ending {
@@ -277,11 +277,24 @@ impl<S: Storage + Send + 'static> Reader<S> {
                 "the journal is another one than before: beginning at its start"
             );
         }
+        let carried = self.carry_batch(destination, &epoch, resumed.last_seq, now_unix_ns);
+        // Refused or held back: what was read is not in this reader's hand any longer.
+        self.put_back()?;
+        carried
+    }
+
+    fn carry_batch<D: Destination>(
+        &self,
+        destination: &mut D,
+        epoch: &str,
+        known: u64,
+        now_unix_ns: Option<u64>,
+    ) -> Result<Carried, CarryError<D::Error>> {
         let batch = self.read(D::BATCH, D::BATCH_BYTES)?;
         let held = |record: &Record, item: &D::Item| {
             now_unix_ns.is_some_and(|now| destination.holds(record, item, now))
         };
-        let sorted = sort(&batch, resumed.last_seq, D::decode, held);
+        let sorted = sort(&batch, known, D::decode, held);
         let Some(last_seq) = sorted.last_seq else {
             self.went_well();
             return Ok(if sorted.is_held {
@@ -292,7 +305,7 @@ impl<S: Storage + Send + 'static> Reader<S> {
         };
         if !sorted.items.is_empty() {
             destination
-                .take(sorted.items, &epoch, last_seq)
+                .take(sorted.items, epoch, last_seq)
                 .map_err(CarryError::Destination)?;
         }
         self.settle(last_seq, sorted.made)?;

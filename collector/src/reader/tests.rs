@@ -2,6 +2,7 @@
 
 mod failures;
 mod names;
+mod shed;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

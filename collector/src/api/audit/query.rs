@@ -14,13 +14,14 @@ const DEFAULT_LIMIT: usize = 200;
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
     /// `CRED`, `TOKEN`, …, or `imds` (every metadata request), `oom_kill`, `container_end`, `loss`;
-    /// several with commas.
+    /// several with commas. `all`, or none given, is everything; an empty text is a mistake.
     pub class: Option<String>,
     /// Namespace of the pod.
     pub namespace: Option<String>,
     /// Workload name.
     pub workload: Option<String>,
-    /// RFC 3339, or an age: `90s`, `15m`, `2h`, `1d`.
+    /// RFC 3339, or an age: `90s`, `15m`, `2h`, `1d`. With `after`, it bounds what an earlier life of the
+    /// collector left, and nothing else.
     pub since: Option<String>,
     /// Most events; default 200.
     pub limit: Option<usize>,
@@ -47,6 +48,9 @@ pub const REQUEST_CLASSES: [&str; 12] = [
 /// What else can be asked for: every metadata request, and the other kinds of events.
 pub const OTHER_CLASSES: [&str; 4] = ["imds", "oom_kill", "container_end", "loss"];
 
+/// Everything, in so many words: what a form sends that asks for no class.
+pub const ALL: &str = "all";
+
 /// A query that cannot be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
@@ -54,18 +58,30 @@ pub enum QueryError {
     #[error("since: `{0}` is neither an RFC 3339 time nor an age such as 90s, 15m, 2h or 1d")]
     Since(String),
     /// There is none of that name.
-    #[error(
-        "class: there is no `{0}`; there are {requests} and {others}",
-        requests = REQUEST_CLASSES.join(", "),
-        others = OTHER_CLASSES.join(", ")
-    )]
+    #[error("class: there is no `{0}`; there are {known}", known = known_classes())]
     Class(String),
+    /// None is named where one should be.
+    #[error("class: it is empty; there are {known}", known = known_classes())]
+    NoClass,
     /// Out of bounds.
     #[error("limit: {0} is not between 1 and {MAX_LIMIT}")]
     Limit(usize),
     /// Not ours.
     #[error("after: `{0}` is no cursor of an earlier answer")]
     After(String),
+}
+
+fn known_classes() -> String {
+    let (requests, others) = (REQUEST_CLASSES.join(", "), OTHER_CLASSES.join(", "));
+    format!("{requests} and {others}; {ALL} is every one")
+}
+
+/// When the oldest event may have happened, Unix nanoseconds.
+pub(super) fn since_of(query: &AuditQuery, now_unix_ns: u64) -> Result<u64, QueryError> {
+    let given = query.since.as_deref().map(str::trim);
+    given
+        .filter(|text| !text.is_empty())
+        .map_or(Ok(0), |text| since_unix_ns(text, now_unix_ns))
 }
 
 pub(super) fn limit_of(query: &AuditQuery) -> Result<usize, QueryError> {
@@ -90,18 +106,21 @@ impl<'a> Filter<'a> {
                 .map(str::trim)
                 .filter(|text| !text.is_empty())
         };
-        let classes: Vec<&str> = given(&query.class)
-            .unwrap_or_default()
-            .split(',')
-            .map(str::trim)
-            .filter(|class| !class.is_empty())
-            .collect();
-        let known = |class: &&&str| {
-            let mut all = REQUEST_CLASSES.iter().chain(&OTHER_CLASSES);
+        let known = |class: &str| {
+            let mut all = REQUEST_CLASSES.iter().chain(&OTHER_CLASSES).chain([&ALL]);
             all.any(|known| known.eq_ignore_ascii_case(class))
         };
-        if let Some(unknown) = classes.iter().find(|class| !known(class)) {
-            return Err(QueryError::Class((*unknown).to_owned()));
+        let mut classes = Vec::new();
+        for class in query.class.iter().flat_map(|class| class.split(',')) {
+            match class.trim() {
+                // As often as not a variable that was not set: not to be answered with everything.
+                "" => return Err(QueryError::NoClass),
+                class if known(class) => classes.push(class),
+                class => return Err(QueryError::Class(class.to_owned())),
+            }
+        }
+        if classes.iter().any(|class| class.eq_ignore_ascii_case(ALL)) {
+            classes.clear();
         }
         Ok(Self {
             classes,
@@ -127,7 +146,7 @@ impl<'a> Filter<'a> {
 }
 
 /// A time, or an age before now.
-pub fn since_unix_ns(text: &str, now_unix_ns: u64) -> Result<u64, QueryError> {
+fn since_unix_ns(text: &str, now_unix_ns: u64) -> Result<u64, QueryError> {
     let refused = || QueryError::Since(text.to_owned());
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Ok(u64::try_from(time.as_nanosecond()).unwrap_or(0));

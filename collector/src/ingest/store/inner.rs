@@ -1,4 +1,5 @@
 //! What happens behind the store's lock, and in which order: that is what makes an answer true.
+//! The readers' side is in `hand`.
 //!
 //! ```text
 //!  commit:    judge ─ append ─ sync ─ (refused numbers: checkpoint) ─ answer
@@ -17,7 +18,8 @@ use plimsoll_journal::{Batch, Journal, JournalError, Storage};
 use plimsoll_wire::{Class, RecordId};
 use prost::Message;
 
-use super::{Arrival, HISTORY, Held, Outcome, SINK, StoreError, failed};
+use super::hand::Hand;
+use super::{Arrival, HISTORY, Outcome, SINK, StoreError, failed};
 use crate::ingest::checkpoint::Slots;
 use crate::ingest::decode::{Content, Incoming};
 use crate::ingest::dedupe::{Dedupe, OWN_NODE, StoredStream, Verdict};
@@ -61,6 +63,8 @@ pub(super) struct Inner<S> {
     pub(super) entered: [u64; 2],
     /// Records in the journals' hands that are not durable yet, by class: all, and those received.
     pub(super) unsynced: [(u64, u64); 2],
+    /// What each reader has in its hand.
+    pub(super) hands: BTreeMap<&'static str, Hand>,
     /// Of each reader, the records that were shed before it had them.
     pub(super) shed: BTreeMap<&'static str, u64>,
     /// Of each reader, the records that damage took before it had them.
@@ -283,16 +287,6 @@ impl<S: Storage> Inner<S> {
         Ok(batch)
     }
 
-    pub(super) fn give_up(&mut self, class: Class, from_seq: u64) -> u64 {
-        let mut count = 0;
-        for (first, last) in self.journal(class).give_up_segment(from_seq) {
-            count += last - first + 1;
-            self.losses
-                .note(class, "undecodable", last - first + 1, (first, last));
-        }
-        count
-    }
-
     pub(super) fn maintain(&mut self, now: u64) -> Result<(), StoreError> {
         let mut done = self.sync_all();
         match self.write_checkpoint() {
@@ -336,63 +330,5 @@ impl<S: Storage> Inner<S> {
         // While a sync fails, the checkpoint is that of the last one that did not.
         self.refused_unwritten &= !self.seen.is_synced();
         Ok(journal_seq)
-    }
-
-    fn hold_bound(&mut self, class: Class) -> Result<(), StoreError> {
-        let over = |inner: &Self| {
-            let bytes = inner.journals.iter().map(|journal| journal.stats().bytes);
-            bytes.sum::<u64>() > inner.max_bytes
-        };
-        while over(self) && self.shed_oldest(class)? {}
-        Ok(())
-    }
-
-    /// Sheds a segment, and each reader's books learn what it never had; false if there is none.
-    fn shed_oldest(&mut self, class: Class) -> Result<bool, StoreError> {
-        let reader = reader_of(class);
-        let journal = self.journal(class);
-        let cursor = journal.cursor(reader).unwrap_or(0);
-        let before = journal.count_after(cursor);
-        let Some(shed) = journal.shed_oldest().map_err(failed(class))? else {
-            return Ok(false);
-        };
-        let unread = before.saturating_sub(journal.count_after(cursor));
-        if unread > 0 {
-            journal
-                .set_cursor(reader, shed.last_seq)
-                .map_err(failed(class))?;
-            *self.shed.entry(reader).or_default() += unread;
-            let first = shed.first_seq.max(cursor + 1);
-            tracing::error!(
-                class = class.as_str(),
-                count = unread,
-                first,
-                last = shed.last_seq,
-                "journal is over its bound (data.max_journal_bytes): records were shed"
-            );
-            if class == Class::Security {
-                self.losses.shed(cursor, shed.last_seq);
-            }
-            self.losses
-                .note(class, "shed", unread, (first, shed.last_seq));
-        }
-        Ok(true)
-    }
-
-    pub(super) fn held(&mut self, class: Class, name: &str) -> Held {
-        let entered = self.entered.get(place(class)).copied().unwrap_or(0);
-        let (unsynced, _) = self.unsynced.get(place(class)).copied().unwrap_or_default();
-        let count = |counts: &BTreeMap<&'static str, u64>| counts.get(name).copied().unwrap_or(0);
-        let (shed, lost) = (count(&self.shed), count(&self.lost));
-        let journal = self.journal(class);
-        let waiting = journal
-            .count_after(journal.cursor(name).unwrap_or(0))
-            .saturating_sub(unsynced);
-        Held {
-            waiting,
-            entered,
-            shed,
-            lost,
-        }
     }
 }

@@ -54,6 +54,7 @@ impl<S: Storage> Inner<S> {
             refused_unwritten: false,
             entered: [0; 2],
             unsynced: [(0, 0); 2],
+            hands: BTreeMap::new(),
             shed: BTreeMap::new(),
             lost: BTreeMap::new(),
         };

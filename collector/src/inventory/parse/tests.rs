@@ -239,3 +239,28 @@ proptest! {
         let _: Parsed = parse("fuzz", &text);
     }
 }
+
+/// The API server names an item's kind only in the list, and `kubectl get -o yaml` only in the item.
+#[test]
+fn a_list_names_the_kind_of_its_items() {
+    let parsed = parse(
+        "raw.json",
+        r#"{"kind": "PodList", "apiVersion": "v1", "items": [
+            {"metadata": {"name": "a", "uid": "u"}, "spec": {"containers": []}},
+            {"metadata": {"name": "b", "uid": "v"}, "spec": {"containers": 1}},
+            {"kind": "Pod", "metadata": {"name": "c", "uid": "w"}}]}"#,
+    );
+    assert!(matches!(parsed.objects.as_slice(), [Object::Pod(_)]));
+    assert_eq!(
+        messages(&parsed),
+        [
+            "raw.json:3: items[1].spec.containers: Pod b: invalid type: integer `1`, expected a sequence",
+            "raw.json:4: items[2].apiVersion: must be given, as text, in a Kubernetes object",
+        ]
+    );
+    let nameless = parse(
+        "list.yaml",
+        "{kind: List, apiVersion: v1, items: [{metadata: {}}]}",
+    );
+    assert_eq!(nameless.problems.len(), 1);
+}

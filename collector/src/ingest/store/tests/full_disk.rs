@@ -90,9 +90,7 @@ fn a_full_disk_sets_itself_free_when_readers_go_on() {
         "the disk is still full of what nobody has read"
     );
     let durable = store.stats(Class::Security).last_seq.unwrap();
-    store
-        .set_cursor(Class::Security, SINK, durable - 1)
-        .unwrap();
+    store.settle(Class::Security, SINK, durable - 1).unwrap();
     // The record that waits cannot be written, and the room is set free all the same.
     drop(store.maintain());
     let records = vec![incoming("n", Class::Security, seq, 60_000)];

@@ -146,7 +146,7 @@ impl Model {
                 assert_ne!(id.node, OWN_NODE, "nothing was lost");
                 let known = self.got.insert((class, record.seq), id.clone());
                 assert!(known.is_none_or(|known| known == id), "a number changed");
-                self.store.set_cursor(class, reader, record.seq).unwrap();
+                self.store.settle(class, reader, record.seq).unwrap();
             }
         }
     }
