@@ -98,11 +98,16 @@ struct ReportArgs {
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
     /// Only pods with these labels: `app=api,tier!=cache,zone in (a,b)`.
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = selector)]
     selector: Option<String>,
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = SizingOutput::Table)]
     output: SizingOutput,
+}
+
+/// A selector as it was given, if it is one: asked of no server otherwise.
+fn selector(text: &str) -> Result<String, crate::inventory::SelectorError> {
+    crate::inventory::Selector::parse(text).map(|_| text.to_owned())
 }
 
 /// Forms of a sizing report.
