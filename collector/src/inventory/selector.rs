@@ -105,17 +105,17 @@ fn tokens(text: &str) -> Vec<(usize, Token<'_>)> {
         let mark = MARKS.into_iter().find(|mark| now.starts_with(mark));
         let word_len = now.find(|c| !is_part(c)).unwrap_or(now.len());
         let len = mark.map_or(word_len, str::len);
-        let (taken, later) = now.split_at_checked(len).unwrap_or((now, ""));
+        let (text, later) = now.split_at_checked(len).unwrap_or((now, ""));
         let token = match mark {
             Some(mark) => Token::Mark(mark),
-            None if taken.is_empty() => Token::End,
-            None => Token::Word(taken),
+            None if text.is_empty() => Token::End,
+            None => Token::Word(text),
         };
         tokens.push((at, token));
         if token == Token::End {
             return tokens;
         }
-        at += taken.chars().count();
+        at += text.chars().count();
         rest = later;
     }
 }
