@@ -12,6 +12,7 @@
 
 mod capture;
 mod fates;
+mod order;
 mod packet;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use thiserror::Error;
 pub use capture::Broken;
 use capture::Packets;
 use fates::Fates;
+use order::Order;
 pub use packet::LINKS;
 
 /// Why a capture was not decoded to its end.
@@ -123,13 +125,16 @@ pub fn decode_from(
     let limits = Limits::default();
     let mut decoder = Decoder::new(limits, key);
     let mut fates = Fates::new(limits.late_ns());
+    let mut order = Order::default();
     let mut document = Document::begin(out).map_err(DecodeError::Output)?;
     let end = loop {
         let mut now_ns = 0;
         let more = packets.next(&mut |packet| {
             if let Some(segment) = packet::segment(packet) {
-                now_ns = segment.time_ns;
-                decoder.push(&segment, &mut |event| fates.push(event, now_ns));
+                order.push(&segment, &mut |segment| {
+                    now_ns = segment.time_ns;
+                    decoder.push(segment, &mut |event| fates.push(event, now_ns));
+                });
             }
         });
         while let Some(event) = fates.next(Some(now_ns)) {
@@ -144,6 +149,9 @@ pub fn decode_from(
     let end = end.and_then(|()| match packets.unknown() {
         Some((packet, offset, link)) => Err(broken(packet, offset, Broken::Link(link))),
         None => Ok(()),
+    });
+    order.finish(&mut |segment| {
+        decoder.push(segment, &mut |event| fates.push(event, segment.time_ns));
     });
     decoder.finish(&mut |event| fates.push(event, u64::MAX));
     while let Some(event) = fates.next(None) {

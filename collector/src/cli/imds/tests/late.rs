@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::made::{CLIENT, REQUEST, START_S, exchange, pcap, tcp, v4};
-use super::run;
+use super::{check_exchange, run};
 
 /// Moves packet `at` of a classic file to `second`.
 fn postpone(file: &mut [u8], frames: &[Vec<u8>], at: usize, second: u64) {
@@ -45,6 +45,21 @@ fn a_late_answer_is_told_with_its_request() {
     assert_eq!(late["request_id"], Value::Null);
     for field in ["path", "class", "imds_version", "token_hash"] {
         assert_eq!(other[field], late[field], "{field}");
+    }
+}
+
+/// As a capture of several queues may write it: the times are right.
+#[test]
+fn an_answer_that_stands_before_its_request_is_its_own() {
+    let frames = exchange();
+    let mut whole = pcap(101, &frames, false, 65535);
+    let third = 24 + 16 + frames[0].len() + 16 + frames[1].len();
+    let answer = whole.split_off(third);
+    for at in [24, 24 + 16 + frames[0].len(), third] {
+        let mut file = whole.clone();
+        file.splice(at..at, answer.iter().copied());
+        let event = check_exchange(&file);
+        assert_eq!(event["flags"], serde_json::json!([]), "{at}");
     }
 }
 
