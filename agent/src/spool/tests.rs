@@ -146,6 +146,35 @@ fn shedding_keeps_the_law_on_a_disk_that_refuses() {
     }
 }
 
+/// What was acknowledged stays in its file for a while, and is no longer waited for.
+#[test]
+fn the_age_is_that_of_the_oldest_record_that_waits() {
+    let (usage, security) = (CrashStorage::default(), CrashStorage::default());
+    let mut spool = open(&usage, &security, 1 << 20);
+    let oldest = |spool: &Spool<CrashStorage>| spool.levels()[1].oldest_unix_ns;
+    assert_eq!(oldest(&spool), None);
+    for seq in 1..=300 {
+        spool.event(&oom(1), NOW, NOW + seq);
+        assert_eq!(oldest(&spool), Some(NOW + 1), "not durable yet");
+    }
+    spool.commit(NOW).unwrap();
+    for seq in [0, 1, 2, 150, 298, 299] {
+        spool.acknowledge(Class::Security, seq, 0).unwrap();
+        assert_eq!(oldest(&spool), Some(NOW + seq + 1), "{seq}");
+    }
+    let again = open(&usage.copy(), &security.copy(), 1 << 20);
+    assert_eq!(oldest(&again), Some(NOW + 300), "another life");
+    spool.acknowledge(Class::Security, 300, 0).unwrap();
+    assert_eq!(oldest(&spool), None);
+    spool.event(&oom(1), NOW, NOW + 999);
+    assert_eq!(oldest(&spool), Some(NOW + 999));
+    // A disk that does not say it: something older stands in.
+    security.fail_reads("segment-000000000001.plj");
+    spool.commit(NOW).unwrap();
+    let bound = oldest(&spool).unwrap();
+    assert!(bound <= NOW + 999 && bound > NOW);
+}
+
 #[test]
 fn usage_is_shed_before_security_and_a_record_says_so() {
     let mut spool = fresh(1 << 20);
