@@ -134,11 +134,7 @@ async fn refusals_name_what_was_wrong() {
             "`a b` is not a label requirement",
         ),
         ("/api/v1/audit?since=noon", 400, "since: `noon`"),
-        (
-            "/api/v1/audit?class=",
-            400,
-            "it is empty; there are CRED,",
-        ),
+        ("/api/v1/audit?class=", 400, "it is empty; there are CRED,"),
         ("/api/v1/audit?class=CRED,", 400, "container_end, loss"),
         ("/api/v1/audit?limit=0", 400, "limit: 0"),
         ("/api/v1/audit?limit=many", 400, "limit"),
