@@ -34,7 +34,7 @@ use crate::config::Config;
 use crate::containers::{self, Containers, Output};
 use crate::export::SharedSpool;
 use crate::export::standing::Standing;
-use crate::host::{HostFacts, PlanOptions};
+use crate::host::HostFacts;
 use crate::identity;
 use crate::probe::{Outcome, Probe, ProgramName};
 use crate::telemetry::Metrics;
@@ -280,7 +280,7 @@ fn attach(
             vec!["kernel programs: switched off by configuration".to_owned()],
         );
     }
-    let plan = crate::host::plan(facts, PlanOptions::default());
+    let plan = crate::host::plan(facts);
     // What is known to be in vain is not tried: the plan's reason is the better one.
     if let Some(reasons) = plan.nothing_to_attach() {
         tracing::warn!(

@@ -3,10 +3,6 @@
     clippy::disallowed_methods,
     reason = "runs the agent, makes its folders and signals it"
 )]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test says by failing what it expected"
-)]
 
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};

@@ -116,7 +116,8 @@ fn what_is_committed_goes_out_in_order_until_it_is_acknowledged() {
 /// Whatever refuses in the midst of shedding: what is no longer there is shed, and told.
 #[test]
 fn shedding_keeps_the_law_on_a_disk_that_refuses() {
-    let faults: [(&str, fn(&CrashStorage, u32)); 4] = [
+    type Fault = fn(&CrashStorage, u32);
+    let faults: [(&str, Fault); 4] = [
         ("sync of the folder", CrashStorage::fail_dir_syncs),
         ("removal", CrashStorage::fail_removes),
         ("sync", CrashStorage::fail_syncs),
