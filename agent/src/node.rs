@@ -47,6 +47,8 @@ use crate::usage::{KernelTime, Sampler, Timeline, sampler};
 const DRAIN: Duration = Duration::from_millis(100);
 /// Time between heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Windows and events for which room is kept from one turn to the next.
+const KEPT_OUTPUTS: usize = 64;
 
 /// What the main loop is given.
 #[derive(Debug)]
@@ -236,6 +238,7 @@ impl Node {
                 Output::Event(at_unix_ns, event) => spool.event(&event, at_unix_ns, now),
             }
         }
+        self.out.shrink_to(KEPT_OUTPUTS);
         if let Err(error) = spool.commit(now) {
             tracing::warn!(error = %causes::chain(&error), "spool could not be written; records are held in memory");
         }
