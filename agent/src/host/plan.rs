@@ -314,7 +314,6 @@ mod tests {
             lockdown: Some(Lockdown::Integrity),
             jit_harden: Some(2),
             capabilities: Some(Capabilities::ALL),
-            possible_cpus: Some(2),
             ..HostFacts::default()
         }
     }
@@ -476,7 +475,6 @@ mod tests {
             facts.capabilities = None;
             facts.lockdown = None;
             facts.jit_harden = None;
-            facts.possible_cpus = None;
             facts.types = None;
         };
         check(unknown, &[], &SkipReason::NoCgroup2);
