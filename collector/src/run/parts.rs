@@ -93,11 +93,8 @@ fn open_audit_file(config: &Config, index: &IndexReader, ring: &Arc<AuditRing>) 
         rotate_bytes: config.audit_file.rotate_bytes,
         keep_files: config.audit_file.keep_files,
     };
-    match api::load_tail(&options.path, ring) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(%error, "recent events of the audit file cannot be shown");
-        }
-        _ => {}
+    if let Err(error) = api::load_tail(&options.path, ring) {
+        tracing::warn!(%error, "recent events of the audit file cannot be shown");
     }
     let names = index.clone();
     let names = Arc::new(move |event: &AuditEvent| names_of(event, &names));
