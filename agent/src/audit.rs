@@ -35,12 +35,21 @@ pub struct Task<'a> {
     pub tgid: u32,
     /// Thread id, initial namespace.
     pub tid: u32,
-    /// Effective user id, initial namespace.
+    /// Real user id, initial namespace.
     pub uid: u32,
     /// Task name, NUL padded.
     pub comm: &'a [u8],
     /// When it did what the record says, CLOCK_MONOTONIC nanoseconds.
     pub at_ns: u64,
+}
+
+/// What is still known of an OOM victim; `None` where it is gone already, or cannot be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Victim {
+    /// Its process id, initial namespace.
+    pub tgid: Option<u32>,
+    /// Its cgroup.
+    pub identity: Option<Identity>,
 }
 
 /// What the auditor asks the node.
@@ -51,9 +60,9 @@ pub trait Lookup {
     /// What `/proc` still says of a task.
     fn process(&self, task: Task<'_>) -> Process;
 
-    /// The cgroup of an OOM victim, `None` if it is gone already. `comm` is its name, NUL padded
-    /// or all zero.
-    fn victim(&self, tgid: u32, comm: &[u8]) -> Option<Identity>;
+    /// What is still known of an OOM victim by the id of its marked thread. `comm` is that thread's
+    /// name, NUL padded or all zero.
+    fn victim(&self, tid: u32, comm: &[u8]) -> Victim;
 
     /// Unix nanoseconds of a CLOCK_MONOTONIC time.
     fn wall(&self, at_ns: u64) -> u64;

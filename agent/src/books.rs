@@ -137,7 +137,7 @@ impl RingBooks {
                 emitted: put_in.emitted,
                 lost: put_in.lost,
                 undecodable: self.undecodable,
-                filtered: self.used,
+                delivered: self.used,
                 in_flight: out_of_sight.saturating_sub(self.missing),
                 ..Fates::default()
             },
@@ -200,7 +200,7 @@ impl Handed {
 }
 
 /// The stages of the kernel's text files: those of cgroups, and those of processes behind evidence.
-/// What was understood is used up in a sample or an event; what was empty has nothing to tell.
+/// What was understood is delivered in a sample or an event; what was empty has nothing to tell.
 pub(crate) fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageFates; 2] {
     let stage = |class: &str, fates| StageFates {
         stage: "files".to_owned(),
@@ -211,13 +211,14 @@ pub(crate) fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageF
         emitted: sampled.read,
         lost: sampled.unreadable,
         undecodable: sampled.malformed,
-        filtered: sampled.parsed + sampled.empty,
+        filtered: sampled.empty,
+        delivered: sampled.parsed,
         ..Fates::default()
     };
     let security = Fates {
         emitted: processes.read,
         undecodable: processes.malformed,
-        filtered: processes.parsed,
+        delivered: processes.parsed,
         ..Fates::default()
     };
     [stage("usage", usage), stage("security", security)]
@@ -225,8 +226,9 @@ pub(crate) fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageF
 
 /// A class of the spool as the metrics show it.
 pub(crate) fn spool_row(level: &Level, now_unix_ns: u64) -> SpoolRow {
-    let waiting = level.oldest_unix_ns.filter(|_| level.records > 0);
-    let age_ns = waiting.map_or(0, |oldest| now_unix_ns.saturating_sub(oldest));
+    let age_ns = level
+        .oldest_unix_ns
+        .map_or(0, |oldest| now_unix_ns.saturating_sub(oldest));
     SpoolRow {
         class: level.class.as_str(),
         bytes: level.bytes,
@@ -352,7 +354,7 @@ mod tests {
         }
         let told = |emitted| Fates {
             emitted,
-            filtered: emitted,
+            delivered: emitted,
             ..Fates::default()
         };
         let told = [("connect", told(1)), ("segment", told(0)), ("oom", told(0))];

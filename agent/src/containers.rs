@@ -98,16 +98,31 @@ impl Containers {
         }
     }
 
+    /// The id is known by another path: the cgroup was renamed, or its inode was used again and the
+    /// removal was missed. The one that is known has ended then.
+    pub fn is_other(&self, id: u64, path: &str) -> bool {
+        let known = self.index.get(id);
+        known.is_some_and(|entry| entry.identity.cgroup_path.as_deref() != Some(path))
+    }
+
     /// A cgroup was made (`made`) or found to be there. True if it is to be sampled from now on.
+    /// Whoever had the id before by [another path](Self::is_other) is to be removed first.
     pub fn learn(&mut self, id: u64, path: &str, at_mono_ns: u64, made: bool) -> bool {
         let new = if made {
             self.index.made(id, path, at_mono_ns)
         } else {
             self.index.found(id, path, at_mono_ns)
         };
-        let Some(entry) = self.index.get(id).filter(|_| new) else {
+        let Some(entry) = self.index.get(id) else {
             return false;
         };
+        if !new {
+            // The walk was faster than the record: only now it is known when it was made.
+            if let Some((windows, made_ns)) = self.followed.get_mut(&id).zip(entry.made_ns) {
+                windows.born(made_ns);
+            }
+            return false;
+        }
         if entry.nested {
             if let Some(owner) = self.owner_of(&entry.identity) {
                 self.owners.insert(id, owner);
@@ -364,6 +379,72 @@ mod tests {
         assert_eq!(end.memory_peak_bytes, Some(9000));
         assert_eq!(end.identity.container_id(), Some("a".repeat(64).as_str()));
         assert_eq!(all.len(), 0);
+    }
+
+    fn used(at_s: u64, cpu_s: u64) -> Sample {
+        Sample {
+            ebpf_cpu_ns: Some(cpu_s * SECOND),
+            ..Sample::empty(3, at_s * SECOND)
+        }
+    }
+
+    fn booked(out: &[Output]) -> u64 {
+        let windows = out.iter().filter_map(|output| match output {
+            Output::Window(window) => window.cpu.used_ns,
+            Output::Event(..) => None,
+        });
+        windows.sum::<u64>() / SECOND
+    }
+
+    /// Renamed, missed by a walk, or walked to long after it was forgotten: the counters of its whole
+    /// life are where it is taken up again, and not what it used since.
+    #[test]
+    fn who_is_learned_again_begins_with_what_its_counters_say() {
+        let elsewhere = container('a').replace("cri-containerd-", "crio-");
+        for (gone_for_s, path) in [(0, elsewhere), (1, container('a')), (600, container('a'))] {
+            let mut all = containers(10);
+            let timeline = Timeline::new(0, 6000 * SECOND);
+            let mut out = Vec::new();
+            all.learn(3, &container('a'), 0, true);
+            for second in 1..=5 {
+                all.sample(&used(second, 1000 + second), &timeline, &mut out);
+            }
+            assert_eq!(all.is_other(3, &path), gone_for_s == 0);
+            all.removed(3, 5 * SECOND, None, &timeline, &mut out);
+            let again = 5 + gone_for_s;
+            all.index.expire(again * SECOND);
+            let new = all.learn(3, &path, again * SECOND, false);
+            assert!(new, "{path} after {gone_for_s} s");
+            for second in 1..=5 {
+                all.sample(&used(again + second, 2000 + second), &timeline, &mut out);
+            }
+            all.finish(&mut out);
+            assert_eq!(booked(&out), 1005 + 4, "{path} after {gone_for_s} s");
+        }
+    }
+
+    #[test]
+    fn who_was_found_before_its_record_came_has_a_start_up_all_the_same() {
+        for samples_before in [0, 1] {
+            let mut all = containers(10);
+            let timeline = Timeline::new(0, 6000 * SECOND);
+            let mut out = Vec::new();
+            assert!(all.learn(3, &container('a'), 2 * SECOND, false));
+            for second in 2..2 + samples_before {
+                all.sample(&used(second, second), &timeline, &mut out);
+            }
+            assert!(!all.learn(3, &container('a'), SECOND, true), "known");
+            for second in 3..=5 {
+                all.sample(&used(second, second), &timeline, &mut out);
+            }
+            all.finish(&mut out);
+            let [Output::Window(window)] = out.as_slice() else {
+                panic!("{out:?}");
+            };
+            assert_eq!(window.phase, plimsoll_wire::usage::Phase::Startup);
+            let first = if samples_before == 0 { 0 } else { 2 };
+            assert_eq!(window.cpu.used_ns, Some((5 - first) * SECOND));
+        }
     }
 
     #[test]

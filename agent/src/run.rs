@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminError, Status};
 use crate::causes;
-use crate::config::Config;
+use crate::config::{Config, is_node_name};
 use crate::export::{ExportError, Exporter, SharedSpool};
 use crate::host;
 use crate::node::{Node, Setup};
@@ -43,6 +43,9 @@ pub enum RunError {
     /// Not told, and the host has none.
     #[error("the node has no name: set node, or NODE_NAME")]
     NoName,
+    /// From outside the configuration.
+    #[error("{0:?} is no node's name: set node in the configuration, or NODE_NAME")]
+    BadName(String),
     /// The spool's folder.
     #[error("open the spool in {path} (spool.path)")]
     SpoolFolder {
@@ -258,10 +261,15 @@ fn name(config: &Config, node: Option<String>) -> Result<String, RunError> {
         let name = rustix::system::uname();
         Some(name.nodename().to_str().ok()?.to_owned())
     };
-    given
+    let name = given
         .or_else(host)
         .filter(|name| !name.is_empty())
-        .ok_or(RunError::NoName)
+        .ok_or(RunError::NoName)?;
+    if is_node_name(&name) {
+        Ok(name)
+    } else {
+        Err(RunError::BadName(name))
+    }
 }
 
 fn open_spool(config: &Config) -> Result<SharedSpool, RunError> {

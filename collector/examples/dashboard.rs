@@ -448,8 +448,7 @@ fn rows() -> Vec<StageRow> {
             Fates {
                 emitted: 9_012,
                 lost: 12,
-                filtered: 8_100,
-                delivered: 900,
+                delivered: 9_000,
                 ..Fates::default()
             },
         ));

@@ -2,19 +2,22 @@
 //!
 //! Prototype (include/trace/events/oom.h): `TP_PROTO(int pid)` up to 6.8; since 6.9 and in some
 //! stable backports `TP_PROTO(struct task_struct *task, uid_t uid)`, with the victim's name and
-//! memory in KiB. Which fields exist is read from the event's `format` file. "current" is the task
+//! memory in KiB. `pid` is `task->pid`, a thread id. Which fields exist is read from the event's `format` file. "current" is the task
 //! whose allocation failed, which need not be the victim.
 
 use aya_ebpf::{
     EbpfContext as _, Global,
     helpers::{
         bpf_get_current_pid_tgid, bpf_probe_read_kernel,
-        generated::{bpf_get_current_cgroup_id, bpf_probe_read_kernel_str},
+        generated::{
+            bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id,
+            bpf_probe_read_kernel_str,
+        },
     },
     macros::tracepoint,
     programs::TracePointContext,
 };
-use plimsoll_abi::{KIND_OOM, OOM_UNKNOWN, Oom};
+use plimsoll_abi::{ANCESTORS, KIND_OOM, OOM_UNKNOWN, Oom};
 
 use crate::{
     maps::SECURITY,
@@ -29,15 +32,21 @@ use crate::{
 pub fn mark_victim(ctx: TracePointContext) -> u32 {
     record::count_emitted(KIND_OOM);
     // SAFETY: a read of kernel memory that cannot fault.
-    let Ok(victim_tgid) = (unsafe { ctx.read_at::<u32>(OOM_PID.load() as usize) }) else {
+    let Ok(victim_tid) = (unsafe { ctx.read_at::<u32>(OOM_PID.load() as usize) }) else {
         record::count_lost(KIND_OOM);
         return 0;
     };
     // SAFETY: a helper without arguments.
     let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    let mut ancestors = [0; ANCESTORS];
+    for (index, slot) in ancestors.iter_mut().enumerate() {
+        // SAFETY: a level beyond the cgroup's own gives 0.
+        *slot = unsafe { bpf_get_current_ancestor_cgroup_id(index as i32 + 1) };
+    }
     let oom = Oom {
         header: record::header(KIND_OOM, size_of::<Oom>(), cgroup_id),
-        victim_tgid,
+        ancestors,
+        victim_tid,
         trigger_tgid: (bpf_get_current_pid_tgid() >> 32) as u32,
         total_vm_kib: number(&ctx, &OOM_TOTAL_VM),
         anon_rss_kib: number(&ctx, &OOM_ANON_RSS),

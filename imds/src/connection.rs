@@ -57,8 +57,8 @@ impl Connection {
         Self {
             last_ns: place.time_ns,
             place,
-            up: Half::new(Stream::new(true), Framer::default()),
-            down: Half::new(Stream::new(false), Framer::lost()),
+            up: Half::new(Stream::new(true), Framer::requests()),
+            down: Half::new(Stream::new(false), Framer::lost_answers()),
             exchange: Exchange::midway(),
             touched: 0,
             client_isn: None,
@@ -171,7 +171,7 @@ impl Connection {
             }
             Direction::Response => {
                 if self.down.stream.next_seq().is_none() {
-                    self.down.framer = Framer::default();
+                    self.down.framer = Framer::answers();
                 }
                 self.exchange.handshake = true;
                 self.down.stream.open(segment.seq);
@@ -180,9 +180,6 @@ impl Connection {
     }
 
     fn push_up(&mut self, segment: &Segment<'_>, seq: u32, redactor: &Redactor) -> Verdict {
-        if !self.up.framer.is_in_head() {
-            self.exchange.started_ns = segment.time_ns;
-        }
         let (up, mut sink) = self.up(redactor);
         let verdict = up.push(
             seq,
@@ -204,14 +201,7 @@ impl Connection {
 
     fn push_down(&mut self, segment: &Segment<'_>, seq: u32, redactor: &Redactor) -> Verdict {
         if segment.payload_len > 0 {
-            if self.exchange.waiting.is_empty()
-                && self.down.framer.is_between()
-                && self.down.stream.next_seq() == Some(seq)
-            {
-                // An answer to a head of which we have not seen the end.
-                let (up, mut sink) = self.up(redactor);
-                up.framer.cut_head(&mut sink);
-            }
+            self.cut_answered_head(segment, seq, redactor);
             self.exchange.response_bytes_seen = true;
         }
         let (down, mut sink) = self.down(redactor, segment.time_ns);
@@ -223,6 +213,24 @@ impl Connection {
             segment.time_ns,
             &mut sink,
         )
+    }
+
+    /// A head of which we have not seen the end goes on as it is once the endpoint answers it: when
+    /// nobody else waits for this answer, or when the endpoint has bytes behind what we have seen, and
+    /// so has read the rest of it. If it came after the answer, it would take that of the next request.
+    fn cut_answered_head(&mut self, segment: &Segment<'_>, seq: u32, redactor: &Redactor) {
+        let is_next = self.exchange.waiting.is_empty()
+            && self.down.framer.is_between()
+            && self.down.stream.next_seq() == Some(seq);
+        let next = self.up.stream.next_seq();
+        let is_ahead = next
+            .zip(segment.ack)
+            .is_some_and(|(next, ack)| (1..WINDOW_BYTES).contains(&ack.wrapping_sub(next)));
+        if self.up.framer.is_in_head() && (is_next || is_ahead) {
+            self.exchange.flags.add_if(is_ahead, Flags::GAP);
+            let (up, mut sink) = self.up(redactor);
+            up.framer.cut_head(&mut sink);
+        }
     }
 
     /// `direction` is that of the segment that carries the acknowledgement.

@@ -16,6 +16,8 @@ pub(crate) enum Piece<'a> {
         starts_segment: bool,
         /// Sequence number of the first of them.
         seq: u32,
+        /// When their segment was captured, however long it was held, nanoseconds.
+        time_ns: u64,
     },
     /// So many bytes were on the wire and not in the capture.
     Hole {
@@ -38,6 +40,7 @@ struct Held {
     seq: u32,
     bytes: Vec<u8>,
     wire_len: u32,
+    time_ns: u64,
 }
 
 /// Whether `seq` is not behind `other`, modulo 2^32 (RFC 9293 section 3.4).
@@ -124,13 +127,13 @@ impl Stream {
         let next = *self.next.get_or_insert(seq);
         let ahead = seq.wrapping_sub(next);
         if ahead == 0 && self.held.is_empty() {
-            self.deliver(bytes, wire_len, true, out);
+            self.deliver(bytes, wire_len, true, now_ns, out);
             return verdict;
         }
         if ahead < WINDOW_BYTES {
             verdict.conflict = self.differs_from_held(seq, bytes);
             verdict.held = ahead != 0;
-            self.hold(seq, bytes, wire_len);
+            self.hold(seq, bytes, wire_len, now_ns);
             self.drain(now_ns, out);
             return verdict;
         }
@@ -147,9 +150,9 @@ impl Stream {
         let fresh = bytes.get(behind as usize..).unwrap_or_default();
         verdict.conflict |= self.differs_from_held(next, fresh);
         if self.held.is_empty() {
-            self.deliver(fresh, wire_len - behind, false, out);
+            self.deliver(fresh, wire_len - behind, false, now_ns, out);
         } else {
-            self.hold(next, fresh, wire_len - behind);
+            self.hold(next, fresh, wire_len - behind, now_ns);
             self.drain(now_ns, out);
         }
         verdict
@@ -204,6 +207,7 @@ impl Stream {
         bytes: &[u8],
         wire_len: u32,
         starts_segment: bool,
+        time_ns: u64,
         out: &mut impl FnMut(Piece<'_>),
     ) {
         let seq = self.next.unwrap_or_default();
@@ -214,6 +218,7 @@ impl Stream {
                 bytes,
                 starts_segment,
                 seq,
+                time_ns,
             });
         }
         let missing = wire_len.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
@@ -227,7 +232,7 @@ impl Stream {
     }
 
     /// Keeps what no held segment covers yet: the first bytes for a position win.
-    fn hold(&mut self, seq: u32, bytes: &[u8], wire_len: u32) {
+    fn hold(&mut self, seq: u32, bytes: &[u8], wire_len: u32, time_ns: u64) {
         let next = self.next.unwrap_or(seq);
         let start = seq.wrapping_sub(next);
         let end = start.saturating_add(wire_len);
@@ -261,6 +266,7 @@ impl Stream {
                     seq: next.wrapping_add(from),
                     bytes: part,
                     wire_len: to - from,
+                    time_ns,
                 },
             );
         }
@@ -275,7 +281,13 @@ impl Stream {
             let next = self.next.unwrap_or(segment.seq);
             let ahead = segment.seq.wrapping_sub(next);
             if ahead == 0 {
-                self.deliver(&segment.bytes, segment.wire_len, true, out);
+                let Held {
+                    bytes,
+                    wire_len,
+                    time_ns,
+                    ..
+                } = segment;
+                self.deliver(bytes, *wire_len, true, *time_ns, out);
             } else {
                 break;
             }

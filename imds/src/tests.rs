@@ -2,6 +2,7 @@
 
 mod answers;
 mod bounds;
+mod holes;
 mod late;
 mod laws;
 mod losses;

@@ -57,6 +57,8 @@ pub struct Journal<S> {
     /// other slot must not be touched.
     unsure: Option<Positions>,
     segments: VecDeque<Segment>,
+    /// Names were removed, and the folder was not synced since.
+    unsynced_removals: bool,
     /// The newest segment may be written to.
     writable: bool,
     next_index: u64,
@@ -111,6 +113,7 @@ impl<S: Storage> Journal<S> {
             next_seq: 1,
             durable_seq: 0,
             segments: VecDeque::new(),
+            unsynced_removals: false,
             writable: false,
             pending: Pending::default(),
             options,

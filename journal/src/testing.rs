@@ -29,6 +29,8 @@ struct Disk {
     ghosts: BTreeMap<String, File>,
     fail_writes: u32,
     fail_syncs: u32,
+    fail_dir_syncs: u32,
+    fail_removes: u32,
     bad: BTreeSet<String>,
     room: Option<u64>,
 }
@@ -68,6 +70,16 @@ impl CrashStorage {
     /// syncs succeed, and readers see it until the crash.
     pub fn fail_syncs(&self, count: u32) {
         self.disk().fail_syncs = count;
+    }
+
+    /// The next `count` syncs of a folder fail: names made or removed may be as before after a crash.
+    pub fn fail_dir_syncs(&self, count: u32) {
+        self.disk().fail_dir_syncs = count;
+    }
+
+    /// The next `count` removals fail, and the file stays.
+    pub fn fail_removes(&self, count: u32) {
+        self.disk().fail_removes = count;
     }
 
     /// From now on every read of this file fails with `EIO`.
@@ -302,6 +314,10 @@ impl Storage for CrashStorage {
 
     fn sync_dir(&mut self) -> io::Result<()> {
         let mut disk = self.disk();
+        if disk.fail_dir_syncs > 0 {
+            disk.fail_dir_syncs -= 1;
+            return Err(io::Error::from_raw_os_error(5));
+        }
         disk.ghosts
             .retain(|path, _| !path.starts_with(&self.folder));
         for (path, file) in &mut disk.files {
@@ -312,6 +328,10 @@ impl Storage for CrashStorage {
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
         let mut disk = self.disk();
+        if disk.fail_removes > 0 {
+            disk.fail_removes -= 1;
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let name = self.path(name);
         let file = disk.files.remove(&name).ok_or_else(not_found)?;
         if file.named {

@@ -14,6 +14,7 @@ mod words;
 
 pub use diagnosis::Lines;
 pub use node::names_of;
+pub use words::too_much;
 
 use serde::de::DeserializeOwned;
 
@@ -52,9 +53,16 @@ pub fn read<T: DeserializeOwned + Default>(
 ) -> Result<T, ConfigError> {
     let (config, mut mistakes) = shape::<T>(text, layout);
     let lines = Lines::of(text);
+    // Of a text that cannot be read at all nothing is known: not that something is left out either.
+    let is_unread = |mistake: &Mistake| mistake.place.is_empty() && !mistake.is_read;
+    let wrong = if mistakes.iter().any(is_unread) {
+        Vec::new()
+    } else {
+        check(&config)
+    };
     let unread = mistakes.iter().filter(|found| !found.is_read);
     let known: Vec<String> = unread.map(|found| found.place.clone()).collect();
-    let values = check(&config)
+    let values = wrong
         .into_iter()
         // What could not be read is its default here, and no mistake of value on top.
         .filter(|(place, _)| !known.iter().any(|known| is_within(place, known)));

@@ -252,3 +252,38 @@ fn nothing_is_told_in_the_words_of_a_library() {
         assert!(told.starts_with("ship.yaml:"), "{told}");
     }
 }
+
+/// Nothing is known of it: not that a setting that must be there is left out either.
+#[test]
+fn what_cannot_be_read_has_no_mistakes_of_value() {
+    let layout = Layout {
+        top: &["name"],
+        sections: &[],
+        lists: &[],
+    };
+    let needs_name = |ship: &Ship| {
+        let none = ("name".to_owned(), "must be given".to_owned());
+        if ship.name.is_empty() {
+            vec![none]
+        } else {
+            Vec::new()
+        }
+    };
+    let lines = |text: &str| read("s", text, layout, needs_name).unwrap_err().0.len();
+    for text in ["name: [", "- a\n", "a: 1\n---\nb: 2\n", "x: *y\n"] {
+        assert_eq!(lines(text), 1, "{text}");
+    }
+    assert_eq!(lines(""), 1);
+}
+
+#[test]
+fn a_text_that_is_too_much_says_so() {
+    let line = |(name, inner): (char, char)| {
+        let more = format!(",*{inner}").repeat(9);
+        format!("{name}: &{name} [*{inner}{more}]\n")
+    };
+    let lines: String = ('b'..='i').zip('a'..).map(line).collect();
+    let bomb = format!("a: &a [{}0]\n{lines}", "0,".repeat(9));
+    let too_much = "holds too much, or too much once its aliases (`*name`) are written out";
+    check(&bomb, &[&format!(":6: {too_much}")]);
+}

@@ -1,5 +1,6 @@
 //! What a person is told about a value. The reader's own words are meant for programmers.
 
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{Error, UserMessageFormatter};
 
 use crate::kind::is_nothing;
@@ -26,8 +27,33 @@ pub(crate) fn not(must: &str, raw: &str) -> String {
     }
 }
 
+/// Why a text is more than is read, if that is what is wrong with it.
+pub fn too_much(error: &Error) -> Option<&'static str> {
+    let (aliases, deep, long) = (
+        "holds too much, or too much once its aliases (`*name`) are written out",
+        "is nested too deep",
+        "is too long",
+    );
+    match error.without_snippet() {
+        Error::AliasError { error, .. } => too_much(error),
+        Error::Budget { breach, .. } => Some(match breach {
+            BudgetBreach::Depth { .. } | BudgetBreach::InclusionDepth { .. } => deep,
+            BudgetBreach::InputBytes { .. } | BudgetBreach::ScalarBytes { .. } => long,
+            _ => aliases,
+        }),
+        Error::AliasReplayCounterOverflow { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => Some(aliases),
+        _ => None,
+    }
+}
+
 /// What the reader says, in words for a person and without the place, which is said elsewhere.
 pub(crate) fn message(error: &Error) -> String {
+    if let Some(why) = too_much(error) {
+        return why.to_owned();
+    }
     let error = error.without_snippet();
     let told = match error {
         Error::MultipleDocuments { .. } => "must be one document: a line `---` begins another",

@@ -129,6 +129,10 @@ impl Up {
             "stage": {"missing": missing},
         });
         plimsoll.stop()?;
+        say(&format!(
+            "Ended after {} s: agent, collector and workloads are stopped.",
+            begin.elapsed().as_secs()
+        ));
         Ok(Seen { document })
     }
 

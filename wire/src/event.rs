@@ -10,7 +10,7 @@ use crate::{Class, Identity};
 pub struct Process {
     /// Process id in the initial namespace.
     pub pid: u32,
-    /// Effective user id in the initial namespace.
+    /// Real user id in the initial namespace.
     pub uid: Option<u32>,
     /// Task name (at most 15 bytes).
     pub comm: Option<String>,
@@ -54,7 +54,7 @@ pub struct OomKill {
     pub identity: Identity,
     /// The identity is the allocating task's, not known to be the victim's.
     pub identity_is_trigger: bool,
-    /// Victim's process id.
+    /// Victim's process id; that of its marked thread where the process was gone already.
     pub victim_pid: u32,
     /// Victim's task name.
     pub victim_comm: Option<String>,

@@ -15,7 +15,7 @@ pub struct Fates {
     pub lost: u64,
     /// Bytes that no decoder understood.
     pub undecodable: u64,
-    /// Kept out on purpose, or used up in making another record (a segment in a request).
+    /// Kept out on purpose: nothing to tell, or told already.
     pub filtered: u64,
     /// Removed because a bound was reached, lowest class first.
     pub shed: u64,
@@ -25,7 +25,8 @@ pub struct Fates {
     pub rejected: u64,
     /// Set aside for a person to look at.
     pub quarantined: u64,
-    /// Acknowledged by the next stage.
+    /// Taken by the next stage, or gone into a record of its own making (a segment into a request's
+    /// event).
     pub delivered: u64,
     /// Held here at this moment.
     pub in_flight: u64,

@@ -50,11 +50,10 @@ pub struct Counts {
     pub segments_not_tcp: u64,
     /// Of these, the ones whose transport header could not be reached: later fragments.
     pub segments_no_transport: u64,
-    /// Of these, the ones that the decoder had seen already or that no request waits for: answers,
-    /// acknowledgements, repetitions.
-    pub segments_done: u64,
-    /// Of these, the ones that were held for a request which is over: used up in its event, or given
-    /// up with it.
+    /// Of these, the ones that tell nothing new: bare acknowledgements, repetitions.
+    pub segments_passed: u64,
+    /// Of these, the ones that an event was made of: of an answer, of the opening or end of a
+    /// connection, or of a request that is over, having been held for it.
     pub segments_spent: u64,
     /// OOM records taken.
     pub ooms: u64,
@@ -208,28 +207,32 @@ impl Auditor {
         )
     }
 
-    /// What became of the records taken, by kernel kind: used up in an event or passed over, or
-    /// held in a request that is not finished. Each is counted where it happens; what is held is
-    /// what the owners hold.
+    /// What became of the records taken, by kernel kind: delivered in an event, or filtered because
+    /// they tell nothing, or held in a request that is not finished. Each is counted where it
+    /// happens; what is held is what the owners hold.
     pub fn fates(&self) -> [(&'static str, Fates); 3] {
-        let fates = |taken: u64, filtered: u64, in_flight: u64| Fates {
-            emitted: taken,
-            filtered,
-            in_flight,
+        let counts = &self.counts;
+        let connects = Fates {
+            emitted: counts.connects,
+            filtered: counts.connects_not_tcp,
+            delivered: counts.connects_kept,
             ..Fates::default()
         };
-        let counts = &self.counts;
-        let segments = counts.segments_not_tcp
-            + counts.segments_no_transport
-            + counts.segments_done
-            + counts.segments_spent;
-        let held = self.owners.values().map(|owner| owner.held).sum();
-        let connects = counts.connects_not_tcp + counts.connects_kept;
-        [
-            ("connect", fates(counts.connects, connects, 0)),
-            ("segment", fates(counts.segments, segments, held)),
-            ("oom", fates(counts.ooms, counts.oom_events, 0)),
-        ]
+        let segments = Fates {
+            emitted: counts.segments,
+            filtered: counts.segments_not_tcp
+                + counts.segments_no_transport
+                + counts.segments_passed,
+            delivered: counts.segments_spent,
+            in_flight: self.owners.values().map(|owner| owner.held).sum(),
+            ..Fates::default()
+        };
+        let ooms = Fates {
+            emitted: counts.ooms,
+            delivered: counts.oom_events,
+            ..Fates::default()
+        };
+        [("connect", connects), ("segment", segments), ("oom", ooms)]
     }
 
     fn connect(&mut self, connect: &abi::Connect, lookup: &dyn Lookup) {
@@ -282,7 +285,8 @@ impl Auditor {
             && segment.payload_len > 0;
         match self.owners.get_mut(segment.key) {
             Some(owner) if waits => owner.held += 1,
-            _ => self.counts.segments_done += 1,
+            _ if taken == Taken::Used => self.counts.segments_spent += 1,
+            _ => self.counts.segments_passed += 1,
         }
         self.hand_out(lookup, out);
     }
@@ -365,17 +369,19 @@ impl Auditor {
     fn oom(&mut self, oom: &abi::Oom, lookup: &dyn Lookup, out: &mut dyn FnMut(u64, AuditEvent)) {
         self.counts.ooms += 1;
         let at_ns = oom.header.ktime_ns;
-        let victim = lookup.victim(oom.victim_tgid, &oom.comm);
-        let identity_is_trigger = victim.is_none() && oom.victim_tgid != oom.trigger_tgid;
+        let victim = lookup.victim(oom.victim_tid, &oom.comm);
+        let victim_pid = victim.tgid.unwrap_or(oom.victim_tid);
+        let identity_is_trigger = victim.identity.is_none() && victim_pid != oom.trigger_tgid;
+        let of_trigger = || lookup.identity(oom.header.cgroup_id, &oom.ancestors, at_ns);
         let bytes = |kib: u64| {
             (kib != abi::OOM_UNKNOWN)
                 .then(|| kib.checked_mul(1024))
                 .flatten()
         };
         let kill = OomKill {
-            identity: victim.unwrap_or_else(|| lookup.identity(oom.header.cgroup_id, &[], at_ns)),
+            identity: victim.identity.unwrap_or_else(of_trigger),
             identity_is_trigger,
-            victim_pid: oom.victim_tgid,
+            victim_pid,
             victim_comm: text::comm(&oom.comm),
             anon_rss_bytes: bytes(oom.anon_rss_kib),
             file_rss_bytes: bytes(oom.file_rss_kib),

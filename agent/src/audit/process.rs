@@ -10,14 +10,16 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use plimsoll_imds::Redactor;
 use plimsoll_wire::Identity;
 use plimsoll_wire::event::Process;
+use plimsoll_wire::identity::Subject;
 
 use super::text::{self, Stat};
-use super::{Lookup, Task};
+use super::{Lookup, Task, Victim};
 use crate::cgroup::path;
 use crate::identity::Index;
 use crate::usage::clock::suspended_ns;
@@ -27,6 +29,11 @@ use crate::usage::timeline::Timeline;
 const CMDLINE_BYTES: usize = 256;
 /// Bytes of a `/proc` file that are read at most.
 const FILE_BYTES: u64 = 4096;
+/// Of `cgroup`, which has a line for each v1 hierarchy, a path of up to 4 KiB in each, and that of v2
+/// at its end.
+const CGROUP_FILE_BYTES: u64 = 64 << 10;
+/// Where the root of our own cgroup namespace is seen: its inode is the cgroup's id.
+const OWN_CGROUP: &str = "/sys/fs/cgroup";
 /// A clock tick of `/proc/<pid>/stat`.
 const TICK_NS: u64 = 10_000_000;
 
@@ -46,6 +53,8 @@ pub struct TextCounts {
 pub struct Proc {
     root: PathBuf,
     redactor: Redactor,
+    /// The root of our own cgroup namespace, from which the paths of others are seen.
+    own_cgroup: Option<u64>,
     counts: Cell<TextCounts>,
 }
 
@@ -55,6 +64,7 @@ impl Proc {
         Self {
             root: root.to_owned(),
             redactor,
+            own_cgroup: std::fs::metadata(OWN_CGROUP).ok().map(|found| found.ino()),
             counts: Cell::default(),
         }
     }
@@ -65,8 +75,8 @@ impl Proc {
     }
 
     /// Reads a text that is to be understood.
-    fn text(&self, path: &Path) -> std::io::Result<Vec<u8>> {
-        let bytes = read(path)?;
+    fn text(&self, path: &Path, max_bytes: u64) -> std::io::Result<Vec<u8>> {
+        let bytes = read(path, max_bytes)?;
         let mut counts = self.counts.get();
         counts.read += 1;
         self.counts.set(counts);
@@ -100,8 +110,8 @@ impl Proc {
         let folder = self.root.join(task.tgid.to_string());
         // In this order: if the process is the right one after the reads, it was during them.
         let exe = std::fs::read_link(folder.join("exe"));
-        let cmdline = read(&folder.join("cmdline"));
-        let stat = self.text(&folder.join("stat"));
+        let cmdline = read(&folder.join("cmdline"), FILE_BYTES);
+        let stat = self.text(&folder.join("stat"), FILE_BYTES);
         let Ok(stat) = stat else {
             process.missing = Some("exited".to_owned());
             return process;
@@ -136,16 +146,32 @@ impl Proc {
         process
     }
 
-    /// The cgroup path of a process that is still there and bears this name.
-    pub fn cgroup_path(&self, tgid: u32, comm: &[u8]) -> Option<String> {
-        let folder = self.root.join(tgid.to_string());
-        let bytes = self.text(&folder.join("cgroup")).ok()?;
-        let text = self.count(std::str::from_utf8(&bytes).ok())?;
-        let path = text::cgroup_path(text)?.to_owned();
-        let stat = self.text(&folder.join("stat")).ok()?;
-        let name = trimmed(comm);
-        let stat = self.count(Stat::parse(&stat))?;
-        (name.is_empty() || stat.comm == name).then_some(path)
+    /// Process id and cgroup path, each as far as it can be told, of a thread that is still there and
+    /// bears this name.
+    fn thread(&self, tid: u32, comm: &[u8]) -> (Option<u32>, Option<String>) {
+        let folder = self.root.join(tid.to_string());
+        let path = || {
+            let bytes = self.text(&folder.join("cgroup"), CGROUP_FILE_BYTES).ok()?;
+            let text = self.count(std::str::from_utf8(&bytes).ok())?;
+            text::cgroup_path(text).map(str::to_owned)
+        };
+        let process = || {
+            let bytes = self.text(&folder.join("status"), FILE_BYTES).ok()?;
+            self.count(text::tgid(&bytes))
+        };
+        let is_there = || {
+            let stat = self.text(&folder.join("stat"), FILE_BYTES).ok()?;
+            let name = trimmed(comm);
+            let stat = self.count(Stat::parse(&stat))?;
+            Some(name.is_empty() || stat.comm == name)
+        };
+        // In this order: if the thread is the right one after the reads, it was during them.
+        let found = (process(), path());
+        if is_there() == Some(true) {
+            found
+        } else {
+            (None, None)
+        }
     }
 }
 
@@ -163,9 +189,9 @@ fn trimmed(comm: &[u8]) -> &[u8] {
     comm.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+fn read(path: &Path, max_bytes: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES).read_to_end(&mut bytes)?;
+    File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -190,23 +216,55 @@ impl Lookup for NodeLookup<'_> {
         self.proc.process(task)
     }
 
-    fn victim(&self, tgid: u32, comm: &[u8]) -> Option<Identity> {
-        let seen = self.proc.cgroup_path(tgid, comm)?;
-        let (below, detour) = text::below_detour(&seen);
-        let known = self
-            .index
-            .living()
-            .map(|entry| &entry.identity)
-            .find(|identity| {
-                let path = identity.cgroup_path.as_deref();
-                path.is_some_and(|path| path == below || (detour && path.ends_with(below)))
-            });
-        // The path says who it is even where the folder's inode is not known: 0 then.
-        Some(known.map_or_else(|| path::identity(0, below), Identity::clone))
+    fn victim(&self, tid: u32, comm: &[u8]) -> Victim {
+        let (process, seen) = self.proc.thread(tid, comm);
+        let own = self.proc.own_cgroup.and_then(|id| self.index.get(id));
+        let own = own.and_then(|entry| entry.identity.cgroup_path.as_deref());
+        let identity = seen.and_then(|seen| whose(self.index, own, &seen));
+        Victim {
+            tgid: process,
+            identity,
+        }
     }
 
     fn wall(&self, at_ns: u64) -> u64 {
         self.timeline.stamp(at_ns)
+    }
+}
+
+/// Whose cgroup a path is, as seen from our own cgroup namespace; `own` is the path of its root, if
+/// that is known. `None` where the path does not say it, or says it of several.
+fn whose(index: &Index, own: Option<&str>, seen: &str) -> Option<Identity> {
+    let living = || {
+        let entries = index.living();
+        entries.filter_map(|entry| Some((entry.identity.cgroup_path.as_deref()?, &entry.identity)))
+    };
+    let (below, steps) = text::below_detour(seen);
+    let is_cut = steps > 0;
+    if let Some(path) = own.and_then(|own| text::absolute(own, seen)) {
+        let exact = living().find(|(known, _)| *known == path);
+        if let Some((_, identity)) = exact {
+            return Some(identity.clone());
+        }
+    }
+    if below.is_empty() {
+        return None;
+    }
+    // Nobody knows what the steps up lead to: whoever is the only one that ends so is meant.
+    let mut alike =
+        living().filter(|(known, _)| *known == below || (is_cut && known.ends_with(below)));
+    match (alike.next(), alike.next()) {
+        (Some((_, identity)), None) => Some(identity.clone()),
+        (Some(_), Some(_)) => None,
+        // The path of a container says who it is even where the folder's inode is not known: 0 then.
+        (None, _) => {
+            let mut told = path::identity(0, seen);
+            if is_cut {
+                told.cgroup_path = None;
+            }
+            let is_told = !is_cut || matches!(told.subject, Subject::Container { .. });
+            is_told.then_some(told)
+        }
     }
 }
 
@@ -331,33 +389,111 @@ mod tests {
         assert_eq!(process.exe, Some(exe.to_string_lossy().into_owned()));
     }
 
+    const PODS: &str = "/kubepods.slice/kubepods-burstable.slice";
+
+    /// A container of pod a1 and one of pod a2, the same unit on the host and within a container, and
+    /// ourselves in pod a9.
+    fn known() -> Index {
+        let mut index = Index::new(crate::identity::Limits::default());
+        let pod = |pod, name| format!("{PODS}/kubepods-burstable-pod{pod}.slice/{name}");
+        for (id, path) in [
+            (1, "/".to_owned()),
+            (7, pod("a1", "cri-containerd-c1.scope")),
+            (8, pod("a2", "cri-containerd-c2.scope")),
+            (9, pod("a9", "cri-containerd-c9.scope")),
+            (20, "/system.slice/db.service".to_owned()),
+            (
+                21,
+                pod("a2", "cri-containerd-c2.scope/system.slice/db.service"),
+            ),
+        ] {
+            index.found(id, &path, 0);
+        }
+        index
+    }
+
+    /// Process 42 with a thread 43.
+    fn victim(own: Option<u64>, cgroup: &str, comm: &[u8]) -> Victim {
+        let root = folder(&stat("hog", 'S', 0, 1), b"hog", cgroup);
+        let status = "Name:\thog\nTgid:\t42\nPid:\t43\n";
+        std::fs::write(root.path().join("42/status"), status).unwrap();
+        std::fs::rename(root.path().join("42"), root.path().join("43")).unwrap();
+        let (index, timeline) = (known(), Timeline::new(0, 0));
+        let mut proc = proc(root.path());
+        proc.own_cgroup = own;
+        NodeLookup {
+            index: &index,
+            timeline: &timeline,
+            proc: &proc,
+        }
+        .victim(43, comm)
+    }
+
     #[test]
     fn victims_by_path() {
-        const PATH: &str = "/kubepods.slice/kubepods-poda1.slice/cri-containerd-c1.scope";
-        let mut index = Index::new(crate::identity::Limits::default());
-        index.found(7, PATH, 0);
-        let timeline = Timeline::new(0, 0);
-        let victim = |cgroup: &str, comm: &[u8]| {
-            let root = folder(&stat("hog", 'S', 0, 1), b"hog", cgroup);
-            NodeLookup {
-                index: &index,
-                timeline: &timeline,
-                proc: &proc(root.path()),
+        // Seen from: a place that nobody knows, the host, our own pod.
+        for (own, up) in [
+            (None, ""),
+            (Some(1), ""),
+            (None, "/../.."),
+            (Some(9), "/../.."),
+        ] {
+            let check = |path: &str, want: Option<(u64, Option<&str>)>| {
+                let seen = if up.is_empty() {
+                    format!("{PODS}{path}")
+                } else {
+                    format!("{up}{path}")
+                };
+                let found = victim(own, &format!("0::{seen}\n"), b"hog\0");
+                assert_eq!(found.tgid, Some(42));
+                let found = found.identity;
+                let found = found.as_ref().map(|it| (it.cgroup_id, it.container_id()));
+                assert_eq!(found, want, "{seen} from {own:?}");
+            };
+            let pod = |pod: &str| format!("/kubepods-burstable-pod{pod}.slice");
+            check(
+                &(pod("a1") + "/cri-containerd-c1.scope"),
+                Some((7, Some("c1"))),
+            );
+            check(
+                &(pod("a2") + "/cri-containerd-c2.scope"),
+                Some((8, Some("c2"))),
+            );
+            check(
+                &(pod("a3") + "/cri-containerd-c3.scope"),
+                Some((0, Some("c3"))),
+            );
+        }
+    }
+
+    /// A path of which too little is left says nothing, rather than name somebody else.
+    #[test]
+    fn a_path_that_is_cut_names_nobody_else() {
+        let id = |own, cgroup: &str| Some(victim(own, cgroup, b"hog").identity?.cgroup_id);
+        let unit = "0::/../../../../system.slice/db.service\n";
+        assert_eq!(id(Some(9), unit), Some(20), "resolved from our own path");
+        assert_eq!(id(None, unit), None, "two end so");
+        for own in [None, Some(9), Some(1)] {
+            for seen in ["/..", "/../..", "/../../nowhere.slice", "/"] {
+                assert_eq!(
+                    id(own, &format!("0::{seen}\n")),
+                    None,
+                    "{seen} from {own:?}"
+                );
             }
-            .victim(42, comm)
-        };
-        let found = victim(&format!("0::{PATH}\n"), b"hog\0").unwrap();
-        assert_eq!((found.cgroup_id, found.container_id()), (7, Some("c1")));
-        assert_eq!(
-            victim(&format!("0::/../..{PATH}\n"), &[0; 16])
-                .unwrap()
-                .cgroup_id,
-            7
-        );
-        let other = PATH.replace("c1", "c2");
-        let unseen = victim(&format!("0::{other}\n"), b"hog").unwrap();
-        assert_eq!((unseen.cgroup_id, unseen.container_id()), (0, Some("c2")));
-        assert_eq!(victim("0::/\n", b"hog"), None);
-        assert_eq!(victim(&format!("0::{PATH}\n"), b"other"), None);
+        }
+        let gone = victim(None, &format!("0::{PODS}\n"), b"other");
+        assert_eq!(gone, Victim::default(), "another has its id by now");
+    }
+
+    /// On a host with both versions the line of v2 comes after thirteen others.
+    #[test]
+    fn the_line_of_v2_is_found_behind_long_ones() {
+        let long = format!("3:cpu:/{}\n", "a".repeat(1000)).repeat(13);
+        let path = format!("{PODS}/kubepods-burstable-poda1.slice/cri-containerd-c1.scope");
+        let found = victim(None, &format!("{long}0::{path}\n"), b"hog");
+        assert_eq!(found.identity.map(|it| it.cgroup_id), Some(7));
+        let cut = victim(None, &format!("{long}0::{path}"), b"hog");
+        assert_eq!(cut.identity, None, "a line without an end is cut");
     }
 }

@@ -319,7 +319,7 @@ fn what_a_socket_held_is_spent_when_it_is_connected_again() {
     assert_eq!(play.segments().in_flight, 1);
     play.connect(1, 50, &node);
     let fates = play.segments();
-    assert_eq!((fates.filtered, fates.in_flight), (3, 0));
+    assert_eq!((fates.delivered, fates.in_flight), (3, 0));
 }
 
 #[test]
@@ -353,14 +353,18 @@ fn what_is_not_tcp_is_passed_over_and_counted() {
 #[test]
 fn oom_victims_are_named_by_themselves_or_by_the_trigger() {
     let mut node = Node::with(&[1, 2]);
-    node.victims.insert(50, 2);
-    let check = |victim_tgid, trigger_tgid, container: &str, is_trigger| {
+    // Thread 52 is of process 50, and nobody knows of which cgroup 53, a thread of process 60, is.
+    node.victims
+        .extend([(50, (50, Some(2))), (52, (50, Some(2))), (53, (60, None))]);
+    let check = |victim_tid, trigger_tgid, container: &str, is_trigger| {
         let mut play = Play::imds();
         let mut comm = [0; 16];
         comm[..3].copy_from_slice(b"hog");
         let oom = Oom {
-            header: play.header(1),
-            victim_tgid,
+            header: play.header(9),
+            // Its own cgroup, 9, lies within container 1, and nobody knows it.
+            ancestors: [8, 1, 9, 0, 0, 0],
+            victim_tid,
             trigger_tgid,
             anon_rss_kib: 10,
             file_rss_kib: OOM_UNKNOWN,
@@ -378,7 +382,11 @@ fn oom_victims_are_named_by_themselves_or_by_the_trigger() {
         let expected = OomKill {
             identity: kill.identity.clone(),
             identity_is_trigger: is_trigger,
-            victim_pid: victim_tgid,
+            victim_pid: match victim_tid {
+                52 => 50,
+                53 => 60,
+                gone => gone,
+            },
             victim_comm: Some("hog".to_owned()),
             anon_rss_bytes: Some(10_240),
             file_rss_bytes: None,
@@ -389,6 +397,8 @@ fn oom_victims_are_named_by_themselves_or_by_the_trigger() {
         assert_eq!(kill, expected);
     };
     check(50, 60, "c2", false);
+    check(52, 60, "c2", false);
+    check(53, 60, "c1", false);
     check(51, 60, "c1", true);
     check(60, 60, "c1", false);
 }

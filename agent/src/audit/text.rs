@@ -44,21 +44,43 @@ impl<'a> Stat<'a> {
 }
 
 /// The v2 path of `/proc/<pid>/cgroup`, as far as it says anything: a task that is gone from its
-/// cgroup shows the root.
+/// cgroup shows the root, and a line without an end was cut.
 pub(super) fn cgroup_path(text: &str) -> Option<&str> {
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let mut lines = text.split_inclusive('\n');
+    let line = lines.find_map(|line| line.strip_prefix("0::"))?;
+    let path = line.strip_suffix('\n')?;
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
     (path != "/").then_some(path)
 }
 
+/// The process id, of `/proc/<tid>/status`.
+pub(super) fn tgid(status: &[u8]) -> Option<u32> {
+    let mut lines = status.split(|byte| *byte == b'\n');
+    let value = lines.find_map(|line| line.strip_prefix(b"Tgid:\t"))?;
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
 /// Splits a path that leads out of our own cgroup namespace (`/../../kubepods/…`): the part below
-/// the common ancestor, and whether there was such a detour.
-pub(super) fn below_detour(path: &str) -> (&str, bool) {
-    let mut rest = path;
-    while let Some(deeper) = rest.strip_prefix("/..") {
-        rest = deeper;
+/// the common ancestor, which is empty where the path is the ancestor's, and the steps up to it.
+pub(super) fn below_detour(path: &str) -> (&str, usize) {
+    let (mut rest, mut steps) = (path, 0);
+    while let Some(deeper) = rest.strip_prefix("/..")
+        && (deeper.is_empty() || deeper.starts_with('/'))
+    {
+        (rest, steps) = (deeper, steps + 1);
     }
-    (rest, rest.len() != path.len())
+    (rest, steps)
+}
+
+/// A path as the host has it, of a path as it is seen from a cgroup namespace whose root is `own`.
+/// `None` if it leads above the host's root: `own` is not the namespace's root then.
+pub(super) fn absolute(own: &str, seen: &str) -> Option<String> {
+    let (below, steps) = below_detour(seen);
+    let mut common = own.trim_end_matches('/');
+    for _ in 0..steps {
+        (common, _) = common.rsplit_once('/')?;
+    }
+    Some(format!("{common}{below}"))
 }
 
 #[cfg(test)]
@@ -89,8 +111,18 @@ mod tests {
         );
         assert_eq!(cgroup_path("0::/\n"), None);
         assert_eq!(cgroup_path("3:cpu:/a\n"), None);
-        assert_eq!(below_detour("/../../kubepods/a"), ("/kubepods/a", true));
-        assert_eq!(below_detour("/kubepods/a"), ("/kubepods/a", false));
+        assert_eq!(cgroup_path("3:cpu:/a\n0::/a/b"), None, "cut");
+        assert_eq!(below_detour("/../../kubepods/a"), ("/kubepods/a", 2));
+        assert_eq!(below_detour("/kubepods/a"), ("/kubepods/a", 0));
+        assert_eq!(below_detour("/../.."), ("", 2));
+        assert_eq!(below_detour("/..a/b"), ("/..a/b", 0));
+        assert_eq!(absolute("/k/p/c", "/../../q/d").as_deref(), Some("/k/q/d"));
+        assert_eq!(absolute("/k/p/c", "/../../..").as_deref(), Some(""));
+        assert_eq!(absolute("/k/p/c", "/x").as_deref(), Some("/k/p/c/x"));
+        assert_eq!(absolute("/", "/k/p").as_deref(), Some("/k/p"));
+        assert_eq!(absolute("/", "/../k/p"), None);
+        assert_eq!(tgid(b"Name:\ta\nTgid:\t42\nPid:\t43\n"), Some(42));
+        assert_eq!(tgid(b"Tgid:\tx\n"), None);
     }
 
     #[test]

@@ -99,6 +99,12 @@ impl Roots {
             .or(self.memory.as_deref())
             .or(self.cpuacct.as_deref())
     }
+
+    /// The inode of a cgroup's folder in the tree that names it; `None` if there is no such folder.
+    pub fn inode(&self, path: &str) -> Option<u64> {
+        let full = self.naming()?.join(path.trim_start_matches('/'));
+        fs::symlink_metadata(full).ok().map(|found| found.ino())
+    }
 }
 
 /// The folder of one cgroup in one hierarchy.

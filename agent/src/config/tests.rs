@@ -292,3 +292,16 @@ fn a_text_that_is_no_settings_says_where_reading_stopped() {
         &[":3: usage.rescan_s: is given twice, first in line 2"],
     );
 }
+
+#[test]
+fn the_name_of_a_node() {
+    let long = "n".repeat(253);
+    for fine in ["a", "ip-10-0-0-5.ec2.internal", "My_Laptop", "7", &long] {
+        check(&format!("node: '{fine}'\n"), &[]);
+    }
+    let must = ":1: node: must be a node's name: 253 letters, digits, `-`, `.` and `_` at the most, the \
+                first and the last a letter or digit";
+    for bad in ["a/b", "a b", "-a", "a.", "n\u{f6}", &format!("{long}n")] {
+        check(&format!("node: '{bad}'\n"), &[must]);
+    }
+}

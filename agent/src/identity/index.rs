@@ -45,8 +45,12 @@ pub struct Forgotten {
 pub struct Entry {
     /// Who it is; the path is known.
     pub identity: Identity,
-    /// When it was made; `None` if it was there before we looked.
+    /// When the kernel was seen to make it: its counters were zero then. `None` if it was found, and
+    /// may have been there for any time.
     pub made_ns: Option<u64>,
+    /// It had its id since then at the earliest: it was made, or another had the id until then.
+    /// `None` if nothing is known.
+    since_ns: Option<u64>,
     /// When it was removed.
     pub removed_ns: Option<u64>,
     /// Lies within its container or unit, and is not sampled on its own.
@@ -88,6 +92,7 @@ impl Index {
         if let Some(known) = self.live.get_mut(&id) {
             if known.identity.cgroup_path.as_deref() == Some(path) {
                 known.made_ns = known.made_ns.or(made_ns);
+                known.since_ns = known.made_ns.or(known.since_ns);
                 return false;
             }
             // The inode was used again and we missed the removal: the newest wins from here on.
@@ -97,9 +102,10 @@ impl Index {
             self.forgotten.rejected += 1;
             return false;
         }
-        // Whoever has an id after somebody else was made after the other's end.
+        // Whoever has an id after somebody else has it since the other's end; but that is no birth: it
+        // may be the very cgroup, which was renamed or missed by a walk.
         let end_of_last = || self.gone.get(&id)?.last()?.removed_ns;
-        let made_ns = made_ns.or_else(end_of_last);
+        let since_ns = made_ns.or_else(end_of_last);
         let path::Place { subject, nested } = path::place(path);
         let identity = Identity {
             cgroup_id: id,
@@ -111,6 +117,7 @@ impl Index {
             Entry {
                 identity,
                 made_ns,
+                since_ns,
                 removed_ns: None,
                 nested,
             },
@@ -177,7 +184,7 @@ impl Index {
     }
 
     fn entry_at(&self, id: u64, at_ns: u64) -> Option<&Entry> {
-        let existed = |entry: &&Entry| entry.made_ns.is_none_or(|made| made <= at_ns);
+        let existed = |entry: &&Entry| entry.since_ns.is_none_or(|since| since <= at_ns);
         let older = self.gone.get(&id);
         let live = self.live.get(&id).filter(existed);
         live.or_else(|| older.and_then(|of_id| of_id.iter().rev().find(existed)))

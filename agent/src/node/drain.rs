@@ -138,7 +138,13 @@ impl Node {
     }
 
     pub(super) fn learn(&mut self, id: u64, path: &str, at_mono_ns: u64, made: bool) {
+        if self.containers.is_other(id, path) {
+            self.removed(id, at_mono_ns);
+        }
         if !self.containers.learn(id, path, at_mono_ns, made) {
+            if made {
+                self.sampler.turned_out_young(id, path, at_mono_ns);
+            }
             return;
         }
         let added = if made {
@@ -156,10 +162,13 @@ impl Node {
             .probe
             .as_ref()
             .and_then(|probe| probe.cpu_use(id).ok().flatten());
-        let total = booked.map(|booked| booked.total_ns);
-        let kernel_cpu_ns = self
-            .kernel_time
-            .removed(id, self.containers.owner(id), total);
+        let owner = self.containers.owner(id);
+        let containers = &mut self.containers;
+        let kernel_cpu_ns =
+            self.kernel_time
+                .removed(id, owner, booked.as_ref(), at_mono_ns, |used_ns| {
+                    containers.periods(id, used_ns, 1);
+                });
         self.sampler.remove(id);
         self.containers
             .removed(id, at_mono_ns, kernel_cpu_ns, &self.timeline, &mut self.out);

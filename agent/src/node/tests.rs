@@ -11,12 +11,14 @@ use plimsoll_abi::{
     KIND_CONNECT, KIND_OOM, KIND_SEGMENT, OOM_UNKNOWN, Oom, SEGMENT_CAPTURE_BYTES, Segment,
 };
 use plimsoll_journal::FileStorage;
-use plimsoll_wire::AuditEvent;
+use plimsoll_wire::{AuditEvent, Identity};
 use prometheus_client::registry::Registry;
 use zerocopy::{Immutable, IntoBytes};
 
 use super::*;
 use crate::spool::Spool;
+
+mod lives;
 
 const POD: &str = "kubepods.slice/kubepods-pod11111111_2222_3333_4444_555555555555.slice";
 
@@ -143,7 +145,7 @@ fn connect() -> Connect {
 fn oom() -> Oom {
     Oom {
         header: header::<Oom>(KIND_OOM, 0),
-        victim_tgid: 42,
+        victim_tid: 42,
         trigger_tgid: 43,
         anon_rss_kib: 1,
         file_rss_kib: OOM_UNKNOWN,
@@ -309,7 +311,7 @@ fn names_that_are_no_text_are_shown_as_far_as_they_are() {
     for (ring, records) in [("security", 2), ("process", 2)] {
         let stage_name = format!("{ring}_ring");
         assert_eq!(stage.count(&stage_name, ring, "undecodable"), 0);
-        assert_eq!(stage.count(&stage_name, ring, "filtered"), records);
+        assert_eq!(stage.count(&stage_name, ring, "delivered"), records);
     }
     let events = stage.events();
     let [AuditEvent::OomKill(kill)] = events.as_slice() else {
@@ -385,7 +387,7 @@ fn malformed_cgroup_files_are_counted_one_by_one() {
         // Without memory.current the three that go by it are not read.
         let skipped = if name == "memory.current" { 3 } else { 0 };
         assert_eq!(
-            stage.count("files", "usage", "filtered"),
+            stage.count("files", "usage", "delivered"),
             10 - skipped,
             "{name}"
         );
@@ -425,15 +427,19 @@ fn malformed_files_of_processes_are_counted() {
         stage.feed("security", &bytes(&connect(), b""));
         assert_eq!(undecodable(&stage), want);
     }
-    // The victim of a kill: its cgroup is no text; then its stat is none.
+    // The victim of a kill: its cgroup is no text, nor is its status, nor its stat.
     put(&stage, "42/cgroup", b"0::/\xff\xfe\n");
+    put(&stage, "42/status", b"Tgid: 42\n");
     stage.feed("security", &bytes(&oom(), b""));
-    assert_eq!(undecodable(&stage), 4);
+    assert_eq!(undecodable(&stage), 6);
+    put(&stage, "42/status", b"Tgid:\t42\n");
+    stage.feed("security", &bytes(&oom(), b""));
+    assert_eq!(undecodable(&stage), 8);
     put(&stage, "42/cgroup", b"0::/a/b\n");
     stage.feed("security", &bytes(&oom(), b""));
-    assert_eq!(undecodable(&stage), 5);
+    assert_eq!(undecodable(&stage), 9);
     let kills = stage.events();
-    assert_eq!(kills.len(), 2, "{kills:?}");
+    assert_eq!(kills.len(), 3, "{kills:?}");
 }
 
 #[test]

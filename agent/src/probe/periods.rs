@@ -42,7 +42,7 @@ pub struct Unbooked {
 
 impl Snapshot {
     /// The period that has not ended yet.
-    fn open_period(&self) -> u64 {
+    pub(crate) const fn open_period(&self) -> u64 {
         self.now_ns / PERIOD_NS
     }
 }
@@ -87,18 +87,52 @@ impl Ledger {
             };
             let from = start.max(oldest);
             gaps.missed_periods += from - start;
-            for period in from..end {
-                let used_ns = in_slot(booked, period);
-                each(Closed {
-                    cgroup_id: *cgroup_id,
-                    period,
-                    used_ns,
-                });
-            }
+            hand_out(*cgroup_id, booked, from..end, &mut each);
             next.insert(*cgroup_id, from.max(end));
         }
         self.next = next;
         gaps
+    }
+
+    /// A cgroup was removed at `at_ns` (CLOCK_MONOTONIC), having booked this: hands what it was not
+    /// asked for yet to `each`, up to the period in which it ended, and forgets it.
+    pub fn end(
+        &mut self,
+        cgroup_id: u64,
+        booked: &CpuUse,
+        at_ns: u64,
+        mut each: impl FnMut(Closed),
+    ) -> Gaps {
+        let slots = booked.period.iter().zip(&booked.used_ns);
+        let used = slots.filter(|(_, used_ns)| **used_ns > 0);
+        let last_used = used.map(|(period, _)| *period).max();
+        // Of the period in which it ended it had a part only: without use that is no period.
+        let end = (at_ns / PERIOD_NS).max(last_used.map_or(0, |period| period + 1));
+        let oldest = end.saturating_sub(KEPT_PERIODS);
+        let known = self.next.remove(&cgroup_id);
+        let Some(start) = known.or_else(|| first_use(booked, oldest)) else {
+            return Gaps::default();
+        };
+        let from = start.max(oldest);
+        hand_out(cgroup_id, booked, from..end, &mut each);
+        Gaps {
+            missed_periods: from - start,
+        }
+    }
+}
+
+fn hand_out(
+    cgroup_id: u64,
+    booked: &CpuUse,
+    periods: std::ops::Range<u64>,
+    each: &mut impl FnMut(Closed),
+) {
+    for period in periods {
+        each(Closed {
+            cgroup_id,
+            period,
+            used_ns: in_slot(booked, period),
+        });
     }
 }
 
@@ -229,7 +263,11 @@ mod tests {
         /// Whatever the scheduler does: every period of every cgroup once, in order, and with
         /// exactly what was used in it.
         #[test]
-        fn periods_are_exact_and_once(steps in steps(), boot in 1..PERIOD_NS * 40) {
+        fn periods_are_exact_and_once(
+            steps in steps(),
+            boot in 1..PERIOD_NS * 40,
+            last_ns in 1..PERIOD_NS * 12,
+        ) {
             let mut machine = Machine { on_cpu: vec![OnCpu::default(); 3], ..Machine::default() };
             let mut ledger = Ledger::default();
             let mut seen: BTreeMap<(u64, u64), u64> = BTreeMap::new();
@@ -265,15 +303,30 @@ mod tests {
             read(&mut machine, now);
             now += 20_000;
             let end = (now - 20_000) / PERIOD_NS;
-            let truth = machine.truth;
-            for (key, used) in &truth {
+            for (key, used) in &machine.truth {
                 if key.1 < end {
                     prop_assert_eq!(seen.get(key), Some(used), "cgroup and period {:?}", key);
                 }
             }
             let sum = |all: &BTreeMap<(u64, u64), u64>| all.iter().filter(|(key, _)| key.1 < end).map(|(_, used)| used).sum::<u64>();
-            prop_assert_eq!(sum(&seen), sum(&truth));
+            prop_assert_eq!(sum(&seen), sum(&machine.truth));
             prop_assert!(seen.keys().all(|key| key.1 < end));
+            // They run on for a while, and end: nothing of that is left out.
+            now += last_ns;
+            machine.settle(now);
+            for (id, used) in &machine.uses {
+                let gaps = ledger.end(*id, used, now, |closed| {
+                    let again = seen.insert((closed.cgroup_id, closed.period), closed.used_ns);
+                    assert_eq!(again, None, "{closed:?} twice");
+                });
+                prop_assert_eq!(gaps, Gaps::default());
+            }
+            for (key, used) in &machine.truth {
+                prop_assert_eq!(seen.get(key), Some(used), "cgroup and period {:?}", key);
+            }
+            prop_assert_eq!(seen.values().sum::<u64>(), machine.truth.values().sum::<u64>());
+            prop_assert!(seen.keys().all(|key| key.1 <= now / PERIOD_NS));
+            prop_assert!(ledger.next.is_empty());
         }
     }
 

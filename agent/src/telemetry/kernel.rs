@@ -27,6 +27,7 @@ pub(super) struct KernelMetrics {
     ring_high_water: Family<RingLabels, Gauge>,
     cgroups: Gauge,
     forgotten: Counter,
+    forgotten_seconds: Counter<f64, AtomicU64>,
     unbooked_switches: Counter,
     unbooked_seconds: Counter<f64, AtomicU64>,
     unsettled: Counter,
@@ -56,6 +57,12 @@ impl KernelMetrics {
             "Cgroups that nobody knew and a walk of the tree did not find, whose CPU time was therefore forgotten",
             self.forgotten.clone(),
         );
+        registry.register_with_unit(
+            "cpu_time_forgotten",
+            "CPU time of those cgroups, which no container has: used after their end was told, or by cgroups that came and went unseen",
+            Unit::Seconds,
+            self.forgotten_seconds.clone(),
+        );
         registry.register(
             "cpu_time_unbooked_switches",
             "Stretches of CPU time that no cgroup has, because kernel.max_cgroups was reached",
@@ -74,7 +81,7 @@ impl KernelMetrics {
         );
         registry.register(
             "cpu_time_missed_periods",
-            "Periods of 100 ms, summed over cgroups, that were read too late",
+            "Periods of 100 ms, summed over cgroups, that were read too late or found no room",
             self.missed_periods.clone(),
         );
     }
@@ -94,6 +101,7 @@ impl KernelMetrics {
         let cpu_time = &row.cpu_time;
         self.cgroups.set(signed(cpu_time.cgroups));
         set(&self.forgotten, cpu_time.forgotten);
+        set_seconds(&self.forgotten_seconds, cpu_time.forgotten_ns);
         set(&self.unbooked_switches, cpu_time.unbooked.switches);
         set_seconds(&self.unbooked_seconds, cpu_time.unbooked.ns);
         set(&self.unsettled, cpu_time.unsettled);

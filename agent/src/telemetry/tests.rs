@@ -38,6 +38,7 @@ fn books() -> Books {
             cpu_time: kernel_time::Counts {
                 cgroups: 21,
                 forgotten: 22,
+                forgotten_ns: 44_000_000_000,
                 missed_periods: 23,
                 unsettled: 24,
                 unbooked: Unbooked {
@@ -113,7 +114,7 @@ fn every_metric_is_touched_by_the_books() {
         .lines()
         .filter(|line| line.starts_with("# HELP"))
         .count();
-    assert_eq!(families, 37, "{text}");
+    assert_eq!(families, 38, "{text}");
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (_, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
@@ -133,6 +134,7 @@ fn every_metric_is_touched_by_the_books() {
         "resident_memory_bytes 1048576",
         "cpu_time_cgroups 21",
         "cpu_time_cgroups_forgotten_total 22",
+        "cpu_time_forgotten_seconds_total 44.0",
         "cpu_time_missed_periods_total 23",
         "cpu_time_unsettled_rounds_total 24",
         "cpu_time_unbooked_switches_total 25",

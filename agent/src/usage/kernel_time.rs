@@ -5,7 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use plimsoll_abi::CpuUse;
+
 use crate::probe::periods::{Ledger, Snapshot, Unbooked};
+
+/// Periods of removed cgroups that wait for the next snapshot, at the most: 32 of 512 cgroups in a
+/// second. Beyond, they count as missed.
+const MAX_LAST_PERIODS: usize = 16_384;
 
 /// What the kernel's accounting could not say, and how full it is. Cumulative, but for `cgroups`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +20,9 @@ pub struct Counts {
     pub cgroups: u64,
     /// Rows given up because nobody knew the cgroup; see [`KernelTime::walked`].
     pub forgotten: u64,
+    /// The CPU time in those rows, nanoseconds: of cgroups whose end was told before, or that came
+    /// and went unseen.
+    pub forgotten_ns: u64,
     /// Periods, summed over cgroups, that were no longer there when they were read.
     pub missed_periods: u64,
     /// Snapshots taken while a CPU could not be made to book what it was running.
@@ -30,8 +39,10 @@ pub struct KernelTime {
     used_ns: HashMap<u64, u64>,
     /// Of cgroups that were removed from within a followed one.
     retired_ns: HashMap<u64, u64>,
-    /// Of the last snapshot, those that nobody knew.
-    strangers: HashSet<u64>,
+    /// Of cgroups that were removed from within a followed one: followed cgroup and period → time.
+    last_periods: BTreeMap<(u64, u64), u64>,
+    /// Of the last snapshot, those that nobody knew, with their CPU time.
+    strangers: HashMap<u64, u64>,
     counts: Counts,
 }
 
@@ -44,7 +55,17 @@ impl KernelTime {
         owner: impl Fn(u64) -> Option<u64>,
         mut period: impl FnMut(u64, u64),
     ) {
+        let open = snapshot.open_period();
+        let ended = |(_, period): &(u64, u64)| *period < open;
         let mut closed: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+        for (key, used_ns) in std::mem::take(&mut self.last_periods) {
+            let into = if ended(&key) {
+                &mut closed
+            } else {
+                &mut self.last_periods
+            };
+            into.insert(key, used_ns);
+        }
         let gaps = self.ledger.close(snapshot, |part| {
             if let Some(owner) = owner(part.cgroup_id) {
                 *closed.entry((owner, part.period)).or_default() += part.used_ns;
@@ -74,15 +95,27 @@ impl KernelTime {
         }
     }
 
-    /// A cgroup was removed, having used `total_ns` in all. Its time stays with its owner, unless it
-    /// was the owner: then the answer is the time of all that was in it.
+    /// A cgroup was removed at `at_ns` (CLOCK_MONOTONIC), having booked this. Its time and its last
+    /// periods stay with its owner, unless it was the owner: then `period` is told of them, and the
+    /// answer is the time of all that was in it.
     pub fn removed(
         &mut self,
         cgroup_id: u64,
         owner: Option<u64>,
-        total_ns: Option<u64>,
+        booked: Option<&CpuUse>,
+        at_ns: u64,
+        mut period: impl FnMut(u64),
     ) -> Option<u64> {
+        if let (Some(owner), Some(booked)) = (owner, booked) {
+            self.keep_last_periods(cgroup_id, owner, booked, at_ns);
+        }
+        let total_ns = booked.map(|booked| booked.total_ns);
         if owner == Some(cgroup_id) {
+            let periods = self
+                .last_periods
+                .range((cgroup_id, 0)..=(cgroup_id, u64::MAX));
+            periods.for_each(|(_, used_ns)| period(*used_ns));
+            self.last_periods.retain(|(of, _), _| *of != cgroup_id);
             self.used_ns.remove(&cgroup_id);
             let retired = self.retired_ns.remove(&cgroup_id);
             return match (total_ns, retired) {
@@ -96,21 +129,38 @@ impl KernelTime {
         None
     }
 
+    fn keep_last_periods(&mut self, cgroup_id: u64, owner: u64, booked: &CpuUse, at_ns: u64) {
+        let (kept, counts) = (&mut self.last_periods, &mut self.counts);
+        let gaps = self.ledger.end(cgroup_id, booked, at_ns, |part| {
+            let key = (owner, part.period);
+            if kept.len() < MAX_LAST_PERIODS || kept.contains_key(&key) {
+                *kept.entry(key).or_default() += part.used_ns;
+            } else {
+                counts.missed_periods += 1;
+            }
+        });
+        counts.missed_periods += gaps.missed_periods;
+    }
+
     /// Notes which cgroups of a snapshot nobody knows. They may be new, their record still in a ring or
     /// lost.
     pub fn note_strangers(&mut self, snapshot: &Snapshot, is_known: impl Fn(u64) -> bool) {
-        let ids = snapshot.uses.iter().map(|(id, _)| *id);
-        self.strangers = ids.filter(|id| !is_known(*id)).collect();
+        let uses = snapshot.uses.iter();
+        self.strangers = uses
+            .filter(|(id, _)| !is_known(*id))
+            .map(|(id, booked)| (*id, booked.total_ns))
+            .collect();
     }
 
     /// The whole tree was walked, and `found` lists all that live: of those that nobody knew before,
     /// the ones that are not there, which the kernel may forget. The last task of a cgroup is switched
     /// out after the directory is gone, which makes a new row that nothing else would ever take away.
     pub fn walked(&mut self, found: &HashSet<u64>) -> Vec<u64> {
-        let strangers = std::mem::take(&mut self.strangers);
-        let gone: Vec<u64> = strangers.difference(found).copied().collect();
+        let mut gone = std::mem::take(&mut self.strangers);
+        gone.retain(|id, _| !found.contains(id));
         self.counts.forgotten += gone.len() as u64;
-        gone
+        self.counts.forgotten_ns += gone.values().sum::<u64>();
+        gone.into_keys().collect()
     }
 
     /// What could not be said, and how full the kernel's map is.
@@ -121,7 +171,7 @@ impl KernelTime {
 
 #[cfg(test)]
 mod tests {
-    use plimsoll_abi::{CpuUse, PERIOD_NS};
+    use plimsoll_abi::PERIOD_NS;
 
     use super::*;
 
@@ -154,13 +204,61 @@ mod tests {
         assert_eq!(periods, [(1, 42)]);
         assert_eq!(time.used_ns(1), Some(42));
         assert_eq!(time.used_ns(99), None, "nobody follows it");
-        assert_eq!(time.removed(11, Some(1), Some(12)), None);
+        let at_ns = 101 * PERIOD_NS + 1;
+        let none = |used_ns| panic!("{used_ns} was told before");
+        let within = time.removed(11, Some(1), Some(&used(12, 100, 12)), at_ns, none);
+        assert_eq!(within, None);
         assert_eq!(
-            time.removed(1, Some(1), Some(31)),
+            time.removed(1, Some(1), Some(&used(31, 100, 30)), at_ns, none),
             Some(43),
             "the last word, and what went before"
         );
         assert_eq!(time.used_ns(1), None);
+    }
+
+    /// What was used after the last snapshot is in the row that is read when the cgroup has gone.
+    #[test]
+    fn the_last_periods_are_the_containers_too() {
+        let owner = |id| (id < 20).then_some(1);
+        let take = |time: &mut KernelTime, open: u64, uses: &[(u64, CpuUse)]| {
+            let snapshot = Snapshot {
+                now_ns: open * PERIOD_NS,
+                uses: uses.to_vec(),
+                settled: true,
+                unbooked: Unbooked::default(),
+            };
+            let mut periods = Vec::new();
+            time.take(&snapshot, owner, |_, used_ns| periods.push(used_ns));
+            periods
+        };
+        let mut row = used(30, 100, 30);
+        let mut last = |period: u64, used_ns: u64| {
+            let slot = usize::try_from(period).unwrap() % plimsoll_abi::PERIOD_SLOTS;
+            (row.period[slot], row.used_ns[slot]) = (period, used_ns);
+            row.total_ns += used_ns;
+            row
+        };
+        let mut time = KernelTime::default();
+        assert_eq!(take(&mut time, 101, &[(1, last(100, 30))]), [30]);
+        let row = last(103, 7);
+        // Made, used and removed between two snapshots, within the container.
+        let at_ns = 105 * PERIOD_NS + 1;
+        let none = |used_ns| panic!("{used_ns} is not told yet");
+        time.removed(11, Some(1), Some(&used(12, 103, 12)), at_ns, none);
+        time.removed(12, Some(1), Some(&used(5, 106, 5)), at_ns, none);
+        time.removed(99, None, Some(&used(5, 103, 5)), at_ns, none);
+        assert_eq!(
+            take(&mut time, 106, &[(1, row)]),
+            [0, 0, 12 + 7, 0, 0],
+            "each period once, idle ones included"
+        );
+        let mut periods = Vec::new();
+        let row = last(107, 8);
+        time.removed(1, Some(1), Some(&row), 109 * PERIOD_NS + 1, |used_ns| {
+            periods.push(used_ns);
+        });
+        assert_eq!(periods, [5, 8, 0]);
+        assert!(time.last_periods.is_empty() && take(&mut time, 120, &[]).is_empty());
     }
 
     #[test]
@@ -168,7 +266,7 @@ mod tests {
         let mut time = KernelTime::default();
         let note = |time: &mut KernelTime, ids: &[u64], known: &[u64]| {
             let snapshot = Snapshot {
-                uses: ids.iter().map(|id| (*id, CpuUse::default())).collect(),
+                uses: ids.iter().map(|id| (*id, used(*id, 1, *id))).collect(),
                 ..Snapshot::default()
             };
             time.note_strangers(&snapshot, |id| known.contains(&id));
@@ -183,7 +281,8 @@ mod tests {
             time.walked(&set(&[])).is_empty(),
             "each is judged by a snapshot of its own"
         );
-        assert_eq!(time.counts().forgotten, 1);
+        let counts = time.counts();
+        assert_eq!((counts.forgotten, counts.forgotten_ns), (1, 7));
     }
 
     #[test]
@@ -208,6 +307,7 @@ mod tests {
             Counts {
                 cgroups: 2,
                 forgotten: 0,
+                forgotten_ns: 0,
                 missed_periods: 20,
                 unsettled: 1,
                 unbooked: Unbooked {

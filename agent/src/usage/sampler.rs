@@ -181,7 +181,7 @@ enum ReadError {
 pub struct Round<'a> {
     /// By rising id.
     pub samples: &'a [Sample],
-    /// Found to be removed, and forgotten by the sampler.
+    /// Found to be removed, folder and all, and forgotten by the sampler.
     pub gone: &'a [u64],
 }
 
@@ -246,10 +246,24 @@ impl Sampler {
         self.samples.clear();
         self.gone.clear();
         for (id, container) in &mut self.containers {
-            match container.sample(clock(), ebpf_cpu_ns(*id), &mut self.shared) {
-                Ok(sample) => self.samples.push(sample),
-                // Only this error comes out; the others are counted where they happen.
-                Err(_) => self.gone.push(*id),
+            let ebpf_cpu_ns = ebpf_cpu_ns(*id);
+            // Only one error comes out, Gone; the others are counted where they happen.
+            if let Ok(sample) = container.sample(clock(), ebpf_cpu_ns, &mut self.shared) {
+                self.samples.push(sample);
+                continue;
+            }
+            let left = self.shared.descriptors_left();
+            let Some(again) = container.open_again(&self.roots, left) else {
+                self.gone.push(*id);
+                continue;
+            };
+            let closed = container.descriptors();
+            self.shared.descriptors = self.shared.descriptors.saturating_sub(closed);
+            self.shared.descriptors += again.descriptors();
+            *container = again;
+            // If a file went in this very moment, the next round sees what is left.
+            if let Ok(sample) = container.sample(clock(), ebpf_cpu_ns, &mut self.shared) {
+                self.samples.push(sample);
             }
         }
         for at in 0..self.gone.len() {

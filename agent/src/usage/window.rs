@@ -113,6 +113,17 @@ impl Windows {
         }
     }
 
+    /// It has become known when the cgroup was made: its record came after it was found.
+    pub fn born(&mut self, at_mono_ns: u64) {
+        let started = *self.life.started_mono_ns.get_or_insert(at_mono_ns);
+        let seen = self.last.map_or(at_mono_ns, |last| last.at_mono_ns);
+        if let Some(open) = &mut self.open
+            && seen.saturating_sub(started) < self.spec.startup_ns
+        {
+            open.window.phase = Phase::Startup;
+        }
+    }
+
     /// Whose windows.
     pub const fn identity(&self) -> &Identity {
         &self.identity

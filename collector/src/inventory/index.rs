@@ -242,4 +242,6 @@ impl Index {
 }
 
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 mod tests;

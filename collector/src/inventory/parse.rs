@@ -1,21 +1,26 @@
 //! Text to Kubernetes objects: YAML with several documents, JSON, and `List`s of either.
 //!
-//! Owns the shapes of `kubectl get -o yaml|json` output and of manifests, and says line and field
-//! of what is wrong. One malformed object costs itself and nothing else. Does no I/O: `file` is
+//! Owns the shapes of `kubectl get -o yaml|json` output, of the API server's own lists (`kubectl get
+//! --raw`) and of manifests, and says line and field of what is wrong. One malformed object costs
+//! itself and nothing else, and a quantity that is none not even its object. Does no I/O: `file` is
 //! only a name to put into messages.
 
+mod located;
+mod quantities;
+
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
+use serde_saphyr::Spanned;
 
-use super::quantity;
+use self::located::Located;
 
 /// Nodes (maps, lists, scalars) of one YAML document; a `kubectl get pods -A` of some thousand pods
 /// has about a million.
@@ -78,7 +83,7 @@ pub struct Parsed {
     pub objects: Vec<Object>,
     /// Objects of kinds that sizing and naming do not need, by `apiVersion/kind`.
     pub ignored: BTreeMap<String, u64>,
-    /// Documents and objects that were left out.
+    /// Documents, objects and quantities that were left out.
     pub problems: Vec<Problem>,
     /// A document could not be read at all, so what it held is unknown.
     pub broken: bool,
@@ -91,27 +96,21 @@ pub fn parse(file: &str, text: &str) -> Parsed {
     if text.trim_start().starts_with('{')
         && let Ok(value) = serde_json::from_str::<Value>(text)
     {
-        Document {
-            file,
-            text,
-            first_line: 0,
-        }
-        .take(value, &mut parsed);
+        Document::new(file, text, 0).take(value, &mut parsed);
         return parsed;
     }
     for (first_line, document) in documents(text) {
-        let document = Document {
-            file,
-            text: document,
-            first_line,
-        };
+        let document = Document::new(file, document, first_line);
         match serde_saphyr::from_str_with_options::<Value>(document.text, options()) {
             Ok(Value::Null) => {}
             Ok(value) => document.take(value, &mut parsed),
             Err(error) => {
                 parsed.broken = true;
                 let line = error.location().map(|l| l.line() + first_line);
-                let message = message(&error.without_snippet().to_string());
+                let message = plimsoll_settings::too_much(&error).map_or_else(
+                    || message(&error.without_snippet().to_string()),
+                    str::to_owned,
+                );
                 parsed.problems.push(Problem {
                     file: file.to_owned(),
                     line,
@@ -168,18 +167,33 @@ struct Document<'a> {
     file: &'a str,
     text: &'a str,
     first_line: u64,
+    /// Read for the first message: a large file may have thousands.
+    places: OnceCell<Option<Spanned<Located>>>,
 }
 
-impl Document<'_> {
+impl<'a> Document<'a> {
+    const fn new(file: &'a str, text: &'a str, first_line: u64) -> Self {
+        Self {
+            file,
+            text,
+            first_line,
+            places: OnceCell::new(),
+        }
+    }
+
     /// Takes an object, or each object of a list.
     fn take(&self, value: Value, into: &mut Parsed) {
         let kind = text_of(&value, "kind");
-        let is_list = kind.as_deref().is_some_and(|kind| kind.ends_with("List"));
-        match value {
-            Value::Object(mut list) if is_list => match list.remove("items") {
+        let of = kind.as_deref().and_then(|kind| kind.strip_suffix("List"));
+        let of = of.map(|kind| ListOf {
+            kind: kind.to_owned(),
+            version: text_of(&value, "apiVersion").unwrap_or_default(),
+        });
+        match (value, of) {
+            (Value::Object(mut list), Some(of)) => match list.remove("items") {
                 Some(Value::Array(items)) => {
                     for (index, item) in items.into_iter().enumerate() {
-                        self.take_one(item, Some(index), into);
+                        self.take_one(of.name(item), Some(index), into);
                     }
                 }
                 Some(Value::Null) | None => {}
@@ -187,12 +201,12 @@ impl Document<'_> {
                     .problems
                     .push(self.problem(&["items".into()], "a list's items must be a sequence")),
             },
-            Value::Array(items) => {
+            (Value::Array(items), _) => {
                 for (index, item) in items.into_iter().enumerate() {
                     self.take_one(item, Some(index), into);
                 }
             }
-            other => self.take_one(other, None, into),
+            (other, _) => self.take_one(other, None, into),
         }
     }
 
@@ -213,29 +227,41 @@ impl Document<'_> {
             return;
         };
         let name = object_name(&value);
+        let mut told = |path: Vec<Step>, message: &str| {
+            let steps: Vec<Step> = prefix.iter().cloned().chain(path).collect();
+            into.problems
+                .push(self.problem(&steps, &format!("{kind} {name}: {message}")));
+        };
+        let mut bad = Vec::new();
         let result = match (version.as_str(), kind.as_str()) {
-            ("v1", "Pod") => typed::<Pod>(value)
-                .and_then(|pod| check_quantities(&pod).map(|()| Object::Pod(Box::new(pod)))),
-            ("v1", "Namespace") => typed(value).map(|o| Object::Namespace(Box::new(o))),
-            ("v1", "Node") => typed(value).map(|o| Object::Node(Box::new(o))),
-            ("apps/v1", "ReplicaSet") => typed(value).map(|o| Object::ReplicaSet(Box::new(o))),
-            ("apps/v1", "Deployment") => typed(value).map(|o| Object::Deployment(Box::new(o))),
-            ("apps/v1", "StatefulSet") => typed(value).map(|o| Object::StatefulSet(Box::new(o))),
-            ("apps/v1", "DaemonSet") => typed(value).map(|o| Object::DaemonSet(Box::new(o))),
-            ("batch/v1", "Job") => typed(value).map(|o| Object::Job(Box::new(o))),
-            ("batch/v1", "CronJob") => typed(value).map(|o| Object::CronJob(Box::new(o))),
+            ("v1", "Pod") => typed(value, &mut bad).map(|o| Object::Pod(Box::new(o))),
+            ("v1", "Namespace") => typed(value, &mut bad).map(|o| Object::Namespace(Box::new(o))),
+            ("v1", "Node") => typed(value, &mut bad).map(|o| Object::Node(Box::new(o))),
+            ("apps/v1", "ReplicaSet") => {
+                typed(value, &mut bad).map(|o| Object::ReplicaSet(Box::new(o)))
+            }
+            ("apps/v1", "Deployment") => {
+                typed(value, &mut bad).map(|o| Object::Deployment(Box::new(o)))
+            }
+            ("apps/v1", "StatefulSet") => {
+                typed(value, &mut bad).map(|o| Object::StatefulSet(Box::new(o)))
+            }
+            ("apps/v1", "DaemonSet") => {
+                typed(value, &mut bad).map(|o| Object::DaemonSet(Box::new(o)))
+            }
+            ("batch/v1", "Job") => typed(value, &mut bad).map(|o| Object::Job(Box::new(o))),
+            ("batch/v1", "CronJob") => typed(value, &mut bad).map(|o| Object::CronJob(Box::new(o))),
             _ => {
                 *into.ignored.entry(format!("{version}/{kind}")).or_default() += 1;
                 return;
             }
         };
+        for (path, why) in bad {
+            told(path, &format!("{why}; the rest of the object is used"));
+        }
         match result {
             Ok(object) => into.objects.push(object),
-            Err((path, message)) => {
-                let steps: Vec<Step> = prefix.into_iter().chain(path).collect();
-                into.problems
-                    .push(self.problem(&steps, &format!("{kind} {name}: {message}")));
-            }
+            Err((path, message)) => told(path, &message),
         }
     }
 
@@ -249,28 +275,34 @@ impl Document<'_> {
         }
     }
 
-    /// The line of the deepest part of the path that the text has. Read again only for a message.
+    /// The line of the deepest part of the path that the text has. Read again only for a message, and
+    /// once for all of a document's.
     fn line_of(&self, path: &[Step]) -> Option<u64> {
-        let root = serde_saphyr::from_str_with_options::<serde_saphyr::Spanned<Located>>(
-            self.text,
-            options(),
-        )
-        .ok()?;
-        let mut node = &root;
-        for step in path {
-            let next = match (&node.value, step) {
-                (Located::Map(entries), Step::Key(key)) => {
-                    entries.iter().find(|(k, _)| k == key).map(|(_, v)| v)
-                }
-                (Located::List(items), Step::Index(index)) => items.get(*index),
-                _ => None,
-            };
-            match next {
-                Some(next) => node = next,
-                None => break,
-            }
+        let read = || Located::read(self.text, options());
+        let root = self.places.get_or_init(read).as_ref()?;
+        Some(located::line_of(root, path) + self.first_line)
+    }
+}
+
+/// What a list is of. The API server names kind and version only once, for all of its items;
+/// `kubectl get -o yaml` names them in each item, of a list of kind `List`.
+struct ListOf {
+    kind: String,
+    version: String,
+}
+
+impl ListOf {
+    /// Names an item's kind and version where the item names neither.
+    fn name(&self, mut item: Value) -> Value {
+        if let Value::Object(fields) = &mut item
+            && !self.kind.is_empty()
+            && !fields.contains_key("kind")
+            && !fields.contains_key("apiVersion")
+        {
+            fields.insert("kind".to_owned(), self.kind.as_str().into());
+            fields.insert("apiVersion".to_owned(), self.version.as_str().into());
         }
-        Some(node.referenced.line() + self.first_line)
+        item
     }
 }
 
@@ -300,7 +332,12 @@ fn shown(path: &[Step]) -> String {
     out
 }
 
-fn typed<T: DeserializeOwned>(value: Value) -> Result<T, (Vec<Step>, String)> {
+/// A place in an object and what is wrong there.
+type Wrong = (Vec<Step>, String);
+
+/// Reads an object without its `bad` quantities.
+fn typed<T: DeserializeOwned>(mut value: Value, bad: &mut Vec<Wrong>) -> Result<T, Wrong> {
+    bad.extend(quantities::take_out_bad(&mut value));
     serde_path_to_error::deserialize(value).map_err(|error| {
         let steps = error
             .path()
@@ -315,44 +352,6 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, (Vec<Step>, String)> {
     })
 }
 
-/// Refuses a pod whose requests or limits are no quantities: sizing would otherwise compare with
-/// nothing and call it a missing request.
-fn check_quantities(pod: &Pod) -> Result<(), (Vec<Step>, String)> {
-    let Some(spec) = &pod.spec else { return Ok(()) };
-    let lists = [
-        ("containers", Some(&spec.containers)),
-        ("initContainers", spec.init_containers.as_ref()),
-    ];
-    for (list, containers) in lists {
-        for (index, container) in containers.into_iter().flatten().enumerate() {
-            let resources = container.resources.as_ref();
-            let requests = resources.and_then(|r| r.requests.as_ref());
-            let limits = resources.and_then(|r| r.limits.as_ref());
-            for (side, quantities) in [("requests", requests), ("limits", limits)] {
-                for (resource, quantity) in quantities.into_iter().flatten() {
-                    let parsed = match resource.as_str() {
-                        "cpu" => quantity::parse_millicores(&quantity.0),
-                        "memory" => quantity::parse_bytes(&quantity.0),
-                        _ => continue,
-                    };
-                    if let Err(error) = parsed {
-                        let at = [
-                            "spec".into(),
-                            list.into(),
-                            Step::Index(index),
-                            "resources".into(),
-                            side.into(),
-                        ];
-                        let path = at.into_iter().chain([resource.as_str().into()]).collect();
-                        return Err((path, error.to_string()));
-                    }
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
 fn text_of(value: &Value, key: &str) -> Option<String> {
     value.get(key).and_then(Value::as_str).map(str::to_owned)
 }
@@ -363,73 +362,6 @@ fn object_name(value: &Value) -> String {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
         (None, Some(name)) => name.to_owned(),
         (_, None) => "without a name".to_owned(),
-    }
-}
-
-/// A document's skeleton with the place of each node; scalars' values are not kept.
-enum Located {
-    Scalar,
-    List(Vec<serde_saphyr::Spanned<Located>>),
-    Map(Vec<(String, serde_saphyr::Spanned<Located>)>),
-}
-
-impl<'de> Deserialize<'de> for Located {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Skeleton;
-
-        macro_rules! scalars {
-            ($($visit:ident: $type:ty),*) => {
-                $(fn $visit<E>(self, _: $type) -> Result<Located, E> { Ok(Located::Scalar) })*
-            };
-        }
-
-        impl<'de> Visitor<'de> for Skeleton {
-            type Value = Located;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
-            }
-
-            scalars!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128, visit_f64: f64, visit_str: &str);
-
-            fn visit_unit<E>(self) -> Result<Located, E> {
-                Ok(Located::Scalar)
-            }
-
-            fn visit_none<E>(self) -> Result<Located, E> {
-                Ok(Located::Scalar)
-            }
-
-            fn visit_some<D: Deserializer<'de>>(
-                self,
-                deserializer: D,
-            ) -> Result<Located, D::Error> {
-                deserializer.deserialize_any(self)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Located, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = seq.next_element()? {
-                    items.push(item);
-                }
-                Ok(Located::List(items))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Located, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(key) = map.next_key::<serde_json::Value>()? {
-                    match key {
-                        Value::String(key) => entries.push((key, map.next_value()?)),
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(Located::Map(entries))
-            }
-        }
-
-        deserializer.deserialize_any(Skeleton)
     }
 }
 

@@ -5,10 +5,13 @@
 //! The inventory's files: read at start, looked at again every few seconds, read again on change.
 //!
 //! Owns paths, time stamps and the last good state of each file. A file that cannot be read or
-//! parsed keeps what it last said; a file that is gone takes its objects with it.
+//! parsed keeps what it last said; a file that is gone takes its objects with it. Only regular files
+//! are read: a pipe would keep the inventory waiting for whoever writes into it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{File, FileType};
+use std::io::Read as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,6 +28,8 @@ pub const MAX_FILE_BYTES: u64 = 256 << 20;
 pub const MAX_FILES: usize = 10_000;
 /// Deepest folder below a given path.
 const MAX_DEPTH: usize = 8;
+/// What was left out of one file that [`Left`] names; of the rest it says how much it is.
+const MAX_NAMED: usize = 16;
 
 /// What a look at the files found.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +53,8 @@ struct FileState {
     stamp: Option<Stamp>,
     /// Why it could not be read the last time: told once.
     trouble: Option<String>,
+    /// What was left out of what it says, [`MAX_NAMED`] at most.
+    left_out: Vec<String>,
     objects: Vec<Object>,
     ignored: BTreeMap<String, u64>,
 }
@@ -74,7 +81,8 @@ pub struct LastLook(Arc<RwLock<Left>>);
 /// See [`LastLook`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Left {
-    /// Each file or folder that could not be read, with the reason.
+    /// Each file or folder that could not be read, with the reason, and what was left out of those
+    /// that could.
     pub troubles: Vec<String>,
     /// Deleted objects whose names are kept.
     pub deleted: u64,
@@ -150,9 +158,10 @@ impl Inventory {
             let trouble = state.trouble.as_ref()?;
             Some(format!("{}: {trouble}", path.display()))
         });
+        let left_out = self.files.values().flat_map(|state| &state.left_out);
         let listing = self.listing.iter().map(ToString::to_string);
         let left = Left {
-            troubles: listing.chain(files).collect(),
+            troubles: listing.chain(files).chain(left_out.cloned()).collect(),
             deleted: self.gone.kept() as u64,
             forgotten: self.gone.dropped(),
         };
@@ -257,11 +266,12 @@ impl Inventory {
             state.trouble = Some(trouble);
             return true;
         }
-        match std::fs::read_to_string(path) {
+        match read_text(path) {
             Ok(text) => {
                 state.stamp = Some(stamp);
                 state.trouble = None;
                 let parsed = parse::parse(&file, &text);
+                state.left_out = named(&file, &parsed.problems);
                 problems.extend(parsed.problems);
                 if parsed.broken {
                     state.trouble = Some("is not YAML or JSON of Kubernetes objects".to_owned());
@@ -293,6 +303,38 @@ impl Inventory {
             index.apply(object);
         }
         *self.shared.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
+    }
+}
+
+/// The text of a file that was a regular one when it was listed. If it is none any more, this waits
+/// for nobody all the same.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is no regular file any more"));
+    }
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The first of them, and how many more there are.
+fn named(file: &str, problems: &[Problem]) -> Vec<String> {
+    let first = problems.iter().take(MAX_NAMED).map(ToString::to_string);
+    let more = problems.len().saturating_sub(MAX_NAMED);
+    let rest = (more > 0).then(|| format!("{file}: and {more} more, see the log"));
+    first.chain(rest).collect()
+}
+
+/// What something is that is neither a file nor a folder.
+fn other_kind(kind: FileType) -> &'static str {
+    if kind.is_fifo() {
+        "a pipe (FIFO)"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
     }
 }
 
@@ -337,7 +379,12 @@ impl Listed {
         if !self.met.insert((metadata.dev(), metadata.ino())) {
             return;
         }
-        if !metadata.is_dir() {
+        if !metadata.is_dir() && !metadata.is_file() {
+            let kind = other_kind(metadata.file_type());
+            let message = format!("left out: it is {kind}, and only regular files are read");
+            return self.problem(path, &message);
+        }
+        if metadata.is_file() {
             if self.found.len() < MAX_FILES {
                 let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                 let stamp = (modified, metadata.len(), metadata.ino());

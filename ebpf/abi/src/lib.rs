@@ -97,9 +97,10 @@ pub struct Connect {
     pub tgid: u32,
     /// Thread id in the initial namespace.
     pub tid: u32,
-    /// Effective user id as the initial namespace sees it.
+    /// Real user id as the initial namespace sees it (`bpf_get_current_uid_gid()`): a set-user-id
+    /// program has another effective one.
     pub uid: u32,
-    /// Effective group id as the initial namespace sees it.
+    /// Real group id as the initial namespace sees it.
     pub gid: u32,
     /// Destination, network order; IPv4 uses the first four bytes and leaves the others zero.
     pub daddr: [u8; 16],
@@ -215,8 +216,11 @@ pub const OOM_UNKNOWN: u64 = u64::MAX;
 pub struct Oom {
     /// See [`Header`].
     pub header: Header,
-    /// Victim's process id in the initial namespace.
-    pub victim_tgid: u32,
+    /// Ancestors of the cgroup in the header, as in [`Connect`].
+    pub ancestors: [u64; ANCESTORS],
+    /// Thread id of the marked task, initial namespace: nearly always the first of its process and
+    /// then the process id as well, but any thread that was about to end may be marked.
+    pub victim_tid: u32,
     /// Process that was allocating, initial namespace.
     pub trigger_tgid: u32,
     /// Victim's virtual size in KiB, or [`OOM_UNKNOWN`].
@@ -315,7 +319,7 @@ const _: () = {
     assert!(size_of::<Connect>() == 32 + 8 + 48 + 16 + 16 + 8 + 16);
     assert!(size_of::<Segment>() == 32 + 8 + 48 + 32 + 4 + 16 + 4 + 8);
     assert!(size_of::<Cgroup>() == 40);
-    assert!(size_of::<Oom>() == 32 + 8 + 32 + 16);
+    assert!(size_of::<Oom>() == 32 + 48 + 8 + 32 + 16);
     assert!(size_of::<Counters>() == 16);
     assert!(size_of::<CpuUse>() == 16 + 2 * 8 * PERIOD_SLOTS);
     assert!(size_of::<OnCpu>() == 32);

@@ -48,6 +48,7 @@ impl Down<'_> {
         (unseen != Flags::NONE || was_served || is_late).then(|| {
             let mut pending = self.unasked(unseen);
             pending.event.flags.add_if(is_late, Flags::LATE_ANSWER);
+            pending.event.time_ns = self.now_ns;
             pending
         })
     }
@@ -78,13 +79,15 @@ impl Sink for Down<'_> {
             return answer.framing;
         };
         pending.answered_ns = Some(self.now_ns);
+        let latency_ns = pending.latency_ns(self.now_ns);
         let event = &mut pending.event;
         event.status = answer.status;
         event.outcome = answer.status.map_or(Outcome::Unreadable, response::outcome);
         event.response_bytes = answer.length;
         event.token_ttl_seconds = answer.token_ttl_seconds;
-        event.latency_ns = (!pending.is_unasked)
-            .then(|| self.now_ns.checked_sub(pending.sent_ns))
+        // Where answers may be missing, this may be that of another request.
+        event.latency_ns = (self.exchange.doubt == Flags::NONE)
+            .then_some(latency_ns)
             .flatten();
         self.exchange.tally.answered |= self.confirm.is_none();
         let is_doubtful = pending.is_unasked || self.exchange.unseen != Flags::NONE;
@@ -156,5 +159,9 @@ impl Heard for Down<'_> {
 
     fn found(&mut self, seq: u32) {
         self.exchange.answers_missed_before(seq);
+    }
+
+    fn captured(&mut self, time_ns: u64, _: bool) {
+        self.now_ns = time_ns;
     }
 }

@@ -52,7 +52,10 @@ pub(crate) struct Tally {
 pub(super) struct Pending {
     pub(super) event: ImdsEvent,
     pub(super) is_head: bool,
+    /// When the last of it was captured.
     pub(super) sent_ns: u64,
+    /// That was its last byte.
+    pub(super) is_whole: bool,
     /// When the head of its answer was seen.
     pub(super) answered_ns: Option<u64>,
     /// Which of its connection.
@@ -75,6 +78,7 @@ impl Pending {
             event,
             is_head: false,
             sent_ns: place.time_ns,
+            is_whole: false,
             answered_ns: None,
             number: 0,
             acked: None,
@@ -120,9 +124,22 @@ impl Pending {
         other
     }
 
-    /// Whether the answer brings credentials for which the request did not ask.
+    /// What it asked for is not known, though it is known to be a request of HTTP.
+    fn is_unread(&self) -> bool {
+        self.is_unasked || (self.event.path.is_none() && self.event.opaque.is_none())
+    }
+
+    /// Whether the answer brings credentials for which the request did not ask. One that could not be
+    /// read may well have asked for them.
     pub(super) fn is_mistaken(&self) -> bool {
-        !self.is_unasked && self.event.class != Class::Cred && response::is_credentials(&self.body)
+        !self.is_unread() && self.event.class != Class::Cred && response::is_credentials(&self.body)
+    }
+
+    /// From its last byte to the answer that begins at `now_ns`, where both are known.
+    pub(super) fn latency_ns(&self, now_ns: u64) -> Option<u64> {
+        self.is_whole
+            .then(|| now_ns.checked_sub(self.sent_ns))
+            .flatten()
     }
 }
 
@@ -163,6 +180,8 @@ pub(super) struct Exchange {
     pub(super) asked: u64,
     /// When the first byte of the head under way was seen.
     pub(super) started_ns: u64,
+    /// When the client's last bytes were captured that were read.
+    pub(super) heard_ns: u64,
     /// SYN-ACK seen.
     pub(super) handshake: bool,
     pub(super) response_bytes_seen: bool,
@@ -404,7 +423,7 @@ fn read_body(pending: &mut Pending, redactor: &Redactor) {
         _ if response::is_credentials(&body) => {
             pending.event.access_key_id = response::access_key_id(&body);
             pending.event.expiration = response::expiration(&body);
-            if pending.is_unasked {
+            if pending.is_unread() {
                 pending.event.class = Class::Cred;
                 pending.event.flags.add(Flags::CLASS_FROM_ANSWER);
             }

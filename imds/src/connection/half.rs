@@ -25,6 +25,9 @@ pub(super) trait Heard: Sink {
     fn missing(&mut self, missing: Missing);
     /// The place was lost, and a message begins at this sequence number. Called before its head.
     fn found(&mut self, seq: u32);
+    /// The next bytes were captured then, nanoseconds; they may have been held since. `begins`:
+    /// they do not go on with a head. Called before them.
+    fn captured(&mut self, time_ns: u64, begins: bool);
 }
 
 /// State of one direction.
@@ -99,7 +102,9 @@ fn feed(framer: &mut Framer, piece: Piece<'_>, sink: &mut impl Heard) {
             bytes,
             starts_segment,
             seq,
+            time_ns,
         } => {
+            sink.captured(time_ns, !framer.is_in_head());
             if framer.finds(bytes, starts_segment) {
                 sink.found(seq);
             }

@@ -14,7 +14,8 @@ pub(super) struct Up<'a> {
 }
 
 impl Up<'_> {
-    fn wait(&mut self, mut event: ImdsEvent, is_head: bool) {
+    /// `is_whole`: its last byte was captured.
+    fn wait(&mut self, mut event: ImdsEvent, is_head: bool, is_whole: bool) {
         event.flags.add(std::mem::take(&mut self.exchange.flags));
         event.time_ns = self.exchange.started_ns;
         self.exchange.tally.requests += 1;
@@ -23,7 +24,8 @@ impl Up<'_> {
         self.exchange.wait(Pending {
             event,
             is_head,
-            sent_ns: self.place.time_ns,
+            sent_ns: self.exchange.heard_ns,
+            is_whole,
             answered_ns: None,
             number: self.exchange.asked,
             acked: self.exchange.acked,
@@ -36,7 +38,7 @@ impl Up<'_> {
 impl Sink for Up<'_> {
     fn head(&mut self, bytes: &[u8], cut: Cut) -> Framing {
         let request = request::read(bytes, cut, self.place, self.redactor);
-        self.wait(request.event, request.is_head);
+        self.wait(request.event, request.is_head, cut == Cut::Whole);
         request.framing
     }
 
@@ -52,7 +54,7 @@ impl Sink for Up<'_> {
             NotHttp::Tls => Opaque::Tls,
             NotHttp::Binary => Opaque::Binary,
         });
-        self.wait(event, false);
+        self.wait(event, false, true);
     }
 }
 
@@ -74,4 +76,11 @@ impl Heard for Up<'_> {
     }
 
     fn found(&mut self, _: u32) {}
+
+    fn captured(&mut self, time_ns: u64, begins: bool) {
+        self.exchange.heard_ns = time_ns;
+        if begins {
+            self.exchange.started_ns = time_ns;
+        }
+    }
 }

@@ -32,18 +32,47 @@ enum State {
 pub(crate) struct Framer {
     state: State,
     head: Vec<u8>,
+    starts: &'static [&'static [u8]],
 }
 
-impl Default for Framer {
-    fn default() -> Self {
-        Self {
-            state: State::Head,
-            head: Vec::new(),
-        }
-    }
-}
+/// How requests begin, where one may be found after the place was lost.
+const REQUESTS: [&[u8]; 8] = [
+    b"GET ",
+    b"PUT ",
+    b"HEAD ",
+    b"POST ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"PATCH ",
+    b"TRACE ",
+];
+/// How answers begin. The version ends a request line as well, so no request is looked for by it.
+const ANSWERS: [&[u8]; 1] = [b"HTTP/1."];
 
 impl Framer {
+    /// Of the client's direction, at the beginning of a message.
+    pub(crate) const fn requests() -> Self {
+        Self::at(State::Head, &REQUESTS)
+    }
+
+    /// Of the endpoint's direction, at the beginning of a message.
+    pub(crate) const fn answers() -> Self {
+        Self::at(State::Head, &ANSWERS)
+    }
+
+    /// Of the endpoint's direction, somewhere within it: a message must be found first.
+    pub(crate) const fn lost_answers() -> Self {
+        Self::at(State::Lost, &ANSWERS)
+    }
+
+    const fn at(state: State, starts: &'static [&'static [u8]]) -> Self {
+        Self {
+            state,
+            head: Vec::new(),
+            starts,
+        }
+    }
+
     /// Bytes of an unfinished head held.
     pub(crate) const fn held_bytes(&self) -> usize {
         self.head.len()
@@ -84,15 +113,14 @@ impl Framer {
 
     /// Whether the place was lost and these bytes are where it is found again.
     pub(crate) fn finds(&self, bytes: &[u8], starts_segment: bool) -> bool {
-        self.state == State::Lost && starts_segment && looks_like_start(bytes)
+        self.state == State::Lost && starts_segment && self.looks_like_start(bytes)
     }
 
-    /// A framer that begins somewhere within a direction and must find a message first.
-    pub(crate) const fn lost() -> Self {
-        Self {
-            state: State::Lost,
-            head: Vec::new(),
-        }
+    /// Whether a segment begins like a message of this direction.
+    fn looks_like_start(&self, bytes: &[u8]) -> bool {
+        self.starts
+            .iter()
+            .any(|start| bytes.starts_with(start) || start.starts_with(bytes))
     }
 
     /// Takes bytes in order.
@@ -333,22 +361,4 @@ fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
         start = at + 1;
     }
     None
-}
-
-/// Whether a segment begins like a request or a response.
-fn looks_like_start(bytes: &[u8]) -> bool {
-    const STARTS: [&[u8]; 9] = [
-        b"GET ",
-        b"PUT ",
-        b"HEAD ",
-        b"POST ",
-        b"DELETE ",
-        b"OPTIONS ",
-        b"PATCH ",
-        b"TRACE ",
-        b"HTTP/1.",
-    ];
-    STARTS
-        .iter()
-        .any(|start| bytes.starts_with(start) || start.starts_with(bytes))
 }

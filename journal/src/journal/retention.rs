@@ -25,6 +25,7 @@ pub struct Shed {
 impl<S: Storage> Journal<S> {
     /// Makes the cursors durable, then removes the segments that every reader has passed.
     pub fn sync_positions(&mut self) -> Result<(), JournalError> {
+        self.sync_removals()?;
         if self.positions_dirty {
             self.write_positions()?;
         }
@@ -44,7 +45,7 @@ impl<S: Storage> Journal<S> {
             }
             self.remove_oldest()?;
         }
-        Ok(())
+        self.sync_removals()
     }
 
     /// Writes the positions that were read once more, the same bytes to the same place: torn, that
@@ -98,6 +99,7 @@ impl<S: Storage> Journal<S> {
         {
             self.remove_oldest()?;
         }
+        self.sync_removals()?;
         Ok(true)
     }
 
@@ -110,11 +112,22 @@ impl<S: Storage> Journal<S> {
             .map_err(io_error("remove", &name))?;
         self.segments.pop_front();
         self.writable &= !self.segments.is_empty();
-        self.storage.sync_dir().map_err(io_error("sync", "."))
+        self.unsynced_removals = true;
+        Ok(())
+    }
+
+    /// Makes sure that what was removed stays so. Until then a crash may bring it back, before the
+    /// cursors.
+    fn sync_removals(&mut self) -> Result<(), JournalError> {
+        if self.unsynced_removals {
+            self.storage.sync_dir().map_err(io_error("sync", "."))?;
+            self.unsynced_removals = false;
+        }
+        Ok(())
     }
 
     /// Removes the oldest segment, read or not. The caller writes down what it says, and then
-    /// moves the cursors past it. `None` if no segment is left.
+    /// moves the cursors past it. `None` if no segment is left. After an error nothing was removed.
     pub fn shed_oldest(&mut self) -> Result<Option<Shed>, JournalError> {
         let low = self.low_cursor().unwrap_or(0);
         let Some(segment) = self.segments.front() else {
@@ -137,6 +150,9 @@ impl<S: Storage> Journal<S> {
             written?;
         }
         self.remove_oldest()?;
+        // It is gone, and is to be told, whatever the folder says; the next sync of the positions
+        // tries again.
+        drop(self.sync_removals());
         Ok(Some(shed))
     }
 }

@@ -225,7 +225,7 @@ fn oom_kills_are_seen() -> Verdict {
     let mut kills = Vec::new();
     probe.drain_security(usize::MAX, |bytes| {
         if let Record::Oom(oom) = decode(bytes).unwrap()
-            && oom.victim_tgid == tgid
+            && oom.victim_tid == tgid
         {
             kills.push(oom);
         }

@@ -12,7 +12,7 @@ use plimsoll_wire::event::{ImdsAccess, Process};
 use plimsoll_wire::fate::Fates;
 use plimsoll_wire::{AuditEvent, Identity};
 
-use super::super::{Auditor, Limits, Lookup, Task, text};
+use super::super::{Auditor, Limits, Lookup, Task, Victim, text};
 use super::{BOOT_NS, FIN, MS, SYN};
 use crate::cgroup::path;
 use crate::probe::decode::Record;
@@ -24,7 +24,8 @@ const PUSH: u8 = 8 | 16;
 pub(super) struct Node {
     pub(super) cgroups: RefCell<HashMap<u64, String>>,
     pub(super) gone: Cell<bool>,
-    pub(super) victims: HashMap<u32, u64>,
+    /// By thread: the process, and its cgroup where that can be told.
+    pub(super) victims: HashMap<u32, (u32, Option<u64>)>,
 }
 
 impl Node {
@@ -64,8 +65,12 @@ impl Lookup for Node {
         }
     }
 
-    fn victim(&self, tgid: u32, _: &[u8]) -> Option<Identity> {
-        Some(self.identity(*self.victims.get(&tgid)?, &[], 0))
+    fn victim(&self, tid: u32, _: &[u8]) -> Victim {
+        let known = self.victims.get(&tid);
+        Victim {
+            tgid: known.map(|(tgid, _)| *tgid),
+            identity: known.and_then(|(_, id)| Some(self.identity((*id)?, &[], 0))),
+        }
     }
 
     fn wall(&self, at_ns: u64) -> u64 {

@@ -14,6 +14,9 @@ use crate::usage::sample::CpuSample;
 #[derive(Debug)]
 pub(super) struct Container {
     id: u64,
+    path: Box<str>,
+    /// Of the folder in the tree that names it, when its files were opened.
+    inode: Option<u64>,
     unified: Option<Folder>,
     /// v1 folders; empty on a host with cgroup v2 only.
     v1: V1,
@@ -47,6 +50,8 @@ impl Container {
         roots: &Roots,
         mut left: usize,
     ) -> Result<Self, FsError> {
+        // First: if the folder is another's by the time its files are opened, this is not its inode.
+        let inode = roots.inode(path);
         let folder = |root: &Option<std::path::PathBuf>| match root {
             Some(root) => Folder::open(root, path),
             None => Ok(None),
@@ -77,6 +82,8 @@ impl Container {
         let [cpu, memory, block] = PRESSURE.map(|name| Slot::keep(v2, name, &mut left));
         let mut found = Self {
             id,
+            path: path.into(),
+            inode,
             cpuacct: instead(&cpu_stat, &v1.cpuacct, "cpuacct.usage", &mut left)?,
             // On a hybrid host cpu.stat of v2 has the use, and only v1 has the throttling.
             throttling_v1: Slot::keep(v1.cpu.as_ref(), "cpu.stat", &mut left)?,
@@ -97,6 +104,16 @@ impl Container {
         };
         found.close_unused_folders();
         Ok(found)
+    }
+
+    /// Its files as they are now, if the folder is still its own: a file alone goes when a controller
+    /// or pressure is switched off for the cgroup (`cgroup.subtree_control`, `cgroup.pressure`).
+    pub(super) fn open_again(&self, roots: &Roots, left: usize) -> Option<Self> {
+        let there = roots.inode(&self.path)?;
+        if self.inode != Some(there) {
+            return None;
+        }
+        Self::open(self.id, &self.path, roots, left + self.open_files()).ok()
     }
 
     /// A folder is only needed while some file is opened below it for each read.
@@ -147,6 +164,10 @@ impl Container {
             pids,
         } = &self.v1;
         let folders = [&self.unified, memory, cpu, cpuacct, blkio, pids];
+        folders.into_iter().flatten().count() + self.open_files()
+    }
+
+    fn open_files(&self) -> usize {
         let slots = [
             &self.cpu_stat,
             &self.cpuacct,
@@ -159,12 +180,8 @@ impl Container {
             &self.pids,
             &self.pids_v1,
         ];
-        folders.into_iter().flatten().count()
-            + slots
-                .into_iter()
-                .chain(&self.pressure)
-                .filter(|slot| slot.is_open())
-                .count()
+        let slots = slots.into_iter().chain(&self.pressure);
+        slots.filter(|slot| slot.is_open()).count()
     }
 
     /// Reads everything that is due. The only error is [`FsError::Gone`].

@@ -34,14 +34,26 @@ impl Sampler {
     pub fn add_young(&mut self, id: u64, path: &str, made_ns: u64) -> Result<bool, FsError> {
         let new = self.add(id, path)?;
         if new {
-            self.hold_peak(id);
-            self.young.0.push_back(Newcomer {
-                id,
-                path: path.to_owned(),
-                made_ns,
-            });
+            self.note_young(id, path, made_ns);
         }
         Ok(new)
+    }
+
+    /// It has become known when a container was made that is sampled already.
+    pub fn turned_out_young(&mut self, id: u64, path: &str, made_ns: u64) {
+        let known = self.young.0.iter().any(|newcomer| newcomer.id == id);
+        if self.containers.contains_key(&id) && !known {
+            self.note_young(id, path, made_ns);
+        }
+    }
+
+    fn note_young(&mut self, id: u64, path: &str, made_ns: u64) {
+        self.hold_peak(id);
+        self.young.0.push_back(Newcomer {
+            id,
+            path: path.to_owned(),
+            made_ns,
+        });
     }
 
     /// Reads the memory peak of young containers; `each` is told of the id and bytes of those that

@@ -97,23 +97,80 @@ fn json_lists_as_kubectl_prints_them() {
     );
 }
 
+/// A pod of which one quantity is none: told with its place, and all else is known.
 #[test]
-fn quantities_are_checked_where_they_stand() {
-    let pod = "kind: Pod\napiVersion: v1\nmetadata: {name: p}\nspec:\n  containers:\n  - name: app\n    resources:\n      limits:\n        memory: 64MB\n";
+fn a_quantity_that_is_none_costs_itself_only() {
+    let pod = "\
+kind: Pod
+apiVersion: v1
+metadata: {name: p, namespace: shop, uid: u1}
+spec:
+  overhead: {cpu: tenth}
+  containers:
+  - name: app
+    resources:
+      requests: {cpu: 250m, memory: -1}
+      limits:
+        cpu: [1]
+        memory: 64MB
+        nvidia.com/gpu: 1
+";
     let parsed = parse("q.yaml", pod);
-    assert!(parsed.objects.is_empty());
-    let [problem] = parsed.problems.as_slice() else {
-        panic!("{:?}", parsed.problems)
+    let rest = "; the rest of the object is used";
+    assert_eq!(
+        messages(&parsed),
+        [
+            format!(
+                "q.yaml:11: spec.containers[0].resources.limits.cpu: Pod shop/p: must be a quantity, as 250m or 64Mi{rest}"
+            ),
+            format!(
+                "q.yaml:12: spec.containers[0].resources.limits.memory: Pod shop/p: `64MB` is not a quantity: unknown suffix `MB` (known: n u m k M G T P E Ki Mi Gi Ti Pi Ei, or an exponent such as e3){rest}"
+            ),
+            format!(
+                "q.yaml:9: spec.containers[0].resources.requests.memory: Pod shop/p: `-1` is negative{rest}"
+            ),
+            format!(
+                "q.yaml:5: spec.overhead.cpu: Pod shop/p: `tenth` is not a quantity: it has no number{rest}"
+            ),
+        ]
+    );
+    let [Object::Pod(pod)] = parsed.objects.as_slice() else {
+        panic!("{:?}", parsed.objects)
+    };
+    let resources = pod.spec.as_ref().unwrap().containers[0].resources.as_ref();
+    let known = |list: Option<&BTreeMap<String, _>>| {
+        let names = list.into_iter().flatten().map(|(name, _)| name.clone());
+        names.collect::<Vec<_>>()
     };
     assert_eq!(
-        (problem.line, problem.field.as_deref()),
-        (Some(9), Some("spec.containers[0].resources.limits.memory"))
+        (
+            known(resources.unwrap().requests.as_ref()),
+            known(resources.unwrap().limits.as_ref())
+        ),
+        (vec!["cpu".to_owned()], vec!["nvidia.com/gpu".to_owned()])
     );
-    assert!(
-        problem.message.contains("unknown suffix `MB`"),
-        "{}",
-        problem.message
+    assert!(!parsed.broken);
+}
+
+/// Owners and nodes keep their names as well; of kinds that are not read nothing is said.
+#[test]
+fn quantities_of_other_kinds() {
+    let template = "spec: {template: {spec: {containers: [{name: a, resources: {limits: {memory: {x: 1}}}}]}}}";
+    let text = format!(
+        "kind: Deployment\napiVersion: apps/v1\nmetadata: {{name: d, namespace: n}}\n{template}\n---\n\
+         kind: Node\napiVersion: v1\nmetadata: {{name: n}}\nstatus: {{allocatable: {{cpu: 4x}}}}\n---\n\
+         kind: Widget\napiVersion: example.org/v1\nmetadata: {{name: w}}\nspec: {{limits: {{cpu: all}}}}\n"
     );
+    let parsed = parse("o.yaml", &text);
+    let fields: Vec<_> = parsed.problems.iter().map(|p| p.field.as_deref()).collect();
+    assert_eq!(
+        fields,
+        [
+            Some("spec.template.spec.containers[0].resources.limits.memory"),
+            Some("status.allocatable.cpu")
+        ]
+    );
+    assert_eq!((parsed.objects.len(), parsed.ignored.len()), (2, 1));
 }
 
 #[test]
@@ -148,14 +205,28 @@ fn an_object_without_a_version_is_told_and_not_ignored() {
     }
 }
 
+/// A few lines that stand for a thousand million values.
+fn bomb() -> String {
+    let line = |(name, inner): (char, char)| {
+        format!(
+            "{name}: &{name} [*{inner}{}]\n",
+            format!(",*{inner}").repeat(9)
+        )
+    };
+    let lines: String = ('b'..='i').zip('a'..).map(line).collect();
+    format!("a: &a [{}0]\n{lines}", "0,".repeat(9))
+}
+
 #[test]
 fn a_message_has_one_line_number_and_no_words_of_the_library() {
+    let too_much = "holds too much, or too much once its aliases (`*name`) are written out";
     let first = "kind: Namespace\napiVersion: v1\n---\n";
     for (text, expect) in [
         ("kind: [\n", "f:4: unclosed bracket '['"),
         ("x: 1\nx: 2\n", "f:5: duplicate mapping key: x"),
         ("a: \"x\n", "f:4: unclosed quote"),
         ("a: *x\n", "f:4: alias references unknown anchor"),
+        (&bomb(), &format!("f:9: {too_much}")),
     ] {
         let parsed = parse("f", &format!("{first}{text}"));
         assert_eq!(messages(&parsed), [expect], "{text}");
@@ -167,4 +238,29 @@ proptest! {
     fn any_text_has_an_answer(text in "\\PC{0,200}") {
         let _: Parsed = parse("fuzz", &text);
     }
+}
+
+/// The API server names an item's kind only in the list, and `kubectl get -o yaml` only in the item.
+#[test]
+fn a_list_names_the_kind_of_its_items() {
+    let parsed = parse(
+        "raw.json",
+        r#"{"kind": "PodList", "apiVersion": "v1", "items": [
+            {"metadata": {"name": "a", "uid": "u"}, "spec": {"containers": []}},
+            {"metadata": {"name": "b", "uid": "v"}, "spec": {"containers": 1}},
+            {"kind": "Pod", "metadata": {"name": "c", "uid": "w"}}]}"#,
+    );
+    assert!(matches!(parsed.objects.as_slice(), [Object::Pod(_)]));
+    assert_eq!(
+        messages(&parsed),
+        [
+            "raw.json:3: items[1].spec.containers: Pod b: invalid type: integer `1`, expected a sequence",
+            "raw.json:4: items[2].apiVersion: must be given, as text, in a Kubernetes object",
+        ]
+    );
+    let nameless = parse(
+        "list.yaml",
+        "{kind: List, apiVersion: v1, items: [{metadata: {}}]}",
+    );
+    assert_eq!(nameless.problems.len(), 1);
 }

@@ -190,3 +190,73 @@ fn a_missing_path_is_named() {
     assert_eq!(reloaded.problems.len(), 1);
     assert_eq!(reloaded.problems[0].file, "/nonexistent/objects.yaml");
 }
+
+/// A pipe that nobody writes into would keep the inventory waiting for ever.
+#[test]
+fn only_regular_files_are_read() {
+    use std::os::unix::net::UnixListener;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("pods.yaml"), pod("one")).unwrap();
+    let pipe = dir.path().join("pipe.yaml");
+    let mode = rustix::fs::Mode::from_bits_truncate(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+    let _socket = UnixListener::bind(dir.path().join("socket.json")).unwrap();
+    let given = PathBuf::from("/dev/null");
+    let (mut inventory, first) = Inventory::open(vec![dir.path().to_owned(), given]);
+    let told: Vec<_> = first.problems.iter().map(|p| p.message.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "left out: it is a pipe (FIFO), and only regular files are read",
+            "left out: it is a socket, and only regular files are read",
+            "left out: it is a device, and only regular files are read",
+        ]
+    );
+    assert_eq!(first.objects, 1);
+    assert_eq!(inventory.last_look().get().troubles.len(), 3);
+    assert!(inventory.look().problems.is_empty(), "told once");
+    std::fs::remove_file(&pipe).unwrap();
+    std::fs::write(&pipe, pod("two")).unwrap();
+    assert_eq!(inventory.look().objects, 2);
+}
+
+/// A pipe in the place of a file between the two looks at it.
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pods.yaml");
+    let mode = rustix::fs::Mode::from_bits_truncate(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+    let error = read_text(&pipe).unwrap_err();
+    assert_eq!(error.to_string(), "it is no regular file any more");
+}
+
+#[test]
+fn what_is_left_out_is_a_trouble_until_it_is_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pods.yaml");
+    let bad = |uid: &str| {
+        let resources = "resources: {limits: {cpu: much}}";
+        let spec = format!("spec: {{containers: [{{name: app, {resources}}}]}}\n");
+        pod(uid) + &spec
+    };
+    std::fs::write(&file, bad("one")).unwrap();
+    let (mut inventory, first) = Inventory::open(vec![file.clone()]);
+    assert_eq!((first.objects, first.problems.len()), (1, 1));
+    assert!(inventory.reader().get().lookup("one", None).is_some());
+    let last = inventory.last_look();
+    let [trouble] = last.get().troubles.try_into().unwrap();
+    let place = ":4: spec.containers[0].resources.limits.cpu: Pod n/p-one: `much` is not";
+    assert!(trouble.contains(place), "{trouble}");
+    inventory.look();
+    assert_eq!(last.get().troubles.len(), 1, "it is as it was");
+    let many: Vec<_> = (0..20).map(|n| bad(&format!("u{n}"))).collect();
+    std::fs::write(&file, many.join("---\n")).unwrap();
+    inventory.look();
+    let troubles = last.get().troubles;
+    assert_eq!(troubles.len(), MAX_NAMED + 1);
+    assert!(troubles[MAX_NAMED].ends_with("pods.yaml: and 4 more, see the log"));
+    std::fs::write(&file, pod("one")).unwrap();
+    inventory.look();
+    assert!(last.get().troubles.is_empty());
+}

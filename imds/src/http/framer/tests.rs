@@ -36,7 +36,7 @@ impl Sink for Log {
 
 /// `_` in the text is a hole of one byte.
 fn run(pieces: &[&str]) -> Vec<String> {
-    let mut framer = Framer::default();
+    let mut framer = Framer::requests();
     let mut log = Log::default();
     for piece in pieces {
         if *piece == "_" {

@@ -18,6 +18,8 @@ enum Act {
     Flip,
     FailWrites(u32),
     FailSyncs(u32),
+    FailDirSyncs(u32),
+    FailRemoves(u32),
     Room(Option<u64>),
 }
 
@@ -33,6 +35,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Flip),
         1 => (1u32..3).prop_map(Act::FailWrites),
         1 => (1u32..3).prop_map(Act::FailSyncs),
+        1 => (1u32..3).prop_map(Act::FailDirSyncs),
+        1 => (1u32..3).prop_map(Act::FailRemoves),
         1 => prop_oneof![Just(None), (9000u64..14000).prop_map(Some)].prop_map(Act::Room),
     ]
 }
@@ -110,6 +114,8 @@ impl Model {
             Act::Flip => self.flipped |= self.storage.flip_bit(|n| self.random.u64(0..n)),
             Act::FailWrites(count) => self.storage.fail_writes(*count),
             Act::FailSyncs(count) => self.storage.fail_syncs(*count),
+            Act::FailDirSyncs(count) => self.storage.fail_dir_syncs(*count),
+            Act::FailRemoves(count) => self.storage.fail_removes(*count),
             Act::Room(room) => self.storage.set_room(*room),
         }
         self.read_all(&[]);

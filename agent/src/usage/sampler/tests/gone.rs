@@ -45,6 +45,43 @@ fn a_removed_cgroup_is_noticed_in_a_fixture() {
     assert!(matches!(sampler.add(7, PATH), Err(FsError::Gone)));
 }
 
+/// A controller that is switched off takes its files with it, and not the container.
+#[test]
+fn a_container_outlives_its_files() {
+    for budget in [100, 0] {
+        let root = tempfile::tempdir().unwrap();
+        put_v2(root.path());
+        let mut sampler = sampler(unified(root.path()), budget, Path::new("/nowhere"));
+        sampler.add(7, PATH).unwrap();
+        let before = one(&mut sampler, S);
+        let folder = root.path().join(PATH.trim_start_matches('/'));
+        for name in ["memory.peak", "memory.max", "io.stat"] {
+            fs::remove_file(folder.join(name)).unwrap();
+        }
+        // What is open of ordinary files goes on; what is opened for each read is missing.
+        let after = one(&mut sampler, 10 * S);
+        assert_eq!(after.cpu, before.cpu);
+        let memory = after.memory.unwrap();
+        assert_eq!((memory.peak_bytes, memory.stat.is_some()), (None, true));
+        assert_eq!(after.io, None);
+        let open = sampler.len().1;
+        let again = sampler.add(8, PATH).unwrap();
+        assert!(again);
+        assert_eq!(sampler.len().1, 2 * open, "as many as it would open now");
+        // Another's folder at the same place is no sign of life.
+        let away = folder.with_file_name("away");
+        fs::rename(&folder, &away).unwrap();
+        put_v2(root.path());
+        fs::remove_dir_all(&away).unwrap();
+        sampler.remove(8);
+        fs::remove_file(folder.join("pids.current")).unwrap();
+        if budget == 0 {
+            let round = sampler.sample_all(|| 20 * S, |_| None);
+            assert_eq!((round.samples.len(), round.gone), (0, [7].as_slice()));
+        }
+    }
+}
+
 /// What the host's facts say of making cgroups: where its version 2 tree is, if it may be written.
 fn writable_root() -> Option<std::path::PathBuf> {
     let root = crate::host::read::facts("/sys/fs/cgroup".as_ref())
@@ -98,6 +135,12 @@ fn this_hosts_own_cgroup_is_sampled_until_it_is_removed() {
         let by = sample.memory.map(|memory| memory.source);
         assert_ne!(by, Some(Source::Procfs));
         assert!(sampler.take_problem().is_none());
+        // The kernel hides the files of pressure, which an open descriptor says like a removal.
+        let off = fs::write(made.0.join("cgroup.pressure"), "0\n").is_ok();
+        let round = sampler.sample_all(clock::monotonic_ns, |_| None);
+        assert_eq!((round.samples.len(), round.gone), (1, [].as_slice()));
+        let told = round.samples[0].cpu_pressure.is_some();
+        assert!(!(off && told), "pressure that is switched off");
         fs::remove_dir(&made.0).unwrap();
         sampler.look_at_young(S, |_, _| panic!("it is gone"));
         let round = sampler.sample_all(clock::monotonic_ns, |_| None);
