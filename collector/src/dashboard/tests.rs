@@ -58,7 +58,7 @@ fn series(namespace: &str, workload: &str, container: &str, minutes: u64) -> (St
 fn balance(emitted: u64) -> AccountingDocument {
     let row = StageRow {
         node: Some("node-a".to_owned()),
-        stage: "agent".to_owned(),
+        stage: "spool".to_owned(),
         class: "security".to_owned(),
         destination: None,
         fates: Fates {
@@ -232,6 +232,40 @@ fn nodes_and_accounting_keep_their_shape() {
     let html = nodes(&list, &balance(11), NOW).into_string();
     assert!(html.contains("<strong>1</strong> record unaccounted for"));
     insta::assert_snapshot!(shape(&html));
+}
+
+/// However many nodes there are, the collector's own rows are there, and unbalanced ones first.
+#[test]
+fn the_accounting_of_many_nodes_leaves_the_collector_and_what_is_wrong() {
+    let row = |node: Option<String>, stage: &str, delivered| StageRow {
+        node,
+        stage: stage.to_owned(),
+        class: "security".to_owned(),
+        destination: None,
+        fates: Fates {
+            emitted: 10,
+            delivered,
+            ..Fates::default()
+        },
+    };
+    let mut rows: Vec<_> = (0..500)
+        .map(|n| row(Some(format!("node-{n:03}")), "spool", 10))
+        .collect();
+    rows.push(row(Some("node-999".to_owned()), "audit", 9));
+    rows.push(row(None, "journal", 10));
+    let html = nodes(&[], &AccountingDocument::new(rows, NOW), NOW).into_string();
+    let table = html.split_once("<tbody>").unwrap().1;
+    let first = table.split_once("</tr>").unwrap().0;
+    says("the first row", first, "node-999");
+    let last = table
+        .split_once("</tbody>")
+        .unwrap()
+        .0
+        .rsplit_once("<tr>")
+        .unwrap()
+        .1;
+    says("the last row", last, "<td>collector</td>");
+    says("the nodes page", &html, "441 more rows in ");
 }
 
 #[test]
