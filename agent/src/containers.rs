@@ -104,10 +104,12 @@ impl Containers {
     }
 
     /// The id is known by another path: the cgroup was renamed, or its inode was used again and the
-    /// removal was missed. The one that is known has ended then.
+    /// removal was missed. The one that is known has ended then. Where the tree that is walked is only
+    /// a part of the kernel's, its paths are the ends of those in the records: the same cgroup.
     pub fn is_other(&self, id: u64, path: &str) -> bool {
         let known = self.index.get(id);
-        known.is_some_and(|entry| entry.identity.cgroup_path.as_deref() != Some(path))
+        let known = known.and_then(|entry| entry.identity.cgroup_path.as_deref());
+        known.is_some_and(|known| !known.ends_with(path) && !path.ends_with(known))
     }
 
     /// A cgroup was made (`made`) or found to be there. True if it is to be sampled from now on.
@@ -417,6 +419,7 @@ mod tests {
                 all.sample(&used(second, 1000 + second), &timeline, &mut out);
             }
             assert_eq!(all.is_other(3, &path), gone_for_s == 0);
+            assert!(!all.is_other(3, &format!("/part{}", container('a'))));
             all.removed(3, 5 * SECOND, None, &timeline, &mut out);
             let again = 5 + gone_for_s;
             all.index.expire(again * SECOND);
