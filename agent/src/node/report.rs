@@ -188,6 +188,7 @@ impl Node {
             unopened: self.unopened,
             samples: read.samples,
             resets: counters.resets,
+            unshown_periods: counters.unshown_periods,
             parse_errors: read.files.malformed,
             not_added_up: read.not_added_up,
             descriptors: self.sampler.len().1 as u64,

@@ -223,6 +223,7 @@ fn oom_kills_are_seen() -> Verdict {
         cgroup.id
     };
     assert_eq!(oom.header.cgroup_id, in_v2);
+    assert_eq!(oom.ancestors, [in_v2, 0, 0, 0, 0, 0], "a child of the root");
     if facts.tracepoints["oom/mark_victim"]
         .field("anon_rss")
         .is_some()
