@@ -98,11 +98,16 @@ struct ReportArgs {
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
     /// Only pods with these labels: `app=api,tier!=cache,zone in (a,b)`.
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = selector)]
     selector: Option<String>,
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = SizingOutput::Table)]
     output: SizingOutput,
+}
+
+/// A selector as it was given, if it is one: asked of no server otherwise.
+fn selector(text: &str) -> Result<String, crate::inventory::SelectorError> {
+    crate::inventory::Selector::parse(text).map(|_| text.to_owned())
 }
 
 /// Forms of a sizing report.
@@ -215,15 +220,17 @@ enum ImdsCommand {
     /// Link types: Ethernet, Linux cooked (v1 and v2), raw IP, loopback. Secrets are printed as
     /// keyed hashes that hold within one document. Where a capture breaks off, what came before is
     /// printed all the same; the error names the packet and its place in the file, exit code 2.
+    /// Packets of other link types are passed over and counted (`skipped`).
     #[command(after_help = "Examples:
   tcpdump -i any -w imds.pcap host 169.254.169.254
-  plimsoll imds decode imds.pcap | jq '.events[] | select(.imds_version == \"v1\")'")]
+  plimsoll imds decode imds.pcap | jq '.events[] | select(.imds_version == \"v1\")'
+  zcat imds.pcap.gz | plimsoll imds decode -")]
     Decode(DecodeArgs),
 }
 
 #[derive(Debug, Args)]
 struct DecodeArgs {
-    /// The capture.
+    /// The capture; `-` is standard input.
     file: PathBuf,
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = ImdsOutput::Json)]
@@ -344,7 +351,13 @@ fn dispatch(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resu
         Command::Audit(AuditCommand::Accounting(args)) => audit::accounting(args, out),
         Command::Imds(ImdsCommand::Decode(args)) => {
             let ImdsOutput::Json = args.output;
-            imds::decode(&args.file, out)?;
+            for (link, packets) in imds::decode(&args.file, out)?.skipped {
+                let links = imds::LINKS;
+                let _ignored: std::io::Result<()> = writeln!(
+                    err,
+                    "plimsoll: {packets} packets passed over: their link type {link} is not one of {links}"
+                );
+            }
             Ok(Exit::Success)
         }
         Command::Completions { shell } => {

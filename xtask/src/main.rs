@@ -26,6 +26,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs agent, collector and sample workloads on this machine, and shows what they see.
+    ///
+    /// The agent watches the whole machine: where two of these run at once, each sees the other's
+    /// workloads as well, without a name from its own inventory.
     Up(up::Up),
     /// Runs all tests.
     Test(test::Test),

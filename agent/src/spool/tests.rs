@@ -113,12 +113,10 @@ fn what_is_committed_goes_out_in_order_until_it_is_acknowledged() {
     assert_eq!((fates.emitted, fates.delivered, fates.in_flight), (3, 2, 1));
 }
 
-/// Makes the next so many calls of one kind fail.
-type Fault = fn(&CrashStorage, u32);
-
 /// Whatever refuses in the midst of shedding: what is no longer there is shed, and told.
 #[test]
 fn shedding_keeps_the_law_on_a_disk_that_refuses() {
+    type Fault = fn(&CrashStorage, u32);
     let faults: [(&str, Fault); 4] = [
         ("sync of the folder", CrashStorage::fail_dir_syncs),
         ("removal", CrashStorage::fail_removes),

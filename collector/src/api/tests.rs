@@ -131,7 +131,7 @@ async fn refusals_name_what_was_wrong() {
         (
             "/api/v1/sizing?selector=a+b",
             400,
-            "`a b` is not a label requirement",
+            "selector: character 3: `b` where an operator",
         ),
         ("/api/v1/audit?since=noon", 400, "since: `noon`"),
         ("/api/v1/audit?class=", 400, "it is empty; there are CRED,"),

@@ -6,8 +6,9 @@
 //!
 //! Prints events as they complete, so a capture may be larger than memory; one for each request,
 //! late as its answer may be ([`fates`]). Where a capture ends in
-//! the middle of a packet, the document is still whole and the error says where. Token hashes are
-//! keyed anew in each run: they pair events of one document and nothing else.
+//! the middle of a packet, the document is still whole and the error says where. What is passed over
+//! because of its link type is counted in the document. Token hashes are keyed anew in each run: they
+//! pair events of one document and nothing else.
 
 mod capture;
 mod fates;
@@ -15,6 +16,7 @@ mod packet;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -26,6 +28,7 @@ use thiserror::Error;
 pub use capture::Broken;
 use capture::Packets;
 use fates::Fates;
+pub use packet::LINKS;
 
 /// Why a capture was not decoded to its end.
 #[derive(Debug, Error)]
@@ -57,6 +60,13 @@ pub enum DecodeError {
     },
 }
 
+/// Packets that were passed over.
+#[derive(Serialize)]
+struct Skipped {
+    link_type: i32,
+    packets: u64,
+}
+
 #[derive(Serialize)]
 struct Printed<'a> {
     time: String,
@@ -64,16 +74,24 @@ struct Printed<'a> {
     event: &'a ImdsEvent,
 }
 
-/// Decodes a pcap or pcapng file and prints a document of schema `plimsoll.imds/v1`; the number of
-/// events.
-pub fn decode(path: &Path, out: &mut dyn Write) -> Result<u64, DecodeError> {
+/// What came of a capture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decoded {
+    /// Events printed.
+    pub events: u64,
+    /// Packets passed over, by the number of their link type, which is not one that is read.
+    pub skipped: BTreeMap<i32, u64>,
+}
+
+/// Decodes a pcap or pcapng file, `-` for standard input, and prints a document of schema
+/// `plimsoll.imds/v1`.
+pub fn decode(path: &Path, out: &mut dyn Write) -> Result<Decoded, DecodeError> {
     let open = |path: &Path| {
         File::open(path).map_err(|source| DecodeError::Open {
             path: path.display().to_string(),
             source,
         })
     };
-    let file = open(path)?;
     let random = Path::new("/dev/urandom");
     let mut key = Key([0; 32]);
     open(random)?
@@ -82,7 +100,10 @@ pub fn decode(path: &Path, out: &mut dyn Write) -> Result<u64, DecodeError> {
             path: random.display().to_string(),
             source,
         })?;
-    decode_from(&path.display().to_string(), file, &key, out)
+    if path.as_os_str() == "-" {
+        return decode_from("standard input", std::io::stdin(), &key, out);
+    }
+    decode_from(&path.display().to_string(), open(path)?, &key, out)
 }
 
 /// [`decode`] for bytes from anywhere; `name` is for messages.
@@ -91,7 +112,7 @@ pub fn decode_from(
     input: impl Read + Send,
     key: &Key,
     out: &mut dyn Write,
-) -> Result<u64, DecodeError> {
+) -> Result<Decoded, DecodeError> {
     let broken = |packet: u64, offset: u64, source: Broken| DecodeError::Capture {
         path: name.to_owned(),
         packet,
@@ -117,15 +138,23 @@ pub fn decode_from(
         match more {
             Ok(true) => {}
             Ok(false) => break Ok(()),
-            Err(source) => break Err(broken(packets.taken() + 1, packets.offset(), source)),
+            Err(source) => break Err(broken(packets.seen() + 1, packets.offset(), source)),
         }
     };
+    let end = end.and_then(|()| match packets.unknown() {
+        Some((packet, offset, link)) => Err(broken(packet, offset, Broken::Link(link))),
+        None => Ok(()),
+    });
     decoder.finish(&mut |event| fates.push(event, u64::MAX));
     while let Some(event) = fates.next(None) {
         document.event(&event).map_err(DecodeError::Output)?;
     }
-    let events = document.end().map_err(DecodeError::Output)?;
-    end.map(|()| events)
+    let skipped = packets.skipped();
+    let events = document.end(skipped).map_err(DecodeError::Output)?;
+    end.map(|()| Decoded {
+        events,
+        skipped: skipped.clone(),
+    })
 }
 
 /// The document under way.
@@ -152,8 +181,17 @@ impl<'a> Document<'a> {
         Ok(())
     }
 
-    fn end(self) -> std::io::Result<u64> {
-        self.out.write_all(b"\n]}\n")?;
+    fn end(self, skipped: &BTreeMap<i32, u64>) -> std::io::Result<u64> {
+        self.out.write_all(b"\n]")?;
+        if !skipped.is_empty() {
+            let skipped = skipped.iter();
+            let skipped: Vec<_> = skipped
+                .map(|(&link_type, &packets)| Skipped { link_type, packets })
+                .collect();
+            self.out.write_all(br#","skipped":"#)?;
+            serde_json::to_writer(&mut *self.out, &skipped)?;
+        }
+        self.out.write_all(b"}\n")?;
         self.out.flush()?;
         Ok(self.events)
     }

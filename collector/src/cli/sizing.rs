@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::table::{self, Column};
 use super::{CliError, Client, Exit, ReportArgs, SizingOutput, print_json};
+use crate::inventory::Role;
 use crate::sizing::memory::mib;
 use crate::sizing::{Level, Recommendation, Report};
 
@@ -132,13 +133,13 @@ const fn level(level: Level) -> &'static str {
 }
 
 /// One row; the field names are the head line, a promise.
-#[derive(serde::Serialize)]
+#[derive(Default, serde::Serialize)]
 struct CsvRow<'a> {
     namespace: &'a str,
     kind: &'a str,
     workload: &'a str,
     container: &'a str,
-    role: crate::inventory::Role,
+    role: Option<Role>,
     replicas: u64,
     current_cpu_request_millicores: Option<u64>,
     current_cpu_limit_millicores: Option<u64>,
@@ -163,40 +164,58 @@ struct CsvRow<'a> {
     waste_bytes: Option<u64>,
 }
 
+fn csv_row(found: &Recommendation) -> CsvRow<'_> {
+    let statistics = &found.cpu.statistics;
+    CsvRow {
+        namespace: &found.namespace,
+        kind: &found.kind,
+        workload: &found.workload,
+        container: &found.container,
+        role: Some(found.role),
+        replicas: found.replicas,
+        current_cpu_request_millicores: found.current.request_millicores,
+        current_cpu_limit_millicores: found.current.limit_millicores,
+        current_memory_request_bytes: found.current.request_bytes,
+        current_memory_limit_bytes: found.current.limit_bytes,
+        cpu_request_millicores: found.cpu.request_millicores,
+        cpu_limit_millicores: found.cpu.limit_millicores,
+        memory_request_bytes: found.memory.request_bytes,
+        memory_limit_bytes: found.memory.limit_bytes,
+        cpu_minute_p95_millicores: statistics.minute_means.p95_millicores,
+        cpu_second_p99_millicores: statistics.seconds.p99_millicores,
+        cpu_second_max_millicores: statistics.seconds.max_millicores,
+        cpu_100ms_p99_millicores: statistics.periods_100ms.p99_millicores,
+        throttled_share: found.cpu.throttled_share,
+        memory_working_set_peak_bytes: found.memory.peaks.working_set_bytes,
+        memory_sampled_peak_bytes: found.memory.peaks.sampled_bytes,
+        oom_kills: found.memory.oom_kills,
+        confidence: level(found.confidence.level),
+        windows: found.confidence.windows,
+        coverage: found.confidence.coverage,
+        waste_millicores: found.assessment.waste_millicores,
+        waste_bytes: found.assessment.waste_bytes,
+    }
+}
+
+/// The head line stands there without a row as well: whoever reads columns by name finds them.
 fn print_csv(report: &Report, out: &mut dyn Write) -> Result<(), CliError> {
     let mut csv = csv::Writer::from_writer(out);
     for found in &report.recommendations {
-        let statistics = &found.cpu.statistics;
-        csv.serialize(CsvRow {
-            namespace: &found.namespace,
-            kind: &found.kind,
-            workload: &found.workload,
-            container: &found.container,
-            role: found.role,
-            replicas: found.replicas,
-            current_cpu_request_millicores: found.current.request_millicores,
-            current_cpu_limit_millicores: found.current.limit_millicores,
-            current_memory_request_bytes: found.current.request_bytes,
-            current_memory_limit_bytes: found.current.limit_bytes,
-            cpu_request_millicores: found.cpu.request_millicores,
-            cpu_limit_millicores: found.cpu.limit_millicores,
-            memory_request_bytes: found.memory.request_bytes,
-            memory_limit_bytes: found.memory.limit_bytes,
-            cpu_minute_p95_millicores: statistics.minute_means.p95_millicores,
-            cpu_second_p99_millicores: statistics.seconds.p99_millicores,
-            cpu_second_max_millicores: statistics.seconds.max_millicores,
-            cpu_100ms_p99_millicores: statistics.periods_100ms.p99_millicores,
-            throttled_share: found.cpu.throttled_share,
-            memory_working_set_peak_bytes: found.memory.peaks.working_set_bytes,
-            memory_sampled_peak_bytes: found.memory.peaks.sampled_bytes,
-            oom_kills: found.memory.oom_kills,
-            confidence: level(found.confidence.level),
-            windows: found.confidence.windows,
-            coverage: found.confidence.coverage,
-            waste_millicores: found.assessment.waste_millicores,
-            waste_bytes: found.assessment.waste_bytes,
-        })?;
+        csv.serialize(csv_row(found))?;
+    }
+    if report.recommendations.is_empty() {
+        csv.write_record(head()?.iter())?;
     }
     csv.flush()?;
     Ok(())
+}
+
+/// The names of the fields, as the writer puts them before the first row.
+fn head() -> Result<csv::StringRecord, csv::Error> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.serialize(CsvRow::default())?;
+    let written = csv.into_inner().unwrap_or_default();
+    csv::Reader::from_reader(written.as_slice())
+        .headers()
+        .cloned()
 }

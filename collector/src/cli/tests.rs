@@ -91,6 +91,24 @@ fn bad_usage_is_exit_2_and_names_the_word() {
     }
 }
 
+/// Before any server is asked.
+#[test]
+fn a_text_that_is_no_selector_is_bad_usage() {
+    for (text, place) in [
+        ("a===b", "character 4: `=`"),
+        ("a in ()", "character 7: `)`"),
+        ("a,,b", "character 3: `,`"),
+    ] {
+        let server = ["--server", "http://127.0.0.1:1"];
+        let (exit, out, err) = call(&[&["sizing", "report", "-l", text], &server[..]].concat());
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
+        assert!(
+            err.contains(&format!("'{text}'")) && err.contains(place),
+            "{err}"
+        );
+    }
+}
+
 #[test]
 fn an_unreachable_collector_is_exit_2_and_named() {
     // Port 1 of the loopback: nothing listens there.
@@ -163,6 +181,20 @@ fn events_and_verdicts_of_a_collector() {
             "No container matches, or none has a name in the inventory yet.\n"
         )
     );
+
+    let (exit, out, _) = call_served(&["sizing", "report", "-o", "csv"]);
+    let mut csv = csv::Reader::from_reader(out.as_bytes());
+    let heads: Vec<_> = csv.headers().unwrap().iter().collect();
+    assert_eq!(
+        (exit, &heads[..2], heads.last(), heads.len()),
+        (
+            Exit::Success,
+            &["namespace", "kind"][..],
+            Some(&"waste_bytes"),
+            27
+        )
+    );
+    assert!(csv.records().next().is_none());
 
     let (exit, out, err) = call_served(&["audit", "query", "--since", "noon"]);
     assert_eq!((exit, out.as_str()), (Exit::Usage, ""));

@@ -9,14 +9,21 @@ use thiserror::Error;
 /// Most requirements in one selector.
 const MAX_REQUIREMENTS: usize = 64;
 
-/// A part of a selector that is none.
+/// Longest name of a key, and longest value.
+const NAME_BYTES: usize = 63;
+/// Longest prefix of a key.
+const PREFIX_BYTES: usize = 253;
+
+/// A text that is no selector.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "`{part}` is not a label requirement: use key=value, key!=value, key, !key, key in (a,b) or key notin (a,b)"
+    "character {at}: {what}; a selector is made of key=value, key!=value, key, !key, key in (a,b) and key notin (a,b), with commas between"
 )]
 pub struct SelectorError {
-    /// The part.
-    pub part: String,
+    /// Where reading had to stop; the first character has number 1.
+    pub at: usize,
+    /// What is wrong there.
+    pub what: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,16 +39,31 @@ enum Requirement {
 pub struct Selector(Vec<Requirement>);
 
 impl Selector {
-    /// Parses.
+    /// Parses. As in Kubernetes, blanks between the parts mean nothing.
+    ///
+    /// # Errors
+    /// What is wrong, and where. Nothing is passed over: what is not understood would match what it
+    /// was to leave out.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        let requirements: Result<Vec<_>, _> = parts(text).into_iter().map(requirement).collect();
-        let requirements = requirements?;
-        if requirements.len() > MAX_REQUIREMENTS {
-            return Err(SelectorError {
-                part: text.to_owned(),
-            });
+        let mut reader = Reader {
+            tokens: tokens(text),
+            next: 0,
+        };
+        let mut requirements = Vec::new();
+        if reader.peek() == Token::End {
+            return Ok(Self(requirements));
         }
-        Ok(Self(requirements))
+        loop {
+            if requirements.len() == MAX_REQUIREMENTS {
+                return Err(reader.refuse(&format!("more than {MAX_REQUIREMENTS} requirements")));
+            }
+            requirements.push(reader.requirement()?);
+            match reader.peek() {
+                Token::End => return Ok(Self(requirements)),
+                Token::Mark(",") => reader.next += 1,
+                _ => return Err(reader.expected("a comma or the end")),
+            }
+        }
     }
 
     /// Whether labels fit. As in Kubernetes, `!=` and `notin` also match where the key is absent.
@@ -59,85 +81,242 @@ impl Selector {
     }
 }
 
-/// Splits at commas outside parentheses.
-fn parts(text: &str) -> Vec<&str> {
-    let mut depth = 0_u32;
-    text.split(|c| {
-        match c {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        c == ',' && depth == 0
-    })
-    .map(str::trim)
-    .filter(|part| !part.is_empty())
-    .collect()
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token<'a> {
+    /// A key, a value, or a word between them.
+    Word(&'a str),
+    /// One of [`MARKS`].
+    Mark(&'static str),
+    End,
 }
 
-fn requirement(part: &str) -> Result<Requirement, SelectorError> {
-    let refused = || SelectorError {
-        part: part.to_owned(),
-    };
-    let key = |text: &str| -> Result<String, SelectorError> {
-        let text = text.trim();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-        if text.is_empty() || !text.chars().all(plain) {
-            Err(refused())
-        } else {
-            Ok(text.to_owned())
+/// The longer ones first.
+const MARKS: [&str; 7] = ["==", "!=", "=", "!", "(", ")", ","];
+
+/// Each with the number of its first character; the last is the end.
+fn tokens(text: &str) -> Vec<(usize, Token<'_>)> {
+    let is_part = |c: char| !c.is_whitespace() && !"=!(),".contains(c);
+    let mut tokens = Vec::new();
+    let (mut rest, mut at) = (text, 1);
+    loop {
+        let blank = rest.len() - rest.trim_start().len();
+        let (skipped, now) = rest.split_at_checked(blank).unwrap_or((rest, ""));
+        at += skipped.chars().count();
+        let mark = MARKS.into_iter().find(|mark| now.starts_with(mark));
+        let word_len = now.find(|c| !is_part(c)).unwrap_or(now.len());
+        let len = mark.map_or(word_len, str::len);
+        let (text, later) = now.split_at_checked(len).unwrap_or((now, ""));
+        let token = match mark {
+            Some(mark) => Token::Mark(mark),
+            None if text.is_empty() => Token::End,
+            None => Token::Word(text),
+        };
+        tokens.push((at, token));
+        if token == Token::End {
+            return tokens;
         }
-    };
-    let value = |text: &str| text.trim().to_owned();
-    if let Some((k, v)) = part.split_once("!=") {
-        return Ok(Requirement::NotIn(key(k)?, vec![value(v)]));
+        at += text.chars().count();
+        rest = later;
     }
-    if let Some((k, v)) = part.split_once("==").or_else(|| part.split_once('=')) {
-        return Ok(Requirement::In(key(k)?, vec![value(v)]));
+}
+
+struct Reader<'a> {
+    tokens: Vec<(usize, Token<'a>)>,
+    next: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn peek(&self) -> Token<'a> {
+        self.tokens
+            .get(self.next)
+            .map_or(Token::End, |(_, token)| *token)
     }
-    if let Some((head, values)) = part.strip_suffix(')').and_then(|rest| rest.split_once('(')) {
-        let values = values.split(',').map(value).collect();
-        let head = head.trim();
-        if let Some(k) = head.strip_suffix(" notin") {
-            return Ok(Requirement::NotIn(key(k)?, values));
+
+    fn refuse(&self, what: &str) -> SelectorError {
+        SelectorError {
+            at: self.tokens.get(self.next).map_or(1, |(at, _)| *at),
+            what: what.to_owned(),
         }
-        return Ok(Requirement::In(
-            key(head.strip_suffix(" in").ok_or_else(refused)?)?,
-            values,
-        ));
     }
-    match part.strip_prefix('!') {
-        Some(k) => Ok(Requirement::Absent(key(k)?)),
-        None => Ok(Requirement::Exists(key(part)?)),
+
+    fn expected(&self, what: &str) -> SelectorError {
+        match self.peek() {
+            Token::Word(text) | Token::Mark(text) => {
+                self.refuse(&format!("`{text}` where {what} must be"))
+            }
+            Token::End => self.refuse(&format!("it ends where {what} must be")),
+        }
     }
+
+    fn requirement(&mut self) -> Result<Requirement, SelectorError> {
+        if self.peek() == Token::Mark("!") {
+            self.next += 1;
+            return Ok(Requirement::Absent(self.key()?));
+        }
+        let key = self.key()?;
+        let operator = self.peek();
+        if matches!(operator, Token::Mark("," | ")") | Token::End) {
+            return Ok(Requirement::Exists(key));
+        }
+        if !matches!(
+            operator,
+            Token::Mark("=" | "==" | "!=") | Token::Word("in" | "notin")
+        ) {
+            return Err(self.expected("an operator (=, ==, !=, in, notin) or a comma"));
+        }
+        self.next += 1;
+        Ok(match operator {
+            Token::Mark("!=") => Requirement::NotIn(key, vec![self.value()?]),
+            Token::Mark(_) => Requirement::In(key, vec![self.value()?]),
+            Token::Word("notin") => Requirement::NotIn(key, self.values()?),
+            _ => Requirement::In(key, self.values()?),
+        })
+    }
+
+    /// `prefix/name`, or a name.
+    fn key(&mut self) -> Result<String, SelectorError> {
+        let Token::Word(text) = self.peek() else {
+            return Err(self.expected("a key"));
+        };
+        let (prefix, name) = match text.split_once('/') {
+            Some((prefix, name)) => (Some(prefix), name),
+            None => (None, text),
+        };
+        if !is_name(name, NAME_BYTES) || prefix.is_some_and(|p| !is_name(p, PREFIX_BYTES)) {
+            return Err(self.refuse(&format!("`{text}` is not a label's key")));
+        }
+        self.next += 1;
+        Ok(text.to_owned())
+    }
+
+    /// Perhaps an empty one.
+    fn value(&mut self) -> Result<String, SelectorError> {
+        match self.peek() {
+            Token::Word(text) if is_name(text, NAME_BYTES) => {
+                self.next += 1;
+                Ok(text.to_owned())
+            }
+            Token::Word(text) => Err(self.refuse(&format!("`{text}` is not a label's value"))),
+            Token::Mark("," | ")") | Token::End => Ok(String::new()),
+            Token::Mark(_) => Err(self.expected("a value")),
+        }
+    }
+
+    fn values(&mut self) -> Result<Vec<String>, SelectorError> {
+        if self.peek() != Token::Mark("(") {
+            return Err(self.expected("`(`"));
+        }
+        self.next += 1;
+        if self.peek() == Token::Mark(")") {
+            return Err(self.expected("at least one value"));
+        }
+        let mut values = vec![self.value()?];
+        while self.peek() == Token::Mark(",") {
+            self.next += 1;
+            values.push(self.value()?);
+        }
+        if self.peek() != Token::Mark(")") {
+            return Err(self.expected("a comma or `)`"));
+        }
+        self.next += 1;
+        Ok(values)
+    }
+}
+
+/// Letters, digits and `-`, `_`, `.`; a letter or digit first and last.
+fn is_name(text: &str, most: usize) -> bool {
+    let is_end = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    text.len() <= most
+        && is_end(text.bytes().next())
+        && is_end(text.bytes().last())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[track_caller]
-    fn check(selector: &str, expected: Result<bool, &str>) {
-        let labels = [("app", "api"), ("zone", "a")]
+    fn labels() -> BTreeMap<String, String> {
+        [("app", "api"), ("zone", "a"), ("bare", "")]
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .into();
-        let got = Selector::parse(selector)
-            .map(|s| s.matches(&labels))
-            .map_err(|e| e.part);
-        assert_eq!(got, expected.map_err(str::to_owned), "{selector}");
+            .into()
+    }
+
+    #[track_caller]
+    fn check(selector: &str, expected: bool) {
+        let got = Selector::parse(selector).map(|s| s.matches(&labels()));
+        assert_eq!(got, Ok(expected), "{selector}");
+    }
+
+    #[track_caller]
+    fn refused(selector: &str, at: usize, what: &str) {
+        let error = Selector::parse(selector).unwrap_err();
+        assert_eq!((error.at, error.what.as_str()), (at, what), "{selector}");
     }
 
     #[test]
     fn as_kubernetes_reads_them() {
-        check("", Ok(true));
-        check("app=api", Ok(true));
-        check("app==api, zone=b", Ok(false));
-        check("app!=web,tier!=x", Ok(true));
-        check("app,!legacy", Ok(true));
-        check("zone in (a, b),app notin (web,job)", Ok(true));
-        check("zone notin (a)", Ok(false));
-        check("zone on (a)", Err("zone on (a)"));
-        check("app=api,=x", Err("=x"));
-        check("a b", Err("a b"));
+        for (selector, expected) in [
+            ("", true),
+            ("  ", true),
+            ("app=api", true),
+            ("app==api, zone=b", false),
+            ("app!=web,tier!=x", true),
+            ("app,!legacy", true),
+            ("! legacy , app = api", true),
+            ("zone in (a, b),app notin (web,job)", true),
+            ("zone in(a)", true),
+            ("zone notin (a)", false),
+            ("bare=,bare==", true),
+            ("bare=, app", true),
+            ("app!=", true),
+            ("bare in (x,)", true),
+            ("app.kubernetes.io/name=x", false),
+        ] {
+            check(selector, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_selector_is_refused_where_it_is_none() {
+        refused("a===b", 4, "`=` where a value must be");
+        refused("a in ()", 7, "`)` where at least one value must be");
+        refused("a,,b", 3, "`,` where a key must be");
+        refused("a,", 3, "it ends where a key must be");
+        refused(",a", 1, "`,` where a key must be");
+        refused("a=b=c", 4, "`=` where a comma or the end must be");
+        refused("a=!b", 3, "`!` where a value must be");
+        refused("app=api,=x", 9, "`=` where a key must be");
+        let operator = "an operator (=, ==, !=, in, notin) or a comma";
+        refused("a b", 3, &format!("`b` where {operator} must be"));
+        refused("zone on (a)", 6, &format!("`on` where {operator} must be"));
+        refused("a (b)", 3, &format!("`(` where {operator} must be"));
+        refused("a in b", 6, "`b` where `(` must be");
+        refused("a in", 5, "it ends where `(` must be");
+        refused("a in (b", 8, "it ends where a comma or `)` must be");
+        refused("a in (b c)", 9, "`c` where a comma or `)` must be");
+        refused("a)", 2, "`)` where a comma or the end must be");
+        refused("!", 2, "it ends where a key must be");
+        refused("!!a", 2, "`!` where a key must be");
+        refused("a>1", 1, "`a>1` is not a label's key");
+        refused("a/b/c=d", 1, "`a/b/c` is not a label's key");
+        refused("\u{e4}=b", 1, "`\u{e4}` is not a label's key");
+        refused("a=\u{e4}b, c=-", 3, "`\u{e4}b` is not a label's value");
+        refused("\u{a0}a=b, c=-", 9, "`-` is not a label's value");
+        let many = vec!["a"; MAX_REQUIREMENTS + 1].join(",");
+        refused(&many, 129, "more than 64 requirements");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_has_an_answer(text in "[ab=!(),. \u{e4}in<-]{0,30}") {
+            if let Err(error) = Selector::parse(&text) {
+                prop_assert!((1..=text.chars().count() + 1).contains(&error.at));
+            }
+        }
     }
 }

@@ -156,14 +156,16 @@ pub fn means_named(usage: &Usage) -> &'static str {
 fn nothing_sentence(total: &Usage) -> String {
     if total.windows == 0 {
         "Not enough: no window was observed.".to_owned()
-    } else if total.cpu_used_ns.is_none() {
+    } else if let Some(used_ns) = total.cpu_used_ns {
         format!(
-            "Not enough: none of {} windows had CPU time.",
-            total.windows
+            "Not enough: none of {} windows was covered well enough for a mean. Used were {:.3} s of CPU \
+             time in all; a mean needs two samples, and what ends sooner has none.",
+            total.windows,
+            used_ns as f64 / 1e9
         )
     } else {
         format!(
-            "Not enough: none of {} windows was covered well enough for a mean.",
+            "Not enough: none of {} windows had CPU time.",
             total.windows
         )
     }

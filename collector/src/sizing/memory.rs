@@ -76,7 +76,7 @@ pub(super) fn advise(
         sized(need.bytes, total, current_limit, &mut words)
     });
     if request.is_none() {
-        words.push("Not enough: no window had a memory value.".to_owned());
+        words.push(nothing_sentence(total).to_owned());
     } else {
         words.push(
             "The limit equals the request: memory cannot be throttled, only killed for.".to_owned(),
@@ -98,6 +98,15 @@ pub(super) fn advise(
         sources: total.memory_sources.clone(),
     };
     (advice, words)
+}
+
+fn nothing_sentence(total: &Usage) -> &'static str {
+    if total.windows == 0 {
+        "Not enough: no window was observed."
+    } else {
+        "Not enough: no window had a memory value. It ended before a sample was taken, and the kernel's \
+         own peak is there only where cgroup v2 has the memory controller."
+    }
 }
 
 /// The base: working set, or what there is; never below anonymous memory; plus whatever the

@@ -230,6 +230,30 @@ fn nothing_observed_is_said_and_not_numbered() {
     assert_eq!(advice.assessment.cpu, Fit::Unknown);
 }
 
+/// 200 ms between two samples: CPU time is known, and neither a mean nor memory.
+#[test]
+fn a_life_between_two_samples_says_why_there_is_no_advice() {
+    let mut window = window("brief", 0, 900, 0);
+    window.end_unix_ns = window.start_unix_ns + 200_000_000;
+    window.observed_ns = 0;
+    window.cpu.used_ns = Some(180_000_000);
+    window.memory = plimsoll_wire::usage::MemoryUsage::default();
+    let advice = recommend(&history(vec![pod("brief", &[window])]));
+    assert_eq!(
+        (advice.cpu.request_millicores, advice.memory.request_bytes),
+        (None, None)
+    );
+    let said = [&advice.explanation.cpu[0], &advice.explanation.memory[0]];
+    assert!(
+        said[0].contains("Used were 0.180 s of CPU time in all; a mean needs two samples"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].contains("only where cgroup v2 has the memory"),
+        "{said:?}"
+    );
+}
+
 #[test]
 fn a_day_settles_it() {
     let level = |minutes| {

@@ -98,3 +98,19 @@ fn no_heartbeat_counts_a_loss_that_is_not_told() {
     stage.node.sample();
     assert_eq!(told(&mut stage), [], "once");
 }
+
+#[test]
+fn a_burst_costs_no_memory_for_ever() {
+    let mut stage = Stage::new(&[]);
+    for _ in 0..4096 {
+        stage.node.hold_evidence(&bytes(&oom(), b""));
+    }
+    stage.node.judge_evidence(Some(monotonic_ns()));
+    assert_eq!(stage.node.out.len(), 4096);
+    stage.node.write();
+    let kept = (stage.node.evidence.capacity(), stage.node.out.capacity());
+    assert!(
+        kept.0 <= drain::KEPT_EVIDENCE && kept.1 <= KEPT_OUTPUTS,
+        "{kept:?}"
+    );
+}

@@ -1,8 +1,11 @@
 //! From the bytes of a pcap or pcapng file to link-layer frames with their times.
 //!
 //! Formats: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng. Knows nothing of what is in a frame.
+//! Packets of an interface whose link type is not known are passed over and counted; a capture that
+//! holds no others is refused.
 
-use std::io::Read;
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
 
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{
@@ -10,7 +13,7 @@ use pcap_parser::{
 };
 use thiserror::Error;
 
-use super::packet::{Link, Packet};
+use super::packet::{LINKS, Link, Packet};
 
 /// Bytes that are read at a time; a block that is longer makes it grow to [`BLOCK_BYTES`].
 const BUFFER_BYTES: usize = 1 << 20;
@@ -19,10 +22,19 @@ const BLOCK_BYTES: usize = 1 << 24;
 /// Interfaces of one section.
 const INTERFACES: usize = 1 << 16;
 const NS: u128 = 1_000_000_000;
+/// Bytes of the header of a classic file: enough to tell one, and where a newer file's first block ends.
+const HEADER_BYTES: usize = 24;
+/// Type of the block with which a newer file begins, the same from either end.
+const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+/// Its byte order mark in a file of least significant bytes first.
+const LITTLE_ENDIAN: [u8; 4] = [0x4d, 0x3c, 0x2b, 0x1a];
 
 /// What is wrong with a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Broken {
+    /// Not a byte.
+    #[error("the file is empty")]
+    Empty,
     /// Neither magic number.
     #[error("this is neither pcap nor pcapng")]
     NotCapture,
@@ -45,7 +57,7 @@ pub enum Broken {
     #[error("more than {INTERFACES} interfaces")]
     Interfaces,
     /// We do not know where the IP header is.
-    #[error("its link type {0} is not one of Ethernet, Linux cooked, raw IP or loopback")]
+    #[error("its link type {0} is not one of {LINKS}")]
     Link(i32),
 }
 
@@ -53,8 +65,8 @@ pub enum Broken {
 struct Interface {
     link: i32,
     snap_bytes: u32,
-    /// Units in a second; `None` if the file says one that no integer holds.
-    resolution: Option<u64>,
+    /// Units of time in a second.
+    per_second: u128,
     offset_s: i64,
 }
 
@@ -63,11 +75,11 @@ impl Interface {
         Self {
             link: header.network.0,
             snap_bytes: header.snaplen,
-            resolution: Some(if header.is_nanosecond_precision() {
-                1_000_000_000
+            per_second: if header.is_nanosecond_precision() {
+                NS
             } else {
                 1_000_000
-            }),
+            },
             offset_s: 0,
         }
     }
@@ -76,17 +88,53 @@ impl Interface {
         Self {
             link: description.linktype.0,
             snap_bytes: description.snaplen,
-            resolution: description.ts_resolution(),
+            per_second: per_second(description.if_tsresol),
             offset_s: description.ts_offset(),
         }
     }
 
     fn time_ns(&self, units: u64) -> Option<u64> {
-        let resolution = u128::from(self.resolution.filter(|units| *units > 0)?);
-        let ns = i128::try_from(u128::from(units) * NS / resolution).ok()?;
+        let whole = u128::from(units) * NS / self.per_second.max(1);
+        let ns = i128::try_from(whole).ok()?;
         let offset_ns = i128::from(self.offset_s) * 1_000_000_000;
         u64::try_from((ns + offset_ns).max(0)).ok()
     }
+}
+
+/// `if_tsresol`: a power of two where its highest bit is set, else of ten.
+fn per_second(resolution: u8) -> u128 {
+    let power = u32::from(resolution & 0x7f);
+    if resolution & 0x80 == 0 {
+        // Of finer units than these 2^64 are no nanosecond.
+        10_u128.checked_pow(power).unwrap_or(u128::MAX)
+    } else {
+        1 << power
+    }
+}
+
+/// The beginning of a file, up to where its format can be told: a pipe may give less at a time.
+fn beginning(input: &mut impl Read) -> Result<Vec<u8>, Broken> {
+    let mut bytes = Vec::new();
+    let mut read_to = |len: usize, bytes: &mut Vec<u8>| {
+        let more = u64::try_from(len.saturating_sub(bytes.len())).unwrap_or(u64::MAX);
+        let read = input.by_ref().take(more).read_to_end(bytes);
+        read.map(drop).map_err(|_| Broken::Unreadable)
+    };
+    read_to(HEADER_BYTES, &mut bytes)?;
+    if let (Some(&SECTION), Some(&len), Some(&order)) = (
+        bytes.first_chunk::<4>(),
+        bytes.get(4..).and_then(<[u8]>::first_chunk::<4>),
+        bytes.get(8..).and_then(<[u8]>::first_chunk::<4>),
+    ) {
+        let len = if order == LITTLE_ENDIAN {
+            u32::from_le_bytes(len)
+        } else {
+            u32::from_be_bytes(len)
+        };
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        read_to(len.min(BUFFER_BYTES), &mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// The frames of a capture, one after the other.
@@ -94,29 +142,47 @@ pub(super) struct Packets<'a> {
     reader: Box<dyn PcapReaderIterator + Send + 'a>,
     interfaces: Vec<Interface>,
     taken: u64,
+    /// Passed over, by link type.
+    skipped: BTreeMap<i32, u64>,
+    /// The first of those: its number, its place and its link type.
+    first_skipped: Option<(u64, u64, i32)>,
     /// Where the next block begins in the file, bytes.
     offset: u64,
     last_ns: u64,
 }
 
 impl<'a> Packets<'a> {
-    pub(super) fn open(input: impl Read + Send + 'a) -> Result<Self, Broken> {
+    pub(super) fn open(mut input: impl Read + Send + 'a) -> Result<Self, Broken> {
+        let input = Cursor::new(beginning(&mut input)?).chain(input);
         Ok(Self {
             reader: create_reader(BUFFER_BYTES, input).map_err(|error| match error {
                 PcapError::HeaderNotRecognized => Broken::NotCapture,
+                PcapError::Eof => Broken::Empty,
                 PcapError::ReadError => Broken::Unreadable,
                 _ => Broken::Truncated,
             })?,
             interfaces: Vec::new(),
             taken: 0,
+            skipped: BTreeMap::new(),
+            first_skipped: None,
             offset: 0,
             last_ns: 0,
         })
     }
 
-    /// Frames handed out.
-    pub(super) const fn taken(&self) -> u64 {
-        self.taken
+    /// Frames handed out or passed over.
+    pub(super) fn seen(&self) -> u64 {
+        self.skipped.values().sum::<u64>() + self.taken
+    }
+
+    /// Frames passed over, by link type.
+    pub(super) const fn skipped(&self) -> &BTreeMap<i32, u64> {
+        &self.skipped
+    }
+
+    /// The first frame, its place and its link type, if of no frame the link type was known.
+    pub(super) fn unknown(&self) -> Option<(u64, u64, i32)> {
+        self.first_skipped.filter(|_| self.taken == 0)
     }
 
     /// Where the block begins that is next or could not be read, bytes from the start of the file.
@@ -126,19 +192,29 @@ impl<'a> Packets<'a> {
 
     /// Reads the next block; if it is a packet, `take` gets it. False at the end.
     pub(super) fn next(&mut self, take: &mut dyn FnMut(&Packet<'_>)) -> Result<bool, Broken> {
+        let number = self.seen() + 1;
         let Self {
             reader,
             interfaces,
             taken,
+            skipped,
+            first_skipped,
             offset,
             last_ns,
         } = self;
         let failed = match reader.next() {
             Ok((len, block)) => {
-                if let Some(packet) = packet(&block, interfaces, *last_ns)? {
-                    take(&packet);
-                    *taken += 1;
-                    *last_ns = packet.time_ns;
+                match packet(&block, interfaces, *last_ns)? {
+                    Some(Found::Packet(packet)) => {
+                        take(&packet);
+                        *taken += 1;
+                        *last_ns = packet.time_ns;
+                    }
+                    Some(Found::Unknown(link)) => {
+                        *skipped.entry(link).or_default() += 1;
+                        first_skipped.get_or_insert((number, *offset, link));
+                    }
+                    None => {}
                 }
                 reader.consume(len);
                 *offset += len as u64;
@@ -194,29 +270,39 @@ struct Frame<'a> {
     original: u32,
 }
 
+/// A packet, if we know how to read it.
+enum Found<'a> {
+    Packet(Packet<'a>),
+    /// Its link type.
+    Unknown(i32),
+}
+
 /// The packet of a block, if it is one.
 fn packet<'a>(
     block: &'a PcapBlockOwned<'_>,
     interfaces: &mut Vec<Interface>,
     last_ns: u64,
-) -> Result<Option<Packet<'a>>, Broken> {
+) -> Result<Option<Found<'a>>, Broken> {
     let Some(frame) = frame(block, interfaces)? else {
         return Ok(None);
     };
     let id = frame.interface;
     let known = usize::try_from(id).ok().and_then(|id| interfaces.get(id));
     let interface = known.ok_or(Broken::Interface(id))?;
+    let Some(link) = Link::of(interface.link) else {
+        return Ok(Some(Found::Unknown(interface.link)));
+    };
     let time_ns = match frame.units {
         Some(units) => interface.time_ns(units).ok_or(Broken::Malformed)?,
         // A simple packet has no time: that of the packet before.
         None => last_ns,
     };
-    Ok(Some(Packet {
-        link: Link::of(interface.link).ok_or(Broken::Link(interface.link))?,
+    Ok(Some(Found::Packet(Packet {
+        link,
         time_ns,
         frame: frame.data,
         frame_len: frame.original,
-    }))
+    })))
 }
 
 /// The frame of a block; a block that describes interfaces is taken up into `interfaces`.
@@ -242,7 +328,8 @@ fn frame<'a>(
         }
         PcapBlockOwned::Legacy(frame) => {
             let interface = interfaces.first().ok_or(Broken::Malformed)?;
-            let seconds = u64::from(frame.ts_sec).saturating_mul(interface.resolution.unwrap_or(0));
+            let units = u64::try_from(interface.per_second).unwrap_or(u64::MAX);
+            let seconds = u64::from(frame.ts_sec).saturating_mul(units);
             Frame {
                 interface: 0,
                 units: Some(seconds.saturating_add(u64::from(frame.ts_usec))),

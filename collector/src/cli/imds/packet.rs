@@ -23,6 +23,9 @@ pub(super) enum Link {
     Loopback,
 }
 
+/// Those that [`Link`] knows, in words.
+pub const LINKS: &str = "Ethernet, Linux cooked, raw IP or loopback";
+
 impl Link {
     /// By number; 12 and 14 are what some systems write for raw IP.
     pub(super) const fn of(number: i32) -> Option<Self> {
