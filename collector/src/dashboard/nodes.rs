@@ -121,7 +121,7 @@ fn stages(accounting: &AccountingDocument) -> Markup {
             h2 #stages { "Every record's fate" }
             @if rows.is_empty() { p.empty { "No stage has reported yet." } }
             @else {
-                p.note { "Along the way that a record goes: the kernel's rings and files, the agent's audit and spool, the collector's ingest and journal. " strong { "filtered" } " is no loss: a record that came twice or that names another node, or one that was used up in making the next stage's (segments in a request, files in a window)." }
+                p.note { "Along the way that a record goes: the kernel's rings and files, the agent's audit and spool, the collector's ingest and journal. " strong { "filtered" } " is no loss: kept out on purpose, because it has nothing to tell (a bare acknowledgement, an empty file), was told already, or names a node that is not the sender's." }
                 div.scroll {
                     table.rows.fates {
                         caption.sr { "Counts of each stage and class by fate" }

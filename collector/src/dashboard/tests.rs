@@ -1,3 +1,5 @@
+mod pictures;
+
 use std::sync::Arc;
 
 use plimsoll_wire::event::Heartbeat;
@@ -134,38 +136,6 @@ fn the_overview_keeps_its_shape() {
         series("shop", "api", "envoy", 5),
     ];
     insta::assert_snapshot!(shape(&overview_of(snapshot, &OverviewQuery::default())));
-}
-
-/// Windows are drawn as long as they are: what was not observed between them is a gap.
-#[test]
-fn a_window_is_drawn_no_longer_than_it_was() {
-    let draw = |window_s, ends: [u64; 3]| {
-        let points = ends.map(|end_unix_s| crate::history::usage::Point {
-            end_unix_s: 1_000_000 + end_unix_s,
-            mean_millicores: Some(100),
-            max_millicores: None,
-            memory_kib: None,
-            throttled_permille: None,
-        });
-        let lines = chart::Lines {
-            window_s,
-            area: &|point| point.mean_millicores,
-            peak: None,
-            marks: &[],
-            shown: &|value| value.to_string(),
-            title: String::new(),
-        };
-        let html = chart::series(&points, &lines).into_string();
-        let path = html.split_once("<path class=\"area\" d=\"").unwrap().1;
-        path.split_once('"').unwrap().0.to_owned()
-    };
-    // 720 wide: 10 s of 60 s are 120.
-    assert_eq!(
-        draw(10, [10, 20, 60]),
-        "M0.0 126.0V14.0H120.0V14.0H240.0V126.0ZM600.0 126.0V14.0H720.0V126.0Z"
-    );
-    assert_eq!(draw(60, [60, 120, 180]).matches('M').count(), 1);
-    assert_eq!(draw(60, [60, 120, 240]).matches('M').count(), 2);
 }
 
 #[test]
