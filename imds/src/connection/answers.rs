@@ -161,7 +161,11 @@ impl Heard for Down<'_> {
         self.exchange.answers_missed_before(seq);
     }
 
-    fn captured(&mut self, time_ns: u64, _: bool) {
-        self.now_ns = time_ns;
+    fn captured(&mut self, time_ns: u64, begins: bool) {
+        self.now_ns = if begins {
+            time_ns
+        } else {
+            self.now_ns.max(time_ns)
+        };
     }
 }

@@ -78,9 +78,11 @@ impl Heard for Up<'_> {
     fn found(&mut self, _: u32) {}
 
     fn captured(&mut self, time_ns: u64, begins: bool) {
-        self.exchange.heard_ns = time_ns;
         if begins {
             self.exchange.started_ns = time_ns;
+            self.exchange.heard_ns = time_ns;
         }
+        // Of a head in pieces, whichever came last.
+        self.exchange.heard_ns = self.exchange.heard_ns.max(time_ns);
     }
 }

@@ -122,6 +122,29 @@ fn a_held_request_has_its_own_time() {
     );
 }
 
+/// A head in pieces is there when the last of them is, and so is an answer's.
+#[test]
+fn pieces_out_of_order() {
+    let mut play = Play::imds();
+    play.open();
+    let (first, second) = CRED.split_at(60);
+    let at = play.up_seq;
+    play.up_seq += 60;
+    play.ask(second).wait(1);
+    let behind = std::mem::replace(&mut play.up_seq, at);
+    play.ask(first).wait(2);
+    play.up_seq = behind;
+    let answer = status(404);
+    let (first, second) = answer.split_at(10);
+    let at = play.down_seq;
+    play.down_seq += 10;
+    play.answer(second).wait(4);
+    play.down_seq = at;
+    play.answer(first);
+    let event = play.one();
+    assert_eq!((event.status, event.latency_ns), (Some(404), Some(6 * MS)));
+}
+
 /// Where two wait and an answer was lost, nobody knows how long which of them took.
 #[test]
 fn no_latency_in_doubt() {
