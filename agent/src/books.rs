@@ -226,8 +226,9 @@ pub(crate) fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageF
 
 /// A class of the spool as the metrics show it.
 pub(crate) fn spool_row(level: &Level, now_unix_ns: u64) -> SpoolRow {
-    let waiting = level.oldest_unix_ns.filter(|_| level.records > 0);
-    let age_ns = waiting.map_or(0, |oldest| now_unix_ns.saturating_sub(oldest));
+    let age_ns = level
+        .oldest_unix_ns
+        .map_or(0, |oldest| now_unix_ns.saturating_sub(oldest));
     SpoolRow {
         class: level.class.as_str(),
         bytes: level.bytes,

@@ -50,6 +50,8 @@ pub struct Options {
 pub struct Counters {
     /// Samples that could not be compared with the one before.
     pub resets: u64,
+    /// 100 ms periods of cgroups that ended before their first sample. Their CPU time is in their end.
+    pub unshown_periods: u64,
     /// Living cgroups that are not followed because of [`Options::max_followed`].
     pub over_limit: u64,
 }
@@ -65,6 +67,7 @@ pub struct Containers {
     /// Living and over the limit.
     left_out: BTreeSet<u64>,
     resets: u64,
+    unshown_periods: u64,
 }
 
 impl Containers {
@@ -77,6 +80,7 @@ impl Containers {
             owners: HashMap::new(),
             left_out: BTreeSet::new(),
             resets: 0,
+            unshown_periods: 0,
         }
     }
 
@@ -94,15 +98,18 @@ impl Containers {
     pub fn counters(&self) -> Counters {
         Counters {
             resets: self.resets,
+            unshown_periods: self.unshown_periods,
             over_limit: self.left_out.len() as u64,
         }
     }
 
     /// The id is known by another path: the cgroup was renamed, or its inode was used again and the
-    /// removal was missed. The one that is known has ended then.
+    /// removal was missed. The one that is known has ended then. Where the tree that is walked is only
+    /// a part of the kernel's, its paths are the ends of those in the records: the same cgroup.
     pub fn is_other(&self, id: u64, path: &str) -> bool {
         let known = self.index.get(id);
-        known.is_some_and(|entry| entry.identity.cgroup_path.as_deref() != Some(path))
+        let known = known.and_then(|entry| entry.identity.cgroup_path.as_deref());
+        known.is_some_and(|known| !known.ends_with(path) && !path.ends_with(known))
     }
 
     /// A cgroup was made (`made`) or found to be there. True if it is to be sampled from now on.
@@ -252,6 +259,7 @@ impl Containers {
         let identity = windows.identity().clone();
         let mut closed = Vec::new();
         let life = windows.finish(&mut closed);
+        self.unshown_periods += life.unshown_periods;
         out.extend(closed.into_iter().map(Output::Window));
         if identity.container_id().is_none() {
             return;
@@ -286,7 +294,7 @@ impl Containers {
     pub fn finish(&mut self, out: &mut Vec<Output>) {
         for (_, windows) in std::mem::take(&mut self.followed) {
             let mut closed = Vec::new();
-            windows.finish(&mut closed);
+            self.unshown_periods += windows.finish(&mut closed).unshown_periods;
             out.extend(closed.into_iter().map(Output::Window));
         }
     }
@@ -363,6 +371,7 @@ mod tests {
         for peak in [4096, 9000, 8192] {
             all.memory_peak(3, peak);
         }
+        all.periods(3, 21_000_000, 2);
         all.removed(
             3,
             SECOND + 200_000_000,
@@ -378,7 +387,7 @@ mod tests {
         assert_eq!(end.cpu_used_ns, Some(42_000_000));
         assert_eq!(end.memory_peak_bytes, Some(9000));
         assert_eq!(end.identity.container_id(), Some("a".repeat(64).as_str()));
-        assert_eq!(all.len(), 0);
+        assert_eq!((all.len(), all.counters().unshown_periods), (0, 2));
     }
 
     fn used(at_s: u64, cpu_s: u64) -> Sample {
@@ -410,6 +419,7 @@ mod tests {
                 all.sample(&used(second, 1000 + second), &timeline, &mut out);
             }
             assert_eq!(all.is_other(3, &path), gone_for_s == 0);
+            assert!(!all.is_other(3, &format!("/part{}", container('a'))));
             all.removed(3, 5 * SECOND, None, &timeline, &mut out);
             let again = 5 + gone_for_s;
             all.index.expire(again * SECOND);

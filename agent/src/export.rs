@@ -33,7 +33,7 @@ pub mod retry;
 pub mod standing;
 
 use course::Course;
-use retry::{Reading, Unreadable, Verdict};
+use retry::{Backoff, Reading, Unreadable, Verdict};
 use standing::Standing;
 
 /// Payload bytes of one request; the collector takes 8 MiB.
@@ -160,7 +160,7 @@ impl<S: Storage> Exporter<S> {
             pulse.beat();
             let epoch = self.spool().epoch(class).to_owned();
             let Some(batch) = self.next_batch(&mut course) else {
-                tokio::time::sleep(IDLE).await;
+                pause(IDLE, &stop).await;
                 continue;
             };
             let Some(last_seq) = batch.last_seq() else {
@@ -190,7 +190,11 @@ impl<S: Storage> Exporter<S> {
                             Verdict::Shorter => course.halve(batch.records.len()),
                             _ => {}
                         }
-                        tokio::time::sleep(course.backoff.next(fastrand::f64())).await;
+                        let length = course.backoff.next(fastrand::f64());
+                        if pause(length, &stop).await == Pause::CutShort {
+                            // The last chance is taken at once, and again until the deadline.
+                            course.backoff = Backoff::default();
+                        }
                     }
                 },
             }
@@ -305,6 +309,26 @@ fn refused(partial: Option<(i64, String)>) -> u64 {
         tracing::warn!(rejected = count, %message, "the collector did not take all of a batch");
     }
     u64::try_from(count).unwrap_or(0)
+}
+
+/// How a pause ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    Whole,
+    CutShort,
+}
+
+/// Waits, but not on while the agent is told to end. A pause that begins after that is whole: what is
+/// tried then is not tried without pause.
+async fn pause(length: Duration, stop: &CancellationToken) -> Pause {
+    if stop.is_cancelled() {
+        tokio::time::sleep(length).await;
+        return Pause::Whole;
+    }
+    tokio::select! {
+        () = tokio::time::sleep(length) => Pause::Whole,
+        () = stop.cancelled() => Pause::CutShort,
+    }
 }
 
 fn dressed<T>(message: T, token: Option<&MetadataValue<Ascii>>, timeout: Duration) -> Request<T> {

@@ -1,7 +1,7 @@
 //! What this host offers, and what is therefore switched on.
 //!
 //! ```text
-//!  read::facts() ──► HostFacts ──► plan::plan(facts, options) ──► AttachPlan ──► probe::load
+//!  read::facts() ──► HostFacts ──► plan::plan(facts) ──► AttachPlan ──► probe::load
 //!      (shell)         (values)            (pure)
 //! ```
 //!
@@ -15,4 +15,4 @@ pub mod plan;
 pub mod read;
 
 pub use facts::{CgroupFacts, CgroupMode, HostFacts};
-pub use plan::{AttachPlan, PlanOptions, plan};
+pub use plan::{AttachPlan, plan};

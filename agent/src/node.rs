@@ -34,7 +34,7 @@ use crate::config::Config;
 use crate::containers::{self, Containers, Output};
 use crate::export::SharedSpool;
 use crate::export::standing::Standing;
-use crate::host::{HostFacts, PlanOptions};
+use crate::host::HostFacts;
 use crate::identity;
 use crate::probe::{Outcome, Probe, ProgramName};
 use crate::telemetry::Metrics;
@@ -47,6 +47,8 @@ use crate::usage::{KernelTime, Sampler, Timeline, sampler};
 const DRAIN: Duration = Duration::from_millis(100);
 /// Time between heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Windows and events for which room is kept from one turn to the next.
+const KEPT_OUTPUTS: usize = 64;
 
 /// What the main loop is given.
 #[derive(Debug)]
@@ -236,6 +238,7 @@ impl Node {
                 Output::Event(at_unix_ns, event) => spool.event(&event, at_unix_ns, now),
             }
         }
+        self.out.shrink_to(KEPT_OUTPUTS);
         if let Err(error) = spool.commit(now) {
             tracing::warn!(error = %causes::chain(&error), "spool could not be written; records are held in memory");
         }
@@ -280,7 +283,7 @@ fn attach(
             vec!["kernel programs: switched off by configuration".to_owned()],
         );
     }
-    let plan = crate::host::plan(facts, PlanOptions::default());
+    let plan = crate::host::plan(facts);
     // What is known to be in vain is not tried: the plan's reason is the better one.
     if let Some(reasons) = plan.nothing_to_attach() {
         tracing::warn!(

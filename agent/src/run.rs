@@ -97,12 +97,14 @@ struct Ends {
 
 /// Runs until a signal. `node` is the name from outside the configuration, if there is one.
 pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
+    // First of all: a signal that comes while the parts are made waits until they are. The first
+    // process of a container is not even ended by one that it does not listen to.
+    let mut signals = Signals::listen()?;
     let node = name(&config, node)?;
     let drain = Duration::from_millis(config.export.drain_ms);
     let ends = Ends::default();
     let mut tasks = start(config, &node, &ends).await?;
 
-    let mut signals = Signals::listen()?;
     let died = tokio::select! {
         () = signals.received() => None,
         ended = tasks.join_next() => Some(early(ended)),

@@ -37,7 +37,7 @@ pub struct Level {
     pub bytes: u64,
     /// Not acknowledged.
     pub records: u64,
-    /// Time of the oldest record, Unix nanoseconds.
+    /// Time of the oldest record that is not acknowledged, Unix nanoseconds; `None` if there is none.
     pub oldest_unix_ns: Option<u64>,
     /// Reads that the disk refused, since the start.
     pub read_errors: u64,

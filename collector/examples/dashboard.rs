@@ -23,7 +23,7 @@ use plimsoll_wire::event::{Heartbeat, ImdsAccess, Loss, OomKill, Process};
 use plimsoll_wire::fate::Fates;
 use plimsoll_wire::identity::{Qos, Subject};
 use plimsoll_wire::usage::{CpuUsage, MemoryUsage, Phase, Pressure, Source};
-use plimsoll_wire::{AuditEvent, Class, Identity, RecordId, UsageWindow};
+use plimsoll_wire::{AuditEvent, Class, Identity, RecordId, UsageWindow, stage};
 
 const MINUTE_NS: u64 = 60_000_000_000;
 const MIB: u64 = 1 << 20;
@@ -395,7 +395,7 @@ fn events(ring: &AuditRing, index: &Index, now: u64) {
     };
     record(241, now - 90_000_000_000, AuditEvent::OomKill(kill));
     let loss = Loss {
-        stage: "kernel_ring".to_owned(),
+        stage: stage::SECURITY_RING.to_owned(),
         lost_class: Class::Security,
         fate: "lost".to_owned(),
         count: 12,
@@ -436,14 +436,14 @@ fn rows() -> Vec<StageRow> {
         node: node.map(self::node),
         stage: stage.to_owned(),
         class: class.to_owned(),
-        destination: (stage == "sink").then(|| "file".to_owned()),
+        destination: node.is_none().then(|| "file".to_owned()),
         fates,
     };
     let mut rows = Vec::new();
     for n in 0..3 {
         rows.push(row(
             Some(n),
-            "security_ring",
+            stage::SECURITY_RING,
             "security",
             Fates {
                 emitted: 9_012,
@@ -454,7 +454,7 @@ fn rows() -> Vec<StageRow> {
         ));
         rows.push(row(
             Some(n),
-            "agent",
+            stage::SPOOL,
             "security",
             Fates {
                 emitted: 912,
@@ -466,7 +466,7 @@ fn rows() -> Vec<StageRow> {
         ));
         rows.push(row(
             Some(n),
-            "agent",
+            stage::SPOOL,
             "usage",
             Fates {
                 emitted: 5_400,
@@ -479,7 +479,7 @@ fn rows() -> Vec<StageRow> {
     }
     rows.push(row(
         None,
-        "sink",
+        stage::JOURNAL,
         "security",
         Fates {
             emitted: 2_715,

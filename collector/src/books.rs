@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plimsoll_journal::Recovery;
-use plimsoll_wire::Class;
+use plimsoll_wire::{Class, stage};
 use rustix::time::ClockId;
 
 use crate::api::{self, AuditRing, Gap, Health, Requests, StageRow};
@@ -84,7 +84,7 @@ impl Sources {
     pub fn stages(&self) -> Vec<StageRow> {
         let door = Class::ALL.map(|class| StageRow {
             node: None,
-            stage: "ingest".to_owned(),
+            stage: stage::INGEST.to_owned(),
             class: class.as_str().to_owned(),
             destination: None,
             fates: self.store.counts.fates(class),

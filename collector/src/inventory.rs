@@ -14,6 +14,7 @@ pub mod parse;
 pub mod quantity;
 pub mod reload;
 pub mod selector;
+mod twice;
 
 pub use index::{ContainerName, ContainerRef, Index, NodeFacts, Resources, Role, Workload};
 pub use parse::{Object, Parsed, Problem};

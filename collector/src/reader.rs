@@ -8,8 +8,8 @@ pub mod carry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use plimsoll_journal::{Batch, FileStorage, Storage};
-use plimsoll_wire::Class;
 use plimsoll_wire::fate::Fates;
+use plimsoll_wire::{Class, stage};
 
 pub use carry::{CarryError, Destination, Resumed};
 
@@ -196,7 +196,7 @@ impl<S: Storage> Reader<S> {
     pub fn row(&self, destination: &str) -> StageRow {
         StageRow {
             node: None,
-            stage: "journal".to_owned(),
+            stage: stage::JOURNAL.to_owned(),
             class: self.class.as_str().to_owned(),
             destination: Some(destination.to_owned()),
             fates: self.fates(),

@@ -3,7 +3,7 @@
 use crate::frame::HEADER_LEN;
 
 /// Distance of remembered places. A read begins at most this far before what it looks for.
-const MARK_EVERY: u64 = 64 << 10;
+pub(crate) const MARK_EVERY: u64 = 64 << 10;
 /// Numbers that are not there, from and to inclusive.
 pub(crate) type Range = (u64, u64);
 

@@ -87,7 +87,7 @@ pub struct ContainerEnd {
 /// Records of a class were lost, shed or expired at a stage: the gap is itself a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
-    /// `security_ring`, `process_ring`, `spool`, `journal`.
+    /// One of [`stage`](crate::stage).
     pub stage: String,
     /// Which class of record.
     pub lost_class: Class,
@@ -104,7 +104,7 @@ pub struct Loss {
 /// Cumulative counts of one stage, sent with each heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageFates {
-    /// `security_ring`, `process_ring`, `files` (texts of the kernel), `audit`, `spool`.
+    /// One of [`stage`](crate::stage) up to [`SPOOL`](crate::stage::SPOOL).
     pub stage: String,
     /// Class of record, or kernel record kind by name.
     pub class: String,

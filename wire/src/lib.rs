@@ -17,6 +17,7 @@ pub mod names;
 pub mod otlp;
 pub mod record;
 pub mod sketch;
+pub mod stage;
 pub mod usage;
 
 pub use event::AuditEvent;

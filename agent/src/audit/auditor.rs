@@ -103,6 +103,8 @@ impl Owner {
 
 /// How often owners are searched for segments of requests that will not become events any more.
 const SWEEP_NS: u64 = 1_000_000_000;
+/// Events for which room is kept from one record to the next.
+const KEPT_EVENTS: usize = 64;
 /// IPPROTO_TCP, and the socket protocol of Multipath TCP, which is TCP on the wire.
 const TCP: [u32; 2] = [6, 262];
 const FIN: u8 = 1;
@@ -333,7 +335,8 @@ impl Auditor {
             self.counts.without_process += u64::from(access.process.is_none());
             out(lookup.wall(event.time_ns), AuditEvent::Imds(access));
         }
-        // Keeps its capacity.
+        // Keeps room for an ordinary turn, and not for the largest burst so far.
+        ready.shrink_to(KEPT_EVENTS);
         self.ready = ready;
     }
 

@@ -155,7 +155,7 @@ impl Proc {
             let text = self.count(std::str::from_utf8(&bytes).ok())?;
             text::cgroup_path(text).map(str::to_owned)
         };
-        let tgid = || {
+        let process = || {
             let bytes = self.text(&folder.join("status"), FILE_BYTES).ok()?;
             self.count(text::tgid(&bytes))
         };
@@ -166,7 +166,7 @@ impl Proc {
             Some(name.is_empty() || stat.comm == name)
         };
         // In this order: if the thread is the right one after the reads, it was during them.
-        let found = (tgid(), path());
+        let found = (process(), path());
         if is_there() == Some(true) {
             found
         } else {
@@ -217,11 +217,14 @@ impl Lookup for NodeLookup<'_> {
     }
 
     fn victim(&self, tid: u32, comm: &[u8]) -> Victim {
-        let (tgid, seen) = self.proc.thread(tid, comm);
+        let (process, seen) = self.proc.thread(tid, comm);
         let own = self.proc.own_cgroup.and_then(|id| self.index.get(id));
         let own = own.and_then(|entry| entry.identity.cgroup_path.as_deref());
         let identity = seen.and_then(|seen| whose(self.index, own, &seen));
-        Victim { tgid, identity }
+        Victim {
+            tgid: process,
+            identity,
+        }
     }
 
     fn wall(&self, at_ns: u64) -> u64 {

@@ -10,6 +10,7 @@
 //!
 //! It knows names of files and folders, and not what they mean.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -197,7 +198,8 @@ impl Buffer {
 pub struct Found {
     /// Inode of the folder, which is the cgroup's id.
     pub id: u64,
-    /// Path below the root, with a leading slash.
+    /// Path below the root, with a leading slash. What is no UTF-8 in it is replaced, as it is in the
+    /// records of the kernel programs.
     pub path: String,
     /// Folders below the root; the root itself is 0.
     pub depth: usize,
@@ -240,10 +242,14 @@ pub fn scan(root: &Path) -> Result<Scan, FsError> {
         path: "/".to_owned(),
         depth: 0,
     });
+    // Where those lie whose names are no UTF-8, which only somebody who hides would choose.
+    let mut odd: HashMap<u64, PathBuf> = HashMap::new();
     let mut next = 0;
     while let Some(parent) = scan.found.get(next).cloned() {
         next += 1;
-        let entries = match fs::read_dir(root.join(parent.path.trim_start_matches('/'))) {
+        let of_odd = odd.get(&parent.id).cloned();
+        let folder = of_odd.unwrap_or_else(|| root.join(parent.path.trim_start_matches('/')));
+        let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) => {
                 scan.unlisted += u64::from(!is_gone(&error));
@@ -263,15 +269,18 @@ pub fn scan(root: &Path) -> Result<Scan, FsError> {
                 }
             };
             let name = entry.file_name();
-            // A name that is no UTF-8 cannot be one of ours.
-            let Some(name) = name.to_str() else { continue };
             if parent.depth >= MAX_DEPTH || scan.found.len() >= MAX_FOUND {
                 scan.left_out += 1;
                 continue;
             }
+            let id = entry.ino();
+            if name.to_str().is_none() || odd.contains_key(&parent.id) {
+                odd.insert(id, folder.join(&name));
+            }
+            let name = name.to_string_lossy();
             let path = format!("{}/{name}", parent.path.trim_end_matches('/'));
             scan.found.push(Found {
-                id: entry.ino(),
+                id,
                 path,
                 depth: parent.depth + 1,
             });
@@ -340,6 +349,20 @@ mod tests {
                 found.path
             );
         }
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_hides_nobody() {
+        use std::os::unix::ffi::OsStrExt;
+        let root = tempfile::tempdir().unwrap();
+        let odd = root.path().join(std::ffi::OsStr::from_bytes(b"a\xffb"));
+        fs::create_dir_all(odd.join("deep/er")).unwrap();
+        let scan = scan(root.path()).unwrap();
+        let paths: Vec<_> = scan.found.iter().map(|found| found.path.as_str()).collect();
+        let as_told = String::from_utf8_lossy(b"/a\xffb").into_owned();
+        let deep = [format!("{as_told}/deep"), format!("{as_told}/deep/er")];
+        assert_eq!(paths, ["/", &as_told, &deep[0], &deep[1]]);
+        assert!(scan.is_whole());
     }
 
     #[test]

@@ -336,3 +336,15 @@ async fn a_certificate_that_is_not_trusted_is_a_matter_of_tls() {
     sending.task.await.unwrap();
     server.abort();
 }
+
+/// A collector that is away makes pauses of up to half a minute, longer than an agent has to end.
+#[tokio::test]
+async fn the_end_cuts_a_pause_short_and_only_one() {
+    let stop = CancellationToken::new();
+    let hour = pause(Duration::from_hours(1), &stop);
+    let bounded = tokio::time::timeout(Duration::from_mins(1), hour);
+    let (ended, ()) = tokio::join!(bounded, async { stop.cancel() });
+    assert_eq!(ended.unwrap(), Pause::CutShort);
+    let next = pause(Duration::from_millis(1), &stop).await;
+    assert_eq!(next, Pause::Whole, "no turning without pause");
+}

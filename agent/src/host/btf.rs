@@ -1,14 +1,12 @@
-//! Reads the kernel's type description (BTF) for the few things that we ask of it: where a struct
-//! keeps a member, whether a type exists, and what an enum calls its values.
+//! Reads the kernel's type description (BTF) for the one thing that we ask of it: whether a typedef
+//! exists. Layouts come from the `format` files of tracepoints, and no program reads a kernel struct.
 //!
 //! Pure, and every access is checked: the bytes come from a file. Format: kernel
-//! Documentation/bpf/btf.rst. A parser of our own, because the one in aya does not give offsets
-//! and a general one costs 25 MiB of memory; this one keeps one word per type while it is asked.
+//! Documentation/bpf/btf.rst. A parser of our own, because a general one costs 25 MiB of memory;
+//! this one keeps nothing.
 
 /// Number of the first type; 0 is `void`.
 const FIRST: u32 = 1;
-/// More modifiers or anonymous members inside each other than any compiler writes.
-const DEPTH: u32 = 32;
 
 const KIND_INT: u32 = 1;
 const KIND_PTR: u32 = 2;
@@ -59,31 +57,10 @@ pub enum BtfError {
 pub struct Btf<'a> {
     types: &'a [u8],
     strings: &'a [u8],
-    /// Where each type starts in `types`; the first is type 1.
-    starts: Vec<u32>,
-}
-
-/// A member of a struct or union.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Bits from the start of the outermost struct.
-    pub offset_bits: u32,
-    /// Bits, if it is a bit field.
-    pub bit_field: Option<u32>,
-    /// Number of its type.
-    pub type_id: u32,
-}
-
-impl Member {
-    /// Bytes from the start; `None` for a bit field.
-    pub fn offset_bytes(self) -> Option<u32> {
-        (self.bit_field.is_none() && self.offset_bits.is_multiple_of(8))
-            .then_some(self.offset_bits / 8)
-    }
 }
 
 impl<'a> Btf<'a> {
-    /// Indexes the bytes of `/sys/kernel/btf/vmlinux`.
+    /// Walks the bytes of `/sys/kernel/btf/vmlinux` once, to their end.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BtfError> {
         let magic = u16_at(bytes, 0).ok_or(BtfError::Truncated("header"))?;
         let version = *bytes.get(2).ok_or(BtfError::Truncated("header"))?;
@@ -102,219 +79,83 @@ impl<'a> Btf<'a> {
         };
         let types = section(word(8)?, word(12)?, "types")?;
         let strings = section(word(16)?, word(20)?, "strings")?;
-        let starts = starts(types)?;
-        Ok(Self {
-            types,
-            strings,
-            starts,
-        })
-    }
-
-    /// How many types there are.
-    pub fn len(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// True if there is none.
-    pub fn is_empty(&self) -> bool {
-        self.starts.is_empty()
-    }
-
-    /// Bytes from the start of `struct type_name` to its member; `None` if there is no such struct,
-    /// no such member, or it is a bit field. Members of anonymous members count as its own.
-    pub fn offset_of(&self, type_name: &str, member: &str) -> Option<u32> {
-        self.member(type_name, member)?.offset_bytes()
-    }
-
-    /// The member of that name.
-    pub fn member(&self, type_name: &str, member: &str) -> Option<Member> {
-        // A kernel can have several structs of one name; the first that has the member answers.
-        self.named(type_name)
-            .filter(|ty| matches!(ty.kind, KIND_STRUCT | KIND_UNION))
-            .find_map(|ty| self.member_of(ty, member, 0, DEPTH))
-    }
-
-    /// Size in bytes of what a type number stands for, through typedefs and qualifiers; `None` for
-    /// what has no fixed size here.
-    pub fn size_of(&self, type_id: u32) -> Option<u32> {
-        let ty = self.resolve(type_id)?;
-        match ty.kind {
-            KIND_INT | KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_FLOAT | KIND_ENUM64 => {
-                Some(ty.operand)
-            }
-            KIND_PTR => u32::try_from(size_of::<usize>()).ok(),
-            _ => None,
+        for ty in Types::of(types) {
+            ty?;
         }
+        Ok(Self { types, strings })
     }
 
     /// True if there is a typedef of that name; each tracepoint `x` has one called `btf_trace_x`.
     pub fn has_typedef(&self, name: &str) -> bool {
-        self.named(name).any(|ty| ty.kind == KIND_TYPEDEF)
+        Types::of(self.types)
+            .map_while(Result::ok)
+            .any(|ty| ty.kind == KIND_TYPEDEF && self.string(ty.name) == Some(name.as_bytes()))
     }
 
-    /// Number of parameters of the function type behind a typedef: for `btf_trace_x` the arguments
-    /// of the tracepoint and one more (the data pointer in front).
-    pub fn parameters(&self, typedef: &str) -> Option<u32> {
-        let typedef = self.named(typedef).find(|ty| ty.kind == KIND_TYPEDEF)?;
-        let pointer = self
-            .resolve(typedef.operand)
-            .filter(|ty| ty.kind == KIND_PTR)?;
-        let function = self.resolve(pointer.operand)?;
-        (function.kind == KIND_FUNC_PROTO).then_some(function.vlen)
-    }
-
-    /// Names and values of `enum name`; empty if there is none.
-    pub fn enum_values(&self, name: &str) -> Vec<(&'a str, i64)> {
-        let Some(ty) = self
-            .named(name)
-            .find(|ty| matches!(ty.kind, KIND_ENUM | KIND_ENUM64))
-        else {
-            return Vec::new();
-        };
-        let step = if ty.kind == KIND_ENUM { 8 } else { 12 };
-        (0..ty.vlen as usize)
-            .filter_map(|index| {
-                let at = ty.rest + index * step;
-                let name = self.string(u32_at(self.types, at)?)?;
-                let low = u32_at(self.types, at + 4)?;
-                let value = match (ty.kind, ty.flag) {
-                    (KIND_ENUM64, _) => {
-                        i64::from(low) | (i64::from(u32_at(self.types, at + 8)?) << 32)
-                    }
-                    (_, true) => i64::from(low.cast_signed()),
-                    (_, false) => i64::from(low),
-                };
-                Some((name, value))
-            })
-            .collect()
-    }
-
-    /// All types of that name.
-    fn named(&self, name: &str) -> impl Iterator<Item = Type> {
-        self.starts
-            .iter()
-            .filter_map(|start| type_at(self.types, *start as usize))
-            .filter(move |ty| ty.name != 0 && self.string(ty.name) == Some(name))
-    }
-
-    fn by_id(&self, id: u32) -> Option<Type> {
-        let start = self.starts.get(id.checked_sub(FIRST)? as usize)?;
-        type_at(self.types, *start as usize)
-    }
-
-    /// What is behind typedefs and qualifiers.
-    fn resolve(&self, id: u32) -> Option<Type> {
-        let mut ty = self.by_id(id)?;
-        for _ in 0..DEPTH {
-            match ty.kind {
-                KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG => {
-                    ty = self.by_id(ty.operand)?;
-                }
-                _ => return Some(ty),
-            }
-        }
-        None
-    }
-
-    fn member_of(&self, ty: Type, wanted: &str, base_bits: u32, depth: u32) -> Option<Member> {
-        let depth = depth.checked_sub(1)?;
-        for index in 0..ty.vlen as usize {
-            let at = ty.rest + index * 12;
-            let name = self.string(u32_at(self.types, at)?)?;
-            let type_id = u32_at(self.types, at + 4)?;
-            let word = u32_at(self.types, at + 8)?;
-            // With the flag, the upper byte is the width of a bit field.
-            let (offset, width) = if ty.flag {
-                (word & 0x00ff_ffff, word >> 24)
-            } else {
-                (word, 0)
-            };
-            let offset_bits = base_bits.checked_add(offset)?;
-            if name == wanted {
-                let bit_field = (width != 0).then_some(width);
-                return Some(Member {
-                    offset_bits,
-                    bit_field,
-                    type_id,
-                });
-            }
-            let inner = if name.is_empty() {
-                self.resolve(type_id)
-            } else {
-                None
-            };
-            if let Some(inner) =
-                inner.filter(|inner| matches!(inner.kind, KIND_STRUCT | KIND_UNION))
-                && let Some(found) = self.member_of(inner, wanted, offset_bits, depth)
-            {
-                return Some(found);
-            }
-        }
-        None
-    }
-
-    fn string(&self, offset: u32) -> Option<&'a str> {
+    fn string(&self, offset: u32) -> Option<&'a [u8]> {
         let bytes = self.strings.get(offset as usize..)?;
         let end = bytes.iter().position(|byte| *byte == 0)?;
-        std::str::from_utf8(bytes.get(..end)?).ok()
+        bytes.get(..end)
     }
 }
 
-/// One type's fixed part.
+/// One type, as far as it is asked for.
 #[derive(Clone, Copy, Debug)]
 struct Type {
     name: u32,
     kind: u32,
-    vlen: u32,
-    flag: bool,
-    /// Size in bytes, or the number of another type: as the kind says.
-    operand: u32,
-    /// Where what follows the fixed part starts.
-    rest: usize,
 }
 
-fn type_at(types: &[u8], at: usize) -> Option<Type> {
-    let info = u32_at(types, at + 4)?;
-    Some(Type {
-        name: u32_at(types, at)?,
-        kind: (info >> 24) & 0x1f,
-        vlen: info & 0xffff,
-        flag: info >> 31 == 1,
-        operand: u32_at(types, at + 8)?,
-        rest: at + 12,
-    })
+/// The types one after another; the first error is the last item.
+#[derive(Debug)]
+struct Types<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    id: u32,
 }
 
-/// Where each type starts.
-fn starts(types: &[u8]) -> Result<Vec<u32>, BtfError> {
-    // A type takes at least 12 bytes and some 20 on average.
-    let mut starts = Vec::with_capacity(types.len() / 20);
-    let mut at = 0;
-    while at < types.len() {
-        let ty = type_at(types, at).ok_or(BtfError::Truncated("a type"))?;
-        let vlen = ty.vlen as usize;
-        let tail = match ty.kind {
+impl<'a> Types<'a> {
+    const fn of(types: &'a [u8]) -> Self {
+        Self {
+            bytes: types,
+            at: 0,
+            id: FIRST,
+        }
+    }
+
+    fn read(&self) -> Result<(Type, usize), BtfError> {
+        let word = |at| u32_at(self.bytes, at).ok_or(BtfError::Truncated("a type"));
+        let (name, info) = (word(self.at)?, word(self.at + 4)?);
+        let kind = (info >> 24) & 0x1f;
+        let vlen = (info & 0xffff) as usize;
+        let tail = match kind {
             KIND_PTR | KIND_FWD | KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT
             | KIND_FUNC | KIND_FLOAT | KIND_TYPE_TAG => 0,
             KIND_INT | KIND_VAR | KIND_DECL_TAG => 4,
             KIND_ARRAY => 12,
             KIND_STRUCT | KIND_UNION | KIND_DATASEC | KIND_ENUM64 => vlen * 12,
             KIND_ENUM | KIND_FUNC_PROTO => vlen * 8,
-            kind => {
-                return Err(BtfError::Kind {
-                    id: u32::try_from(starts.len()).unwrap_or(u32::MAX) + FIRST,
-                    kind,
-                });
-            }
+            kind => return Err(BtfError::Kind { id: self.id, kind }),
         };
-        starts
-            .push(u32::try_from(at).map_err(|_| BtfError::Truncated("more than 4 GiB of types"))?);
-        at = ty.rest + tail;
+        let next = self.at + 12 + tail;
+        if next > self.bytes.len() {
+            return Err(BtfError::Truncated("the last type"));
+        }
+        Ok((Type { name, kind }, next))
     }
-    if at == types.len() {
-        Ok(starts)
-    } else {
-        Err(BtfError::Truncated("the last type"))
+}
+
+impl Iterator for Types<'_> {
+    type Item = Result<Type, BtfError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.bytes.len() {
+            return None;
+        }
+        let read = self.read();
+        self.at = read.as_ref().map_or(self.bytes.len(), |(_, next)| *next);
+        self.id = self.id.saturating_add(1);
+        Some(read.map(|(ty, _)| ty))
     }
 }
 
@@ -343,7 +184,6 @@ mod tests {
     struct Writer {
         types: Vec<u8>,
         strings: Vec<u8>,
-        count: u32,
     }
 
     impl Writer {
@@ -360,45 +200,14 @@ mod tests {
             at
         }
 
-        /// Adds a type with the words behind it; its number.
-        fn add(
-            &mut self,
-            name: &str,
-            kind: u32,
-            flag: bool,
-            vlen: u32,
-            operand: u32,
-            words: &[u32],
-        ) -> u32 {
+        /// Adds a type with so many words behind it.
+        fn add(&mut self, name: &str, kind: u32, vlen: u32, words: usize) {
             let name = self.string(name);
-            let info = vlen | kind << 24 | u32::from(flag) << 31;
-            for word in [name, info, operand].iter().chain(words) {
+            // Size, or the number of another type.
+            let head = [name, vlen | kind << 24, 4];
+            for word in head.into_iter().chain(std::iter::repeat_n(1, words)) {
                 self.types.extend_from_slice(&word.to_ne_bytes());
             }
-            self.count += 1;
-            self.count
-        }
-
-        /// Adds a struct or union of members (name, type, offset word).
-        fn add_struct(
-            &mut self,
-            name: &str,
-            kind: u32,
-            flag: bool,
-            members: &[(&str, u32, u32)],
-        ) -> u32 {
-            let words: Vec<u32> = members
-                .iter()
-                .flat_map(|(name, ty, offset)| [self.string(name), *ty, *offset])
-                .collect();
-            self.add(
-                name,
-                kind,
-                flag,
-                u32::try_from(members.len()).unwrap(),
-                64,
-                &words,
-            )
         }
 
         fn bytes(&self) -> Vec<u8> {
@@ -420,93 +229,43 @@ mod tests {
         }
     }
 
-    /// A kernel of one struct, with everything that real ones have.
+    /// A type of each kind that real kernels have, and then the one that is asked for.
     fn kernel() -> Vec<u8> {
         let mut w = Writer::default();
-        let int = w.add("int", KIND_INT, false, 0, 4, &[32]);
-        let pid_t = w.add("pid_t", KIND_TYPEDEF, false, 0, int, &[]);
-        let volatile = w.add("", KIND_VOLATILE, false, 0, pid_t, &[]);
-        let inner = w.add_struct(
-            "",
-            KIND_STRUCT,
-            false,
-            &[("deep", int, 0), ("deeper", int, 32)],
-        );
-        let either = w.add_struct("", KIND_UNION, false, &[("other", int, 0), ("", inner, 0)]);
-        let wrapped = w.add("", KIND_CONST, false, 0, either, &[]);
-        w.add_struct("task", KIND_FWD, false, &[]);
-        w.add_struct(
-            "task",
-            KIND_STRUCT,
-            false,
-            &[("first", int, 0), ("pid", volatile, 64), ("", wrapped, 128)],
-        );
-        w.add_struct(
-            "bits",
-            KIND_STRUCT,
-            true,
-            &[("flag", int, 3 << 24 | 5), ("plain", int, 32)],
-        );
-        let words = [w.string("NEGATIVE"), u32::MAX, w.string("ONE"), 1];
-        w.add("small", KIND_ENUM, true, 2, 4, &words);
-        let words = [w.string("BIG"), 1, 2];
-        w.add("large", KIND_ENUM64, false, 1, 8, &words);
-        w.add("array", KIND_ARRAY, false, 0, 0, &[int, int, 3]);
-        let function = w.add(
-            "",
-            KIND_FUNC_PROTO,
-            false,
-            4,
-            0,
-            &[0, int, 0, int, 0, int, 0, int],
-        );
-        let pointer = w.add("", KIND_PTR, false, 0, function, &[]);
-        w.add("btf_trace_x", KIND_TYPEDEF, false, 0, pointer, &[]);
-        w.add("section", KIND_DATASEC, false, 1, 4, &[int, 0, 4]);
+        for (kind, vlen, words) in [
+            (KIND_INT, 0, 1),
+            (KIND_PTR, 0, 0),
+            (KIND_ARRAY, 0, 3),
+            (KIND_STRUCT, 2, 6),
+            (KIND_UNION, 1, 3),
+            (KIND_ENUM, 3, 6),
+            (KIND_FWD, 0, 0),
+            (KIND_VOLATILE, 0, 0),
+            (KIND_CONST, 0, 0),
+            (KIND_RESTRICT, 0, 0),
+            (KIND_FUNC, 1, 0),
+            (KIND_FUNC_PROTO, 4, 8),
+            (KIND_VAR, 0, 1),
+            (KIND_DATASEC, 2, 6),
+            (KIND_FLOAT, 0, 0),
+            (KIND_DECL_TAG, 0, 1),
+            (KIND_TYPE_TAG, 0, 0),
+            (KIND_ENUM64, 2, 6),
+        ] {
+            w.add("btf_trace_y", kind, vlen, words);
+        }
+        w.add("", KIND_TYPEDEF, 0, 0);
+        w.add("btf_trace_x", KIND_TYPEDEF, 0, 0);
         w.bytes()
     }
 
     #[test]
-    fn members_by_name() {
+    fn a_typedef_is_found_behind_every_kind() {
         let bytes = kernel();
         let btf = Btf::parse(&bytes).unwrap();
-        assert_eq!(btf.len(), 16);
-        assert_eq!(btf.offset_of("task", "first"), Some(0));
-        assert_eq!(btf.offset_of("task", "pid"), Some(8));
-        assert_eq!(
-            btf.size_of(btf.member("task", "pid").unwrap().type_id),
-            Some(4)
-        );
-        // Through a qualifier, a union and a struct without names.
-        assert_eq!(btf.offset_of("task", "other"), Some(16));
-        assert_eq!(btf.offset_of("task", "deeper"), Some(20));
-        assert_eq!(btf.offset_of("task", "nothing"), None);
-        assert_eq!(btf.offset_of("nobody", "pid"), None);
-        assert_eq!(btf.offset_of("", "deep"), None);
-    }
-
-    #[test]
-    fn bit_fields_have_no_byte_offset() {
-        let bytes = kernel();
-        let btf = Btf::parse(&bytes).unwrap();
-        let flag = btf.member("bits", "flag").unwrap();
-        assert_eq!(
-            (flag.offset_bits, flag.bit_field, flag.offset_bytes()),
-            (5, Some(3), None)
-        );
-        assert_eq!(btf.offset_of("bits", "plain"), Some(4));
-    }
-
-    #[test]
-    fn enums_typedefs_and_prototypes() {
-        let bytes = kernel();
-        let btf = Btf::parse(&bytes).unwrap();
-        assert_eq!(btf.enum_values("small"), [("NEGATIVE", -1), ("ONE", 1)]);
-        assert_eq!(btf.enum_values("large"), [("BIG", 1 | 2 << 32)]);
-        assert_eq!(btf.enum_values("task"), []);
-        assert!(btf.has_typedef("pid_t") && !btf.has_typedef("task"));
-        assert_eq!(btf.parameters("btf_trace_x"), Some(4));
-        assert_eq!(btf.parameters("pid_t"), None);
+        assert!(btf.has_typedef("btf_trace_x"));
+        assert!(!btf.has_typedef("btf_trace_y"), "it is no typedef");
+        assert!(!btf.has_typedef("btf_trace"));
     }
 
     #[test]
@@ -520,6 +279,10 @@ mod tests {
             Btf::parse(&bytes[..bytes.len() - 1]).unwrap_err(),
             BtfError::Truncated("strings")
         );
+        let mut short = bytes.clone();
+        let types_len = u32_at(&bytes, 12).unwrap() - 1;
+        short[12..16].copy_from_slice(&types_len.to_ne_bytes());
+        assert!(matches!(Btf::parse(&short), Err(BtfError::Truncated(_))));
         let mut unknown = bytes;
         unknown[24 + 7] = 0x1f;
         assert_eq!(
@@ -529,8 +292,7 @@ mod tests {
     }
 
     proptest! {
-        /// A kernel with some bytes changed, cut anywhere: an answer or an error, never a panic,
-        /// and never without end (types that contain themselves).
+        /// A kernel with some bytes changed, cut anywhere: an answer or an error, never a panic.
         #[test]
         fn no_bytes_panic(changes in prop::collection::vec((2..600_usize, any::<u8>()), 0..6), cut in 0..700_usize) {
             let mut bytes = kernel();
@@ -540,22 +302,8 @@ mod tests {
             }
             bytes.truncate(cut.max(1));
             if let Ok(btf) = Btf::parse(&bytes) {
-                let far = btf.offset_of("task", "deeper").map(|offset| offset < 1 << 29);
-                prop_assert_ne!(far, Some(false), "more bits than a word has");
-                drop(btf.enum_values("small"));
-                drop((0..20).map(|id| btf.size_of(id)).collect::<Vec<_>>());
+                let _ = btf.has_typedef("btf_trace_x");
             }
         }
-    }
-
-    #[test]
-    fn a_type_that_contains_itself_ends() {
-        let mut w = Writer::default();
-        w.add_struct("loop", KIND_STRUCT, false, &[("", 1, 0)]);
-        w.add("circle", KIND_TYPEDEF, false, 0, 2, &[]);
-        let bytes = w.bytes();
-        let btf = Btf::parse(&bytes).unwrap();
-        assert_eq!(btf.offset_of("loop", "x"), None);
-        assert_eq!(btf.size_of(2), None);
     }
 }

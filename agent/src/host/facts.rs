@@ -31,8 +31,6 @@ pub struct HostFacts {
     pub jit_harden: Option<u8>,
     /// Effective capabilities of this process.
     pub capabilities: Option<Capabilities>,
-    /// CPUs that can ever be online.
-    pub possible_cpus: Option<u32>,
 }
 
 /// What was asked of BTF.
@@ -265,14 +263,6 @@ impl Capabilities {
     }
 }
 
-/// Parses `/sys/devices/system/cpu/possible`: `0-3`, `0,2-5`. The highest number plus one, because
-/// per-CPU maps have a value for each number up to it.
-pub fn possible_cpus(text: &str) -> Option<u32> {
-    let last = text.trim().rsplit(',').next()?;
-    let highest = last.rsplit('-').next()?;
-    highest.parse::<u32>().ok()?.checked_add(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,9 +344,5 @@ mod tests {
         );
         assert!(Capabilities(1 << 21).allow(Capability::Perfmon));
         assert!(!Capabilities(1 << 21).allow(Capability::NetAdmin));
-        assert_eq!(possible_cpus("0-127\n"), Some(128));
-        assert_eq!(possible_cpus("0,2-5\n"), Some(6));
-        assert_eq!(possible_cpus("0\n"), Some(1));
-        assert_eq!(possible_cpus("\n"), None);
     }
 }

@@ -8,34 +8,6 @@ use std::path::PathBuf;
 use super::facts::{Capability, HostFacts, Lockdown};
 use crate::probe::program::{Hook, ProgramName};
 
-/// What the operator wants switched off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four subjects, each on or off"
-)]
-pub struct PlanOptions {
-    /// Connections to metadata endpoints and their packets.
-    pub imds: bool,
-    /// CPU time per 100 ms period, by the scheduler hook.
-    pub cpu: bool,
-    /// Cgroups coming and going.
-    pub cgroups: bool,
-    /// OOM kills.
-    pub oom: bool,
-}
-
-impl Default for PlanOptions {
-    fn default() -> Self {
-        Self {
-            imds: true,
-            cpu: true,
-            cgroups: true,
-            oom: true,
-        }
-    }
-}
-
 /// What the loader executes without choosing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachPlan {
@@ -98,9 +70,6 @@ pub enum Action {
 /// Why a program is left out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SkipReason {
-    /// By configuration.
-    #[error("switched off by configuration")]
-    Disabled,
     /// The cgroup v2 hierarchy is not mounted there.
     #[error("no cgroup v2 hierarchy is mounted at host.cgroup")]
     NoCgroup2,
@@ -190,12 +159,12 @@ impl Settings {
 }
 
 /// Decides what is attached on a host.
-pub fn plan(facts: &HostFacts, options: PlanOptions) -> AttachPlan {
+pub fn plan(facts: &HostFacts) -> AttachPlan {
     let programs = ProgramName::ALL
         .into_iter()
         .map(|name| Planned {
             name,
-            action: obstacle(facts, options, name).map_or(Action::Attach, Action::Skip),
+            action: obstacle(facts, name).map_or(Action::Attach, Action::Skip),
         })
         .collect();
     AttachPlan {
@@ -206,19 +175,7 @@ pub fn plan(facts: &HostFacts, options: PlanOptions) -> AttachPlan {
 }
 
 /// The first thing that stands against a program.
-fn obstacle(facts: &HostFacts, options: PlanOptions, name: ProgramName) -> Option<SkipReason> {
-    let wanted = match name {
-        ProgramName::Connect4
-        | ProgramName::Connect6
-        | ProgramName::PacketEgress
-        | ProgramName::PacketIngress => options.imds,
-        ProgramName::CgroupMkdir | ProgramName::CgroupRmdir => options.cgroups,
-        ProgramName::MarkVictim => options.oom,
-        ProgramName::SchedSwitch | ProgramName::Settle => options.cpu,
-    };
-    if !wanted {
-        return Some(SkipReason::Disabled);
-    }
+fn obstacle(facts: &HostFacts, name: ProgramName) -> Option<SkipReason> {
     match name {
         ProgramName::Connect4
         | ProgramName::Connect6
@@ -357,7 +314,6 @@ mod tests {
             lockdown: Some(Lockdown::Integrity),
             jit_harden: Some(2),
             capabilities: Some(Capabilities::ALL),
-            possible_cpus: Some(2),
             ..HostFacts::default()
         }
     }
@@ -367,7 +323,7 @@ mod tests {
     fn check(change: impl FnOnce(&mut HostFacts), skipped: &[ProgramName], reason: &SkipReason) {
         let mut facts = capable();
         change(&mut facts);
-        for planned in plan(&facts, PlanOptions::default()).programs {
+        for planned in plan(&facts).programs {
             let expected = if skipped.contains(&planned.name) {
                 Action::Skip(reason.clone())
             } else {
@@ -379,8 +335,8 @@ mod tests {
 
     #[test]
     fn everything_where_everything_is() {
-        check(|_| {}, &[], &SkipReason::Disabled);
-        let plan = plan(&capable(), PlanOptions::default());
+        check(|_| {}, &[], &SkipReason::NoCgroup2);
+        let plan = plan(&capable());
         assert_eq!(plan.programs.len(), ProgramName::ALL.len());
         let expected = Settings {
             cgroup_root: 8,
@@ -467,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_reason_that_stops_everything_is_said_once() {
-        let nothing = |facts: &HostFacts| plan(facts, PlanOptions::default()).nothing_to_attach();
+        let nothing = |facts: &HostFacts| plan(facts).nothing_to_attach();
         let mut facts = HostFacts::default();
         assert_eq!(nothing(&facts), None, "what is not known is tried");
         without(&mut facts, Capability::Bpf);
@@ -501,7 +457,7 @@ mod tests {
         let mut facts = capable();
         let old = EventFormat::parse("field:int pid; offset:8; size:4;").unwrap();
         facts.tracepoints.insert("oom/mark_victim".to_owned(), old);
-        let plan = plan(&facts, PlanOptions::default());
+        let plan = plan(&facts);
         assert_eq!(plan.action(MarkVictim), Some(&Action::Attach));
         assert_eq!(
             (
@@ -519,35 +475,8 @@ mod tests {
             facts.capabilities = None;
             facts.lockdown = None;
             facts.jit_harden = None;
-            facts.possible_cpus = None;
             facts.types = None;
         };
-        check(unknown, &[], &SkipReason::Disabled);
-    }
-
-    #[test]
-    fn the_operator_switches_off_by_subject() {
-        let all = PlanOptions::default();
-        for (options, off) in [
-            (PlanOptions { imds: false, ..all }, &IMDS[..]),
-            (PlanOptions { cpu: false, ..all }, &[SchedSwitch, Settle]),
-            (
-                PlanOptions {
-                    cgroups: false,
-                    ..all
-                },
-                &[CgroupMkdir, CgroupRmdir],
-            ),
-            (PlanOptions { oom: false, ..all }, &[MarkVictim]),
-        ] {
-            for planned in plan(&capable(), options).programs {
-                let expected = if off.contains(&planned.name) {
-                    Action::Skip(SkipReason::Disabled)
-                } else {
-                    Action::Attach
-                };
-                assert_eq!(planned.action, expected, "{}", planned.name);
-            }
-        }
+        check(unknown, &[], &SkipReason::NoCgroup2);
     }
 }

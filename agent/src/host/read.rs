@@ -58,9 +58,6 @@ pub fn facts(cgroup: &Path) -> HostFacts {
         capabilities: text("/proc/self/status")
             .as_deref()
             .and_then(Capabilities::parse),
-        possible_cpus: text("/sys/devices/system/cpu/possible")
-            .as_deref()
-            .and_then(facts::possible_cpus),
     }
 }
 

@@ -11,6 +11,9 @@ use crate::usage::clock::{monotonic_ns, wall_unix_ns};
 
 /// Records taken from a ring in one go, so that a flood cannot keep the loop from its other work.
 const DRAIN_RECORDS: usize = 16_384;
+/// Bytes of evidence for which room is kept from one drain to the next: an ordinary second's. What a
+/// burst took besides is given back.
+pub(super) const KEPT_EVIDENCE: usize = 64 << 10;
 /// Of these in a row at the end: more records than the largest ring holds (256 MiB, 64 bytes each).
 const LAST_DRAINS: usize = 256;
 
@@ -132,6 +135,7 @@ impl Node {
             }
         }
         self.evidence.clear();
+        self.evidence.shrink_to(KEPT_EVIDENCE);
         if let Some(seen_until) = seen_until {
             self.auditor.advance(seen_until, &lookup, &mut event);
         }

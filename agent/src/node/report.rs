@@ -52,8 +52,11 @@ impl Node {
         }
     }
 
+    /// The books of every stage. What they say was lost is told before them: after the last drain
+    /// nobody else would.
     pub(super) fn heartbeat(&mut self) {
         self.count_rings();
+        self.tell_losses();
         let own = self.meter.as_ref().map(SelfMeter::read);
         let beat = Heartbeat {
             agent_started_unix_ns: self.started_unix_ns,
@@ -185,6 +188,7 @@ impl Node {
             unopened: self.unopened,
             samples: read.samples,
             resets: counters.resets,
+            unshown_periods: counters.unshown_periods,
             parse_errors: read.files.malformed,
             not_added_up: read.not_added_up,
             descriptors: self.sampler.len().1 as u64,

@@ -4,9 +4,10 @@
 )]
 //! Executes an [`AttachPlan`] and takes bytes out of the kernel.
 //!
-//! Each program loads and attaches for itself: one that fails is reported and the others run. What
-//! fails for all is a kernel that refuses BPF or maps altogether. Dropping a [`Probe`] detaches
-//! everything. Has no opinion on what the bytes mean.
+//! Each program loads and attaches for itself: one that fails is reported and the others run. It
+//! fails for all where the build has no programs, where the kernel refuses their maps or globals, and
+//! where a map is not what the agent takes it for. Dropping a [`Probe`] detaches everything. Has no
+//! opinion on what the bytes mean.
 
 use std::{
     fs::File,
@@ -86,9 +87,9 @@ pub enum LoadError {
     Read(#[source] ReadError),
 }
 
-/// Why a map could not be read.
+/// Why a map could not be read, or a row of it not removed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read map {name} of the kernel programs")]
+#[error("cannot read or change map {name} of the kernel programs")]
 pub struct ReadError {
     name: &'static str,
     #[source]
@@ -221,7 +222,8 @@ impl Probe {
         Ok(sums)
     }
 
-    /// CPU time of one cgroup; `None` if no task of it was switched out since load.
+    /// CPU time of one cgroup; `None` if no task of it was switched out, or was running when a CPU was
+    /// made to book, since load.
     pub fn cpu_use(&self, cgroup_id: u64) -> Result<Option<CpuUse>, ReadError> {
         match self.cpu_use.get(&cgroup_id, 0) {
             Ok(Value(cpu_use)) => Ok(Some(cpu_use)),

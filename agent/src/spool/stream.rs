@@ -1,5 +1,7 @@
 //! One class of the spool: its journal and its books.
 
+use std::cell::Cell;
+
 use plimsoll_journal::{Journal, JournalError, Shed, Storage};
 use plimsoll_wire::Class;
 use plimsoll_wire::event::StageFates;
@@ -15,6 +17,8 @@ pub(super) struct Stream<S> {
     /// Everything but `in_flight`, which the journal knows.
     fates: Fates,
     read_errors: u64,
+    /// The cursor, and the time of the first record behind it, when that was last looked up.
+    oldest: Cell<Option<(u64, u64)>>,
 }
 
 impl<S: Storage> Stream<S> {
@@ -24,6 +28,7 @@ impl<S: Storage> Stream<S> {
             journal,
             fates: no_fates(),
             read_errors: 0,
+            oldest: Cell::new(None),
         };
         stream.fates.emitted = stream.in_flight();
         stream
@@ -124,13 +129,23 @@ impl<S: Storage> Stream<S> {
         }
     }
 
+    /// The time of the oldest record that nobody has acknowledged. It stays the same until the cursor
+    /// moves, so the disk is asked once for each.
+    fn oldest_unix_ns(&self) -> Option<u64> {
+        let cursor = self.cursor();
+        let known = self.oldest.get().filter(|(at, _)| *at == cursor);
+        let oldest = known.or_else(|| Some((cursor, self.journal.time_after(cursor)?)));
+        self.oldest.set(oldest);
+        oldest.map(|(_, time)| time)
+    }
+
     pub(super) fn level(&self) -> Level {
         let stats = self.journal.stats();
         Level {
             class: self.class,
             bytes: stats.bytes,
             records: self.in_flight(),
-            oldest_unix_ns: stats.oldest_unix_ns,
+            oldest_unix_ns: self.oldest_unix_ns(),
             read_errors: self.read_errors,
         }
     }

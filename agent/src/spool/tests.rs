@@ -116,7 +116,8 @@ fn what_is_committed_goes_out_in_order_until_it_is_acknowledged() {
 /// Whatever refuses in the midst of shedding: what is no longer there is shed, and told.
 #[test]
 fn shedding_keeps_the_law_on_a_disk_that_refuses() {
-    let faults: [(&str, fn(&CrashStorage, u32)); 4] = [
+    type Fault = fn(&CrashStorage, u32);
+    let faults: [(&str, Fault); 4] = [
         ("sync of the folder", CrashStorage::fail_dir_syncs),
         ("removal", CrashStorage::fail_removes),
         ("sync", CrashStorage::fail_syncs),
@@ -144,6 +145,35 @@ fn shedding_keeps_the_law_on_a_disk_that_refuses() {
         });
         assert_eq!(told.sum::<u64>(), shed, "{name}");
     }
+}
+
+/// What was acknowledged stays in its file for a while, and is no longer waited for.
+#[test]
+fn the_age_is_that_of_the_oldest_record_that_waits() {
+    let (usage, security) = (CrashStorage::default(), CrashStorage::default());
+    let mut spool = open(&usage, &security, 1 << 20);
+    let oldest = |spool: &Spool<CrashStorage>| spool.levels()[1].oldest_unix_ns;
+    assert_eq!(oldest(&spool), None);
+    for seq in 1..=300 {
+        spool.event(&oom(1), NOW, NOW + seq);
+        assert_eq!(oldest(&spool), Some(NOW + 1), "not durable yet");
+    }
+    spool.commit(NOW).unwrap();
+    for seq in [0, 1, 2, 150, 298, 299] {
+        spool.acknowledge(Class::Security, seq, 0).unwrap();
+        assert_eq!(oldest(&spool), Some(NOW + seq + 1), "{seq}");
+    }
+    let again = open(&usage.copy(), &security.copy(), 1 << 20);
+    assert_eq!(oldest(&again), Some(NOW + 300), "another life");
+    spool.acknowledge(Class::Security, 300, 0).unwrap();
+    assert_eq!(oldest(&spool), None);
+    spool.event(&oom(1), NOW, NOW + 999);
+    assert_eq!(oldest(&spool), Some(NOW + 999));
+    // A disk that does not say it: something older stands in.
+    security.fail_reads("segment-000000000001.plj");
+    spool.commit(NOW).unwrap();
+    let bound = oldest(&spool).unwrap();
+    assert!(bound <= NOW + 999 && bound > NOW);
 }
 
 #[test]

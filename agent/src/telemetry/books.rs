@@ -69,6 +69,8 @@ pub struct UsageRow {
     pub samples: u64,
     /// Samples that could not be compared with the one before (restart, clock, new inode).
     pub resets: u64,
+    /// 100 ms periods of containers that ended before their first sample.
+    pub unshown_periods: u64,
     /// Lines of kernel files that could not be parsed.
     pub parse_errors: u64,
     /// Times that a container's memory could not be added up: too many processes or cgroups.

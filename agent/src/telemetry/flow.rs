@@ -69,7 +69,7 @@ impl FlowMetrics {
         );
         registry.register_with_unit(
             "spool_oldest_age",
-            "Age of the oldest record that the collector has not acknowledged",
+            "Age of the oldest record that the collector has not acknowledged; 0 without such records",
             Unit::Seconds,
             self.spool_oldest.clone(),
         );

@@ -53,6 +53,7 @@ fn books() -> Books {
             unopened: 31,
             samples: 9,
             resets: 1,
+            unshown_periods: 45,
             parse_errors: 1,
             not_added_up: 32,
             descriptors: 33,
@@ -114,7 +115,7 @@ fn every_metric_is_touched_by_the_books() {
         .lines()
         .filter(|line| line.starts_with("# HELP"))
         .count();
-    assert_eq!(families, 38, "{text}");
+    assert_eq!(families, 39, "{text}");
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (_, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
@@ -135,6 +136,7 @@ fn every_metric_is_touched_by_the_books() {
         "cpu_time_cgroups 21",
         "cpu_time_cgroups_forgotten_total 22",
         "cpu_time_forgotten_seconds_total 44.0",
+        "cpu_time_unshown_periods_total 45",
         "cpu_time_missed_periods_total 23",
         "cpu_time_unsettled_rounds_total 24",
         "cpu_time_unbooked_switches_total 25",

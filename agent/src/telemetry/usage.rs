@@ -22,6 +22,7 @@ pub(super) struct UsageMetrics {
     unopened: Gauge,
     samples: Counter,
     resets: Counter,
+    unshown_periods: Counter,
     parse_errors: Counter,
     not_added_up: Counter,
     descriptors: Gauge,
@@ -74,6 +75,11 @@ impl UsageMetrics {
             self.resets.clone(),
         );
         registry.register(
+            "cpu_time_unshown_periods",
+            "Periods of 100 ms of containers that ended before their first sample: no window has them, and their CPU time is in the event of their end",
+            self.unshown_periods.clone(),
+        );
+        registry.register(
             "parse_errors",
             "Lines of kernel files that could not be parsed",
             self.parse_errors.clone(),
@@ -102,6 +108,7 @@ impl UsageMetrics {
         self.unopened.set(signed(row.unopened));
         set(&self.samples, row.samples);
         set(&self.resets, row.resets);
+        set(&self.unshown_periods, row.unshown_periods);
         set(&self.parse_errors, row.parse_errors);
         set(&self.not_added_up, row.not_added_up);
         self.descriptors.set(signed(row.descriptors));

@@ -70,6 +70,8 @@ pub struct Life {
     pub cpu_used_ns: Option<u64>,
     /// The highest memory that was sampled or that the kernel told.
     pub memory_peak_bytes: Option<u64>,
+    /// 100 ms periods that are in no window: there was no sample that would have opened one.
+    pub unshown_periods: u64,
 }
 
 /// See the module.
@@ -185,6 +187,7 @@ impl Windows {
             window.end_unix_ns = window.end_unix_ns.min(shown).max(window.start_unix_ns);
             closed.push(window);
         }
+        self.life.unshown_periods = self.periods.count();
         self.life
     }
 

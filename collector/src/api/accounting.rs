@@ -1,6 +1,7 @@
 //! The accounting document: every stage's counts, and whether the law holds.
 
 use plimsoll_wire::fate::Fates;
+use plimsoll_wire::stage;
 use serde::{Deserialize, Serialize};
 
 use crate::sizing::rfc3339;
@@ -13,7 +14,7 @@ pub const SCHEMA: &str = "plimsoll.accounting/v1";
 pub struct StageRow {
     /// Node the stage is on; `None` for the collector.
     pub node: Option<String>,
-    /// `security_ring`, `agent`, `spool`, `collector`, `sink`, ….
+    /// One of [`stage`].
     pub stage: String,
     /// Class or kind of record.
     pub class: String,
@@ -60,24 +61,37 @@ pub struct AccountingDocument {
     pub balanced: bool,
     /// Sum of what no fate explains, over all rows, without sign.
     pub unaccounted: u64,
-    /// By node, stage, class.
+    /// By node, the collector last, and then along the way that a record goes.
     pub stages: Vec<AccountedRow>,
     /// Streams with numbers that never came.
     #[serde(default)]
     pub gaps: Vec<Gap>,
 }
 
+/// What rows are in order by.
+fn along_the_way(row: &StageRow) -> impl Ord + '_ {
+    let StageRow {
+        node,
+        stage,
+        class,
+        destination,
+        ..
+    } = row;
+    let is_collector = node.is_none();
+    (
+        is_collector,
+        node,
+        stage::place(stage),
+        stage,
+        class,
+        destination,
+    )
+}
+
 impl AccountingDocument {
     /// Balances every row.
     pub fn new(mut rows: Vec<StageRow>, now_unix_ns: u64) -> Self {
-        rows.sort_by(|a, b| {
-            (&a.node, &a.stage, &a.class, &a.destination).cmp(&(
-                &b.node,
-                &b.stage,
-                &b.class,
-                &b.destination,
-            ))
-        });
+        rows.sort_by(|a, b| along_the_way(a).cmp(&along_the_way(b)));
         let balance = |fates: &Fates| {
             let difference = fates.unaccounted();
             i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })

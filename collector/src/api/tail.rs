@@ -14,19 +14,31 @@ use super::AuditRing;
 const MAX_TAIL_BYTES: u64 = 16 << 20;
 
 /// Loads the newest lines of a file of [`super::AuditRecord::to_document`] lines, and of those that
-/// were put aside before it (`.1` is the newest of them). Returns how many lines were no such
-/// document; a line that the beginning of the tail cuts is not counted.
+/// were put aside before it (`.1` is the newest of them). A rotation that was cut off leaves one of
+/// them out, or the file itself: what is behind is there all the same. Returns how many lines were no
+/// such document; a line that the beginning of the tail cuts is not counted.
 pub fn load_tail(path: &Path, ring: &AuditRing) -> io::Result<usize> {
-    let mut tails = vec![read_tail(path, MAX_TAIL_BYTES)?];
+    let mut tails = Vec::new();
     let mut left = MAX_TAIL_BYTES;
-    for number in 1_u32.. {
-        left = left.saturating_sub(tails.last().map_or(0, |tail| tail.len() as u64));
-        let mut older = path.as_os_str().to_owned();
-        older.push(format!(".{number}"));
-        if left == 0 || !Path::new(&older).exists() {
+    let mut is_hole = false;
+    for number in 0_u32.. {
+        let mut name = path.as_os_str().to_owned();
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        match read_tail(Path::new(&name), left) {
+            Ok(tail) => {
+                is_hole = false;
+                left = left.saturating_sub(tail.len() as u64);
+                tails.push(tail);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_hole => is_hole = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Err(error) => return Err(error),
+        }
+        if left == 0 {
             break;
         }
-        tails.push(read_tail(Path::new(&older), left)?);
     }
     let oldest_first = tails.iter().rev();
     Ok(oldest_first.map(|tail| ring.load(tail.lines())).sum())
@@ -78,28 +90,40 @@ mod tests {
             found.iter().map(|record| record.id.seq).collect::<Vec<_>>(),
             [3, 2]
         );
-        assert!(load_tail(&dir.path().join("none"), &ring).is_err());
+        assert_eq!(load_tail(&dir.path().join("none"), &ring).unwrap(), 0);
+        assert!(load_tail(&path.join("no folder"), &ring).is_err());
     }
 
-    #[test]
-    fn files_that_were_put_aside_come_before_it() {
+    /// Numbers in what is found, of files with these ends, each with one line.
+    #[track_caller]
+    fn check(files: &[(u64, &str)], expected: &[u64]) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
-        for (seq, name) in [(3, ""), (2, ".1"), (1, ".2"), (9, ".4")] {
-            let line = access(seq, seq * 1_000_000_000, "CRED", "shop").to_document();
-            std::fs::write(
-                dir.path().join(format!("audit.jsonl{name}")),
-                format!("{line}\n"),
-            )
-            .unwrap();
+        for (seq, end) in files {
+            let line = access(*seq, seq * 1_000_000_000, "CRED", "shop").to_document();
+            let file = dir.path().join(format!("audit.jsonl{end}"));
+            std::fs::write(file, format!("{line}\n")).unwrap();
         }
         let ring = AuditRing::default();
         assert_eq!(load_tail(&path, &ring).unwrap(), 0);
         let (found, _) = ring.query(&AuditQuery::default(), 0).unwrap();
-        assert_eq!(
-            found.iter().map(|record| record.id.seq).collect::<Vec<_>>(),
-            [3, 2, 1],
-            "what a hole in the row hides is older than all of it"
-        );
+        let found: Vec<u64> = found.iter().map(|record| record.id.seq).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn files_that_were_put_aside_come_before_it() {
+        check(&[(3, ""), (2, ".1"), (1, ".2")], &[3, 2, 1]);
+        // No rotation of ours leaves two out.
+        check(&[(3, ""), (2, ".1"), (1, ".4")], &[3, 2]);
+    }
+
+    #[test]
+    fn a_rotation_that_was_cut_off_hides_nothing() {
+        // Before the file was put aside, and before the next was begun.
+        check(&[(3, ""), (2, ".2"), (1, ".3")], &[3, 2, 1]);
+        check(&[(3, ".1"), (2, ".2"), (1, ".3")], &[3, 2, 1]);
+        // In the midst of the others.
+        check(&[(3, ""), (2, ".1"), (1, ".3")], &[3, 2, 1]);
     }
 }

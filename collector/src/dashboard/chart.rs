@@ -8,7 +8,14 @@ use maud::{Markup, html};
 use plimsoll_wire::Sketch;
 
 use crate::history::usage::Point;
+use crate::sizing::rfc3339;
 
+/// Between the base lines of two labels, one above the other.
+const LABEL_HEIGHT: f64 = 13.0;
+/// A picture of less than this, seconds, has seconds on its axis.
+const SECONDS_BELOW_S: f64 = 600.0;
+/// One of more, seconds, has dates: what runs once a day has few windows in many days.
+const DATE_FROM_S: f64 = 86_400.0;
 /// Columns of a distribution.
 const COLUMNS: usize = 64;
 
@@ -247,19 +254,21 @@ pub(super) fn series(points: &[Point], lines: &Lines<'_>) -> Markup {
     let span = (last.end_unix_s as f64 - begin).max(window_s as f64);
     let x = |s: u64| (s as f64 - begin) / span * width;
     let y = |v: u64| bottom - v as f64 / highest as f64 * (bottom - top);
+    let labels = apart(lines.marks.iter().map(|mark| y(mark.value)), bottom);
+    let clock = |unix_s| clock(unix_s, span);
     html! {
         svg.series viewBox={ "0 0 " (width) " " (height) } role="img" {
             title { (lines.title) }
             path.grid d={ "M0 " (top) "H" (width) } {}
             path.area d=(steps(points, lines.area, window_s, &x, &y, Some(bottom))) {}
             @if let Some(peak) = lines.peak { path.peak d=(steps(points, peak, window_s, &x, &y, None)) {} }
-            @for mark in lines.marks {
+            @for (mark, at) in lines.marks.iter().zip(labels) {
                 path class={ "mark " (mark.class) } d={ "M0 " (format!("{:.1}", y(mark.value))) "H" (width) } {}
-                text class={ "mark end " (mark.class) } x=(width - 4.0) y=(format!("{:.1}", (y(mark.value) - 4.0).max(10.0))) { (mark.label) }
+                text class={ "mark end " (mark.class) } x=(width - 4.0) y=(format!("{at:.1}")) { (mark.label) }
             }
             path.axis d={ "M0 " (bottom) "H" (width) } {}
             text.tick x="0" y="10" { ((lines.shown)(highest)) }
-            text.tick x="0" y="144" { (clock(first.end_unix_s)) }
+            text.tick x="0" y="144" { (clock(first.end_unix_s.saturating_sub(window_s))) }
             text.tick.end x=(width) y="144" { (clock(last.end_unix_s)) " UTC" }
         }
     }
@@ -305,9 +314,41 @@ fn close(path: &mut String, open: Option<u64>, floor: Option<f64>) {
     }
 }
 
-/// Hours and minutes, UTC.
-fn clock(unix_s: u64) -> String {
-    format!("{:02}:{:02}", unix_s / 3600 % 24, unix_s / 60 % 60)
+/// A time on an axis of so many seconds, UTC: hours and minutes, and what it takes besides to tell its
+/// ends apart.
+fn clock(unix_s: u64, span_s: f64) -> String {
+    let text = rfc3339(unix_s.saturating_mul(1_000_000_000));
+    let part = |range| text.get(range).unwrap_or_default();
+    match span_s {
+        ..SECONDS_BELOW_S => part(11..19).to_owned(),
+        ..DATE_FROM_S => part(11..16).to_owned(),
+        _ => format!("{} {}", part(0..10), part(11..16)),
+    }
+}
+
+/// Where the labels of lines at these heights stand: each above its line, or below it where the one
+/// above is too near; never on one another, and not below `bottom`.
+fn apart(lines: impl Iterator<Item = f64>, bottom: f64) -> Vec<f64> {
+    let mut order: Vec<(usize, f64)> = lines.enumerate().collect();
+    order.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+    let mut above = f64::NEG_INFINITY;
+    for (_, y) in &mut order {
+        let free = above + LABEL_HEIGHT;
+        let over = (*y - 4.0).max(10.0);
+        *y = if over >= free {
+            over
+        } else {
+            (*y + 11.0).max(free)
+        };
+        above = *y;
+    }
+    let mut below = bottom - 2.0 + LABEL_HEIGHT;
+    for (_, y) in order.iter_mut().rev() {
+        *y = y.min(below - LABEL_HEIGHT);
+        below = *y;
+    }
+    order.sort_by_key(|(index, _)| *index);
+    order.into_iter().map(|(_, y)| y).collect()
 }
 
 /// A plain proportional bar, 120 by 8.

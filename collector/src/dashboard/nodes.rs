@@ -5,6 +5,7 @@ use plimsoll_wire::fate::Fates;
 
 use super::format::{age, bytes_or, count, counted};
 use super::{Place, layout};
+use crate::api::accounting::AccountedRow;
 use crate::api::{AccountingDocument, NodeStatus};
 use crate::sizing::rfc3339;
 
@@ -12,7 +13,7 @@ use crate::sizing::rfc3339;
 const SILENT_AFTER_S: u64 = 180;
 /// Nodes listed: silent and degraded ones first.
 const NODES: usize = 60;
-/// Accounting rows listed, unbalanced ones first.
+/// Accounting rows of nodes listed, unbalanced ones first; those of the collector are always there.
 const STAGES: usize = 60;
 
 /// Renders the page.
@@ -100,15 +101,27 @@ fn node(status: &NodeStatus, silent_s: u64, now_unix_ns: u64) -> Markup {
     }
 }
 
-fn stages(accounting: &AccountingDocument) -> Markup {
-    let mut rows: Vec<_> = accounting.stages.iter().collect();
+/// As the document has them, but unbalanced ones first.
+fn listed(accounting: &AccountingDocument) -> Vec<&AccountedRow> {
+    let parted = accounting.stages.iter();
+    let (mut rows, own): (Vec<_>, Vec<_>) = parted.partition(|row| row.row.node.is_some());
     rows.sort_by_key(|row| row.unaccounted == 0);
+    rows.truncate(STAGES);
+    rows.extend(own);
+    rows.sort_by_key(|row| row.unaccounted == 0);
+    rows
+}
+
+fn stages(accounting: &AccountingDocument) -> Markup {
+    let rows = listed(accounting);
+    let more = accounting.stages.len() - rows.len();
     let number = |value: u64| html! { td.num { @if value == 0 { span.absent { "0" } } @else { (count(value)) } } };
     html! {
         section aria-labelledby="stages" {
             h2 #stages { "Every record's fate" }
             @if rows.is_empty() { p.empty { "No stage has reported yet." } }
             @else {
+                p.note { "Along the way that a record goes: the kernel's rings and files, the agent's audit and spool, the collector's ingest and journal. " strong { "filtered" } " is no loss: kept out on purpose, because it has nothing to tell (a bare acknowledgement, an empty file), was told already, or names a node that is not the sender's." }
                 div.scroll {
                     table.rows.fates {
                         caption.sr { "Counts of each stage and class by fate" }
@@ -117,7 +130,7 @@ fn stages(accounting: &AccountingDocument) -> Markup {
                             @for name in ["emitted", "lost", "undecodable", "filtered", "shed", "expired", "rejected", "quarantined", "delivered", "in flight", "unaccounted"] { th.num scope="col" { (name) } }
                         } }
                         tbody {
-                            @for row in rows.iter().take(STAGES) {
+                            @for row in rows {
                                 tr {
                                     th scope="row" { (row.row.stage) @if let Some(destination) = &row.row.destination { " → " (destination) } }
                                     td { (row.row.class) }
@@ -129,7 +142,7 @@ fn stages(accounting: &AccountingDocument) -> Markup {
                         }
                     }
                 }
-                @if rows.len() > STAGES { p.note { (rows.len() - STAGES) " more rows in " a href="/api/v1/accounting" { "the JSON" } "." } }
+                @if more > 0 { p.note { (counted(more as u64, "more row")) " in " a href="/api/v1/accounting" { "the JSON" } "." } }
             }
         }
     }

@@ -1,3 +1,5 @@
+mod pictures;
+
 use std::sync::Arc;
 
 use plimsoll_wire::event::Heartbeat;
@@ -58,7 +60,7 @@ fn series(namespace: &str, workload: &str, container: &str, minutes: u64) -> (St
 fn balance(emitted: u64) -> AccountingDocument {
     let row = StageRow {
         node: Some("node-a".to_owned()),
-        stage: "agent".to_owned(),
+        stage: "spool".to_owned(),
         class: "security".to_owned(),
         destination: None,
         fates: Fates {
@@ -136,38 +138,6 @@ fn the_overview_keeps_its_shape() {
     insta::assert_snapshot!(shape(&overview_of(snapshot, &OverviewQuery::default())));
 }
 
-/// Windows are drawn as long as they are: what was not observed between them is a gap.
-#[test]
-fn a_window_is_drawn_no_longer_than_it_was() {
-    let draw = |window_s, ends: [u64; 3]| {
-        let points = ends.map(|end_unix_s| crate::history::usage::Point {
-            end_unix_s: 1_000_000 + end_unix_s,
-            mean_millicores: Some(100),
-            max_millicores: None,
-            memory_kib: None,
-            throttled_permille: None,
-        });
-        let lines = chart::Lines {
-            window_s,
-            area: &|point| point.mean_millicores,
-            peak: None,
-            marks: &[],
-            shown: &|value| value.to_string(),
-            title: String::new(),
-        };
-        let html = chart::series(&points, &lines).into_string();
-        let path = html.split_once("<path class=\"area\" d=\"").unwrap().1;
-        path.split_once('"').unwrap().0.to_owned()
-    };
-    // 720 wide: 10 s of 60 s are 120.
-    assert_eq!(
-        draw(10, [10, 20, 60]),
-        "M0.0 126.0V14.0H120.0V14.0H240.0V126.0ZM600.0 126.0V14.0H720.0V126.0Z"
-    );
-    assert_eq!(draw(60, [60, 120, 180]).matches('M').count(), 1);
-    assert_eq!(draw(60, [60, 120, 240]).matches('M').count(), 2);
-}
-
 #[test]
 fn the_sums_say_whom_they_leave_out() {
     let unknown = series("shop", "new", "app", 0);
@@ -232,6 +202,40 @@ fn nodes_and_accounting_keep_their_shape() {
     let html = nodes(&list, &balance(11), NOW).into_string();
     assert!(html.contains("<strong>1</strong> record unaccounted for"));
     insta::assert_snapshot!(shape(&html));
+}
+
+/// However many nodes there are, the collector's own rows are there, and unbalanced ones first.
+#[test]
+fn the_accounting_of_many_nodes_leaves_the_collector_and_what_is_wrong() {
+    let row = |node: Option<String>, stage: &str, delivered| StageRow {
+        node,
+        stage: stage.to_owned(),
+        class: "security".to_owned(),
+        destination: None,
+        fates: Fates {
+            emitted: 10,
+            delivered,
+            ..Fates::default()
+        },
+    };
+    let mut rows: Vec<_> = (0..500)
+        .map(|n| row(Some(format!("node-{n:03}")), "spool", 10))
+        .collect();
+    rows.push(row(Some("node-999".to_owned()), "audit", 9));
+    rows.push(row(None, "journal", 10));
+    let html = nodes(&[], &AccountingDocument::new(rows, NOW), NOW).into_string();
+    let table = html.split_once("<tbody>").unwrap().1;
+    let first = table.split_once("</tr>").unwrap().0;
+    says("the first row", first, "node-999");
+    let last = table
+        .split_once("</tbody>")
+        .unwrap()
+        .0
+        .rsplit_once("<tr>")
+        .unwrap()
+        .1;
+    says("the last row", last, "<td>collector</td>");
+    says("the nodes page", &html, "441 more rows in ");
 }
 
 #[test]

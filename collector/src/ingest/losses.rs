@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 
 use plimsoll_wire::event::Loss;
 use plimsoll_wire::otlp::{id, logs};
-use plimsoll_wire::{AuditEvent, Class, RecordId};
+use plimsoll_wire::{AuditEvent, Class, RecordId, stage};
 use prost::Message;
 
 use super::dedupe::OWN_NODE;
 use super::{decode, place};
 
 /// `stage` of the losses told here.
-const STAGE: &str = "journal";
+const STAGE: &str = stage::JOURNAL;
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -23,16 +23,10 @@ struct Key(&'static str, String);
 impl Key {
     /// `None` for what names no pod: namespaces and nodes are as they are now.
     fn of(object: &Object) -> Option<Self> {
-        let (kind, meta) = match object {
-            Object::Pod(pod) => ("Pod", &pod.metadata),
-            Object::ReplicaSet(set) => ("ReplicaSet", &set.metadata),
-            Object::Deployment(deployment) => ("Deployment", &deployment.metadata),
-            Object::StatefulSet(set) => ("StatefulSet", &set.metadata),
-            Object::DaemonSet(set) => ("DaemonSet", &set.metadata),
-            Object::Job(job) => ("Job", &job.metadata),
-            Object::CronJob(job) => ("CronJob", &job.metadata),
-            Object::Namespace(_) | Object::Node(_) => return None,
-        };
+        if matches!(object, Object::Namespace(_) | Object::Node(_)) {
+            return None;
+        }
+        let (kind, meta) = object.head();
         let named = |meta: &ObjectMeta| {
             let namespace = meta.namespace.as_deref().unwrap_or("default");
             format!("{namespace}/{}", meta.name.as_deref().unwrap_or_default())

@@ -7,6 +7,7 @@
 
 mod located;
 mod quantities;
+mod uids;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -15,12 +16,14 @@ use std::fmt::{self, Write as _};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 use serde_saphyr::Spanned;
 
 use self::located::Located;
+pub use self::uids::uid_lines;
 
 /// Nodes (maps, lists, scalars) of one YAML document; a `kubectl get pods -A` of some thousand pods
 /// has about a million.
@@ -47,6 +50,23 @@ pub enum Object {
     Job(Box<Job>),
     /// `batch/v1 CronJob`
     CronJob(Box<CronJob>),
+}
+
+impl Object {
+    /// Its kind and its metadata.
+    pub const fn head(&self) -> (&'static str, &ObjectMeta) {
+        match self {
+            Self::Pod(pod) => ("Pod", &pod.metadata),
+            Self::Namespace(namespace) => ("Namespace", &namespace.metadata),
+            Self::Node(node) => ("Node", &node.metadata),
+            Self::ReplicaSet(set) => ("ReplicaSet", &set.metadata),
+            Self::Deployment(deployment) => ("Deployment", &deployment.metadata),
+            Self::StatefulSet(set) => ("StatefulSet", &set.metadata),
+            Self::DaemonSet(set) => ("DaemonSet", &set.metadata),
+            Self::Job(job) => ("Job", &job.metadata),
+            Self::CronJob(job) => ("CronJob", &job.metadata),
+        }
+    }
 }
 
 /// Something in a file that could not be used.

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::gone::Gone;
 use super::index::Index;
 use super::parse::{self, Object, Problem};
+use super::twice::{self, Twice};
 
 /// Largest file that is read.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -68,6 +69,8 @@ pub struct Inventory {
     listing: Vec<Problem>,
     shared: Arc<RwLock<Arc<Index>>>,
     last: LastLook,
+    /// Objects that have the UID of another: told once.
+    twice: BTreeSet<Twice>,
     /// What files said before this look.
     were: Vec<Object>,
     gone: Gone,
@@ -128,6 +131,7 @@ impl Inventory {
             listing: Vec::new(),
             shared: Arc::default(),
             last: LastLook::default(),
+            twice: BTreeSet::new(),
             were: Vec::new(),
             gone: Gone::default(),
             began: Instant::now(),
@@ -215,6 +219,7 @@ impl Inventory {
             let live = self.files.values().flat_map(|state| &state.objects);
             self.gone.note(&std::mem::take(&mut self.were), live, now);
             self.rebuild();
+            reloaded.problems.extend(self.find_twice());
         }
         self.note_last();
         reloaded.objects = self.files.values().map(|state| state.objects.len()).sum();
@@ -294,6 +299,18 @@ impl Inventory {
             }
         }
         true
+    }
+
+    /// What is new about objects that have the UID of another.
+    fn find_twice(&mut self) -> Vec<Problem> {
+        let files = self.files.iter();
+        let found =
+            twice::find(files.map(|(path, state)| (path.as_path(), state.objects.as_slice())));
+        let news: Vec<&Twice> = found.difference(&self.twice).collect();
+        // Read again: of an object nothing but its words is kept.
+        let problems = twice::tell(&news, |file| std::fs::read_to_string(file).ok());
+        self.twice = found;
+        problems
     }
 
     fn rebuild(&self) {

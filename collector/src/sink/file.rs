@@ -85,11 +85,11 @@ impl AuditFile {
     fn rotate(&mut self) -> io::Result<()> {
         let path = &self.options.path;
         let full = self.options.keep_files;
-        let removes = full == 0 || aside(path, full).exists();
-        for at in (1..full).rev() {
-            if aside(path, at).exists() {
-                fs::rename(aside(path, at), aside(path, at + 1))?;
-            }
+        // A rotation that was cut off has left one out: the others move up to there, and none goes.
+        let room = (1..=full).find(|at| !aside(path, *at).exists());
+        let removes = room.is_none();
+        for at in (1..room.unwrap_or(full)).rev() {
+            fs::rename(aside(path, at), aside(path, at + 1))?;
         }
         if full > 0 {
             fs::rename(path, aside(path, 1))?;
@@ -196,5 +196,26 @@ mod tests {
             last_aside.contains(&format!("\"seq\":{known}}}")),
             "{known}: {last_aside}"
         );
+    }
+
+    #[test]
+    fn a_rotation_fills_what_one_that_was_cut_off_has_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            keep_files: 3,
+            ..options(folder.path())
+        };
+        let (mut file, _) = open_for(&options, "e");
+        file.append(&[b'x'; 100], 4).unwrap();
+        for (at, text) in [(2, "two"), (3, "three")] {
+            fs::write(aside(&options.path, at), text).unwrap();
+        }
+        let texts = || [1, 2, 3].map(|at| fs::read_to_string(aside(&options.path, at)).unwrap());
+        file.append(b"y", 5).unwrap();
+        assert_eq!(texts(), ["x".repeat(100).as_str(), "two", "three"]);
+        assert_eq!(file.written.removed.load(Ordering::Relaxed), 0);
+        file.append(&[b'z'; 100], 6).unwrap();
+        assert_eq!(texts(), ["y", "x".repeat(100).as_str(), "two"]);
+        assert_eq!(file.written.removed.load(Ordering::Relaxed), 1);
     }
 }

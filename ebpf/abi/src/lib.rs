@@ -15,7 +15,7 @@
 
 /// Version of every layout below; the loader passes it to nobody, the object and the agent are
 /// built together, and a record with another version is `undecodable`.
-pub const ABI_VERSION: u16 = 1;
+pub const ABI_VERSION: u16 = 2;
 
 /// A task of interest called `connect()`: [`Connect`]. Security ring.
 pub const KIND_CONNECT: u16 = 1;

@@ -1,8 +1,9 @@
 //! Reading on through the segments, around damage.
 
 use super::options::{JournalError, io_error};
+use crate::Journal;
 use crate::frame::{Found, HEADER_LEN, Kind, Scan};
-use crate::segment::Segment;
+use crate::segment::{MARK_EVERY, Segment};
 use crate::storage::Storage;
 
 /// Bytes fetched at once.
@@ -26,6 +27,39 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Numbers that were thought to be there until this read, from and to inclusive.
     pub damaged: Vec<(u64, u64)>,
+}
+
+impl<S: Storage> Journal<S> {
+    /// The time of the first record with a higher number than `seq`, pending included, Unix
+    /// nanoseconds. Looks at the disk; where that does not say it, the answer is the time of an
+    /// earlier record in the same file. `None` if there is no such record.
+    pub fn time_after(&self, seq: u64) -> Option<u64> {
+        let mut segments = self.segments.iter();
+        if let Some(segment) = segments.find(|segment| segment.count_after(seq) > 0) {
+            let looked_up = self.time_in(segment, seq.saturating_add(1));
+            return looked_up.or(segment.oldest_unix_ns);
+        }
+        let mut pending = self.pending.records.iter();
+        let (.., time) = pending.find(|(held, ..)| *held > seq)?;
+        Some(*time)
+    }
+
+    fn time_in(&self, segment: &Segment, from_seq: u64) -> Option<u64> {
+        let offset = segment.offset_before(from_seq.max(segment.first));
+        // The header of what is looked for lies before the next mark, or is that one's.
+        let len = (MARK_EVERY + HEADER_LEN as u64).min(segment.len.saturating_sub(offset));
+        let mut bytes = vec![0; usize::try_from(len).ok()?];
+        let read = self.storage.read_at(&segment.name(), offset, &mut bytes);
+        bytes.truncate(read.ok()?);
+        Scan::new(&bytes)
+            .filter_map(|found| match found {
+                Found::Frame { header, .. } => Some(header),
+                Found::Cut { header, .. } => header,
+                Found::Damage { .. } => None,
+            })
+            .find(|header| header.kind == Kind::Record && header.seq >= from_seq)
+            .map(|header| header.time_unix_ns)
+    }
 }
 
 /// One call of `Journal::read` on its way through the segments.

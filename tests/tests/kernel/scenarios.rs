@@ -14,7 +14,7 @@ use plimsoll_abi::{
     OOM_UNKNOWN, PERIOD_NS,
 };
 use plimsoll_agent::{
-    host::{self as facts, HostFacts, PlanOptions, btf::Btf},
+    host::{self as facts, HostFacts, btf::Btf},
     probe::{
         LoadError, Options, Outcome, Probe,
         decode::{Record, decode},
@@ -57,7 +57,7 @@ pub(crate) fn load(options: Options) -> Result<(Probe, HostFacts), Verdict> {
     }
     mount_tracefs();
     let facts = facts::read::facts("/sys/fs/cgroup".as_ref());
-    let plan = facts::plan(&facts, PlanOptions::default());
+    let plan = facts::plan(&facts);
     match Probe::load(&plan, options) {
         Ok(probe) => Ok((probe, facts)),
         Err(LoadError::Absent(why)) => Err(Verdict::Skipped(format!(
@@ -99,26 +99,9 @@ fn btf_of_this_kernel() -> Verdict {
         return Verdict::Skipped("the kernel has no BTF".to_owned());
     };
     let btf = Btf::parse(&bytes).unwrap();
-    assert!(btf.len() > 10_000, "{}", btf.len());
-    assert_eq!(
-        btf.offset_of("list_head", "prev"),
-        u32::try_from(size_of::<usize>()).ok()
-    );
-    let pid = btf.offset_of("task_struct", "pid").unwrap();
-    // `pid` and `tgid` are neighbours since the beginning of time.
-    assert_eq!(btf.offset_of("task_struct", "tgid"), Some(pid + 4));
-    // In an anonymous group inside an anonymous union.
-    assert!(
-        btf.offset_of("sk_buff", "protocol").unwrap() > btf.offset_of("sk_buff", "len").unwrap()
-    );
-    assert_eq!(btf.offset_of("task_struct", "no_such_member"), None);
-    let reasons = btf.enum_values("skb_drop_reason");
-    assert!(reasons.contains(&("SKB_NOT_DROPPED_YET", 0)), "{reasons:?}");
     assert!(btf.has_typedef("btf_trace_sched_switch"));
-    assert!(
-        btf.parameters("btf_trace_sched_switch")
-            .is_some_and(|count| (4..=5).contains(&count))
-    );
+    assert!(btf.has_typedef("pid_t") && !btf.has_typedef("btf_trace_of_nothing"));
+    assert!(!btf.has_typedef("task_struct"), "it is a struct");
     Verdict::Passed
 }
 
@@ -240,6 +223,7 @@ fn oom_kills_are_seen() -> Verdict {
         cgroup.id
     };
     assert_eq!(oom.header.cgroup_id, in_v2);
+    assert_eq!(oom.ancestors, [in_v2, 0, 0, 0, 0, 0], "a child of the root");
     if facts.tracepoints["oom/mark_victim"]
         .field("anon_rss")
         .is_some()

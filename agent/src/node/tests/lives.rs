@@ -70,3 +70,47 @@ fn a_record_that_comes_after_the_walk_still_makes_it_young() {
     let startup = (plimsoll_wire::usage::Phase::Startup, Some(9000));
     assert!(windows.into_iter().all(|seen| seen == startup));
 }
+
+/// The heartbeat is the last that counts the rings: what was lost in the last drain is told with it.
+#[test]
+fn no_heartbeat_counts_a_loss_that_is_not_told() {
+    let mut stage = Stage::new(&[]);
+    stage.node.sample();
+    let told = |stage: &mut Stage| {
+        let events = stage.events().into_iter();
+        events
+            .filter_map(|event| match event {
+                AuditEvent::Loss(loss) => Some((loss.fate, loss.count)),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&mut stage), []);
+    let counters = stage.node.ring_counters.get_or_insert_default();
+    counters[usize::from(KIND_SEGMENT)] = Counters {
+        emitted: 7,
+        lost: 7,
+    };
+    stage.feed("security", b"no record");
+    stage.node.heartbeat();
+    let want = [("lost".to_owned(), 7), ("undecodable".to_owned(), 1)];
+    assert_eq!(told(&mut stage), want);
+    stage.node.sample();
+    assert_eq!(told(&mut stage), [], "once");
+}
+
+#[test]
+fn a_burst_costs_no_memory_for_ever() {
+    let mut stage = Stage::new(&[]);
+    for _ in 0..4096 {
+        stage.node.hold_evidence(&bytes(&oom(), b""));
+    }
+    stage.node.judge_evidence(Some(monotonic_ns()));
+    assert_eq!(stage.node.out.len(), 4096);
+    stage.node.write();
+    let kept = (stage.node.evidence.capacity(), stage.node.out.capacity());
+    assert!(
+        kept.0 <= drain::KEPT_EVIDENCE && kept.1 <= KEPT_OUTPUTS,
+        "{kept:?}"
+    );
+}

@@ -268,7 +268,7 @@ impl Container {
             &memory.peak
         };
         let found = read(slot, self.memory_folder(), shared, |bytes| {
-            parse::single("memory.peak", bytes)
+            parse::single(slot.name(), bytes)
         });
         let found = shared.unless_gone(self.id, found)?;
         Ok(found.filter(|bytes| *bytes > 0))

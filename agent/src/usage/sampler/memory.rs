@@ -164,7 +164,7 @@ impl Memory {
         shared: &mut Shared,
     ) -> Result<MemorySample, FsError> {
         let current = read(&self.current, folder, shared, |bytes| {
-            parse::single("memory.current", bytes)
+            parse::single(version.current, bytes)
         });
         let current_bytes = shared.unless_gone(id, current)?;
         let events = read(&self.events, folder, shared, version.events.1);
@@ -212,7 +212,7 @@ impl Memory {
         });
         found.stat = shared.unless_gone(id, stat)?;
         let peak = read(&self.peak, folder, shared, |bytes| {
-            parse::single("memory.peak", bytes)
+            parse::single(version.peak, bytes)
         });
         found.peak_bytes = shared.unless_gone(id, peak)?;
         let limit = read(&self.limit, folder, shared, version.limit.1);

@@ -52,8 +52,10 @@ impl ProcessFiles {
         let scan = fs::scan(&self.folder)?;
         self.too_many = scan.left_out > 0 || scan.found.len() > MAX_NESTED;
         for found in scan.found.iter().take(MAX_NESTED) {
-            // A cgroup within that vanished meanwhile has no processes.
+            // A cgroup within that vanished meanwhile has no processes; one whose name is no UTF-8 has
+            // some that nobody sees.
             let Some(folder) = Folder::open(&self.folder, &found.path)? else {
+                self.too_many |= found.path.contains(char::REPLACEMENT_CHARACTER);
                 continue;
             };
             self.files.extend(folder.file("cgroup.procs")?);

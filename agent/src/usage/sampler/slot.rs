@@ -73,6 +73,10 @@ impl Slot {
         was_open
     }
 
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub(super) const fn is_absent(&self) -> bool {
         matches!(self.state, State::Absent)
     }

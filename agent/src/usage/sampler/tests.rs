@@ -285,6 +285,37 @@ fn version_1_of_the_same_path_stands_in() {
     }
 }
 
+/// What is wrong is told by the name that the file has.
+#[test]
+fn a_bad_file_of_version_1_is_called_by_its_own_name() {
+    let base = tempfile::tempdir().unwrap();
+    let fine = [
+        ("memory.usage_in_bytes", "1000\n"),
+        ("memory.max_usage_in_bytes", "2000\n"),
+    ];
+    let roots = Roots {
+        memory: Some(base.path().to_owned()),
+        ..Roots::default()
+    };
+    for (name, _) in fine {
+        put(base.path(), &fine);
+        put(base.path(), &[(name, "many\n")]);
+        let mut sampler = sampler(roots.clone(), 0, Path::new("/nowhere"));
+        sampler.add_young(7, PATH, S).unwrap();
+        for looks in [false, true] {
+            if looks {
+                sampler.look_at_young(S, |_, _| {});
+            } else {
+                one(&mut sampler, S);
+            }
+            let told = sampler.take_problem().map(|it| crate::causes::chain(&it));
+            let want = format!("cgroup 7: {name} line 1: {name} is not a number below 2^64");
+            let is_read = !looks || name == "memory.max_usage_in_bytes";
+            assert_eq!(told, is_read.then_some(want));
+        }
+    }
+}
+
 #[test]
 fn processes_stand_in_for_a_memory_controller() {
     let (root, proc) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

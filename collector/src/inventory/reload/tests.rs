@@ -41,6 +41,34 @@ fn changes_are_seen_and_a_broken_file_keeps_its_last_word() {
     assert!(reader.get().lookup("one", None).is_none());
 }
 
+#[test]
+fn two_pods_of_one_uid_are_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.yaml"), pod("one")).unwrap();
+    let twin = pod("one").replace("p-one", "twin");
+    let file = dir.path().join("b.yaml");
+    std::fs::write(&file, "---\n".to_owned() + &twin).unwrap();
+    let (mut inventory, first) = Inventory::open(vec![dir.path().to_owned()]);
+    let [problem] = first.problems.try_into().unwrap();
+    let place = problem.to_string();
+    assert!(
+        place.contains("b.yaml:4: metadata.uid: Pod n/twin"),
+        "{place}"
+    );
+    assert!(place.contains("a.yaml:3 too"), "{place}");
+    let used = inventory.reader().get().lookup("one", None).unwrap();
+    assert_eq!(used.pod, "twin", "the later one, as is said");
+    assert!(inventory.look().problems.is_empty());
+    std::fs::write(&file, pod("two")).unwrap();
+    assert!(inventory.look().problems.is_empty());
+    std::fs::write(&file, twin).unwrap();
+    assert_eq!(
+        inventory.look().problems.len(),
+        1,
+        "again, and so is told again"
+    );
+}
+
 /// A list without the pod, or no file any more.
 #[test]
 fn a_deleted_pod_keeps_its_name_for_its_time() {

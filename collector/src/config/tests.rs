@@ -1,0 +1,123 @@
+//! Texts, and what is said about them.
+
+use plimsoll_settings::Lines;
+
+use super::*;
+
+/// All mistakes of a text, each as `collector.yaml` says it without its name.
+#[track_caller]
+fn check(text: &str, expect: &[&str]) {
+    let said = match Config::parse("collector.yaml", text) {
+        Ok(_) => Vec::new(),
+        Err(ConfigError(lines)) => lines,
+    };
+    let said: Vec<_> = said
+        .iter()
+        .map(|line| line.strip_prefix("collector.yaml").unwrap())
+        .collect();
+    assert_eq!(said, expect);
+}
+
+#[test]
+fn the_documented_file_is_the_default() {
+    assert_eq!(
+        Config::parse("default.yaml", DOCUMENTED).unwrap(),
+        Config::default()
+    );
+    assert_eq!(Config::parse("empty.yaml", "").unwrap(), Config::default());
+}
+
+/// Every setting is known to the diagnosis, and documented.
+#[test]
+fn no_setting_is_forgotten() {
+    let mut names = sections().map(|(name, _)| name);
+    let mut all = names_of::<Config>().to_vec();
+    names.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(names.as_slice(), all);
+    let documented = Lines::of(DOCUMENTED);
+    for (section, settings) in sections() {
+        assert!(!settings.is_empty(), "{section}");
+        for setting in settings {
+            let place = format!("{section}.{setting}");
+            assert!(documented.find(&place).is_some(), "{place}");
+        }
+    }
+}
+
+#[test]
+fn mistakes_come_all_at_once_with_their_place() {
+    check("http: { listen: '127.0.0.1:1' }\n", &[]);
+    check(
+        "http: { listen: '0.0.0.0:1' }\ningest: { listen: '0.0.0.0:1', tls_key_file: k }\n",
+        &[
+            ":1: http.listen: must be a loopback address: the dashboard does not authenticate \
+             anybody yet",
+            ":2: ingest.tls_key_file: must be given together with ingest.tls_cert_file",
+            ":2: ingest.listen: must be a loopback address while ingest.tls_cert_file is not given",
+        ],
+    );
+    check(
+        "ingest:\n  tls_cert_file: c\n",
+        &[":2: ingest.tls_cert_file: must be given together with ingest.tls_key_file"],
+    );
+}
+
+#[test]
+fn mistakes_of_shape_and_of_value_come_together_with_line_and_field() {
+    check(
+        "data:\n\
+         \x20 max_journal_bytes: 4GiB\n\
+         ingest:\n\
+         \x20 listn: here\n\
+         \x20 tokens:\n\
+         \x20   - { node: a, file: /a }\n\
+         \x20   - { node: [b], fil: /b }\n\
+         \x20   - c\n\
+         \x20   - node: ''\n\
+         \x20     file: /a\n\
+         http:\n\
+         \x20 listen: here\n\
+         inventory:\n\
+         \x20 paths: /objects\n\
+         \x20 reload_s: 0\n\
+         audit_file: []\n",
+        &[
+            ":2: data.max_journal_bytes: must be a plain number of bytes, as 1048576, not 4GiB",
+            ":4: ingest.listn: there is no such setting; did you mean listen?",
+            ":7: ingest.tokens[1].node: must be a single value",
+            ":7: ingest.tokens[1].fil: there is no such setting; did you mean file?",
+            ":7: ingest.tokens[1].file: must be the path of a file",
+            ":8: ingest.tokens[2]: must be settings: node, file",
+            ":9: ingest.tokens[3].node: must be the name of a node",
+            ":10: ingest.tokens[3].file: must not be the file of another token",
+            ":12: http.listen: must be an address and port, as 127.0.0.1:8080, not here",
+            ":14: inventory.paths: must be a list, not /objects",
+            ":15: inventory.reload_s: must be at least 1",
+            ":16: audit_file: must be a section of settings",
+        ],
+    );
+    check(
+        "htp: {}",
+        &[":1: htp: there is no such setting; did you mean http?"],
+    );
+    check(
+        "inventory:\n  paths:\n    - a\n    - [b]\n",
+        &[":4: inventory.paths[1]: must be a single value"],
+    );
+    check(
+        "data: {path: ''}\naudit_file: {path: ''}\ninventory:\n  paths:\n  - ''\ningest:\n  tls_cert_file: ''\n  tls_key_file: ''\n",
+        &[
+            ":1: data.path: must be the path of a folder",
+            ":2: audit_file.path: must be the path of a folder",
+            ":5: inventory.paths[0]: must be the path of a file or folder",
+            ":7: ingest.tls_cert_file: must be the path of a file",
+            ":8: ingest.tls_key_file: must be the path of a file",
+        ],
+    );
+    check(
+        "history:\n  max_series: 10\n",
+        &[":2: history.max_series: must lie between 1000 and 1000000"],
+    );
+    check("ingest: [", &[":1: unclosed bracket '['"]);
+}

@@ -1,0 +1,234 @@
+//! What one life of the collector consists of, opened and put together. Starts nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_journal::Recovery;
+use plimsoll_wire::{AuditEvent, Class};
+use prometheus_client::registry::Registry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::{Map, Value};
+
+use super::RunError;
+use crate::api::{self, ApiState, AuditRing};
+use crate::books::{InventoryBooks, Sources};
+use crate::config::Config;
+use crate::connections::paced::Pace;
+use crate::history::{History, HistoryError, Limits};
+use crate::ingest::store::{HISTORY, SINK};
+use crate::ingest::{self, Store, StoreError, auth};
+use crate::inventory::{IndexReader, Inventory, Reloaded};
+use crate::join::{identity_of, is_pending, join};
+use crate::reader::Reader;
+use crate::sink::{self, FileSink, NameWait};
+use crate::telemetry::{self, Metrics};
+
+/// Records in one request; an agent sends at most 10,000.
+const MAX_REQUEST_RECORDS: usize = 10_000;
+/// Connections of senders at a time, and never more than half of the descriptors.
+const MAX_CONNECTIONS: usize = 8192;
+/// A sender connects when it has something to say.
+const SENDERS_PACE: Pace = Pace {
+    known_within: Some(Duration::from_secs(30)),
+    taken_within: Duration::from_secs(30),
+};
+/// One request on its way in; an agent gives up sooner.
+const REQUEST_WITHIN: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub(super) struct Parts {
+    /// All that keeps books.
+    pub(super) sources: Sources,
+    /// The audit file, for its reader.
+    pub(super) file: FileSink,
+    pub(super) inventory: Inventory,
+    /// What the inventory says now.
+    pub(super) index: IndexReader,
+}
+
+impl Parts {
+    /// Opens what is in the folders, which exist.
+    pub(super) fn open(config: &Config) -> Result<Self, RunError> {
+        let data = &config.data.path;
+        let (store, recoveries) = open_journals(data, config.data.max_journal_bytes)?;
+        let history_path = data.join("history.redb");
+        let history = open_history(&history_path, config.history.max_series)?;
+        let (inventory, first) = Inventory::open(config.inventory.paths.clone());
+        let keep_deleted = Duration::from_secs(config.inventory.keep_deleted_s);
+        let inventory = inventory.keeping_deleted(keep_deleted);
+        let inventory_books = Arc::new(InventoryBooks::default());
+        inventory_books.note(&first);
+        tell(&first);
+        let index = inventory.reader();
+        let ring = Arc::new(AuditRing::of_life(api::unix_ns()));
+        let file = open_audit_file(config, &index, &ring);
+        let sources = Sources {
+            data: data.clone(),
+            found: Arc::new(recoveries),
+            file: Arc::new(Reader::open(store.clone(), Class::Security, SINK)),
+            usage: Arc::new(Reader::open(store.clone(), Class::Usage, HISTORY)),
+            store,
+            history,
+            history_path,
+            written: file.written(),
+            inventory: inventory_books,
+            last_look: inventory.last_look(),
+            ring,
+            requests: Arc::default(),
+        };
+        Ok(Self {
+            sources,
+            file,
+            inventory,
+            index,
+        })
+    }
+}
+
+/// The file sink, with what is in the file already in the ring.
+fn open_audit_file(config: &Config, index: &IndexReader, ring: &Arc<AuditRing>) -> FileSink {
+    let options = sink::Options {
+        path: config.audit_path().join("audit.jsonl"),
+        rotate_bytes: config.audit_file.rotate_bytes,
+        keep_files: config.audit_file.keep_files,
+    };
+    if let Err(error) = api::load_tail(&options.path, ring) {
+        tracing::warn!(%error, "recent events of the audit file cannot be shown");
+    }
+    let names = index.clone();
+    let names = Arc::new(move |event: &AuditEvent| names_of(event, &names));
+    FileSink::new(options, names, Arc::clone(ring)).waiting(name_wait(config, index))
+}
+
+fn open_journals(
+    data: &Path,
+    max_bytes: u64,
+) -> Result<(Store, Vec<(Class, Recovery)>), StoreError> {
+    let (store, recoveries) = Store::open(data, max_bytes)?;
+    for (class, recovery) in &recoveries {
+        tracing::info!(
+            class = class.as_str(),
+            records = recovery.records,
+            damaged = recovery.damaged,
+            "journal opened"
+        );
+        if !recovery.unreadable.is_empty() {
+            tracing::error!(
+                class = class.as_str(),
+                files = ?recovery.unreadable,
+                "files of the journal could not be read or synced: their records may be lost"
+            );
+        }
+    }
+    Ok((store, recoveries))
+}
+
+fn open_history(path: &Path, max_series: usize) -> Result<Arc<History>, HistoryError> {
+    let limits = Limits {
+        max_series,
+        ..Limits::default()
+    };
+    let (history, set_aside) = History::open_or_set_aside(path, limits)?;
+    if let Some(reason) = set_aside {
+        tracing::error!(%reason, "history was not readable: set aside, begun anew");
+    }
+    Ok(Arc::new(history))
+}
+
+/// How many descriptors may be open: as many as the hard limit allows from now on, for the soft one is
+/// often 1024, which is for programs that use select(2) (systemd.exec(5), LimitNOFILE).
+fn descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let now = setrlimit(Resource::Nofile, wanted).map_or(limit.current, |()| wanted.current);
+    now.map_or(usize::MAX, |now| usize::try_from(now).unwrap_or(usize::MAX))
+}
+
+pub(super) fn ingest_options(config: &Config) -> ingest::Options {
+    let token = |token: &crate::config::Token| auth::Token {
+        node: token.node.clone(),
+        file: token.file.clone(),
+    };
+    ingest::Options {
+        tokens: config.ingest.tokens.iter().map(token).collect(),
+        tls: config
+            .ingest
+            .tls_cert_file
+            .clone()
+            .zip(config.ingest.tls_key_file.clone()),
+        max_request_bytes: config.ingest.max_request_bytes,
+        max_request_records: MAX_REQUEST_RECORDS,
+        max_connections: MAX_CONNECTIONS.min(descriptors() / 2),
+        pace: SENDERS_PACE,
+        request_within: REQUEST_WITHIN,
+    }
+}
+
+/// What the API shows, and where it comes from.
+pub(super) fn state(sources: &Sources) -> ApiState {
+    let ring = &sources.ring;
+    let mut registry = Registry::with_prefix(telemetry::PREFIX);
+    let metrics = Metrics::default();
+    metrics.register(&mut registry);
+    sources.store.counts.register(&mut registry);
+    let scraped = sources.clone();
+    let metrics = move || {
+        metrics.show(&scraped.books());
+        let mut text = String::new();
+        match prometheus_client::encoding::text::encode(&mut text, &registry) {
+            Ok(()) => text,
+            Err(error) => format!("# {error}\n"),
+        }
+    };
+    let (nodes, own) = (Arc::clone(ring), sources.clone());
+    let rows = move || {
+        let mut rows = nodes.stage_rows();
+        rows.extend(own.stages());
+        rows
+    };
+    let (streams, health) = (sources.clone(), sources.clone());
+    ApiState::new(Arc::clone(&sources.history), Arc::clone(ring))
+        .with_accounting(Arc::new(rows))
+        .with_gaps(Arc::new(move || streams.gaps()))
+        .with_ready(Arc::new(move || health.health()))
+        .with_requests(Arc::clone(&sources.requests))
+        .with_metrics(Arc::new(metrics))
+}
+
+/// What a look at the inventory found, for the log.
+pub(super) fn tell(reloaded: &Reloaded) {
+    tracing::info!(
+        objects = reloaded.objects,
+        of_other_kinds = reloaded.ignored.values().sum::<u64>(),
+        changed = reloaded.changed,
+        "inventory read"
+    );
+    for problem in &reloaded.problems {
+        tracing::error!("{problem}");
+    }
+}
+
+/// What the inventory calls the subject of an event.
+fn names_of(event: &AuditEvent, index: &IndexReader) -> Map<String, Value> {
+    identity_of(event)
+        .map(|identity| join(identity, &index.get()).to_map())
+        .unwrap_or_default()
+}
+
+/// Without an inventory nothing ever gets a name, and nothing waits for one.
+fn name_wait(config: &Config, index: &IndexReader) -> NameWait {
+    if config.inventory.paths.is_empty() {
+        return NameWait::none();
+    }
+    let index = index.clone();
+    NameWait {
+        within: Duration::from_secs(config.audit_file.name_wait_s),
+        pending: Arc::new(move |event| {
+            identity_of(event).is_some_and(|identity| is_pending(identity, &index.get()))
+        }),
+    }
+}
