@@ -4,9 +4,9 @@
 use plimsoll_abi::{
     Counters, KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR, KIND_CONNECT, KIND_OOM, KIND_SEGMENT, KINDS,
 };
-use plimsoll_wire::Class;
 use plimsoll_wire::event::{Loss, StageFates};
 use plimsoll_wire::fate::Fates;
+use plimsoll_wire::{Class, stage};
 
 use crate::audit::TextCounts;
 use crate::cgroup::fs::Roots;
@@ -29,6 +29,7 @@ const LOOKS: u32 = 10;
 /// hold. While records keep coming there are no such moments, and nothing is judged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RingBooks {
+    stage: &'static str,
     class: &'static str,
     kinds: &'static [u16],
     used: u64,
@@ -46,16 +47,25 @@ pub(crate) struct RingBooks {
 impl RingBooks {
     /// The ring of evidence.
     pub(crate) const fn security() -> Self {
-        Self::new("security", &[KIND_CONNECT, KIND_SEGMENT, KIND_OOM])
+        Self::new(
+            stage::SECURITY_RING,
+            "security",
+            &[KIND_CONNECT, KIND_SEGMENT, KIND_OOM],
+        )
     }
 
     /// The ring of cgroups.
     pub(crate) const fn process() -> Self {
-        Self::new("process", &[KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR])
+        Self::new(
+            stage::PROCESS_RING,
+            "process",
+            &[KIND_CGROUP_MKDIR, KIND_CGROUP_RMDIR],
+        )
     }
 
-    const fn new(class: &'static str, kinds: &'static [u16]) -> Self {
+    const fn new(stage: &'static str, class: &'static str, kinds: &'static [u16]) -> Self {
         Self {
+            stage,
             class,
             kinds,
             used: 0,
@@ -131,7 +141,7 @@ impl RingBooks {
         let put_in = self.put_in(counters);
         let out_of_sight = self.out_of_sight(counters);
         StageFates {
-            stage: format!("{}_ring", self.class),
+            stage: self.stage.to_owned(),
             class: self.class.to_owned(),
             fates: Fates {
                 emitted: put_in.emitted,
@@ -185,7 +195,7 @@ impl Handed {
     /// The stages of the auditor, given the fates that it tells.
     pub(crate) fn stages(self, told: &[(&'static str, Fates); 3]) -> [StageFates; 3] {
         told.each_ref().map(|(kind, fates)| StageFates {
-            stage: "audit".to_owned(),
+            stage: stage::AUDIT.to_owned(),
             class: (*kind).to_owned(),
             fates: Fates {
                 emitted: match *kind {
@@ -202,8 +212,8 @@ impl Handed {
 /// The stages of the kernel's text files: those of cgroups, and those of processes behind evidence.
 /// What was understood is delivered in a sample or an event; what was empty has nothing to tell.
 pub(crate) fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageFates; 2] {
-    let stage = |class: &str, fates| StageFates {
-        stage: "files".to_owned(),
+    let row = |class: &str, fates| StageFates {
+        stage: stage::FILES.to_owned(),
         class: class.to_owned(),
         fates,
     };
@@ -221,7 +231,7 @@ pub(crate) fn file_stages(sampled: FileCounts, processes: TextCounts) -> [StageF
         delivered: processes.parsed,
         ..Fates::default()
     };
-    [stage("usage", usage), stage("security", security)]
+    [row("usage", usage), row("security", security)]
 }
 
 /// A class of the spool as the metrics show it.

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use plimsoll_journal::{Journal, JournalError, Options, Recovery, Storage};
 use plimsoll_wire::event::{Loss, StageFates};
 use plimsoll_wire::fate::Fates;
-use plimsoll_wire::{AuditEvent, Class, UsageWindow, otlp};
+use plimsoll_wire::{AuditEvent, Class, UsageWindow, otlp, stage};
 use prost::Message;
 
 mod stream;
@@ -25,8 +25,6 @@ use stream::Stream;
 
 /// The journals' one reader.
 pub const CURSOR: &str = "export";
-/// The stage of its losses.
-const STAGE: &str = "spool";
 
 /// Sizes of one class at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,7 +230,7 @@ impl<S: Storage> Spool<S> {
 
     fn note_loss(&mut self, class: Class, fate: &str, count: u64, range: Option<(u64, u64)>) {
         self.note(Loss {
-            stage: STAGE.to_owned(),
+            stage: stage::SPOOL.to_owned(),
             lost_class: class,
             fate: fate.to_owned(),
             count,

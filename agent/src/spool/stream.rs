@@ -3,9 +3,9 @@
 use std::cell::Cell;
 
 use plimsoll_journal::{Journal, JournalError, Shed, Storage};
-use plimsoll_wire::Class;
 use plimsoll_wire::event::StageFates;
 use plimsoll_wire::fate::Fates;
+use plimsoll_wire::{Class, stage};
 
 use super::{CURSOR, Level, Outgoing, no_fates};
 
@@ -120,7 +120,7 @@ impl<S: Storage> Stream<S> {
 
     pub(super) fn fates(&self) -> StageFates {
         StageFates {
-            stage: "spool".to_owned(),
+            stage: stage::SPOOL.to_owned(),
             class: self.class.as_str().to_owned(),
             fates: Fates {
                 in_flight: self.in_flight(),
