@@ -1,6 +1,6 @@
 #![expect(
     clippy::disallowed_methods,
-    reason = "shell: reads inventory files and folders, waits between looks"
+    reason = "shell: reads inventory files, waits between looks"
 )]
 //! The inventory's files: read at start, looked at again every few seconds, read again on change.
 //!
@@ -8,10 +8,12 @@
 //! parsed keeps what it last said; a file that is gone takes its objects with it. Only regular files
 //! are read: a pipe would keep the inventory waiting for whoever writes into it.
 
+mod listed;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, FileType};
+use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -22,13 +24,11 @@ use super::gone::Gone;
 use super::index::Index;
 use super::parse::{self, Object, Problem};
 use super::twice::{self, Twice};
+use listed::Listed;
+pub use listed::MAX_FILES;
 
 /// Largest file that is read.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
-/// Most files below the given paths.
-pub const MAX_FILES: usize = 10_000;
-/// Deepest folder below a given path.
-const MAX_DEPTH: usize = 8;
 /// What was left out of one file that [`Left`] names; of the rest it says how much it is.
 const MAX_NAMED: usize = 16;
 
@@ -344,107 +344,12 @@ fn named(file: &str, problems: &[Problem]) -> Vec<String> {
     first.chain(rest).collect()
 }
 
-/// What something is that is neither a file nor a folder.
-fn other_kind(kind: FileType) -> &'static str {
-    if kind.is_fifo() {
-        "a pipe (FIFO)"
-    } else if kind.is_socket() {
-        "a socket"
-    } else {
-        "a device"
-    }
-}
-
 fn whole(file: &str, message: &str) -> Problem {
     Problem {
         file: file.to_owned(),
         line: None,
         field: None,
         message: message.to_owned(),
-    }
-}
-
-/// Files with their modification time and length, bounded in number and depth.
-#[derive(Default)]
-struct Listed {
-    found: BTreeMap<PathBuf, Stamp>,
-    /// Files and folders that were met, by device and inode: each once, by whatever name and link.
-    met: BTreeSet<(u64, u64)>,
-    /// Places that could not be looked at: what is at or below them may be there all the same.
-    unsure: Vec<PathBuf>,
-    problems: Vec<Problem>,
-}
-
-impl Listed {
-    fn problem(&mut self, path: &Path, message: &str) {
-        self.problems
-            .push(whole(&path.display().to_string(), message));
-    }
-
-    fn failed(&mut self, path: &Path, doing: &str, error: &std::io::Error) {
-        self.problem(path, &format!("cannot be {doing}: {error}"));
-        if error.kind() != std::io::ErrorKind::NotFound {
-            self.unsure.push(path.to_owned());
-        }
-    }
-
-    fn list(&mut self, path: &Path, depth: usize) {
-        let metadata = match std::fs::metadata(path) {
-            Ok(metadata) => metadata,
-            Err(error) => return self.failed(path, "looked at", &error),
-        };
-        if !self.met.insert((metadata.dev(), metadata.ino())) {
-            return;
-        }
-        if !metadata.is_dir() && !metadata.is_file() {
-            let kind = other_kind(metadata.file_type());
-            let message = format!("left out: it is {kind}, and only regular files are read");
-            return self.problem(path, &message);
-        }
-        if metadata.is_file() {
-            if self.found.len() < MAX_FILES {
-                let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                let stamp = (modified, metadata.len(), metadata.ino());
-                self.found.insert(path.to_owned(), stamp);
-            } else {
-                self.problem(
-                    path,
-                    &format!("left out: there are more than {MAX_FILES} files"),
-                );
-            }
-            return;
-        }
-        if depth == MAX_DEPTH {
-            self.problem(
-                path,
-                &format!("left out: more than {MAX_DEPTH} folders deep"),
-            );
-            return;
-        }
-        let entries = match std::fs::read_dir(path) {
-            Ok(entries) => entries,
-            Err(error) => return self.failed(path, "listed", &error),
-        };
-        let mut children = Vec::new();
-        for entry in entries {
-            match entry {
-                // The kubelet keeps a mounted ConfigMap's files in such folders, by another name at
-                // each change, and links to them beside (kubernetes/pkg/volume/util/atomic_writer.go).
-                Ok(entry) if entry.file_name().as_encoded_bytes().starts_with(b"..") => {}
-                Ok(entry) => children.push(entry.path()),
-                Err(error) => self.failed(path, "listed", &error),
-            }
-        }
-        // Of two names of one file, always the same counts.
-        children.sort();
-        for child in children {
-            let wanted = child
-                .extension()
-                .is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|known| ext == *known));
-            if wanted || child.is_dir() {
-                self.list(&child, depth + 1);
-            }
-        }
     }
 }
 
