@@ -240,7 +240,7 @@ impl Metrics {
         );
         registry.register(
             "inventory_problems",
-            "Inventory files and objects left out, over all reads; the log names them",
+            "Inventory files, objects and quantities left out, over all reads; the log names them",
             self.inventory_problems.clone(),
         );
         registry.register(
