@@ -72,6 +72,7 @@ struct Life {
     security: Arc<Reader>,
     written: Arc<sink::Written>,
     sink: FileSink,
+    shown: Arc<AuditRing>,
 }
 
 impl Life {
@@ -83,17 +84,15 @@ impl Life {
             rotate_bytes: 1 << 30,
             keep_files: 1,
         };
-        let sink = FileSink::new(
-            options,
-            Arc::new(|_| Map::new()),
-            Arc::new(AuditRing::default()),
-        );
+        let shown = Arc::new(AuditRing::default());
+        let sink = FileSink::new(options, Arc::new(|_| Map::new()), Arc::clone(&shown));
         Self {
             history: Arc::new(history),
             usage: Arc::new(Reader::open(store.clone(), Class::Usage, HISTORY)),
             security: Arc::new(Reader::open(store.clone(), Class::Security, SINK)),
             written: sink.written(),
             sink,
+            shown,
             store,
         }
     }
