@@ -223,7 +223,7 @@ impl Destination for FileSink {
         mut items: Vec<Self::Item>,
         epoch: &str,
         last_seq: u64,
-    ) -> Result<(), SinkError> {
+    ) -> Result<u64, SinkError> {
         let mut lines = Vec::new();
         for item in &mut items {
             let before = lines.len();
@@ -246,6 +246,6 @@ impl Destination for FileSink {
             self.shown
                 .arrived(item.audit, item.bytes, item.arrived_unix_ns);
         }
-        Ok(())
+        Ok(0)
     }
 }

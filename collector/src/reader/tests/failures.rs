@@ -39,7 +39,7 @@ impl Destination for Counting {
         Ok(record.seq)
     }
 
-    fn take(&mut self, items: Vec<u64>, _: &str, last_seq: u64) -> Result<(), Refuses> {
+    fn take(&mut self, items: Vec<u64>, _: &str, last_seq: u64) -> Result<u64, Refuses> {
         if self.refusals > 0 {
             self.refusals -= 1;
             return Err(Refuses);
@@ -48,7 +48,7 @@ impl Destination for Counting {
         if last_seq >= self.last {
             self.stop.cancel();
         }
-        Ok(())
+        Ok(0)
     }
 }
 
