@@ -5,8 +5,8 @@
 //! The file itself: whole lines, synced, put aside when it is long.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,9 +17,19 @@ use super::{Options, Written};
 /// The end of the file that is looked through for the last whole line.
 const TAIL: u64 = 4 << 20;
 
+/// Makes what was written to a file durable; a test may want it to fail.
+pub(super) type SyncFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
+
+/// fdatasync(2), which takes a changed length to the disk as well.
+pub(super) fn to_disk() -> SyncFile {
+    Arc::new(File::sync_data)
+}
+
 pub(super) struct AuditFile {
     options: Options,
+    sync: SyncFile,
     file: File,
+    /// All of it is on disk.
     len: u64,
     last_seq: u64,
     written: Arc<Written>,
@@ -29,23 +39,40 @@ impl AuditFile {
     /// Opens the current file, cuts a torn last line off, and learns how far it goes; where it is
     /// empty, from the newest one put aside. Says as well whether its last line is of another
     /// journal than the one of that epoch.
+    ///
+    /// `synced_len` is how much of it is known to be on disk. After a sync that failed the kernel takes
+    /// the pages for written: they can still be read, and the next sync says that all is well (fsync(2),
+    /// EIO). What is behind that length is therefore cut off; where it is not known, the end is written
+    /// once more, so that the sync is one of that.
     pub(super) fn open(
         options: &Options,
         journal_epoch: &str,
+        synced_len: Option<u64>,
+        sync: &SyncFile,
         written: Arc<Written>,
     ) -> io::Result<(Self, bool)> {
         if let Some(folder) = options.path.parent() {
             fs::create_dir_all(folder)?;
         }
         let file = open(&options.path)?;
-        let (mut place, len) = look(&file, journal_epoch)?;
+        if let Some(synced) = synced_len
+            && synced < file.metadata()?.len()
+        {
+            file.set_len(synced)?;
+        }
+        let end = End::of(&file)?;
+        let (mut place, whole) = line::last_whole(&end.bytes, journal_epoch);
+        let len = end.from + whole as u64;
         file.set_len(len)?;
+        if synced_len.is_none() {
+            file.write_all_at(end.bytes.get(..whole).unwrap_or_default(), end.from)?;
+        }
         if place == Place::Nowhere
             && let Ok(older) = File::open(aside(&options.path, 1))
         {
-            place = look(&older, journal_epoch)?.0;
+            place = line::last_whole(&End::of(&older)?.bytes, journal_epoch).0;
         }
-        file.sync_all()?;
+        sync(&file)?;
         // The name too: the cursor moves on the word that the lines are there.
         sync_folder(&options.path)?;
         let last_seq = match place {
@@ -54,6 +81,7 @@ impl AuditFile {
         };
         let file = Self {
             options: options.clone(),
+            sync: Arc::clone(sync),
             file,
             len,
             last_seq,
@@ -67,13 +95,19 @@ impl AuditFile {
         self.last_seq
     }
 
+    /// How much of it is known to be on disk, bytes.
+    pub(super) const fn synced_len(&self) -> u64 {
+        self.len
+    }
+
+    /// Adds the lines, durably. After an error it is not known how many of them are there, and the file
+    /// is to be opened anew with [`AuditFile::synced_len`].
     pub(super) fn append(&mut self, lines: &[u8], last_seq: u64) -> io::Result<()> {
         if self.len > 0 && self.len + lines.len() as u64 > self.options.rotate_bytes {
             self.rotate()?;
         }
-        self.file.seek(SeekFrom::Start(self.len))?;
-        self.file.write_all(lines)?;
-        self.file.sync_data()?;
+        self.file.write_all_at(lines, self.len)?;
+        (self.sync)(&self.file)?;
         self.len += lines.len() as u64;
         self.written
             .bytes
@@ -130,14 +164,21 @@ fn aside(path: &Path, at: usize) -> PathBuf {
     name.into()
 }
 
-fn look(mut file: &File, journal_epoch: &str) -> io::Result<(Place, u64)> {
-    let len = file.metadata()?.len();
-    let from = len.saturating_sub(TAIL);
-    file.seek(SeekFrom::Start(from))?;
-    let mut tail = Vec::new();
-    file.take(TAIL).read_to_end(&mut tail)?;
-    let (place, whole) = line::last_whole(&tail, journal_epoch);
-    Ok((place, from + whole as u64))
+/// The end of a file.
+struct End {
+    /// Where it begins.
+    from: u64,
+    bytes: Vec<u8>,
+}
+
+impl End {
+    fn of(mut file: &File) -> io::Result<Self> {
+        let from = file.metadata()?.len().saturating_sub(TAIL);
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL).read_to_end(&mut bytes)?;
+        Ok(Self { from, bytes })
+    }
 }
 
 #[cfg(test)]
@@ -155,7 +196,7 @@ mod tests {
     }
 
     fn open_for(options: &Options, epoch: &str) -> (AuditFile, bool) {
-        AuditFile::open(options, epoch, Arc::default()).unwrap()
+        AuditFile::open(options, epoch, None, &to_disk(), Arc::default()).unwrap()
     }
 
     #[test]
@@ -168,6 +209,25 @@ mod tests {
         assert_eq!(fs::read(&options.path).unwrap(), LINE);
         let (other, renewed) = open_for(&options, "another journal");
         assert_eq!((other.last_seq(), renewed), (0, true));
+    }
+
+    /// An earlier life may have failed to sync them, and been killed: to the kernel they are clean.
+    #[test]
+    fn lines_of_an_earlier_life_are_written_once_more_before_they_are_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(folder.path());
+        fs::write(&options.path, LINE).unwrap();
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        let modified = || fs::metadata(&options.path).unwrap().modified().unwrap();
+        let earlier = File::options().write(true).open(&options.path).unwrap();
+        earlier.set_modified(long_ago).unwrap();
+        let fails: SyncFile = Arc::new(|_| Err(io::Error::other("EIO")));
+        let refused = AuditFile::open(&options, "e", None, &fails, Arc::default());
+        assert!(refused.is_err());
+        earlier.set_modified(long_ago).unwrap();
+        assert_eq!(open_for(&options, "e").0.last_seq(), 7);
+        assert!(modified() > long_ago);
+        assert_eq!(fs::read(&options.path).unwrap(), LINE);
     }
 
     #[test]
