@@ -149,12 +149,8 @@ fn descriptors() -> usize {
 }
 
 pub(super) fn ingest_options(config: &Config) -> ingest::Options {
-    let token = |token: &crate::config::Token| auth::Token {
-        node: token.node.clone(),
-        file: token.file.clone(),
-    };
     ingest::Options {
-        tokens: config.ingest.tokens.iter().map(token).collect(),
+        tokens: config.ingest.tokens.iter().map(auth::Token::from).collect(),
         tls: config
             .ingest
             .tls_cert_file
