@@ -222,7 +222,7 @@ impl Metrics {
         );
         registry.register(
             "sink_removed_files",
-            "Audit files removed because audit_file.keep_files were there",
+            "Audit files removed because audit_file.keep_files were there, or more",
             self.sink_removed.clone(),
         );
     }
