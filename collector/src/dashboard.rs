@@ -9,6 +9,7 @@ mod chart;
 mod format;
 mod nodes;
 mod overview;
+mod totals;
 mod workload;
 
 use maud::{DOCTYPE, Markup, html};

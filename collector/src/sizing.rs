@@ -172,8 +172,11 @@ pub struct Recommendation {
     pub container: String,
     /// Its part in the pod.
     pub role: Role,
-    /// Pods that run; of a workload that runs none, pods seen.
+    /// Pods of the workload that run and have this container; of a CronJob, the most that ran at once.
     pub replicas: u64,
+    /// Of the replicas, how many run now.
+    #[serde(default)]
+    pub running: u64,
     /// Labels of the newest pod, for selectors.
     #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,
@@ -237,7 +240,7 @@ pub fn recommend(history: &ContainerHistory) -> Recommendation {
     let (cpu, cpu_words) = cpu::advise(hot, pod_count, &history.total);
     let (memory, memory_words) =
         memory::advise(&pods, pod_count, &history.total, current.limit_bytes);
-    let replicas = history.replicas();
+    let replicas = history.replicas;
     Recommendation {
         namespace: history.namespace.clone(),
         kind: history.workload.kind.clone(),
@@ -245,6 +248,7 @@ pub fn recommend(history: &ContainerHistory) -> Recommendation {
         container: history.container.clone(),
         role: history.role,
         replicas,
+        running: history.running,
         labels: history.labels.clone(),
         current,
         confidence: confidence(history, pod_count),

@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::format::{bytes_or, count, counted, cpu, cpu_or, encoded, workload_href};
+use super::totals::totals;
 use super::{Place, chart, layout};
 use crate::api::{AccountingDocument, NodeStatus};
 use crate::history::Fleet;
@@ -139,41 +140,8 @@ fn nothing_yet(data: &OverviewData<'_>) -> Markup {
     }
 }
 
-/// Requested and recommended, all replicas, over what has a recommendation, and the containers that
-/// have none. What sets no request requests nothing, and its recommendation is more.
-fn totals(report: &Report) -> [(u64, u64, u64); 2] {
-    let mut cpu = (0_u64, 0_u64, 0_u64);
-    let mut memory = (0_u64, 0_u64, 0_u64);
-    for found in &report.recommendations {
-        let add = |sum: &mut (u64, u64, u64), now: Option<u64>, advised: Option<u64>| {
-            if let Some(advised) = advised {
-                sum.0 = sum
-                    .0
-                    .saturating_add(now.unwrap_or(0).saturating_mul(found.replicas));
-                sum.1 = sum.1.saturating_add(advised.saturating_mul(found.replicas));
-            } else {
-                sum.2 += 1;
-            }
-        };
-        add(
-            &mut cpu,
-            found.current.request_millicores,
-            found.cpu.request_millicores,
-        );
-        add(
-            &mut memory,
-            found.current.request_bytes,
-            found.memory.request_bytes,
-        );
-    }
-    [cpu, memory]
-}
-
 fn summary(data: &OverviewData<'_>) -> Markup {
-    let [
-        (cpu_now, cpu_advised, no_cpu),
-        (memory_now, memory_advised, no_memory),
-    ] = totals(data.report);
+    let [of_cpu, of_memory] = totals(data.report);
     let left_out = |containers: u64| {
         html! { @if containers > 0 { ", without " (counted(containers, "container")) " of which too little is known" } }
     };
@@ -198,13 +166,13 @@ fn summary(data: &OverviewData<'_>) -> Markup {
         section.cards aria-label="Fleet summary" {
             div.card {
                 h2 { "CPU requests" }
-                p.big { (cpu(cpu_now)) span.arrow { " → " } strong { (cpu(cpu_advised)) } }
-                p.note { (change(cpu_now, cpu_advised)) ", all replicas" (left_out(no_cpu)) }
+                p.big { (cpu(of_cpu.now)) span.arrow { " → " } strong { (cpu(of_cpu.advised)) } }
+                p.note { (change(of_cpu.now, of_cpu.advised)) ", all pods that run" (left_out(of_cpu.left_out)) }
             }
             div.card {
                 h2 { "Memory requests" }
-                p.big { (mib(memory_now)) span.arrow { " → " } strong { (mib(memory_advised)) } }
-                p.note { (change(memory_now, memory_advised)) ", all replicas" (left_out(no_memory)) }
+                p.big { (mib(of_memory.now)) span.arrow { " → " } strong { (mib(of_memory.advised)) } }
+                p.note { (change(of_memory.now, of_memory.advised)) ", all pods that run" (left_out(of_memory.left_out)) }
             }
             div.card {
                 h2 { "Containers" }

@@ -19,7 +19,12 @@ const MINUTE_NS: u64 = 60_000_000_000;
 const NOW: u64 = 1_767_571_200_000_000_000;
 
 /// A series with names, of some minutes that end now.
-fn series(namespace: &str, workload: &str, container: &str, minutes: u64) -> (String, Arc<Series>) {
+pub(super) fn series(
+    namespace: &str,
+    workload: &str,
+    container: &str,
+    minutes: u64,
+) -> (String, Arc<Series>) {
     let id = format!("{namespace}-{workload}-{container}");
     let first = NOW / MINUTE_NS - minutes;
     let mut series = Series::new("node-a", &window(&id, 0, 0, 0).identity);
@@ -140,12 +145,17 @@ fn the_overview_keeps_its_shape() {
 
 #[test]
 fn the_sums_say_whom_they_leave_out() {
-    let unknown = series("shop", "new", "app", 0);
+    // Its first window was too short for a sample.
+    let (id, named) = series("shop", "new", "app", 0);
+    let mut new = Arc::unwrap_or_clone(named);
+    let mut first = window(&id, NOW / MINUTE_NS - 1, 0, 0);
+    (first.cpu, first.memory) = Default::default();
+    new.add("node-a", &first);
     let html = overview_of(
-        vec![series("shop", "api", "app", 5), unknown],
+        vec![series("shop", "api", "app", 5), (id, Arc::new(new))],
         &OverviewQuery::default(),
     );
-    let words = ", all replicas, without 1 container of which too little is known";
+    let words = ", all pods that run, without 1 container of which too little is known";
     assert_eq!(html.matches(words).count(), 2, "{}", begin_of(&html));
 }
 

@@ -3,11 +3,14 @@
 //! Pure. Pods stay apart inside a container's history, so that the hottest can be named; nothing
 //! is averaged here.
 
+mod pods;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plimsoll_wire::identity::Subject;
 
+use self::pods::Pods;
 use super::series::Series;
 use super::usage::Usage;
 use crate::inventory::{Resources, Role, Workload};
@@ -47,6 +50,11 @@ pub struct ContainerHistory {
     pub limits: Resources,
     /// Labels of the newest pod.
     pub labels: BTreeMap<String, String>,
+    /// Pods of the *workload* that run now and have this container, whether or not the container itself
+    /// runs: an init container has ended, and its pod runs. 0 of a workload that has ended.
+    pub running: u64,
+    /// As `running`; of a CronJob, which runs again, the most of its runs that were there at once.
+    pub replicas: u64,
     /// The pods, by name.
     pub pods: Vec<PodUsage>,
     /// All pods merged.
@@ -54,15 +62,6 @@ pub struct ContainerHistory {
 }
 
 impl ContainerHistory {
-    /// Pods that run now; of a workload that runs none, the pods that are still told apart, at least
-    /// one. A container that was started again is no further replica.
-    pub fn replicas(&self) -> u64 {
-        let running = self.pods.iter().filter(|pod| pod.running).count();
-        let apart = self.pods.iter().filter(|pod| pod.series.folded == 0);
-        let count = if running > 0 { running } else { apart.count() };
-        count.max(1) as u64
-    }
-
     /// Pods that were seen, the earlier ones included. Of those, each life of a container that was
     /// started again counts.
     pub fn pods_seen(&self) -> u64 {
@@ -136,14 +135,18 @@ impl Fleet {
                 (Subject::Container { .. }, _) => fleet.unnamed.push(series),
             }
         }
+        let mut workloads: BTreeMap<(String, Workload), Pods> = BTreeMap::new();
+        for ((namespace, workload, _), members) in &groups {
+            let workload = (namespace.clone(), workload.clone());
+            let pods = workloads.entry(workload).or_default();
+            pods.add(members, now_unix_ns);
+        }
         for ((namespace, workload, container), members) in groups {
-            fleet.containers.extend(group_one(
-                namespace,
-                workload,
-                container,
-                members,
-                now_unix_ns,
-            ));
+            let whose = (namespace, workload);
+            if let Some(pods) = workloads.get(&whose) {
+                let one = group_one(whose, container, members, pods, now_unix_ns);
+                fleet.containers.extend(one);
+            }
         }
         fleet
             .hosts
@@ -178,16 +181,17 @@ fn is_idle(usage: &Usage) -> bool {
 }
 
 fn group_one(
-    namespace: String,
-    workload: Workload,
+    (namespace, workload): (String, Workload),
     container: String,
     members: Vec<Arc<Series>>,
+    of_workload: &Pods,
     now_unix_ns: u64,
 ) -> Option<ContainerHistory> {
     let newest = newest_pod(&members, now_unix_ns)?;
     let names = newest.names.as_ref()?;
     let (role, requests, limits) = (names.role, names.requests, names.limits);
     let labels = names.labels.clone();
+    let counts = of_workload.counts(&workload, role, &members, now_unix_ns);
     let mut total = Usage::default();
     let mut by_pod: BTreeMap<String, Vec<Arc<Series>>> = BTreeMap::new();
     for series in members {
@@ -218,6 +222,8 @@ fn group_one(
         requests,
         limits,
         labels,
+        running: counts.running,
+        replicas: counts.replicas,
         pods,
         total,
     })
@@ -317,7 +323,7 @@ mod tests {
             app.pods.iter().map(|pod| pod.running).collect::<Vec<_>>(),
             [false, true]
         );
-        assert_eq!(app.replicas(), 1);
+        assert_eq!(app.replicas, 1);
         assert_eq!(fleet.workload("shop", "deployment", "api").count(), 1);
     }
 
@@ -395,7 +401,7 @@ mod tests {
             })
             .collect();
         assert_eq!(pods, [("api-1", 2, 2, true), ("api-2", 1, 1, true)]);
-        assert_eq!((app.replicas(), app.total.windows), (2, 3));
+        assert_eq!((app.replicas, app.total.windows), (2, 3));
     }
 
     #[test]

@@ -44,6 +44,8 @@ fn history(pods: Vec<PodUsage>) -> ContainerHistory {
             memory_bytes: Some(512 << 20),
         },
         labels: std::collections::BTreeMap::new(),
+        running: pods.len() as u64,
+        replicas: pods.len() as u64,
         pods,
         total,
     }

@@ -32,7 +32,8 @@ pub struct Assessment {
     pub cpu: Fit,
     /// The memory request.
     pub memory: Fit,
-    /// Requested but not needed, all replicas. `None` if nothing is requested or advised.
+    /// Requested but not needed, all replicas: 0 of what runs no more. `None` if nothing is requested or
+    /// advised.
     pub waste_millicores: Option<u64>,
     /// As `waste_millicores`, of memory.
     pub waste_bytes: Option<u64>,
