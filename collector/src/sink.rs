@@ -53,7 +53,7 @@ pub struct Written {
     pub bytes: AtomicU64,
     /// Files put aside because they were full.
     pub rotations: AtomicU64,
-    /// Files removed because more than `keep_files` were there.
+    /// Files removed because `keep_files` were there, or more.
     pub removed: AtomicU64,
 }
 

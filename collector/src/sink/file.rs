@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub(super) struct AuditFile {
 
 impl AuditFile {
     /// Opens the current file, cuts a torn last line off, and learns how far it goes; where it is
-    /// empty, from the newest one put aside. Says as well whether its last line is of another
+    /// empty, from the newest one put aside. Removes what is put aside beyond `keep_files`. Says as well whether its last line is of another
     /// journal than the one of that epoch.
     ///
     /// `synced_len` is how much of it is known to be on disk. After a sync that failed the kernel takes
@@ -79,6 +80,9 @@ impl AuditFile {
             Place::At(seq) => seq,
             Place::OtherJournal | Place::Nowhere => 0,
         };
+        written
+            .removed
+            .fetch_add(remove_surplus(options)?, Ordering::Relaxed);
         let file = Self {
             options: options.clone(),
             sync: Arc::clone(sync),
@@ -164,6 +168,37 @@ fn aside(path: &Path, at: usize) -> PathBuf {
     name.into()
 }
 
+/// Removes the files that a higher `keep_files` has left, which no rotation moves or removes; returns how
+/// many there were.
+fn remove_surplus(options: &Options) -> io::Result<u64> {
+    let (Some(folder), Some(name)) = (options.path.parent(), options.path.file_name()) else {
+        return Ok(0);
+    };
+    let mut removed = 0;
+    for entry in fs::read_dir(folder)? {
+        let found = entry?.path();
+        let number = found.file_name().and_then(|found| {
+            let number = found.as_bytes().strip_prefix(name.as_bytes())?;
+            let number = str::from_utf8(number.strip_prefix(b".")?).ok()?;
+            number.parse::<usize>().ok()
+        });
+        // The name in full: `.007` is none of ours.
+        if !number.is_some_and(|at| at > options.keep_files && found == aside(&options.path, at)) {
+            continue;
+        }
+        match fs::remove_file(&found) {
+            Ok(()) => removed += 1,
+            // Not worth that no line is written.
+            Err(error) => tracing::warn!(
+                file = %found.display(),
+                %error,
+                "a file beyond audit_file.keep_files cannot be removed"
+            ),
+        }
+    }
+    Ok(removed)
+}
+
 /// The end of a file.
 struct End {
     /// Where it begins.
@@ -209,6 +244,33 @@ mod tests {
         assert_eq!(fs::read(&options.path).unwrap(), LINE);
         let (other, renewed) = open_for(&options, "another journal");
         assert_eq!((other.last_seq(), renewed), (0, true));
+    }
+
+    #[test]
+    fn what_a_higher_bound_has_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(folder.path());
+        let others = [
+            "audit.jsonl.007",
+            "audit.jsonl.9.gz",
+            "audit.jsonl.",
+            "other.7",
+        ];
+        let kept = ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"];
+        let surplus = ["audit.jsonl.3", "audit.jsonl.5", "audit.jsonl.12"];
+        // Nor is one that cannot be removed in the way.
+        fs::create_dir(folder.path().join("audit.jsonl.4")).unwrap();
+        for name in others.iter().chain(&kept).chain(&surplus) {
+            fs::write(folder.path().join(name), LINE).unwrap();
+        }
+        let (file, _) = open_for(&options, "e");
+        assert_eq!(file.written.removed.load(Ordering::Relaxed), 3);
+        for name in others.iter().chain(&kept) {
+            assert!(folder.path().join(name).exists(), "{name}");
+        }
+        for name in surplus {
+            assert!(!folder.path().join(name).exists(), "{name}");
+        }
     }
 
     /// An earlier life may have failed to sync them, and been killed: to the kernel they are clean.
