@@ -16,6 +16,7 @@
 //!                                             bound reached: fold ──┴─► Fleet: workload → container → pods
 //! ```
 
+pub mod arrival;
 mod batch;
 pub mod encoding;
 pub mod feed;

@@ -76,8 +76,38 @@ pub struct Unnamed {
     pub memory_peak_bytes: Option<u64>,
 }
 
-/// Requests and limits; `None` is not set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// One of the four that can be set for a container, by its name in [`Current`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Setting {
+    /// CPU request.
+    RequestMillicores,
+    /// CPU limit.
+    LimitMillicores,
+    /// Memory request.
+    RequestBytes,
+    /// Memory limit.
+    LimitBytes,
+}
+
+impl Setting {
+    /// As it is called in a sentence.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::RequestMillicores => "CPU request",
+            Self::LimitMillicores => "CPU limit",
+            Self::RequestBytes => "memory request",
+            Self::LimitBytes => "memory limit",
+        }
+    }
+
+    const fn is_of_cpu(self) -> bool {
+        matches!(self, Self::RequestMillicores | Self::LimitMillicores)
+    }
+}
+
+/// Requests and limits; `None` is not set, unless it is among the `unknown`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Current {
     /// CPU request.
     pub request_millicores: Option<u64>,
@@ -87,6 +117,56 @@ pub struct Current {
     pub request_bytes: Option<u64>,
     /// Memory limit.
     pub limit_bytes: Option<u64>,
+    /// What is set and could not be read: it is no quantity (`64MB`).
+    #[serde(default)]
+    pub unknown: Vec<Setting>,
+}
+
+impl Current {
+    fn of(history: &ContainerHistory) -> Self {
+        let (requests, limits) = (&history.requests, &history.limits);
+        let unknown = [
+            (Setting::RequestMillicores, requests.cpu_unknown),
+            (Setting::LimitMillicores, limits.cpu_unknown),
+            (Setting::RequestBytes, requests.memory_unknown),
+            (Setting::LimitBytes, limits.memory_unknown),
+        ];
+        Self {
+            request_millicores: requests.cpu_millicores,
+            limit_millicores: limits.cpu_millicores,
+            request_bytes: requests.memory_bytes,
+            limit_bytes: limits.memory_bytes,
+            unknown: unknown
+                .into_iter()
+                .filter_map(|(setting, unknown)| unknown.then_some(setting))
+                .collect(),
+        }
+    }
+
+    /// Whether it is known what is set, be it nothing.
+    pub fn knows(&self, setting: Setting) -> bool {
+        !self.unknown.contains(&setting)
+    }
+
+    /// What a table says where there is no value.
+    pub fn absent(&self, setting: Setting) -> &'static str {
+        if self.knows(setting) {
+            "none"
+        } else {
+            "unknown"
+        }
+    }
+
+    /// Why there is no value, in sentences.
+    fn unknown_words(&self, of_cpu: bool) -> impl Iterator<Item = String> {
+        let unknown = self.unknown.iter().filter(move |s| s.is_of_cpu() == of_cpu);
+        unknown.map(|setting| {
+            format!(
+                "The {} that is set is unknown: what the inventory has there is no quantity.",
+                setting.words()
+            )
+        })
+    }
 }
 
 /// How sure a recommendation is.
@@ -220,12 +300,7 @@ pub fn report(fleet: &Fleet, now_unix_ns: u64) -> Report {
 
 /// Computes one container's recommendation.
 pub fn recommend(history: &ContainerHistory) -> Recommendation {
-    let current = Current {
-        request_millicores: history.requests.cpu_millicores,
-        limit_millicores: history.limits.cpu_millicores,
-        request_bytes: history.requests.memory_bytes,
-        limit_bytes: history.limits.memory_bytes,
-    };
+    let current = Current::of(history);
     let pods: Vec<(&str, &Usage)> = history
         .pods
         .iter()
@@ -237,9 +312,11 @@ pub fn recommend(history: &ContainerHistory) -> Recommendation {
         .map(|pod| pod.series.hottest(&pod.pod))
         .fold(None, Hottest::max);
     let pod_count = history.pods_seen();
-    let (cpu, cpu_words) = cpu::advise(hot, pod_count, &history.total);
-    let (memory, memory_words) =
+    let (cpu, mut cpu_words) = cpu::advise(hot, pod_count, &history.total);
+    let (memory, mut memory_words) =
         memory::advise(&pods, pod_count, &history.total, current.limit_bytes);
+    cpu_words.extend(current.unknown_words(true));
+    memory_words.extend(current.unknown_words(false));
     let replicas = history.replicas;
     Recommendation {
         namespace: history.namespace.clone(),
@@ -250,9 +327,9 @@ pub fn recommend(history: &ContainerHistory) -> Recommendation {
         replicas,
         running: history.running,
         labels: history.labels.clone(),
-        current,
         confidence: confidence(history, pod_count),
         assessment: verdict::assess(&current, &cpu, &memory, replicas),
+        current,
         cpu,
         memory,
         explanation: Explanation {

@@ -6,7 +6,7 @@ use super::table::{self, Column};
 use super::{CliError, Client, Exit, ReportArgs, SizingOutput, print_json};
 use crate::inventory::Role;
 use crate::sizing::memory::mib;
-use crate::sizing::{Level, Recommendation, Report};
+use crate::sizing::{Level, Recommendation, Report, Setting};
 
 pub(super) fn report(args: &ReportArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
     let parameters = [
@@ -98,24 +98,28 @@ fn row(found: &Recommendation, wide: bool) -> Vec<String> {
     let percent =
         |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{:.1}%", share * 100.0));
     let (current, confidence) = (&found.current, &found.confidence);
+    let absent = |setting| current.absent(setting);
     let mut cells = vec![
         found.namespace.clone(),
         format!("{}/{}", found.kind, found.workload),
         found.container.clone(),
         found.replicas.to_string(),
-        cpu(current.request_millicores, "none"),
+        cpu(
+            current.request_millicores,
+            absent(Setting::RequestMillicores),
+        ),
         cpu(found.cpu.request_millicores, "?"),
-        memory(current.request_bytes, "none"),
+        memory(current.request_bytes, absent(Setting::RequestBytes)),
         memory(found.memory.request_bytes, "?"),
         confidence.words(),
     ];
     if wide {
         cells.extend([
-            cpu(current.limit_millicores, "none"),
+            cpu(current.limit_millicores, absent(Setting::LimitMillicores)),
             cpu(found.cpu.statistics.seconds.p99_millicores, "-"),
             cpu(found.cpu.statistics.periods_100ms.p99_millicores, "-"),
             percent(found.cpu.throttled_share),
-            memory(current.limit_bytes, "none"),
+            memory(current.limit_bytes, absent(Setting::LimitBytes)),
             memory(found.memory.limit_bytes, "?"),
             percent(confidence.coverage),
             found.assessment.risks.join("; "),
@@ -162,6 +166,8 @@ struct CsvRow<'a> {
     coverage: Option<f64>,
     waste_millicores: Option<u64>,
     waste_bytes: Option<u64>,
+    /// By the names in the JSON, a blank between.
+    current_unknown: String,
 }
 
 fn csv_row(found: &Recommendation) -> CsvRow<'_> {
@@ -194,7 +200,19 @@ fn csv_row(found: &Recommendation) -> CsvRow<'_> {
         coverage: found.confidence.coverage,
         waste_millicores: found.assessment.waste_millicores,
         waste_bytes: found.assessment.waste_bytes,
+        current_unknown: unknown(found),
     }
+}
+
+fn unknown(found: &Recommendation) -> String {
+    let name = |setting: &Setting| match setting {
+        Setting::RequestMillicores => "request_millicores",
+        Setting::LimitMillicores => "limit_millicores",
+        Setting::RequestBytes => "request_bytes",
+        Setting::LimitBytes => "limit_bytes",
+    };
+    let names: Vec<&str> = found.current.unknown.iter().map(name).collect();
+    names.join(" ")
 }
 
 /// The head line stands there without a row as well: whoever reads columns by name finds them.

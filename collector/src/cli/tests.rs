@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::*;
 use crate::api::{AccountingDocument, ApiState, AuditRing, StageRow, router};
 use crate::history::{History, Limits};
+use crate::sizing::Setting;
 use plimsoll_wire::fate::Fates;
 
 /// Exit code, standard output, standard error.
@@ -190,8 +191,8 @@ fn events_and_verdicts_of_a_collector() {
         (
             Exit::Success,
             &["namespace", "kind"][..],
-            Some(&"waste_bytes"),
-            27
+            Some(&"current_unknown"),
+            28
         )
     );
     assert!(csv.records().next().is_none());
@@ -265,6 +266,25 @@ fn reports_in_every_form() {
     );
 }
 
+#[track_caller]
+fn the_table_agrees(table: &str, found: &[serde_json::Value]) {
+    let lines: Vec<&str> = table.lines().skip(1).collect();
+    for (line, found) in lines.iter().zip(found) {
+        let name = format!(
+            "{}/{}",
+            found["kind"].as_str().unwrap(),
+            found["workload"].as_str().unwrap()
+        );
+        let cpu = found["cpu"]["request_millicores"].as_u64();
+        let cpu = cpu.map_or("?".to_owned(), |millicores| format!("{millicores}m"));
+        assert!(line.contains(&name), "{line}");
+        assert!(
+            line.split_whitespace().any(|word| word == cpu),
+            "{cpu} is not in {line}"
+        );
+    }
+}
+
 /// The four forms tell the same numbers, as far as each goes.
 #[test]
 fn the_forms_of_a_report_agree() {
@@ -274,6 +294,7 @@ fn the_forms_of_a_report_agree() {
     poor.workload = "poor".to_owned();
     (poor.current.limit_millicores, poor.current.request_bytes) = (None, None);
     (poor.cpu.request_millicores, poor.memory.oom_kills) = (None, None);
+    poor.current.unknown = vec![Setting::LimitMillicores, Setting::RequestBytes];
     report.recommendations.push(poor);
     let text = |output| {
         let mut out = Vec::new();
@@ -348,23 +369,19 @@ fn the_forms_of_a_report_agree() {
             assert_eq!(row[column], expected, "{head} and {place}");
         }
     }
-    // No column is left out of the comparison but the level, which is in words of its own.
-    assert_eq!(heads.len(), places.len() + 1);
+    let last = heads.len() - 1;
+    assert_eq!((&heads[last], &rows[0][last]), ("current_unknown", ""));
+    assert_eq!(&rows[1][last], "limit_millicores request_bytes");
+    let known = &json["recommendations"][1]["current"];
+    assert_eq!(
+        known["unknown"],
+        serde_json::json!(["limit_millicores", "request_bytes"])
+    );
+    // No column is left out of the comparison but that and the level, which is in words of its own.
+    assert_eq!(heads.len(), places.len() + 2);
+    let wide = text(SizingOutput::Wide);
+    let unknown = wide.split_whitespace().filter(|word| *word == "unknown");
+    assert_eq!(unknown.count(), 2, "{wide}");
 
-    let table = text(SizingOutput::Table);
-    let lines: Vec<&str> = table.lines().skip(1).collect();
-    for (line, found) in lines.iter().zip(found) {
-        let name = format!(
-            "{}/{}",
-            found["kind"].as_str().unwrap(),
-            found["workload"].as_str().unwrap()
-        );
-        let cpu = found["cpu"]["request_millicores"].as_u64();
-        let cpu = cpu.map_or("?".to_owned(), |millicores| format!("{millicores}m"));
-        assert!(line.contains(&name), "{line}");
-        assert!(
-            line.split_whitespace().any(|word| word == cpu),
-            "{cpu} is not in {line}"
-        );
-    }
+    the_table_agrees(&text(SizingOutput::Table), found);
 }

@@ -12,7 +12,7 @@ use super::{Place, chart, layout};
 use crate::api::{AccountingDocument, NodeStatus};
 use crate::history::Fleet;
 use crate::sizing::memory::mib;
-use crate::sizing::{Fit, Level, Recommendation, Report};
+use crate::sizing::{Fit, Level, Recommendation, Report, Setting};
 
 /// Rows of one page.
 pub(super) const ROWS: usize = 40;
@@ -303,10 +303,10 @@ fn row(found: &Recommendation, repeated: bool, grouped: bool) -> Markup {
             }
             td { (found.container) @if found.role != crate::inventory::Role::Main { " " span.kind { (role(found)) } } }
             td.num { (found.replicas) }
-            td.num { (cpu_or(current.request_millicores, "none")) }
+            td.num { (cpu_or(current.request_millicores, current.absent(Setting::RequestMillicores))) }
             td class={ "num fit-" (fit_class(assessment.cpu)) } { (cpu_or(found.cpu.request_millicores, "–")) }
             td { (chart::fit_bar(&cpu_bar(found))) }
-            td.num { (bytes_or(current.request_bytes, "none")) }
+            td.num { (bytes_or(current.request_bytes, current.absent(Setting::RequestBytes))) }
             td class={ "num fit-" (fit_class(assessment.memory)) } { (bytes_or(found.memory.request_bytes, "–")) }
             td { (chart::fit_bar(&memory_bar(found))) }
             td { (badges(found)) }
@@ -336,14 +336,16 @@ fn fit_class(fit: Fit) -> &'static str {
 pub(super) fn cpu_bar(found: &Recommendation) -> chart::FitBar {
     let seconds = &found.cpu.statistics.seconds;
     let known = |value: Option<u64>| value.map_or("none".to_owned(), cpu);
+    let set = found.current.request_millicores;
+    let absent = found.current.absent(Setting::RequestMillicores);
     chart::FitBar {
-        now: found.current.request_millicores,
+        now: set,
         advised: found.cpu.request_millicores,
         usual: seconds.p50_millicores,
         peak: seconds.p99_millicores,
         title: format!(
             "CPU request {}, recommended {}; seconds: median {}, p99 {}",
-            known(found.current.request_millicores),
+            set.map_or(absent.to_owned(), cpu),
             known(found.cpu.request_millicores),
             known(seconds.p50_millicores),
             known(seconds.p99_millicores),
@@ -356,14 +358,16 @@ pub(super) fn memory_bar(found: &Recommendation) -> chart::FitBar {
     let peaks = &found.memory.peaks;
     let peak = peaks.working_set_bytes.or(peaks.sampled_bytes);
     let known = |value: Option<u64>| value.map_or("none".to_owned(), mib);
+    let set = found.current.request_bytes;
+    let absent = found.current.absent(Setting::RequestBytes);
     chart::FitBar {
-        now: found.current.request_bytes,
+        now: set,
         advised: found.memory.request_bytes,
         usual: peaks.anon_bytes,
         peak,
         title: format!(
             "Memory request {}, recommended {}; peak {}, of it anonymous {}",
-            known(found.current.request_bytes),
+            set.map_or(absent.to_owned(), mib),
             known(found.memory.request_bytes),
             known(peak),
             known(peaks.anon_bytes),

@@ -52,10 +52,12 @@ pub(super) fn series(
         requests: Resources {
             cpu_millicores: Some(500),
             memory_bytes: Some(64 << 20),
+            ..Resources::default()
         },
         limits: Resources {
             cpu_millicores: Some(1000),
             memory_bytes: Some(128 << 20),
+            ..Resources::default()
         },
         role: Role::Main,
     });
@@ -157,6 +159,32 @@ fn the_sums_say_whom_they_leave_out() {
     );
     let words = ", all pods that run, without 1 container of which too little is known";
     assert_eq!(html.matches(words).count(), 2, "{}", begin_of(&html));
+}
+
+#[test]
+fn what_is_set_and_not_known_is_not_called_none() {
+    let (id, known) = series("shop", "api", "app", 5);
+    let mut unknown = Arc::unwrap_or_clone(known);
+    let names = unknown.names.as_mut().unwrap();
+    (names.requests, names.limits) = Default::default();
+    let of = |series: &Series| {
+        let snapshot = vec![(id.clone(), Arc::new(series.clone()))];
+        let fleet = Fleet::group(snapshot.clone(), NOW);
+        let overview = overview_of(snapshot, &OverviewQuery::default());
+        let page = workload(&[&fleet.containers[0]], "2026-01-05T00:00:00Z").into_string();
+        [overview, page].map(|html| {
+            let absent = |word| {
+                html.matches(&format!("<span class=\"absent\">{word}</span>"))
+                    .count()
+            };
+            (absent("none"), absent("unknown"))
+        })
+    };
+    assert_eq!(of(&unknown), [(2, 0), (4, 0)]);
+    let names = unknown.names.as_mut().unwrap();
+    (names.requests.cpu_unknown, names.requests.memory_unknown) = (true, true);
+    names.limits = names.requests;
+    assert_eq!(of(&unknown), [(0, 2), (0, 4)]);
 }
 
 #[test]

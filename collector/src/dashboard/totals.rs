@@ -4,12 +4,12 @@
 //! need together; that is the scheduler's arithmetic (Kubernetes: "Init Containers", resource sharing).
 
 use crate::inventory::Role;
-use crate::sizing::{Recommendation, Report};
+use crate::sizing::{Recommendation, Report, Setting};
 
 /// Of one resource, all pods that run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Total {
-    /// Requested, of what has a recommendation. What sets no request requests nothing.
+    /// Requested, of what has a recommendation and of which it is known. What sets no request requests nothing.
     pub(super) now: u64,
     /// Recommended.
     pub(super) advised: u64,
@@ -27,16 +27,14 @@ pub(super) fn totals(report: &Report) -> [Total; 2] {
         [Total::default(); 2],
         |[mut cpu, mut memory], containers| {
             cpu.add(containers, |found| {
-                Some((
-                    found.current.request_millicores.unwrap_or(0),
-                    found.cpu.request_millicores?,
-                ))
+                let set = found.current.request_millicores;
+                let known = found.current.knows(Setting::RequestMillicores);
+                set.or(known.then_some(0)).zip(found.cpu.request_millicores)
             });
             memory.add(containers, |found| {
-                Some((
-                    found.current.request_bytes.unwrap_or(0),
-                    found.memory.request_bytes?,
-                ))
+                let set = found.current.request_bytes;
+                let known = found.current.knows(Setting::RequestBytes);
+                set.or(known.then_some(0)).zip(found.memory.request_bytes)
             });
             [cpu, memory]
         },
@@ -117,6 +115,16 @@ mod tests {
         }
         let [cpu, _] = totals(&report);
         assert_eq!((cpu.now, cpu.advised, cpu.left_out), expected);
+        // A request that is not known is not one of nothing.
+        for found in &mut report.recommendations {
+            if found.current.request_millicores.is_none() {
+                found.current.unknown = vec![Setting::RequestMillicores];
+            }
+        }
+        let unset = |row: &&Row| row.3.is_none() && row.4.is_some() && row.1 != Role::Ephemeral;
+        let [unknown, _] = totals(&report);
+        let more = rows.iter().filter(unset).count() as u64;
+        assert_eq!(unknown.left_out, cpu.left_out + more);
     }
 
     #[test]

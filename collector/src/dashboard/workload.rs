@@ -10,7 +10,7 @@ use crate::history::usage::{Point, Stalls};
 use crate::history::{ContainerHistory, Usage};
 use crate::sizing::cpu::means_named;
 use crate::sizing::memory::mib;
-use crate::sizing::{self, Quantiles, Recommendation, hours};
+use crate::sizing::{self, Quantiles, Recommendation, Setting, hours};
 
 /// Containers shown in full; a pod with more is rare and would make the page heavy.
 const CONTAINERS: usize = 5;
@@ -106,10 +106,10 @@ fn numbers(advice: &Recommendation) -> Markup {
             caption { "Requests and limits" }
             thead { tr { th {} th.num scope="col" { "now" } th.num scope="col" { "recommended" } } }
             tbody {
-                tr { th scope="row" { "CPU request" } td.num { (cpu_or(current.request_millicores, "none")) } td.num.strong { (cpu_or(advice.cpu.request_millicores, "not enough")) } }
-                tr { th scope="row" { "CPU limit" } td.num { (cpu_or(current.limit_millicores, "none")) } td.num { span.absent title=(advice.cpu.limit_reason) { "none" } } }
-                tr { th scope="row" { "Memory request" } td.num { (bytes_or(current.request_bytes, "none")) } td.num.strong { (bytes_or(advice.memory.request_bytes, "not enough")) } }
-                tr { th scope="row" { "Memory limit" } td.num { (bytes_or(current.limit_bytes, "none")) } td.num { (bytes_or(advice.memory.limit_bytes, "not enough")) } }
+                tr { th scope="row" { "CPU request" } td.num { (cpu_or(current.request_millicores, current.absent(Setting::RequestMillicores))) } td.num.strong { (cpu_or(advice.cpu.request_millicores, "not enough")) } }
+                tr { th scope="row" { "CPU limit" } td.num { (cpu_or(current.limit_millicores, current.absent(Setting::LimitMillicores))) } td.num { span.absent title=(advice.cpu.limit_reason) { "none" } } }
+                tr { th scope="row" { "Memory request" } td.num { (bytes_or(current.request_bytes, current.absent(Setting::RequestBytes))) } td.num.strong { (bytes_or(advice.memory.request_bytes, "not enough")) } }
+                tr { th scope="row" { "Memory limit" } td.num { (bytes_or(current.limit_bytes, current.absent(Setting::LimitBytes))) } td.num { (bytes_or(advice.memory.limit_bytes, "not enough")) } }
             }
         }
     }

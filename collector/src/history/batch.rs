@@ -209,7 +209,7 @@ impl<'a> Batch<'a> {
                 continue;
             }
             let came = self.changed.contains_key(key) && !series.ended;
-            if came || series.runs(now_unix_ns) {
+            if came || series.may_report(now_unix_ns) {
                 continue;
             }
             match series.fold_key() {

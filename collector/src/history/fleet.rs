@@ -300,6 +300,7 @@ mod tests {
             requests: Resources {
                 cpu_millicores: Some(end),
                 memory_bytes: None,
+                ..Resources::default()
             },
             limits: Resources::default(),
             role: Role::Main,

@@ -4,11 +4,13 @@ use plimsoll_wire::identity::Subject;
 use plimsoll_wire::{Identity, UsageWindow};
 use serde::{Deserialize, Serialize};
 
+use super::arrival::{CLOCK_SLACK_NS, LONGEST_WINDOW_NS, plausible};
 use super::hottest::Hottest;
 use super::usage::Usage;
 use crate::join::Names;
 
-/// A container counts as running if its newest window is at most this old, seconds.
+/// A container counts as running if its newest window is at most this old, seconds, or two and a half of
+/// its windows if that is longer: the next one is due after one.
 pub const RUNNING_WITHIN_S: u64 = 300;
 
 /// A window on its way into the history.
@@ -60,24 +62,46 @@ impl Series {
         }
     }
 
-    /// Adds a window.
+    /// Adds a window that came at that time, and takes back what was believed of a later one: then the
+    /// collector's own clock was ahead.
+    pub fn receive(&mut self, node: &str, window: &UsageWindow, now_unix_ns: u64) {
+        let window = plausible(window, now_unix_ns);
+        let latest = now_unix_ns.saturating_add(CLOCK_SLACK_NS);
+        self.usage.forget_after(latest, window.end_unix_ns);
+        self.add(node, &window);
+    }
+
+    /// Adds a window, whose times are believed.
     pub fn add(&mut self, node: &str, window: &UsageWindow) {
-        if self
-            .usage
-            .last_unix_ns
-            .is_none_or(|last| window.end_unix_ns >= last)
-        {
+        let last = self.usage.last_unix_ns.unwrap_or(0);
+        let is_newest = window.end_unix_ns >= last;
+        if is_newest {
             node.clone_into(&mut self.node);
             self.identity = window.identity.clone();
-            self.ended = window.last;
+            self.ended = false;
         }
+        // A container id lives once, so its end is one whatever the clock said before. What has a name
+        // for good, as a service has, may have begun again since.
+        let lives_once = matches!(self.identity.subject, Subject::Container { .. });
+        let near = window.end_unix_ns.saturating_add(CLOCK_SLACK_NS) >= last;
+        self.ended |= window.last && (is_newest || lives_once || near);
         self.usage.add(window);
     }
 
     /// Whether it reports at that time: its container has not ended, and its newest window is young.
     pub fn runs(&self, now_unix_ns: u64) -> bool {
+        let latest = now_unix_ns.saturating_add(CLOCK_SLACK_NS);
+        let last = self.usage.last_unix_ns.unwrap_or(0);
+        last <= latest && self.may_report(now_unix_ns)
+    }
+
+    /// As [`runs`](Self::runs), and true as well of what reported at a later time than that: the clock
+    /// was set back, and its next window will tell.
+    pub(super) fn may_report(&self, now_unix_ns: u64) -> bool {
         let age_ns = now_unix_ns.saturating_sub(self.usage.last_unix_ns.unwrap_or(0));
-        self.folded == 0 && !self.ended && age_ns <= RUNNING_WITHIN_S * 1_000_000_000
+        let window_ns = self.usage.longest_window_ns().min(LONGEST_WINDOW_NS);
+        let within_ns = (window_ns / 2 * 5).max(RUNNING_WITHIN_S * 1_000_000_000);
+        self.folded == 0 && !self.ended && age_ns <= within_ns
     }
 
     /// The hottest of the pods in it; `pod` is the name where none is kept.
@@ -189,5 +213,109 @@ pub(crate) mod tests {
         assert!(!series.ended);
         assert_eq!(series.node, "b");
         assert_eq!(key_of("b", &series.identity), "c/pod-c/c");
+    }
+
+    /// Its node's clock was a day ahead, and was put right before it ended.
+    #[test]
+    fn a_clock_that_was_ahead_leaves_no_ghost() {
+        let now = |minute| minute * MINUTE_NS;
+        let day = 24 * 60;
+        let mut last = window("c", 102, 10, 1);
+        last.last = true;
+        let ahead = |series: &mut Series| {
+            for minute in 99..102 {
+                series.receive("a", &window("c", minute + day, 10, 1), now(minute + 1));
+            }
+        };
+        let mut silent = Series::new("a", &last.identity);
+        ahead(&mut silent);
+        assert_eq!(silent.usage.windows, 3);
+        assert_eq!(silent.usage.last_unix_ns, Some(now(102)));
+        let times: Vec<_> = silent
+            .usage
+            .recent
+            .iter()
+            .map(|p| p.end_unix_s / 60)
+            .collect();
+        assert_eq!(times, [100, 101, 102]);
+        assert!(silent.runs(now(107)) && !silent.runs(now(108)));
+        assert!(!silent.may_report(now(108)));
+
+        let mut told = Series::new("a", &last.identity);
+        ahead(&mut told);
+        told.receive("a", &last, now(103));
+        assert!(told.ended && !told.runs(now(103)));
+        // The end was further back than what is known: it ended before the others came.
+        let mut late = Series::new("a", &last.identity);
+        ahead(&mut late);
+        last.end_unix_ns = now(80);
+        late.receive("a", &last, now(103));
+        assert!(late.ended);
+    }
+
+    #[test]
+    fn a_service_that_began_again_has_not_ended_by_an_older_end() {
+        let unit = Subject::Host {
+            unit: "kubelet.service".to_owned(),
+        };
+        let of = |minute, last| {
+            let mut window = window("c", minute, 10, 1);
+            window.identity.subject = unit.clone();
+            window.last = last;
+            window
+        };
+        let mut series = Series::new("a", &of(0, false).identity);
+        series.add("a", &of(60, false));
+        series.add("a", &of(10, true));
+        assert!(!series.ended);
+        series.add("a", &of(57, true));
+        assert!(series.ended);
+    }
+
+    /// The collector's clock, and with it those of all nodes, was ahead and is set back.
+    #[test]
+    fn what_was_believed_of_a_later_time_is_taken_back() {
+        let now = |minute| minute * MINUTE_NS;
+        let mut series = Series::new("a", &window("c", 0, 10, 1).identity);
+        series.receive("a", &window("c", 89, 10, 1), now(90));
+        series.receive("a", &window("c", 999, 10, 1), now(1000));
+        assert!(!series.runs(now(100)) && series.may_report(now(100)));
+        series.receive("b", &window("c", 100, 10, 1), now(101));
+        assert!(series.runs(now(101)) && !series.runs(now(107)));
+        assert_eq!((series.usage.windows, series.node.as_str()), (3, "b"));
+        assert_eq!(series.usage.first_unix_ns, Some(now(89)));
+        let times: Vec<_> = series
+            .usage
+            .recent
+            .iter()
+            .map(|p| p.end_unix_s / 60)
+            .collect();
+        assert_eq!(times, [90, 101]);
+    }
+
+    /// With a long window the next one is long in coming.
+    #[test]
+    fn what_has_long_windows_runs_between_them() {
+        let now = |minute| minute * MINUTE_NS;
+        let of = |start, end| {
+            let mut window = window("c", start, 10, 1);
+            window.end_unix_ns = now(end);
+            window
+        };
+        let mut minutes = Series::new("a", &of(0, 1).identity);
+        minutes.add("a", &of(0, 1));
+        assert!(minutes.runs(now(6)) && !minutes.runs(now(7)));
+        let mut hours = minutes.clone();
+        hours.add("a", &of(1, 61));
+        // Cut short by a restart of the agent.
+        hours.add("a", &of(61, 63));
+        assert!(hours.runs(now(63 + 150)) && !hours.runs(now(63 + 151)));
+        // Kept before the length was: by the mean.
+        hours.usage.longest_ns = 0;
+        assert!(hours.runs(now(63 + 52)) && !hours.runs(now(63 + 53)));
+        // No window is longer than an hour, whatever it says.
+        let mut absurd = minutes.clone();
+        absurd.add("a", &of(1, 9000));
+        assert!(!absurd.runs(now(9151)));
     }
 }

@@ -287,6 +287,7 @@ impl History {
         let state = self.durable();
         let mut batch = Batch::new(&state.series, state.expired);
         let mut cursor = state.cursor;
+        let now_unix_ns = unix_ns();
         for entry in entries {
             if entry.seq <= state.cursor {
                 applied.repeated += 1;
@@ -296,12 +297,12 @@ impl History {
             cursor = cursor.max(entry.seq);
             let key = key_of(&entry.node, &entry.window.identity);
             let series = batch.entry(&key, || Series::new(&entry.node, &entry.window.identity));
-            series.add(&entry.node, &entry.window);
+            series.receive(&entry.node, &entry.window, now_unix_ns);
         }
         for key in batch.changed_keys() {
             batch.rename(&key, index);
         }
-        batch.shrink(self.limits.max_series, unix_ns(), &mut applied);
+        batch.shrink(self.limits.max_series, now_unix_ns, &mut applied);
         let changes = batch.changes(cursor);
         drop(state);
         self.commit(changes)?;

@@ -181,6 +181,9 @@ pub struct Usage {
     pub startup_windows: u64,
     /// Sum of the windows' lengths, nanoseconds.
     pub span_ns: u64,
+    /// Length of the longest window, nanoseconds; 0 in what was kept before it was.
+    #[serde(default)]
+    pub longest_ns: u64,
     /// Of it, covered by samples.
     pub observed_ns: u64,
     /// Hours of the day (UTC) in which something was observed: bit 0 is the one after midnight.
@@ -241,6 +244,24 @@ impl Usage {
         Some(mean_ns.saturating_add(500_000_000) / 1_000_000_000)
     }
 
+    /// Length of the longest window, nanoseconds; the mean where it was not kept. 0 without a window.
+    pub fn longest_window_ns(&self) -> u64 {
+        let mean_ns = self.span_ns.checked_div(self.windows).unwrap_or(0);
+        self.longest_ns.max(mean_ns)
+    }
+
+    /// Takes back times after `latest`, which turned out not to have been yet: the last window that was
+    /// then ended at `end` instead. What was measured stays.
+    pub(super) fn forget_after(&mut self, latest_unix_ns: u64, end_unix_ns: u64) {
+        if self.last_unix_ns.is_none_or(|last| last <= latest_unix_ns) {
+            return;
+        }
+        self.last_unix_ns = Some(end_unix_ns);
+        self.first_unix_ns = self.first_unix_ns.map(|first| first.min(end_unix_ns));
+        let latest_s = latest_unix_ns / 1_000_000_000;
+        self.recent.retain(|point| point.end_unix_s <= latest_s);
+    }
+
     /// Windows whose mean counts for nothing: they were covered too little, or had no CPU time.
     pub fn windows_without_mean(&self) -> u64 {
         let means = self.minute_means.count() + self.startup_minute_means.count();
@@ -252,9 +273,9 @@ impl Usage {
         self.first_unix_ns = min_known(self.first_unix_ns, Some(window.start_unix_ns));
         self.last_unix_ns = self.last_unix_ns.max(Some(window.end_unix_ns));
         self.windows = self.windows.saturating_add(1);
-        self.span_ns = self
-            .span_ns
-            .saturating_add(window.end_unix_ns.saturating_sub(window.start_unix_ns));
+        let length_ns = window.end_unix_ns.saturating_sub(window.start_unix_ns);
+        self.span_ns = self.span_ns.saturating_add(length_ns);
+        self.longest_ns = self.longest_ns.max(length_ns);
         self.observed_ns = self.observed_ns.saturating_add(window.observed_ns);
         if window.observed_ns > 0 {
             self.day_hours |= hour_bit(window.start_unix_ns / 1_000_000_000);
@@ -328,6 +349,7 @@ impl Usage {
         self.windows = self.windows.saturating_add(other.windows);
         self.startup_windows = self.startup_windows.saturating_add(other.startup_windows);
         self.span_ns = self.span_ns.saturating_add(other.span_ns);
+        self.longest_ns = self.longest_ns.max(other.longest_ns);
         self.observed_ns = self.observed_ns.saturating_add(other.observed_ns);
         self.day_hours |= other.day_hours;
         union(&mut self.cpu_sources, &other.cpu_sources);

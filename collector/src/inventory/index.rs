@@ -17,13 +17,19 @@ use said::{ObjectName, PodEntry, Said, resources};
 /// Longest owner chain that is followed; real ones have two links.
 const MAX_OWNER_DEPTH: usize = 8;
 
-/// Requests or limits of one container. `None` is not set.
+/// Requests or limits of one container. `None` is not set, unless it is marked as unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
     /// CPU, millicores.
     pub cpu_millicores: Option<u64>,
     /// Memory, bytes.
     pub memory_bytes: Option<u64>,
+    /// Something is set for CPU, and it is no quantity.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cpu_unknown: bool,
+    /// Something is set for memory, and it is no quantity.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub memory_unknown: bool,
 }
 
 /// A controller that owns pods, or the pod itself if nothing does.

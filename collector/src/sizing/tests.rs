@@ -38,10 +38,12 @@ fn history(pods: Vec<PodUsage>) -> ContainerHistory {
         requests: Resources {
             cpu_millicores: Some(500),
             memory_bytes: Some(256 << 20),
+            ..Resources::default()
         },
         limits: Resources {
             cpu_millicores: None,
             memory_bytes: Some(512 << 20),
+            ..Resources::default()
         },
         labels: std::collections::BTreeMap::new(),
         running: pods.len() as u64,
@@ -332,6 +334,47 @@ fn what_runs_only_by_day_is_settled_after_a_week() {
     };
     assert_eq!(by_day(7), Level::Provisional);
     assert_eq!(by_day(8), Level::Settled);
+}
+
+/// What is set and was not understood is neither nothing nor a value.
+#[test]
+fn no_verdict_on_what_is_not_known() {
+    let mut unknown = history(vec![steady("a", 100, 120, 100 << 20)]);
+    let not_understood = Resources {
+        cpu_unknown: true,
+        memory_unknown: true,
+        ..Resources::default()
+    };
+    (unknown.requests, unknown.limits) = (not_understood, not_understood);
+    let advice = recommend(&unknown);
+    let assessment = &advice.assessment;
+    assert_eq!(
+        (assessment.cpu, assessment.memory),
+        (Fit::Unknown, Fit::Unknown)
+    );
+    assert_eq!(
+        [
+            assessment.waste_millicores,
+            assessment.waste_bytes,
+            assessment.shortfall_millicores,
+            assessment.shortfall_bytes
+        ],
+        [None; 4]
+    );
+    assert_eq!(assessment.risks, [""; 0]);
+    assert_eq!(advice.current.unknown.len(), 4);
+    assert_eq!(advice.cpu.request_millicores, Some(120));
+    let words =
+        "The memory limit that is set is unknown: what the inventory has there is no quantity.";
+    assert!(advice.explanation.memory.iter().any(|said| said == words));
+    // Of one only, the others stand.
+    unknown.requests.cpu_unknown = false;
+    let assessment = recommend(&unknown).assessment;
+    assert_eq!(
+        (assessment.cpu, assessment.memory),
+        (Fit::Unset, Fit::Unknown)
+    );
+    assert_eq!(assessment.shortfall_millicores, Some(120));
 }
 
 /// A report of two pods, one of them hot.

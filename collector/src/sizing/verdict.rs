@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CpuAdvice, Current, MemoryAdvice};
+use super::{CpuAdvice, Current, MemoryAdvice, Setting};
 
 /// A request more than this above the recommendation is waste, percent.
 pub const WASTE_PERCENT: u64 = 25;
@@ -13,7 +13,7 @@ pub const RISK_PERCENT: u64 = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fit {
-    /// There is no recommendation yet.
+    /// There is no recommendation yet, or what is set is not known.
     Unknown,
     /// Nothing is set.
     Unset,
@@ -33,12 +33,12 @@ pub struct Assessment {
     /// The memory request.
     pub memory: Fit,
     /// Requested but not needed, all replicas: 0 of what runs no more. `None` if nothing is requested or
-    /// advised.
+    /// advised, or what is requested is not known.
     pub waste_millicores: Option<u64>,
     /// As `waste_millicores`, of memory.
     pub waste_bytes: Option<u64>,
     /// Needed but not requested, all replicas: all that is needed if nothing is requested. `None`
-    /// if nothing is advised.
+    /// if nothing is advised, or what is requested is not known.
     pub shortfall_millicores: Option<u64>,
     /// As `shortfall_millicores`, of memory.
     pub shortfall_bytes: Option<u64>,
@@ -68,8 +68,22 @@ pub(super) fn assess(
             share * 100.0
         ));
     }
-    let cpu_fit = fit(current.request_millicores, cpu.request_millicores);
-    let memory_fit = fit(current.request_bytes, memory.request_bytes);
+    // Nothing set is a request of nothing; what is not known is none.
+    let or_nothing = |set: Option<u64>, setting| set.or(current.knows(setting).then_some(0));
+    let requested_cpu = or_nothing(current.request_millicores, Setting::RequestMillicores);
+    let requested_memory = or_nothing(current.request_bytes, Setting::RequestBytes);
+    let fit_of =
+        |set, requested: Option<u64>, needed| requested.map_or(Fit::Unknown, |_| fit(set, needed));
+    let cpu_fit = fit_of(
+        current.request_millicores,
+        requested_cpu,
+        cpu.request_millicores,
+    );
+    let memory_fit = fit_of(
+        current.request_bytes,
+        requested_memory,
+        memory.request_bytes,
+    );
     if cpu_fit == Fit::Unset {
         risks.push("without a CPU request its share is whatever the others leave".to_owned());
     }
@@ -85,11 +99,8 @@ pub(super) fn assess(
         memory: memory_fit,
         waste_millicores: difference(current.request_millicores, cpu.request_millicores),
         waste_bytes: difference(current.request_bytes, memory.request_bytes),
-        shortfall_millicores: difference(
-            cpu.request_millicores,
-            current.request_millicores.or(Some(0)),
-        ),
-        shortfall_bytes: difference(memory.request_bytes, current.request_bytes.or(Some(0))),
+        shortfall_millicores: difference(cpu.request_millicores, requested_cpu),
+        shortfall_bytes: difference(memory.request_bytes, requested_memory),
         risks,
     }
 }

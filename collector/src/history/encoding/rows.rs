@@ -108,6 +108,9 @@ struct UsageRow {
     /// One bit an hour; 0 in rows that are older than it.
     #[prost(uint32, tag = "28")]
     day_hours: u32,
+    /// 0 in rows that are older than it.
+    #[prost(uint64, tag = "29")]
+    longest_ns: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -228,6 +231,7 @@ impl UsageRow {
             pids_peak: usage.pids_peak,
             recent: Some(RecentRow::of(&usage.recent)),
             day_hours: usage.day_hours,
+            longest_ns: usage.longest_ns,
         }
     }
 
@@ -244,6 +248,7 @@ impl UsageRow {
         };
         Ok(Usage {
             day_hours,
+            longest_ns: self.longest_ns,
             first_unix_ns: self.first_unix_ns,
             last_unix_ns: self.last_unix_ns,
             windows: self.windows,

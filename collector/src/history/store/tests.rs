@@ -415,3 +415,56 @@ fn a_corrupt_series_is_counted_and_the_rest_is_there() {
     drop(history);
     assert_eq!(open(&dir, 100).stats().undecodable, 0);
 }
+
+/// A node whose clock is far ahead: what it runs ends, and makes room for others.
+#[test]
+fn a_node_with_a_clock_ahead_does_not_fill_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(&dir, 10);
+    let now = || unix_ns() / 60_000_000_000;
+    let year = 365 * 24 * 60;
+    let none = Index::default();
+    for seq in 0..10 {
+        let ahead = entry(2 * seq + 1, &format!("ahead-{seq}"), now() + year);
+        let mut end = entry(2 * seq + 2, &format!("ahead-{seq}"), now() - 1);
+        end.window.last = true;
+        history.apply(&[ahead, end], &none).unwrap();
+    }
+    let series = history.snapshot();
+    assert_eq!(series.len(), 10);
+    for (key, series) in &series {
+        assert!(series.ended, "{key}");
+        assert!(series.usage.last_unix_ns.unwrap() <= unix_ns(), "{key}");
+    }
+    let applied = history
+        .apply(&[entry(21, "new", now() - 1)], &none)
+        .unwrap();
+    assert_eq!((applied.applied, applied.rejected), (1, 0));
+    assert!(
+        history
+            .snapshot()
+            .iter()
+            .any(|(key, _)| key.ends_with("/new"))
+    );
+}
+
+/// With windows of an hour, what reports has mostly not done so for minutes; it is not folded.
+#[test]
+fn what_reports_once_an_hour_keeps_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(&dir, 10);
+    let ids: Vec<String> = (0..11).map(|n| format!("c{n:02}")).collect();
+    let index = index(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut folded = 0;
+    for (seq, id) in (1..).zip(&ids) {
+        let mut entry = entry(seq, id, 1000 + 5 * seq);
+        entry.window.start_unix_ns = entry.window.end_unix_ns - 3_600_000_000_000;
+        let applied = history.apply(&[entry], &index).unwrap();
+        folded += applied.folded;
+    }
+    assert_eq!(folded, 0);
+    assert_eq!(
+        (history.snapshot().len(), history.stats().rejected),
+        (10, 1)
+    );
+}

@@ -185,7 +185,8 @@ fn what_is_odd_in_a_cluster_is_understood() {
         guaranteed.limits,
         Resources {
             cpu_millicores: Some(250),
-            memory_bytes: mib(256)
+            memory_bytes: mib(256),
+            ..Resources::default()
         }
     );
     let batch = found(&index, "best-effort", "app");

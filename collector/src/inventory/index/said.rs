@@ -208,11 +208,17 @@ fn entry(container: &Container, role: Role) -> ContainerEntry {
     let required = container.resources.as_ref();
     let limits = resources(required.and_then(|r: &ResourceRequirements| r.limits.as_ref()));
     let asked = resources(required.and_then(|r| r.requests.as_ref()));
-    // A limit without a request is the request: the API server's defaulting.
-    let requests = Resources {
-        cpu_millicores: asked.cpu_millicores.or(limits.cpu_millicores),
-        memory_bytes: asked.memory_bytes.or(limits.memory_bytes),
-    };
+    // A limit without a request is the request, the API server's defaulting; one that could not be
+    // read is no request that is missing.
+    let mut requests = asked;
+    if asked.cpu_millicores.is_none() && !asked.cpu_unknown {
+        requests.cpu_millicores = limits.cpu_millicores;
+        requests.cpu_unknown = limits.cpu_unknown;
+    }
+    if asked.memory_bytes.is_none() && !asked.memory_unknown {
+        requests.memory_bytes = limits.memory_bytes;
+        requests.memory_unknown = limits.memory_unknown;
+    }
     ContainerEntry {
         requests,
         limits,
@@ -226,9 +232,13 @@ pub(super) fn resources(quantities: Option<&BTreeMap<String, Quantity>>) -> Reso
             .and_then(|map| map.get(name))
             .map(|quantity| quantity.0.as_str())
     };
+    let cpu = text("cpu").map(quantity::parse_millicores);
+    let memory = text("memory").map(quantity::parse_bytes);
     Resources {
-        cpu_millicores: text("cpu").and_then(|text| quantity::parse_millicores(text).ok()),
-        memory_bytes: text("memory").and_then(|text| quantity::parse_bytes(text).ok()),
+        cpu_unknown: matches!(cpu, Some(Err(_))),
+        cpu_millicores: cpu.and_then(Result::ok),
+        memory_unknown: matches!(memory, Some(Err(_))),
+        memory_bytes: memory.and_then(Result::ok),
     }
 }
 

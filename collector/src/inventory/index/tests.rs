@@ -188,7 +188,8 @@ fn limits_replicas_and_nodes() {
         app.limits,
         Resources {
             cpu_millicores: None,
-            memory_bytes: Some(512 << 20)
+            memory_bytes: Some(512 << 20),
+            ..Resources::default()
         }
     );
     assert_eq!(app.node.as_deref(), Some("node-a"));
@@ -199,6 +200,55 @@ fn limits_replicas_and_nodes() {
         Some(3920)
     );
     assert_eq!(index.pods(), 3);
+}
+
+/// CPU and memory of requests, then of limits; `unknown` where something is set that is no quantity.
+#[track_caller]
+fn check_resources(resources: &str, expected: [&str; 4]) {
+    let pod = format!(
+        "kind: Pod\napiVersion: v1\nmetadata: {{name: p, namespace: n, uid: u}}\n\
+         spec: {{containers: [{{name: app, image: a, resources: {resources}}}]}}\n\
+         status: {{containerStatuses: [{{name: app, containerID: \"containerd://c\", image: a, imageID: a, ready: true, restartCount: 0}}]}}\n"
+    );
+    let mut index = Index::default();
+    for object in &parse::parse("p.yaml", &pod).objects {
+        index.apply(object);
+    }
+    let found = index.lookup("u", Some("c")).unwrap();
+    let shown = |value: Option<u64>, unknown: bool| match (value, unknown) {
+        (Some(value), false) => value.to_string(),
+        (None, false) => "none".to_owned(),
+        (None, true) => "unknown".to_owned(),
+        (Some(_), true) => panic!("known and unknown"),
+    };
+    let both = |of: Resources| {
+        [
+            shown(of.cpu_millicores, of.cpu_unknown),
+            shown(of.memory_bytes, of.memory_unknown),
+        ]
+    };
+    assert_eq!(
+        [both(found.requests), both(found.limits)].concat(),
+        expected
+    );
+}
+
+#[test]
+fn a_quantity_is_none_or_a_value_or_unknown() {
+    check_resources("{}", ["none"; 4]);
+    check_resources(
+        "{requests: {cpu: 250m}, limits: {memory: 1k}}",
+        ["250", "1000", "none", "1000"],
+    );
+    // What was asked for is not known, and the limit is not what was asked for.
+    check_resources(
+        "{requests: {cpu: 25O, memory: 64MB}, limits: {cpu: 1, memory: 1k}}",
+        ["unknown", "unknown", "1000", "1000"],
+    );
+    check_resources(
+        "{requests: {cpu: 250m}, limits: {cpu: 1x, memory: [1]}}",
+        ["250", "unknown", "unknown", "unknown"],
+    );
 }
 
 /// Made again by hand under the name of one that is gone, it has no owner any more.

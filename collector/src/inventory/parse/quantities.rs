@@ -1,7 +1,8 @@
 //! Quantities of an object that are none: taken out of it, so that the rest of it can be used.
 //!
 //! A pod with one mistyped limit has a name and owners all the same, and what it uses is theirs. What
-//! was taken out is told: the limit is not known then, which is another thing than none.
+//! was taken out is told. Of a request or limit of CPU or memory, [`NOT_KNOWN`] stays in its place: it
+//! is not known then, which is another thing than none.
 
 use serde_json::{Map, Value};
 
@@ -17,6 +18,11 @@ const LISTS: [&str; 6] = [
     "capacity",
     "allocatedResources",
 ];
+
+/// Stands for a request or limit that was given and is no quantity. It is none either.
+const NOT_KNOWN: &str = "unknown";
+/// The lists in which it does.
+const SET: [&str; 2] = ["requests", "limits"];
 
 /// Takes out each quantity that is none; its place and why.
 pub(super) fn take_out_bad(object: &mut Value) -> Vec<Wrong> {
@@ -37,7 +43,7 @@ fn walk(value: &mut Value, at: &mut Vec<Step>, bad: &mut Vec<Wrong>) {
                 at.push(key.as_str().into());
                 match value {
                     Value::Object(quantities) if LISTS.contains(&key.as_str()) => {
-                        check(quantities, at, bad);
+                        check(quantities, SET.contains(&key.as_str()), at, bad);
                     }
                     other => walk(other, at, bad),
                 }
@@ -55,14 +61,19 @@ fn walk(value: &mut Value, at: &mut Vec<Step>, bad: &mut Vec<Wrong>) {
     }
 }
 
-fn check(quantities: &mut Map<String, Value>, at: &[Step], bad: &mut Vec<Wrong>) {
+/// `set`: it is a list of what is set for a container.
+fn check(quantities: &mut Map<String, Value>, set: bool, at: &[Step], bad: &mut Vec<Wrong>) {
     quantities.retain(|resource, value| {
         let Some(why) = wrong(resource, value) else {
             return true;
         };
         let path = at.iter().cloned().chain([resource.as_str().into()]);
         bad.push((path.collect(), why));
-        false
+        let stays = set && ["cpu", "memory"].contains(&resource.as_str());
+        if stays {
+            *value = NOT_KNOWN.into();
+        }
+        stays
     });
 }
 

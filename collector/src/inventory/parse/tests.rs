@@ -1,3 +1,5 @@
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
 use super::*;
 use proptest::prelude::*;
 
@@ -97,6 +99,13 @@ fn json_lists_as_kubectl_prints_them() {
     );
 }
 
+/// Names and texts of a list of quantities.
+fn known(list: Option<&BTreeMap<String, Quantity>>) -> Vec<(&str, &str)> {
+    let list = list.into_iter().flatten();
+    list.map(|(name, quantity)| (name.as_str(), quantity.0.as_str()))
+        .collect()
+}
+
 /// A pod of which one quantity is none: told with its place, and all else is known.
 #[test]
 fn a_quantity_that_is_none_costs_itself_only() {
@@ -138,16 +147,29 @@ spec:
         panic!("{:?}", parsed.objects)
     };
     let resources = pod.spec.as_ref().unwrap().containers[0].resources.as_ref();
-    let known = |list: Option<&BTreeMap<String, _>>| {
-        let names = list.into_iter().flatten().map(|(name, _)| name.clone());
-        names.collect::<Vec<_>>()
-    };
     assert_eq!(
         (
             known(resources.unwrap().requests.as_ref()),
             known(resources.unwrap().limits.as_ref())
         ),
-        (vec!["cpu".to_owned()], vec!["nvidia.com/gpu".to_owned()])
+        (
+            vec![("cpu", "250m"), ("memory", "unknown")],
+            vec![
+                ("cpu", "unknown"),
+                ("memory", "unknown"),
+                ("nvidia.com/gpu", "1")
+            ]
+        )
+    );
+    assert!(
+        pod.spec
+            .as_ref()
+            .unwrap()
+            .overhead
+            .iter()
+            .flatten()
+            .next()
+            .is_none()
     );
     assert!(!parsed.broken);
 }
