@@ -39,7 +39,10 @@ mod tests {
         };
         assert_eq!(chain(&error), "read /t (export.token_file): no");
         assert_eq!(bottom(&error).unwrap().to_string(), "no");
-        let error = ExportError::Token("/t".into());
+        let error = ExportError::Token {
+            path: "/t".into(),
+            why: "it is empty",
+        };
         assert_eq!(chain(&error), error.to_string());
         assert!(bottom(&error).is_none());
     }

@@ -14,7 +14,6 @@ mod check;
 pub mod file;
 
 pub use check::Named;
-pub(crate) use check::is_node_name;
 pub use plimsoll_settings::ConfigError;
 use plimsoll_settings::{Layout, names_of};
 

@@ -103,13 +103,14 @@ impl Containers {
         }
     }
 
-    /// The id is known by another path: the cgroup was renamed, or its inode was used again and the
-    /// removal was missed. The one that is known has ended then. Where the tree that is walked is only
-    /// a part of the kernel's, its paths are the ends of those in the records: the same cgroup.
+    /// The id is known by another path, of a cgroup that has ended then.
     pub fn is_other(&self, id: u64, path: &str) -> bool {
-        let known = self.index.get(id);
-        let known = known.and_then(|entry| entry.identity.cgroup_path.as_deref());
-        known.is_some_and(|known| !known.ends_with(path) && !path.ends_with(known))
+        self.index.is_other(id, path)
+    }
+
+    /// It is among those that are to be sampled.
+    pub(crate) fn follows(&self, id: u64) -> bool {
+        self.followed.contains_key(&id)
     }
 
     /// A cgroup was made (`made`) or found to be there. True if it is to be sampled from now on.
@@ -124,9 +125,12 @@ impl Containers {
             return false;
         };
         if !new {
-            // The walk was faster than the record: only now it is known when it was made.
-            if let Some((windows, made_ns)) = self.followed.get_mut(&id).zip(entry.made_ns) {
-                windows.born(made_ns);
+            if let Some(windows) = self.followed.get_mut(&id) {
+                windows.rename(&entry.identity);
+                // The walk was faster than the record: only now it is known when it was made.
+                if let Some(made_ns) = entry.made_ns {
+                    windows.born(made_ns);
+                }
             }
             return false;
         }
@@ -405,6 +409,38 @@ mod tests {
         windows.sum::<u64>() / SECOND
     }
 
+    /// Where the walk sees only a part of the kernel's tree, the record of a cgroup has a longer path.
+    #[test]
+    fn one_cgroup_by_two_paths_has_one_window() {
+        let (walked, told) = (container('a'), format!("/part{}", container('a')));
+        for (first, second) in [(&walked, &told), (&told, &walked)] {
+            let mut all = containers(10);
+            let timeline = Timeline::new(0, 6000 * SECOND);
+            let mut out = Vec::new();
+            assert!(all.learn(3, first, 0, true));
+            (1..=2).for_each(|s| all.sample(&used(s, s), &timeline, &mut out));
+            assert!(!all.is_other(3, second));
+            assert!(!all.learn(3, second, 2 * SECOND, first == &told));
+            assert!(all.follows(3));
+            (3..=5).for_each(|s| all.sample(&used(s, s), &timeline, &mut out));
+            all.removed(3, 5 * SECOND, None, &timeline, &mut out);
+            assert_eq!(booked(&out), 5, "{first} then {second}");
+            let paths: Vec<_> = out
+                .iter()
+                .filter_map(|output| match output {
+                    Output::Window(window) => window.identity.cgroup_path.clone(),
+                    Output::Event(..) => None,
+                })
+                .collect();
+            assert_eq!(paths.len(), 1);
+            assert_eq!(
+                paths.first(),
+                Some(&walked),
+                "by the path that can be opened"
+            );
+        }
+    }
+
     /// Renamed, missed by a walk, or walked to long after it was forgotten: the counters of its whole
     /// life are where it is taken up again, and not what it used since.
     #[test]
@@ -419,7 +455,6 @@ mod tests {
                 all.sample(&used(second, 1000 + second), &timeline, &mut out);
             }
             assert_eq!(all.is_other(3, &path), gone_for_s == 0);
-            assert!(!all.is_other(3, &format!("/part{}", container('a'))));
             all.removed(3, 5 * SECOND, None, &timeline, &mut out);
             let again = 5 + gone_for_s;
             all.index.expire(again * SECOND);

@@ -79,9 +79,14 @@ pub enum ExportError {
         #[source]
         source: std::io::Error,
     },
-    /// The token holds bytes that no header may.
-    #[error("{0} (export.token_file) holds no bearer token")]
-    Token(PathBuf),
+    /// The token file holds no token.
+    #[error("{path} (export.token_file) holds no bearer token: {why}")]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
 }
 
 /// Everything that a task needs; one is cloned for each class.
@@ -343,14 +348,19 @@ fn dressed<T>(message: T, token: Option<&MetadataValue<Ascii>>, timeout: Duratio
 }
 
 fn read_token(path: &Path) -> Result<MetadataValue<Ascii>, ExportError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ExportError::Read {
+    let bytes = std::fs::read(path).map_err(|source| ExportError::Read {
         path: path.to_owned(),
         setting: "export.token_file",
         source,
     })?;
-    let mut value: MetadataValue<Ascii> = format!("Bearer {}", text.trim())
+    let unfit = |why| ExportError::Token {
+        path: path.to_owned(),
+        why,
+    };
+    let token = config::file::token(&bytes).map_err(unfit)?;
+    let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
         .parse()
-        .map_err(|_| ExportError::Token(path.to_owned()))?;
+        .map_err(|_| unfit("no header can hold it"))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use plimsoll_imds::Key;
 use plimsoll_journal::{FileStorage, JournalError};
-use plimsoll_wire::Class;
+use plimsoll_wire::{Class, record};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminError, Status};
 use crate::causes;
-use crate::config::{Config, is_node_name};
+use crate::config::Config;
 use crate::export::{ExportError, Exporter, SharedSpool};
 use crate::host;
 use crate::node::{Node, Setup};
@@ -267,7 +267,7 @@ fn name(config: &Config, node: Option<String>) -> Result<String, RunError> {
         .or_else(host)
         .filter(|name| !name.is_empty())
         .ok_or(RunError::NoName)?;
-    if is_node_name(&name) {
+    if record::is_node_name(&name) {
         Ok(name)
     } else {
         Err(RunError::BadName(name))

@@ -171,8 +171,8 @@ impl<S: Storage> Spool<S> {
             drop(self.shed(Class::Usage));
         }
         self.failing = done.is_err();
-        // What was shed and is on record is not to be told again by the next life. If the disk refuses, the next
-        // commit tries again.
+        // What was shed and is on record is not to be told again by the next life. If the disk
+        // refuses, the next commit tries again.
         drop(self.remember_told());
         done
     }

@@ -14,6 +14,7 @@ use plimsoll_settings::{Layout, Wrong, names_of};
 use serde::Deserialize;
 
 use crate::history::MAX_SERIES;
+use crate::ingest::auth;
 use check::Checks;
 
 /// Every setting with its default and meaning; parses to [`Config::default`].
@@ -80,6 +81,15 @@ pub struct Token {
     pub node: String,
     /// File that holds the token; white space around it is ignored.
     pub file: PathBuf,
+}
+
+impl From<&Token> for auth::Token {
+    fn from(token: &Token) -> Self {
+        Self {
+            node: token.node.clone(),
+            file: token.file.clone(),
+        }
+    }
 }
 
 /// Dashboard, API, health and metrics.

@@ -157,7 +157,7 @@ impl Counts {
         );
         registry.register(
             "ingest_tokens_unusable",
-            "Token files that cannot be read or are empty; nobody comes in with those",
+            "Token files that cannot be read, are empty or hold another node's token as well; nobody comes in with those",
             self.unusable_tokens.clone(),
         );
         // They begin at 0, so that the first of a kind is seen as a rise.

@@ -26,6 +26,8 @@ pub struct Made {
     pub filtered: u64,
     /// Nobody can say what they were.
     pub undecodable: u64,
+    /// The destination has no room for them and will not be asked again.
+    pub rejected: u64,
 }
 
 impl Made {
@@ -33,6 +35,7 @@ impl Made {
         self.delivered += other.delivered;
         self.filtered += other.filtered;
         self.undecodable += other.undecodable;
+        self.rejected += other.rejected;
     }
 }
 
@@ -186,6 +189,7 @@ impl<S: Storage> Reader<S> {
             delivered: books.made.delivered,
             filtered: books.made.filtered,
             undecodable: books.made.undecodable,
+            rejected: books.made.rejected,
             shed: held.shed,
             in_flight: held.waiting,
             ..Fates::default()

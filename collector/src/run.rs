@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -102,7 +103,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     }
     let otlp = bind(config.ingest.listen, "ingest.listen").await?;
     let http = bind(config.http.listen, "http.listen").await?;
-    let parts = Parts::open(&config)?;
+    let parts = Parts::open(&config, api::unix_ns())?;
     let store = parts.sources.store.clone();
     let stop = CancellationToken::new();
     let tasks = begin(parts, &config, otlp, http, &stop);
@@ -131,7 +132,7 @@ fn begin(
     let history = Arc::clone(&sources.history);
     let last = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let options = parts::ingest_options(config);
+    let options = parts::ingest_options(config, descriptors());
     let receiving = ingest::serve(otlp, sources.store.clone(), options, stop.clone());
     let after = last.clone();
     tasks.spawn(async move {
@@ -167,6 +168,18 @@ fn begin(
         Ok("the dashboard")
     });
     tasks
+}
+
+/// How many descriptors may be open: as many as the hard limit allows from now on, for the soft one is
+/// often 1024, which is for programs that use select(2) (systemd.exec(5), LimitNOFILE).
+fn descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let now = setrlimit(Resource::Nofile, wanted).map_or(limit.current, |()| wanted.current);
+    now.map_or(usize::MAX, |now| usize::try_from(now).unwrap_or(usize::MAX))
 }
 
 /// The last upkeep of the journals, after the readers' last word: what all of them have passed goes

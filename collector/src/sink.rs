@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::api::{AuditRecord, AuditRing};
 use crate::ingest::decode::{self, PayloadError};
 use crate::reader::{Destination, Resumed};
-use file::AuditFile;
+use file::{AuditFile, SyncFile, to_disk};
 
 /// Where the lines go.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub struct Written {
     pub bytes: AtomicU64,
     /// Files put aside because they were full.
     pub rotations: AtomicU64,
-    /// Files removed because more than `keep_files` were there.
+    /// Files removed because `keep_files` were there, or more.
     pub removed: AtomicU64,
 }
 
@@ -99,8 +99,11 @@ pub struct FileSink {
     wait: NameWait,
     shown: Arc<AuditRing>,
     written: Arc<Written>,
+    sync: SyncFile,
     /// Closed at first and after an error: it is opened anew then, from its last line.
     file: Option<AuditFile>,
+    /// After an error, until it is open again: how much of the file was on disk before.
+    synced_len: Option<u64>,
 }
 
 impl std::fmt::Debug for FileSink {
@@ -120,7 +123,9 @@ impl FileSink {
             wait: NameWait::none(),
             shown,
             written: Arc::default(),
+            sync: to_disk(),
             file: None,
+            synced_len: None,
         }
     }
 
@@ -131,13 +136,24 @@ impl FileSink {
         self
     }
 
+    /// With a disk that may fail.
+    #[cfg(test)]
+    pub(crate) fn syncing(mut self, sync: SyncFile) -> Self {
+        self.sync = sync;
+        self
+    }
+
     /// What it wrote, for metrics.
     pub fn written(&self) -> Arc<Written> {
         Arc::clone(&self.written)
     }
 
-    fn open(&self, epoch: &str) -> Result<(AuditFile, bool), SinkError> {
-        AuditFile::open(&self.options, epoch, Arc::clone(&self.written)).map_err(self.broken())
+    fn open(&mut self, epoch: &str) -> Result<(AuditFile, bool), SinkError> {
+        let written = Arc::clone(&self.written);
+        let opened = AuditFile::open(&self.options, epoch, self.synced_len, &self.sync, written)
+            .map_err(self.broken())?;
+        self.synced_len = None;
+        Ok(opened)
     }
 
     fn broken(&self) -> impl Fn(std::io::Error) -> SinkError + use<> {
@@ -207,7 +223,7 @@ impl Destination for FileSink {
         mut items: Vec<Self::Item>,
         epoch: &str,
         last_seq: u64,
-    ) -> Result<(), SinkError> {
+    ) -> Result<u64, SinkError> {
         let mut lines = Vec::new();
         for item in &mut items {
             let before = lines.len();
@@ -219,7 +235,10 @@ impl Destination for FileSink {
             Some(file) => file,
             None => self.open(epoch)?.0,
         };
-        file.append(&lines, last_seq).map_err(self.broken())?;
+        if let Err(error) = file.append(&lines, last_seq) {
+            self.synced_len = Some(file.synced_len());
+            return Err(self.broken()(error));
+        }
         self.file = Some(file);
         let count = items.len() as u64;
         self.written.lines.fetch_add(count, Ordering::Relaxed);
@@ -227,6 +246,6 @@ impl Destination for FileSink {
             self.shown
                 .arrived(item.audit, item.bytes, item.arrived_unix_ns);
         }
-        Ok(())
+        Ok(0)
     }
 }

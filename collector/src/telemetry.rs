@@ -10,7 +10,6 @@ mod families;
 use std::sync::atomic::Ordering;
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::registry::Registry;
 
 pub use families::Metrics;
 use families::{ClassLabels, DestinationLabels, FateLabels, ReasonLabels, StatusLabels};
@@ -135,13 +134,6 @@ pub struct Books {
 }
 
 impl Metrics {
-    /// Registers every metric, with its help text.
-    pub fn register(&self, registry: &mut Registry) {
-        self.register_journals(registry);
-        self.register_destinations(registry);
-        self.register_process(registry);
-    }
-
     /// Copies the books into the metrics.
     pub fn show(&self, books: &Books) {
         for row in &books.stages {
@@ -301,6 +293,8 @@ pub fn start_log(filter: Option<&str>, json: bool) {
 #[cfg(test)]
 mod tests {
     use plimsoll_wire::fate::Fates;
+
+    use prometheus_client::registry::Registry;
 
     use super::*;
 

@@ -2,8 +2,8 @@
 //!
 //! Prototype (include/trace/events/oom.h): `TP_PROTO(int pid)` up to 6.8; since 6.9 and in some
 //! stable backports `TP_PROTO(struct task_struct *task, uid_t uid)`, with the victim's name and
-//! memory in KiB. `pid` is `task->pid`, a thread id. Which fields exist is read from the event's `format` file. "current" is the task
-//! whose allocation failed, which need not be the victim.
+//! memory in KiB. `pid` is `task->pid`, a thread id. Which fields exist is read from the event's
+//! `format` file. "current" is the task whose allocation failed, which need not be the victim.
 
 use aya_ebpf::{
     EbpfContext as _, Global,

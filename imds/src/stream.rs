@@ -272,8 +272,7 @@ impl Stream {
         }
     }
 
-    /// Hands on held segments as far as they are in order. They do not
-    /// overlap each other.
+    /// Hands on held segments as far as they are in order. They do not overlap each other.
     fn drain(&mut self, now_ns: u64, out: &mut impl FnMut(Piece<'_>)) {
         let mut taken = 0;
         let mut held = std::mem::take(&mut self.held);

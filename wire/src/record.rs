@@ -47,6 +47,23 @@ pub struct RecordId {
     pub seq: u64,
 }
 
+/// What [`is_node_name`] asks for, for people, behind "must".
+pub const MUST_BE_A_NODE_NAME: &str = "be a node's name: 253 letters, digits, `-`, `.` and `_` at the most, the first \
+     and the last a letter or digit";
+
+/// Whether a node can be called so. Kubernetes permits names of RFC 1123 (lower case, no `_`); hosts
+/// outside a cluster have others.
+pub fn is_node_name(name: &str) -> bool {
+    let ends = [name.bytes().next(), name.bytes().last()];
+    name.len() <= 253
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        && ends
+            .into_iter()
+            .all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
+}
+
 impl std::fmt::Display for RecordId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(

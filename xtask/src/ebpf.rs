@@ -29,7 +29,7 @@ const PACKAGES: [&str; 6] = [
 /// The linker; its LLVM must not be older than the compiler's, see [`linker_features`].
 const LINKER: &str = "bpf-linker@0.13.0";
 /// The LLVM of Debian's `rustc-web`.
-const LLVM: &str = "22";
+pub(crate) const LLVM: &str = "22";
 
 /// Makes sure that the kernel programs can be compiled: installs Debian's packages (as root, where
 /// there is apt; or with `yes`, through sudo) and `bpf-linker` into `target/tools`. Prints what it

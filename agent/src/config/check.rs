@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use plimsoll_wire::record;
 use rustls::pki_types::ServerName;
 use tonic::codegen::http::Uri;
 
@@ -16,23 +17,6 @@ pub(super) type Wrong = (&'static str, String);
 const DAY_S: u64 = 86_400;
 const MINUTES_10_MS: u64 = 600_000;
 
-/// What a node's name must be.
-const NODE_NAME: &str = "be a node's name: 253 letters, digits, `-`, `.` and `_` at the most, the first \
-                         and the last a letter or digit";
-
-/// Whether a node can be called so. Kubernetes permits names of RFC 1123 (lower case, no `_`); hosts
-/// outside a cluster have others.
-pub(crate) fn is_node_name(name: &str) -> bool {
-    let ends = [name.bytes().next(), name.bytes().last()];
-    name.len() <= 253
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
-        && ends
-            .into_iter()
-            .all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
-}
-
 /// Everything that is wrong with the values.
 pub(super) fn mistakes(config: &Config) -> Vec<Wrong> {
     let mut wrong = Vec::new();
@@ -43,9 +27,9 @@ pub(super) fn mistakes(config: &Config) -> Vec<Wrong> {
         }
     };
     check(
-        config.node.is_empty() || is_node_name(&config.node),
+        config.node.is_empty() || record::is_node_name(&config.node),
         "node",
-        NODE_NAME,
+        record::MUST_BE_A_NODE_NAME,
     );
     let usage = &config.usage;
     check(
@@ -108,7 +92,9 @@ fn between(config: &Config, wrong: &mut Vec<Wrong>) {
     let (usage, export) = (&config.usage, &config.export);
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     for (place, value, least, most) in [
-        ("usage.interval_ms", usage.interval_ms, 100, 60_000),
+        // Beyond half a second and two no sample counts as a second, and above three the kernel's
+        // periods of 100 ms are overwritten before they are read.
+        ("usage.interval_ms", usage.interval_ms, 500, 2000),
         ("usage.startup_s", usage.startup_s, 0, DAY_S),
         (
             "usage.memory_stat_every",

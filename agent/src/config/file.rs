@@ -32,7 +32,9 @@ pub fn read(path: Option<&Path>) -> Result<Config, ConfigError> {
 fn look(named: Named, path: &Path) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     match named {
-        Named::Token => token(&fs::read(path).map_err(text)?).map_err(str::to_owned),
+        Named::Token => token(&fs::read(path).map_err(text)?)
+            .map(drop)
+            .map_err(str::to_owned),
         Named::Authorities => authorities(&fs::read(path).map_err(text)?),
         // The link need not lead anywhere: it is there in a procfs of other processes too.
         Named::Procfs => match fs::read_dir(path).map_err(text) {
@@ -44,10 +46,16 @@ fn look(named: Named, path: &Path) -> Result<(), String> {
     }
 }
 
-fn token(bytes: &[u8]) -> Result<(), &'static str> {
+/// The bearer token that a file holds.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn token(bytes: &[u8]) -> Result<&str, &'static str> {
     match bytes.trim_ascii() {
         [] => Err("it is empty"),
-        token if token.iter().all(u8::is_ascii_graphic) => Ok(()),
+        token if token.iter().all(u8::is_ascii_graphic) => {
+            std::str::from_utf8(token).map_err(|_| "it is no text")
+        }
         _ => Err("it holds white space or other bytes that no token has"),
     }
 }

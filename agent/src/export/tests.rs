@@ -276,25 +276,33 @@ async fn a_refused_token_is_told_once_and_shown_until_it_is_taken() {
 
 /// Ends a try before it is made, and is no refusal of the collector's.
 #[tokio::test]
-async fn a_token_file_that_went_away_is_told_as_that() {
+async fn a_token_file_without_a_token_is_told_as_that() {
     let folder = tempfile::tempdir().unwrap();
-    let token = folder.path().join("token");
-    let sending = send_one(&config::Export {
-        endpoint: "http://127.0.0.1:9".to_owned(),
-        token_file: Some(token.clone()),
-        ..config::Export::default()
-    });
-    while count(&sending.standing, standing::Reason::NoToken) == 0 {
-        tokio::task::yield_now().await;
+    for (content, why) in [
+        (None, "No such file or directory"),
+        (Some("\n"), "it is empty"),
+        (Some("two words"), "it holds white space"),
+    ] {
+        let token = folder.path().join("token");
+        if let Some(content) = content {
+            std::fs::write(&token, content).unwrap();
+        }
+        let sending = send_one(&config::Export {
+            endpoint: "http://127.0.0.1:9".to_owned(),
+            token_file: Some(token),
+            ..config::Export::default()
+        });
+        while count(&sending.standing, standing::Reason::NoToken) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let shown = sending.standing.degraded();
+        assert!(
+            shown[0].contains("there is no token to send") && shown[0].contains(why),
+            "{shown:?}"
+        );
+        sending.abort.cancel();
+        sending.task.await.unwrap();
     }
-    let shown = sending.standing.degraded();
-    assert!(
-        shown[0].contains("there is no token to send: read ")
-            && shown[0].contains("No such file or directory"),
-        "{shown:?}"
-    );
-    sending.abort.cancel();
-    sending.task.await.unwrap();
 }
 
 /// A certificate of an authority that is not trusted.

@@ -1,6 +1,6 @@
 //! The table behind the module: the living, and for a grace time the just-gone.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use plimsoll_wire::Identity;
 use plimsoll_wire::identity::Subject;
@@ -57,6 +57,27 @@ pub struct Entry {
     pub nested: bool,
 }
 
+impl Entry {
+    /// The path is one of this cgroup's. Where the tree that is walked is only a part of the kernel's,
+    /// its paths are the ends of those in the records.
+    fn is_at(&self, path: &str) -> bool {
+        let known = self.identity.cgroup_path.as_deref().unwrap_or_default();
+        known.ends_with(path) || path.ends_with(known)
+    }
+
+    /// Takes the shorter path of the two: by that one the walk comes to it.
+    fn shorten(&mut self, path: &str) {
+        let known = self.identity.cgroup_path.as_deref().unwrap_or_default();
+        if path.len() < known.len() {
+            self.identity = Identity {
+                cgroup_id: self.identity.cgroup_id,
+                cgroup_path: Some(path.to_owned()),
+                subject: path::place(path).subject,
+            };
+        }
+    }
+}
+
 /// See the [module](crate::identity).
 #[derive(Debug, Default)]
 pub struct Index {
@@ -66,6 +87,8 @@ pub struct Index {
     gone: HashMap<u64, Vec<Entry>>,
     /// Ids in the order of their removal; one for each entry of `gone`.
     departures: VecDeque<(u64, u64)>,
+    /// Who found no room, so that each walk does not count it again; at most `max_live`.
+    turned_away: BTreeSet<u64>,
     forgotten: Forgotten,
 }
 
@@ -90,7 +113,8 @@ impl Index {
 
     fn learn(&mut self, id: u64, path: &str, made_ns: Option<u64>, at_ns: u64) -> bool {
         if let Some(known) = self.live.get_mut(&id) {
-            if known.identity.cgroup_path.as_deref() == Some(path) {
+            if known.is_at(path) {
+                known.shorten(path);
                 known.made_ns = known.made_ns.or(made_ns);
                 known.since_ns = known.made_ns.or(known.since_ns);
                 return false;
@@ -99,9 +123,15 @@ impl Index {
             self.removed(id, at_ns);
         }
         if self.live.len() >= self.limits.max_live {
-            self.forgotten.rejected += 1;
+            if !self.turned_away.contains(&id) {
+                self.forgotten.rejected += 1;
+                if self.turned_away.len() < self.limits.max_live {
+                    self.turned_away.insert(id);
+                }
+            }
             return false;
         }
+        self.turned_away.remove(&id);
         // Whoever has an id after somebody else has it since the other's end; but that is no birth: it
         // may be the very cgroup, which was renamed or missed by a walk.
         let end_of_last = || self.gone.get(&id)?.last()?.removed_ns;
@@ -125,9 +155,16 @@ impl Index {
         true
     }
 
+    /// The id is known by another path: the cgroup was renamed, or its inode was used again and the
+    /// removal was missed.
+    pub fn is_other(&self, id: u64, path: &str) -> bool {
+        self.live.get(&id).is_some_and(|known| !known.is_at(path))
+    }
+
     /// The kernel removed a cgroup, or a scan no longer finds it. Gives what was known of it.
     pub fn removed(&mut self, id: u64, at_ns: u64) -> Option<&Entry> {
         self.expire(at_ns);
+        self.turned_away.remove(&id);
         let mut entry = self.live.remove(&id)?;
         entry.removed_ns = Some(at_ns);
         while self.departures.len() >= self.limits.max_gone.max(1) {
@@ -320,6 +357,10 @@ mod tests {
         let mut index = index();
         for id in 1..=6 {
             index.made(id, &container(&format!("c{id}")), id);
+        }
+        // Each walk comes to it again.
+        for at in 7..9 {
+            assert!(!index.found(6, &container("c6"), at));
         }
         assert_eq!((index.len(), index.forgotten().rejected), ((5, 0), 1));
         for id in 1..=5 {

@@ -148,8 +148,12 @@ impl Node {
         if !self.containers.learn(id, path, at_mono_ns, made) {
             if made {
                 self.sampler.turned_out_young(id, path, at_mono_ns);
+                return;
             }
-            return;
+            // Its record had a path that this tree does not have; the walk's is one that can be opened.
+            if !self.containers.follows(id) || self.sampler.has(id) {
+                return;
+            }
         }
         let added = if made {
             self.sampler.add_young(id, path, at_mono_ns)

@@ -6,8 +6,8 @@
 //! * The wall clock went forward: the timeline follows at once. What lies between is not covered.
 //! * The wall clock went back: the timeline does not, for that time has been reported already. It
 //!   stays ahead and runs 1/16 slower until the wall clock has caught up (8 minutes for 30 s, 16
-//!   hours for an hour). Windows meanwhile hold up to 1/15 more
-//!   monotonic time than their length; their `observed_ns` is monotonic, so rates stay exact.
+//!   hours for an hour). Windows meanwhile hold up to 1/15 more monotonic time than their length;
+//!   their `observed_ns` is monotonic, so rates stay exact.
 //!
 //! An event has no neighbour that it may not overlap, and is compared with other people's logs: it is
 //! stamped with the wall clock as it was last measured ([`Timeline::stamp`]), also where that went

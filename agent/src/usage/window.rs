@@ -126,6 +126,16 @@ impl Windows {
         }
     }
 
+    /// The cgroup's name has become known better: the open window has it too.
+    pub fn rename(&mut self, identity: &Identity) {
+        if self.identity != *identity {
+            self.identity = identity.clone();
+            if let Some(open) = &mut self.open {
+                open.window.identity = identity.clone();
+            }
+        }
+    }
+
     /// Whose windows.
     pub const fn identity(&self) -> &Identity {
         &self.identity

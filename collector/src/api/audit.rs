@@ -175,19 +175,20 @@ struct Kept {
 
 #[derive(Default)]
 struct Ring {
-    /// In the order of the happening.
+    /// In the order of arrival, in which they fall out as well: ordered by the nodes' times, a late
+    /// event would be the next to go, and one from the future would never go.
     kept: VecDeque<Kept>,
     bytes: usize,
 }
 
 impl Ring {
-    /// The oldest fall out until what comes fits.
+    /// What came first falls out until what comes fits.
     fn make_room(&mut self, bytes: usize, bound: usize) {
         while self.kept.len() >= bound || self.bytes.saturating_add(bytes) > MAX_RING_BYTES {
-            let Some(oldest) = self.kept.pop_front() else {
+            let Some(first) = self.kept.pop_front() else {
                 break;
             };
-            self.bytes = self.bytes.saturating_sub(oldest.bytes);
+            self.bytes = self.bytes.saturating_sub(first.bytes);
         }
         self.bytes = self.bytes.saturating_add(bytes);
     }
@@ -237,7 +238,7 @@ impl AuditRing {
     }
 
     /// Takes an event in that the collector got at that time, by its own clock, and that takes so many
-    /// bytes as JSON; the oldest of its ring falls out (it is in the sink).
+    /// bytes as JSON; what came first into its ring falls out (it is in the sink).
     pub fn arrived(&self, record: AuditRecord, bytes: usize, arrived_unix_ns: u64) {
         self.take(record, bytes, Some(arrived_unix_ns));
     }
@@ -269,23 +270,12 @@ impl AuditRing {
             }
         };
         ring.make_room(bytes, bound);
-        let ring = &mut ring.kept;
-        // Nodes deliver in batches: keep the order of the happening, searching from the new end.
-        let newer = ring
-            .iter()
-            .rev()
-            .take_while(|known| known.record.time_unix_ns > record.time_unix_ns)
-            .count();
-        let record = Arc::new(record);
-        ring.insert(
-            ring.len() - newer,
-            Kept {
-                arrival,
-                is_fresh: arrived_unix_ns.is_some(),
-                bytes,
-                record,
-            },
-        );
+        ring.kept.push_back(Kept {
+            arrival,
+            is_fresh: arrived_unix_ns.is_some(),
+            bytes,
+            record: Arc::new(record),
+        });
     }
 
     /// Takes lines of a file sink in ([`AuditRecord::to_document`]); returns how many were no such
@@ -311,30 +301,20 @@ impl AuditRing {
         let limit = limit_of(query)?;
         let since = since_of(query, now_unix_ns)?;
         let filter = Filter::of(query)?;
-        let mut found: Vec<Arc<AuditRecord>> = {
-            let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            let newest = |ring: &Ring| -> Vec<Arc<AuditRecord>> {
-                let fresh = ring
-                    .kept
-                    .iter()
-                    .rev()
-                    .map(|kept| &kept.record)
-                    .take_while(|record| record.time_unix_ns >= since);
-                fresh
-                    .filter(|record| filter.matches(record))
-                    .take(limit + 1)
-                    .cloned()
-                    .collect()
-            };
-            newest(&rings.events)
-                .into_iter()
-                .chain(newest(&rings.ends))
-                .collect()
-        };
-        found.sort_by(|a, b| (b.time_unix_ns, &b.id).cmp(&(a.time_unix_ns, &a.id)));
+        let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = rings.events.kept.iter().chain(&rings.ends.kept);
+        let mut found: Vec<&Arc<AuditRecord>> = kept
+            .map(|kept| &kept.record)
+            .filter(|record| record.time_unix_ns >= since && filter.matches(record))
+            .collect();
         let more = found.len() > limit;
-        found.truncate(limit);
-        Ok((found, more))
+        if more {
+            // Most are not shown: they need no order among themselves.
+            found.select_nth_unstable_by(limit, |a, b| newest_first(a, b));
+            found.truncate(limit);
+        }
+        found.sort_unstable_by(|a, b| newest_first(a, b));
+        Ok((found.into_iter().cloned().collect(), more))
     }
 
     /// The answer to a query, with the cursor to go on from. A cursor of another life of the
@@ -453,6 +433,11 @@ impl Rings {
             self.nodes.insert(beat.status.node.clone(), beat);
         }
     }
+}
+
+/// By the time of the happening, and by id where that is the same.
+fn newest_first(a: &AuditRecord, b: &AuditRecord) -> std::cmp::Ordering {
+    (b.time_unix_ns, &b.id).cmp(&(a.time_unix_ns, &a.id))
 }
 
 /// The document of `/api/v1/audit`.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::audit::{self, AuditQuery};
-use super::error::query;
+use super::error::{NoQuery, query};
 use super::{ApiError, ApiState, NodeStatus, renders};
 use crate::inventory::Selector;
 use crate::sizing::rfc3339;
@@ -21,10 +21,6 @@ struct SizingQuery {
     namespace: Option<String>,
     selector: Option<String>,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoQuery {}
 
 pub(super) async fn sizing(
     State(state): State<Arc<ApiState>>,

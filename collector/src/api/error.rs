@@ -5,6 +5,7 @@ use axum::extract::{Query, Request};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -85,6 +86,11 @@ pub(super) async fn shown(request: Request, next: Next) -> Response {
         _ => response,
     }
 }
+
+/// The query of an address that takes none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoQuery {}
 
 /// Parameters of a query; an unknown one is an error that names it.
 pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use maud::Markup;
 
 use super::audit::AuditQuery;
-use super::error::query;
+use super::error::{NoQuery, query};
 use super::{ApiError, ApiState, renders};
 use crate::dashboard::{self, OverviewQuery};
 
@@ -43,7 +43,9 @@ pub(super) async fn overview(
 pub(super) async fn workload(
     State(state): State<Arc<ApiState>>,
     Path((namespace, kind, name)): Path<(String, String, String)>,
+    uri: Uri,
 ) -> Result<Response, ApiError> {
+    let NoQuery {} = query(&uri)?;
     renders::page(state, move |state| {
         let view = state.view();
         let containers: Vec<_> = view.fleet.workload(&namespace, &kind, &name).collect();
@@ -85,9 +87,6 @@ pub(super) async fn nodes(
     State(state): State<Arc<ApiState>>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct NoQuery {}
     let NoQuery {} = query(&uri)?;
     renders::page(state, |state| {
         Ok(page(dashboard::nodes(

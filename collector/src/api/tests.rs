@@ -139,6 +139,8 @@ async fn refusals_name_what_was_wrong() {
         ("/api/v1/audit?limit=0", 400, "limit: 0"),
         ("/api/v1/audit?limit=many", 400, "limit"),
         ("/api/v1/accounting?x=1", 400, "unknown field `x`"),
+        ("/workloads/shop/Pod/web?x=1", 400, "unknown field `x`"),
+        ("/nodes?x=1", 400, "unknown field `x`"),
         ("/api/v1/sizing/shop/Deployment/none", 404, "shop/none"),
         ("/nothing", 404, "the dashboard is at /"),
     ] {

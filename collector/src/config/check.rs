@@ -1,8 +1,10 @@
 //! What the values of the settings must be. Pure; the files that they name are looked at in `file`.
 
 use plimsoll_settings::Wrong;
+use plimsoll_wire::record;
 
 use super::{AuditFile, Data, History, Http, Ingest, Inventory};
+use crate::ingest::dedupe::OWN_NODE;
 
 /// What values must be, and which are not so.
 #[derive(Default)]
@@ -54,9 +56,14 @@ impl Ingest {
             let mut others = self.tokens.iter().take(index);
             let is_again = others.any(|other| other.file == token.file);
             checks.that(
-                !token.node.is_empty(),
+                record::is_node_name(&token.node),
                 &place("node"),
-                "be the name of a node",
+                record::MUST_BE_A_NODE_NAME,
+            );
+            checks.that(
+                token.node != OWN_NODE,
+                &place("node"),
+                &format!("not be {OWN_NODE}: the collector's own records carry that name"),
             );
             checks.that(
                 !is_again || token.file.as_os_str().is_empty(),

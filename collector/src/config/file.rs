@@ -54,15 +54,16 @@ fn unusable(config: &Config) -> Vec<Wrong> {
         let why = errors::chain(&error);
         wrong.push((error.setting().to_owned(), format!("must be usable: {why}")));
     }
-    for (at, token) in ingest.tokens.iter().enumerate() {
-        if given(&token.file.as_path())
-            && let Err(error) = auth::read(&token.file)
-        {
+    let (places, tokens): (Vec<usize>, Vec<auth::Token>) = (0..)
+        .zip(&ingest.tokens)
+        .filter(|(_, token)| given(&token.file.as_path()))
+        .map(|(at, token)| (at, token.into()))
+        .unzip();
+    for (at, read) in places.into_iter().zip(auth::read_all(&tokens)) {
+        if let Err(error) = read {
             let place = format!("ingest.tokens[{at}].file");
-            wrong.push((
-                place,
-                format!("must hold a token: {}", errors::chain(&error)),
-            ));
+            let why = errors::chain(&error);
+            wrong.push((place, format!("must hold a token: {why}")));
         }
     }
     wrong
@@ -147,6 +148,23 @@ mod tests {
                 at("cert"),
                 at("other")
             )]
+        );
+        fs::write(at("same"), "secret\n").unwrap();
+        let shared = |at: &str, node: &str| {
+            format!("the token file {at} holds the token of node {node} as well")
+        };
+        assert_eq!(
+            config("state", "cert", "key", ["token", "same"]),
+            [
+                format!(
+                    ":7: ingest.tokens[0].file: must hold a token: {}",
+                    shared(&at("token"), "b")
+                ),
+                format!(
+                    ":8: ingest.tokens[1].file: must hold a token: {}",
+                    shared(&at("same"), "a")
+                ),
+            ]
         );
         let none = at("none.yaml");
         let error = read(Some(Path::new(&none))).unwrap_err();

@@ -89,12 +89,22 @@ fn mistakes_of_shape_and_of_value_come_together_with_line_and_field() {
             ":7: ingest.tokens[1].fil: there is no such setting; did you mean file?",
             ":7: ingest.tokens[1].file: must be the path of a file",
             ":8: ingest.tokens[2]: must be settings: node, file",
-            ":9: ingest.tokens[3].node: must be the name of a node",
+            ":9: ingest.tokens[3].node: must be a node's name: 253 letters, digits, `-`, `.` and `_` at \
+             the most, the first and the last a letter or digit",
             ":10: ingest.tokens[3].file: must not be the file of another token",
             ":12: http.listen: must be an address and port, as 127.0.0.1:8080, not here",
             ":14: inventory.paths: must be a list, not /objects",
             ":15: inventory.reload_s: must be at least 1",
             ":16: audit_file: must be a section of settings",
+        ],
+    );
+    check(
+        "ingest:\n  tokens:\n  - {node: node/1, file: /a}\n  - {node: plimsoll-collector, file: /b}\n",
+        &[
+            ":3: ingest.tokens[0].node: must be a node's name: 253 letters, digits, `-`, `.` and `_` at \
+             the most, the first and the last a letter or digit",
+            ":4: ingest.tokens[1].node: must not be plimsoll-collector: the collector's own records \
+             carry that name",
         ],
     );
     check(

@@ -16,6 +16,8 @@ const LABEL_HEIGHT: f64 = 13.0;
 const SECONDS_BELOW_S: f64 = 600.0;
 /// One of more, seconds, has dates: what runs once a day has few windows in many days.
 const DATE_FROM_S: f64 = 86_400.0;
+/// A millicore's CPU time in one second, nanoseconds.
+const MILLICORE_NS: f64 = 1e6;
 /// Columns of a distribution.
 const COLUMNS: usize = 64;
 
@@ -88,14 +90,13 @@ pub(super) fn fit_bar(bar: &FitBar) -> Markup {
     }
 }
 
-/// Shares of values in logarithmic columns between two bounds.
-fn columns(sketch: &Sketch, low: f64, high: f64) -> Vec<f64> {
+/// Shares of values in logarithmic columns over an axis.
+fn columns(sketch: &Sketch, axis: &Axis) -> Vec<f64> {
     let mut columns = vec![0.0; COLUMNS];
     let total = sketch.count().max(1) as f64;
-    let place =
-        |value: f64| (value.max(low).ln() - low.ln()) / (high.ln() - low.ln()) * COLUMNS as f64;
+    let place = |ns: u64| axis.share(ns as f64) * COLUMNS as f64;
     for bucket in sketch.buckets() {
-        let (from, to) = (place(bucket.lower as f64), place(bucket.upper as f64));
+        let (from, to) = (place(bucket.lower), place(bucket.upper));
         let width = (to - from).max(f64::EPSILON);
         // A bucket wider than a column is spread over the columns it covers.
         for (index, column) in columns.iter_mut().enumerate() {
@@ -110,6 +111,19 @@ fn columns(sketch: &Sketch, low: f64, high: f64) -> Vec<f64> {
     columns
 }
 
+/// The outline of columns that stand on `bottom`; `top` is the share that is drawn highest.
+fn outline(columns: &[f64], top: f64, width: f64, bottom: f64) -> String {
+    let step = width / COLUMNS as f64;
+    let mut path = format!("M0 {bottom}");
+    for (index, share) in columns.iter().enumerate() {
+        let y = bottom - share / top * (bottom - 44.0);
+        // Writing to a string cannot fail.
+        let _ignored: std::fmt::Result = write!(path, "V{y:.1}H{:.1}", (index as f64 + 1.0) * step);
+    }
+    let _ignored: std::fmt::Result = write!(path, "V{bottom}Z");
+    path
+}
+
 /// Two distributions over a logarithmic axis of millicores: one second, and 100 ms. Marks rise in
 /// value, so that each label stands above the lines to its right.
 pub(super) fn distribution(
@@ -118,41 +132,17 @@ pub(super) fn distribution(
     marks: &[Mark],
     title: &str,
 ) -> Markup {
-    const NS: f64 = 1e6;
     let (width, height, bottom) = (1200.0, 220.0, 180.0);
-    let highest = [seconds.max(), periods.max()]
-        .into_iter()
-        .flatten()
-        .max()
-        .unwrap_or(0) as f64;
-    let marked = marks.iter().map(|mark| mark.value).max().unwrap_or(0) as f64 * NS;
-    // Room at the right for the label of the rightmost mark.
-    let high = (highest * 1.15).max(marked * 2.5).max(10.0 * NS);
-    let low = left_edge(seconds, periods, marks, high);
-    let x = |ns: f64| (ns.max(low).ln() - low.ln()) / (high.ln() - low.ln()) * width;
-    let (coarse, fine) = (columns(seconds, low, high), columns(periods, low, high));
-    let top = coarse
-        .iter()
-        .chain(&fine)
-        .copied()
-        .fold(0.0, f64::max)
-        .max(f64::EPSILON);
-    let area = |columns: &[f64]| {
-        let step = width / COLUMNS as f64;
-        let mut path = format!("M0 {bottom}");
-        for (index, share) in columns.iter().enumerate() {
-            let y = bottom - share / top * (bottom - 44.0);
-            // Writing to a string cannot fail.
-            let _ignored: std::fmt::Result =
-                write!(path, "V{y:.1}H{:.1}", (index as f64 + 1.0) * step);
-        }
-        let _ignored: std::fmt::Result = write!(path, "V{bottom}Z");
-        path
-    };
+    let axis = Axis::of(seconds, periods, marks);
+    let x = |ns: f64| axis.share(ns) * width;
+    let (coarse, fine) = (columns(seconds, &axis), columns(periods, &axis));
+    let shares = coarse.iter().chain(&fine).copied();
+    let top = shares.fold(f64::EPSILON, f64::max);
+    let area = |columns: &[f64]| outline(columns, top, width, bottom);
     html! {
         svg.distribution viewBox={ "0 0 " (width) " " (height) } role="img" {
             title { (title) }
-            @for (ns, text) in ticks(low, high) {
+            @for (ns, text) in axis.ticks() {
                 path.grid d={ "M" (format!("{:.1}", x(ns))) " 40V" (bottom) } {}
                 text.tick x=(format!("{:.1}", x(ns).clamp(14.0, width - 24.0))) y="198" { (text) }
             }
@@ -160,13 +150,62 @@ pub(super) fn distribution(
             @if !seconds.is_empty() { path.coarse d=(area(&coarse)) {} }
             path.axis d={ "M0 " (bottom) "H" (width) } {}
             @for (index, mark) in marks.iter().enumerate() {
-                @let at = x(mark.value as f64 * NS);
+                @let at = x(mark.value as f64 * MILLICORE_NS);
                 @let y = 12.0 + 13.0 * index as f64;
                 path class={ "mark " (mark.class) } d={ "M" (format!("{at:.1}")) " " (y) "V" (bottom) } {}
                 text class={ "mark " (mark.class) } x=(format!("{:.1}", at + 5.0)) y=(y + 6.0) { (mark.label) }
             }
             text.tick.end x=(width) y="216" { "CPU in one second or 100 ms, logarithmic" }
         }
+    }
+}
+
+/// A logarithmic axis of CPU, nanoseconds of it in one second.
+struct Axis {
+    low: f64,
+    high: f64,
+}
+
+impl Axis {
+    /// One on which the distributions and the marks fit.
+    fn of(seconds: &Sketch, periods: &Sketch, marks: &[Mark]) -> Self {
+        let highest = seconds.max().max(periods.max()).unwrap_or(0) as f64;
+        let marked = marks.iter().map(|mark| mark.value).max().unwrap_or(0) as f64 * MILLICORE_NS;
+        // Room at the right for the label of the rightmost mark.
+        let high = (highest * 1.15).max(marked * 2.5).max(10.0 * MILLICORE_NS);
+        let low = left_edge(seconds, periods, marks, high);
+        Self { low, high }
+    }
+
+    /// How far from its left edge a value lies, as a share of its length; above 1 beyond the right one.
+    fn share(&self, ns: f64) -> f64 {
+        (ns.max(self.low).ln() - self.low.ln()) / (self.high.ln() - self.low.ln())
+    }
+
+    /// Round numbers on it: powers of ten, and 2 and 5 between them where there is room.
+    fn ticks(&self) -> Vec<(f64, String)> {
+        let steps: &[f64] = if self.high / self.low < 2e3 {
+            &[1.0, 2.0, 5.0]
+        } else {
+            &[1.0]
+        };
+        let mut out = Vec::new();
+        // From a tenth of a millicore up; a machine with 10⁹ cores is not drawn.
+        for exponent in 5..=18 {
+            for step in steps {
+                let ns = step * 10_f64.powi(exponent);
+                if ns < self.low || ns > self.high * 0.97 {
+                    continue;
+                }
+                let text = match ns / MILLICORE_NS {
+                    m if m < 1000.0 => format!("{m} m"),
+                    1000.0 => "1 core".to_owned(),
+                    m => format!("{} cores", m / 1000.0),
+                };
+                out.push((ns, text));
+            }
+        }
+        out
     }
 }
 
@@ -184,32 +223,6 @@ fn left_edge(seconds: &Sketch, periods: &Sketch, marks: &[Mark], high: f64) -> f
         .min()
         .unwrap_or(0) as f64;
     (lowest / 2.0).clamp(1e5, (high / 100.0).max(1e5))
-}
-
-/// Round numbers on the axis: powers of ten, and 2 and 5 between them where there is room.
-fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
-    let steps: &[f64] = if high / low < 2e3 {
-        &[1.0, 2.0, 5.0]
-    } else {
-        &[1.0]
-    };
-    let mut out = Vec::new();
-    // From a tenth of a millicore up; a machine with 10⁹ cores is not drawn.
-    for exponent in 5..=18 {
-        for step in steps {
-            let ns = step * 10_f64.powi(exponent);
-            if ns < low || ns > high * 0.97 {
-                continue;
-            }
-            let text = match ns / 1e6 {
-                m if m < 1000.0 => format!("{m} m"),
-                1000.0 => "1 core".to_owned(),
-                m => format!("{} cores", m / 1000.0),
-            };
-            out.push((ns, text));
-        }
-    }
-    out
 }
 
 /// One line of a time series.

@@ -50,7 +50,8 @@ impl Destination for Feed {
         })
     }
 
-    fn take(&mut self, entries: Vec<Entry>, _: &str, _: u64) -> Result<(), HistoryError> {
-        self.history.apply(&entries, &self.index.get()).map(drop)
+    fn take(&mut self, entries: Vec<Entry>, _: &str, _: u64) -> Result<u64, HistoryError> {
+        let applied = self.history.apply(&entries, &self.index.get())?;
+        Ok(applied.rejected)
     }
 }

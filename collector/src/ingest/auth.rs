@@ -6,6 +6,7 @@
 //! between a node and its answer. In between only hashes are kept. A file that cannot be used lets
 //! nobody in and is told once, until that changes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -53,10 +54,18 @@ pub enum TokenError {
     /// Nothing but white space.
     #[error("the token file {0} is empty")]
     Empty(PathBuf),
+    /// Which of the nodes sends with it cannot be told.
+    #[error("the token file {path} holds the token of node {other} as well")]
+    Shared {
+        /// The file.
+        path: PathBuf,
+        /// The other node.
+        other: String,
+    },
 }
 
 /// What is kept of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hash([u8; 32]);
 
 impl Hash {
@@ -96,6 +105,30 @@ pub fn read(file: &Path) -> Result<Hash, TokenError> {
         "" => Err(TokenError::Empty(file.to_owned())),
         token => Ok(Hash::of(token)),
     }
+}
+
+/// Reads all token files. A token that stands for two nodes is the token of neither; a node may have
+/// the same one in two files. Waits for the disk.
+pub fn read_all(tokens: &[Token]) -> Vec<Result<Hash, TokenError>> {
+    let all: Vec<_> = tokens.iter().map(|token| read(&token.file)).collect();
+    let mut holders = BTreeMap::<Hash, BTreeSet<&str>>::new();
+    for (token, hash) in tokens.iter().zip(&all) {
+        if let Ok(hash) = hash {
+            holders.entry(*hash).or_default().insert(&token.node);
+        }
+    }
+    let judged = tokens.iter().zip(all).map(|(token, hash)| {
+        let hash = hash?;
+        let mut nodes = holders.get(&hash).into_iter().flatten();
+        match nodes.find(|node| **node != token.node) {
+            None => Ok(hash),
+            Some(other) => Err(TokenError::Shared {
+                path: token.file.clone(),
+                other: (*other).to_owned(),
+            }),
+        }
+    });
+    judged.collect()
 }
 
 /// A token's hash, or in words why there is none.
@@ -147,8 +180,8 @@ impl Tokens {
     /// Reads all files and swaps in what they say. Waits for the disk. Gives back what is worth a
     /// word: at first only the files that cannot be used.
     fn read(&self) -> Vec<Change> {
-        let known = |token: &Token| read(&token.file).map_err(|error| errors::chain(&error));
-        let now: Arc<[Known]> = self.tokens.iter().map(known).collect();
+        let in_words = |read: Result<Hash, TokenError>| read.map_err(|error| errors::chain(&error));
+        let now: Arc<[Known]> = read_all(&self.tokens).into_iter().map(in_words).collect();
         let mut kept = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *kept, Arc::clone(&now));
         drop(kept);
@@ -267,6 +300,40 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         std::fs::create_dir(&file).unwrap();
         check(Some(format!("the token file {at} is no plain file")));
+    }
+
+    #[test]
+    fn a_token_of_two_nodes_lets_neither_in_until_they_differ() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let token = |node: &str, name: &str| Token {
+            node: node.to_owned(),
+            file: file(name),
+        };
+        let tokens = Tokens::new(vec![
+            token("a", "1"),
+            token("a", "2"),
+            token("b", "3"),
+            token("c", "4"),
+        ]);
+        for (name, text) in [("1", "x"), ("2", "x\n"), ("3", " x"), ("4", "y")] {
+            std::fs::write(file(name), text).unwrap();
+        }
+        let said = tokens.read();
+        let nodes: Vec<&str> = said.iter().map(|change| change.node.as_str()).collect();
+        assert_eq!((nodes, tokens.unusable()), (vec!["a", "a", "b"], 3));
+        let why = said.last().and_then(|change| change.trouble.as_deref());
+        let at = file("3").display().to_string();
+        let expected = format!("the token file {at} holds the token of node a as well");
+        assert_eq!(why, Some(expected.as_str()));
+        let node = |token: &str| tokens.node_of(Some(&format!("Bearer {token}")));
+        assert_eq!((node("x"), node("y")), (None, Some("c".to_owned())));
+        std::fs::write(file("3"), "z").unwrap();
+        assert_eq!(tokens.read().len(), 3);
+        assert_eq!(
+            (node("x"), node("z")),
+            (Some("a".to_owned()), Some("b".to_owned()))
+        );
     }
 
     #[test]

@@ -69,13 +69,14 @@ pub trait Destination: Send + 'static {
     }
 
     /// Takes the items in for good, all or none as far as [`resume`](Self::resume) can tell; the
-    /// last of them has the number `last_seq` or a lower one. `epoch` is that of `resume`.
+    /// last of them has the number `last_seq` or a lower one. `epoch` is that of `resume`. Returns how
+    /// many of them it turned away, as it would again.
     fn take(
         &mut self,
         items: Vec<Self::Item>,
         epoch: &str,
         last_seq: u64,
-    ) -> Result<(), Self::Error>;
+    ) -> Result<u64, Self::Error>;
 }
 
 /// Why records are not carried on.
@@ -303,12 +304,15 @@ impl<S: Storage + Send + 'static> Reader<S> {
                 Carried::Nothing
             });
         };
+        let mut made = sorted.made;
         if !sorted.items.is_empty() {
-            destination
+            let rejected = destination
                 .take(sorted.items, epoch, last_seq)
                 .map_err(CarryError::Destination)?;
+            made.rejected = rejected;
+            made.delivered = made.delivered.saturating_sub(rejected);
         }
-        self.settle(last_seq, sorted.made)?;
+        self.settle(last_seq, made)?;
         Ok(Carried::Some)
     }
 }

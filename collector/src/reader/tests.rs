@@ -72,6 +72,7 @@ struct Life {
     security: Arc<Reader>,
     written: Arc<sink::Written>,
     sink: FileSink,
+    shown: Arc<AuditRing>,
 }
 
 impl Life {
@@ -83,17 +84,15 @@ impl Life {
             rotate_bytes: 1 << 30,
             keep_files: 1,
         };
-        let sink = FileSink::new(
-            options,
-            Arc::new(|_| Map::new()),
-            Arc::new(AuditRing::default()),
-        );
+        let shown = Arc::new(AuditRing::default());
+        let sink = FileSink::new(options, Arc::new(|_| Map::new()), Arc::clone(&shown));
         Self {
             history: Arc::new(history),
             usage: Arc::new(Reader::open(store.clone(), Class::Usage, HISTORY)),
             security: Arc::new(Reader::open(store.clone(), Class::Security, SINK)),
             written: sink.written(),
             sink,
+            shown,
             store,
         }
     }
@@ -145,6 +144,30 @@ impl Ended {
     }
 }
 
+#[test]
+fn windows_that_a_full_history_turns_away_are_not_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::begin(dir.path());
+    let limits = Limits {
+        max_series: 2,
+        ..Limits::default()
+    };
+    life.history = Arc::new(History::open(&dir.path().join("small.redb"), limits).unwrap());
+    let window = |seq| records::metrics(&records::minute(seq, 1), seq);
+    let windows = (1..=5).map(window).collect();
+    let arrival = Arrival {
+        class: Class::Usage,
+        records: decode::usage(windows, records::NODE).records,
+        others: Vec::new(),
+    };
+    life.store.commit(&[arrival]).unwrap();
+    let ended = life.drain();
+    assert_eq!(ended.windows(), 2);
+    let fates = ended.usage.row(Feed::NAME).fates;
+    assert_eq!((fates.delivered, fates.rejected), (2, 3));
+    assert_eq!(fates.unaccounted(), 0);
+}
+
 fn segments(folder: &Path, class: Class) -> usize {
     std::fs::read_dir(folder.join("journal").join(class.as_str()))
         .unwrap()
@@ -178,6 +201,7 @@ fn a_batch_is_sorted_into_new_known_and_unreadable() {
         delivered: 1,
         filtered: 2,
         undecodable: 1,
+        rejected: 0,
     };
     assert_eq!(sorted.made, made);
     let nothing = sort(&Batch::default(), 2, decode, free);

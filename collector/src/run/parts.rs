@@ -1,4 +1,5 @@
-//! What one life of the collector consists of, opened and put together. Starts nothing.
+//! What one life of the collector consists of, opened and put together. Starts nothing, changes nothing of
+//! the process and has no clock: `run` has.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +8,6 @@ use std::time::Duration;
 use plimsoll_journal::Recovery;
 use plimsoll_wire::{AuditEvent, Class};
 use prometheus_client::registry::Registry;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Map, Value};
 
 use super::RunError;
@@ -48,8 +48,8 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Opens what is in the folders, which exist.
-    pub(super) fn open(config: &Config) -> Result<Self, RunError> {
+    /// Opens what is in the folders, which exist; `life` as in [`AuditRing::of_life`].
+    pub(super) fn open(config: &Config, life: u64) -> Result<Self, RunError> {
         let data = &config.data.path;
         let (store, recoveries) = open_journals(data, config.data.max_journal_bytes)?;
         let history_path = data.join("history.redb");
@@ -61,7 +61,7 @@ impl Parts {
         inventory_books.note(&first);
         tell(&first);
         let index = inventory.reader();
-        let ring = Arc::new(AuditRing::of_life(api::unix_ns()));
+        let ring = Arc::new(AuditRing::of_life(life));
         let file = open_audit_file(config, &index, &ring);
         let sources = Sources {
             data: data.clone(),
@@ -136,25 +136,10 @@ fn open_history(path: &Path, max_series: usize) -> Result<Arc<History>, HistoryE
     Ok(Arc::new(history))
 }
 
-/// How many descriptors may be open: as many as the hard limit allows from now on, for the soft one is
-/// often 1024, which is for programs that use select(2) (systemd.exec(5), LimitNOFILE).
-fn descriptors() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    let now = setrlimit(Resource::Nofile, wanted).map_or(limit.current, |()| wanted.current);
-    now.map_or(usize::MAX, |now| usize::try_from(now).unwrap_or(usize::MAX))
-}
-
-pub(super) fn ingest_options(config: &Config) -> ingest::Options {
-    let token = |token: &crate::config::Token| auth::Token {
-        node: token.node.clone(),
-        file: token.file.clone(),
-    };
+/// How senders are received by a process that may have that many descriptors open.
+pub(super) fn ingest_options(config: &Config, descriptors: usize) -> ingest::Options {
     ingest::Options {
-        tokens: config.ingest.tokens.iter().map(token).collect(),
+        tokens: config.ingest.tokens.iter().map(auth::Token::from).collect(),
         tls: config
             .ingest
             .tls_cert_file
@@ -162,7 +147,7 @@ pub(super) fn ingest_options(config: &Config) -> ingest::Options {
             .zip(config.ingest.tls_key_file.clone()),
         max_request_bytes: config.ingest.max_request_bytes,
         max_request_records: MAX_REQUEST_RECORDS,
-        max_connections: MAX_CONNECTIONS.min(descriptors() / 2),
+        max_connections: MAX_CONNECTIONS.min(descriptors / 2),
         pace: SENDERS_PACE,
         request_within: REQUEST_WITHIN,
     }

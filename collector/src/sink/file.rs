@@ -5,8 +5,9 @@
 //! The file itself: whole lines, synced, put aside when it is long.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,9 +18,19 @@ use super::{Options, Written};
 /// The end of the file that is looked through for the last whole line.
 const TAIL: u64 = 4 << 20;
 
+/// Makes what was written to a file durable; a test may want it to fail.
+pub(super) type SyncFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
+
+/// fdatasync(2), which takes a changed length to the disk as well.
+pub(super) fn to_disk() -> SyncFile {
+    Arc::new(File::sync_data)
+}
+
 pub(super) struct AuditFile {
     options: Options,
+    sync: SyncFile,
     file: File,
+    /// All of it is on disk.
     len: u64,
     last_seq: u64,
     written: Arc<Written>,
@@ -27,33 +38,54 @@ pub(super) struct AuditFile {
 
 impl AuditFile {
     /// Opens the current file, cuts a torn last line off, and learns how far it goes; where it is
-    /// empty, from the newest one put aside. Says as well whether its last line is of another
+    /// empty, from the newest one put aside. Removes what is put aside beyond `keep_files`. Says as well whether its last line is of another
     /// journal than the one of that epoch.
+    ///
+    /// `synced_len` is how much of it is known to be on disk. After a sync that failed the kernel takes
+    /// the pages for written: they can still be read, and the next sync says that all is well (fsync(2),
+    /// EIO). What is behind that length is therefore cut off; where it is not known, the end is written
+    /// once more, so that the sync is one of that.
     pub(super) fn open(
         options: &Options,
         journal_epoch: &str,
+        synced_len: Option<u64>,
+        sync: &SyncFile,
         written: Arc<Written>,
     ) -> io::Result<(Self, bool)> {
         if let Some(folder) = options.path.parent() {
             fs::create_dir_all(folder)?;
         }
         let file = open(&options.path)?;
-        let (mut place, len) = look(&file, journal_epoch)?;
+        if let Some(synced) = synced_len
+            && synced < file.metadata()?.len()
+        {
+            file.set_len(synced)?;
+        }
+        let end = End::of(&file)?;
+        let (mut place, whole) = line::last_whole(&end.bytes, journal_epoch);
+        let len = end.from + whole as u64;
         file.set_len(len)?;
+        if synced_len.is_none() {
+            file.write_all_at(end.bytes.get(..whole).unwrap_or_default(), end.from)?;
+        }
         if place == Place::Nowhere
             && let Ok(older) = File::open(aside(&options.path, 1))
         {
-            place = look(&older, journal_epoch)?.0;
+            place = line::last_whole(&End::of(&older)?.bytes, journal_epoch).0;
         }
-        file.sync_all()?;
+        sync(&file)?;
         // The name too: the cursor moves on the word that the lines are there.
         sync_folder(&options.path)?;
         let last_seq = match place {
             Place::At(seq) => seq,
             Place::OtherJournal | Place::Nowhere => 0,
         };
+        written
+            .removed
+            .fetch_add(remove_surplus(options)?, Ordering::Relaxed);
         let file = Self {
             options: options.clone(),
+            sync: Arc::clone(sync),
             file,
             len,
             last_seq,
@@ -67,13 +99,19 @@ impl AuditFile {
         self.last_seq
     }
 
+    /// How much of it is known to be on disk, bytes.
+    pub(super) const fn synced_len(&self) -> u64 {
+        self.len
+    }
+
+    /// Adds the lines, durably. After an error it is not known how many of them are there, and the file
+    /// is to be opened anew with [`AuditFile::synced_len`].
     pub(super) fn append(&mut self, lines: &[u8], last_seq: u64) -> io::Result<()> {
         if self.len > 0 && self.len + lines.len() as u64 > self.options.rotate_bytes {
             self.rotate()?;
         }
-        self.file.seek(SeekFrom::Start(self.len))?;
-        self.file.write_all(lines)?;
-        self.file.sync_data()?;
+        self.file.write_all_at(lines, self.len)?;
+        (self.sync)(&self.file)?;
         self.len += lines.len() as u64;
         self.written
             .bytes
@@ -130,14 +168,52 @@ fn aside(path: &Path, at: usize) -> PathBuf {
     name.into()
 }
 
-fn look(mut file: &File, journal_epoch: &str) -> io::Result<(Place, u64)> {
-    let len = file.metadata()?.len();
-    let from = len.saturating_sub(TAIL);
-    file.seek(SeekFrom::Start(from))?;
-    let mut tail = Vec::new();
-    file.take(TAIL).read_to_end(&mut tail)?;
-    let (place, whole) = line::last_whole(&tail, journal_epoch);
-    Ok((place, from + whole as u64))
+/// Removes the files that a higher `keep_files` has left, which no rotation moves or removes; returns how
+/// many there were.
+fn remove_surplus(options: &Options) -> io::Result<u64> {
+    let (Some(folder), Some(name)) = (options.path.parent(), options.path.file_name()) else {
+        return Ok(0);
+    };
+    let mut removed = 0;
+    for entry in fs::read_dir(folder)? {
+        let found = entry?.path();
+        let number = found.file_name().and_then(|found| {
+            let number = found.as_bytes().strip_prefix(name.as_bytes())?;
+            let number = str::from_utf8(number.strip_prefix(b".")?).ok()?;
+            number.parse::<usize>().ok()
+        });
+        // The name in full: `.007` is none of ours.
+        if !number.is_some_and(|at| at > options.keep_files && found == aside(&options.path, at)) {
+            continue;
+        }
+        match fs::remove_file(&found) {
+            Ok(()) => removed += 1,
+            // Not worth that no line is written.
+            Err(error) => tracing::warn!(
+                file = %found.display(),
+                %error,
+                "a file beyond audit_file.keep_files cannot be removed"
+            ),
+        }
+    }
+    Ok(removed)
+}
+
+/// The end of a file.
+struct End {
+    /// Where it begins.
+    from: u64,
+    bytes: Vec<u8>,
+}
+
+impl End {
+    fn of(mut file: &File) -> io::Result<Self> {
+        let from = file.metadata()?.len().saturating_sub(TAIL);
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL).read_to_end(&mut bytes)?;
+        Ok(Self { from, bytes })
+    }
 }
 
 #[cfg(test)]
@@ -155,7 +231,7 @@ mod tests {
     }
 
     fn open_for(options: &Options, epoch: &str) -> (AuditFile, bool) {
-        AuditFile::open(options, epoch, Arc::default()).unwrap()
+        AuditFile::open(options, epoch, None, &to_disk(), Arc::default()).unwrap()
     }
 
     #[test]
@@ -168,6 +244,52 @@ mod tests {
         assert_eq!(fs::read(&options.path).unwrap(), LINE);
         let (other, renewed) = open_for(&options, "another journal");
         assert_eq!((other.last_seq(), renewed), (0, true));
+    }
+
+    #[test]
+    fn what_a_higher_bound_has_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(folder.path());
+        let others = [
+            "audit.jsonl.007",
+            "audit.jsonl.9.gz",
+            "audit.jsonl.",
+            "other.7",
+        ];
+        let kept = ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"];
+        let surplus = ["audit.jsonl.3", "audit.jsonl.5", "audit.jsonl.12"];
+        // Nor is one that cannot be removed in the way.
+        fs::create_dir(folder.path().join("audit.jsonl.4")).unwrap();
+        for name in others.iter().chain(&kept).chain(&surplus) {
+            fs::write(folder.path().join(name), LINE).unwrap();
+        }
+        let (file, _) = open_for(&options, "e");
+        assert_eq!(file.written.removed.load(Ordering::Relaxed), 3);
+        for name in others.iter().chain(&kept) {
+            assert!(folder.path().join(name).exists(), "{name}");
+        }
+        for name in surplus {
+            assert!(!folder.path().join(name).exists(), "{name}");
+        }
+    }
+
+    /// An earlier life may have failed to sync them, and been killed: to the kernel they are clean.
+    #[test]
+    fn lines_of_an_earlier_life_are_written_once_more_before_they_are_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(folder.path());
+        fs::write(&options.path, LINE).unwrap();
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        let modified = || fs::metadata(&options.path).unwrap().modified().unwrap();
+        let earlier = File::options().write(true).open(&options.path).unwrap();
+        earlier.set_modified(long_ago).unwrap();
+        let fails: SyncFile = Arc::new(|_| Err(io::Error::other("EIO")));
+        let refused = AuditFile::open(&options, "e", None, &fails, Arc::default());
+        assert!(refused.is_err());
+        earlier.set_modified(long_ago).unwrap();
+        assert_eq!(open_for(&options, "e").0.last_seq(), 7);
+        assert!(modified() > long_ago);
+        assert_eq!(fs::read(&options.path).unwrap(), LINE);
     }
 
     #[test]

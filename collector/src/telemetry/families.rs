@@ -85,7 +85,19 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn register_journals(&self, registry: &mut Registry) {
+    /// Registers every metric, with its help text.
+    pub fn register(&self, registry: &mut Registry) {
+        self.register_journals(registry);
+        self.register_streams(registry);
+        self.register_destinations(registry);
+        self.register_history(registry);
+        self.register_sink(registry);
+        self.register_inventory(registry);
+        self.register_doors(registry);
+        self.register_process(registry);
+    }
+
+    fn register_journals(&self, registry: &mut Registry) {
         registry.register("records", "Records by stage, class, destination and fate; see the accounting law in docs/events.md", self.records.clone());
         registry.register(
             "records_in_flight",
@@ -131,6 +143,9 @@ impl Metrics {
             self.journal_unreadable.clone(),
         );
         registry.register("journal_missing_at_start", "Numbers that the last start found missing in the journal; an upper bound after a torn end", self.journal_missing.clone());
+    }
+
+    fn register_streams(&self, registry: &mut Registry) {
         registry.register(
             "streams",
             "Streams of nodes that are remembered",
@@ -148,7 +163,7 @@ impl Metrics {
         );
     }
 
-    pub(super) fn register_destinations(&self, registry: &mut Registry) {
+    fn register_destinations(&self, registry: &mut Registry) {
         registry.register(
             "destination_failures",
             "Times that records could not be carried to a destination and were left in the journal",
@@ -161,6 +176,9 @@ impl Metrics {
             Unit::Seconds,
             self.destination_stuck.clone(),
         );
+    }
+
+    fn register_history(&self, registry: &mut Registry) {
         registry.register(
             "history_series",
             "Containers, and workloads' earlier pods, in the usage history",
@@ -204,6 +222,9 @@ impl Metrics {
             "Series that the last start could not read",
             self.history_undecodable.clone(),
         );
+    }
+
+    fn register_sink(&self, registry: &mut Registry) {
         registry.register(
             "sink_lines",
             "Lines written to the audit file",
@@ -222,12 +243,12 @@ impl Metrics {
         );
         registry.register(
             "sink_removed_files",
-            "Audit files removed because audit_file.keep_files were there",
+            "Audit files removed because audit_file.keep_files were there, or more",
             self.sink_removed.clone(),
         );
     }
 
-    pub(super) fn register_process(&self, registry: &mut Registry) {
+    fn register_inventory(&self, registry: &mut Registry) {
         registry.register(
             "inventory_objects",
             "Kubernetes objects known",
@@ -253,6 +274,9 @@ impl Metrics {
             "Deleted Kubernetes objects whose names fell out before inventory.keep_deleted_s, because of the bound on them",
             self.inventory_forgotten.clone(),
         );
+    }
+
+    fn register_doors(&self, registry: &mut Registry) {
         registry.register(
             "nodes_with_two_agents",
             "Nodes under whose name two agents with spools of their own sent within a quarter of an hour; the page of nodes names them",
@@ -284,6 +308,9 @@ impl Metrics {
             Unit::Bytes,
             self.in_hand.clone(),
         );
+    }
+
+    fn register_process(&self, registry: &mut Registry) {
         registry.register_with_unit(
             "cpu",
             "CPU time of the collector itself",

@@ -3,17 +3,20 @@
 //! Command lines hold secrets of every kind and form, so shape alone is not enough: a password
 //! looks like a word. Blanked are besides: values of options and variables whose names speak of
 //! secrets (`--password X`, `--token=X`, `AWS_SECRET_ACCESS_KEY=X`, `Authorization: X`,
-//! `"password":"X"`), user information in URLs, and the short options of a few programs that take
-//! a password. What stands in a script given as one argument (`sh -c '…'`) is read the same way.
+//! `"password":"X"`), user information in URLs, and the options of common clients that take a
+//! password under another name (`curl -u`). What stands in a script given as one argument
+//! (`sh -c '…'`) is read the same way.
 //!
-//! It does not know what the other short options of the world mean.
+//! It does not know what the other options of the world mean.
 
 mod names;
+mod programs;
 #[cfg(test)]
 mod tests;
 
 use super::{Redactor, looks_secret};
-use names::{is_secret_name, joined_option, takes_secret};
+use names::{is_secret_header, is_secret_name};
+use programs::Command;
 
 /// Bytes of a command line that are looked at.
 const ARGV_BYTES: usize = 4096;
@@ -43,7 +46,7 @@ impl Redactor {
             redactor: self,
             text: String::new(),
             expect: Expect::Nothing,
-            program: "",
+            command: Command::default(),
         };
         let text = printable(bytes);
         for (index, argument) in text.split('\0').enumerate() {
@@ -85,8 +88,7 @@ struct Line<'a> {
     redactor: &'a Redactor,
     text: String,
     expect: Expect,
-    /// Name of the program whose options are read.
-    program: &'a str,
+    command: Command<'a>,
 }
 
 impl<'a> Line<'a> {
@@ -110,10 +112,11 @@ impl<'a> Line<'a> {
             rest = rest.get(word.len()..).unwrap_or_default();
             if !word.is_empty() {
                 if starts_command {
-                    self.program = word.rsplit('/').next().unwrap_or(word);
+                    self.command = Command::of(word);
                 }
                 starts_command = false;
                 self.word(word);
+                self.command.pass(word);
             }
             let breaks = rest.len() - rest.trim_start_matches(is_break).len();
             let (between, after) = rest.split_at_checked(breaks).unwrap_or((rest, ""));
@@ -160,25 +163,16 @@ impl<'a> Line<'a> {
     }
 
     fn word(&mut self, word: &str) {
-        let mark = word.find(['=', ':']).filter(|at| *at > 0);
-        if let Some((name, marked)) = mark.and_then(|at| word.split_at_checked(at))
-            && is_secret_name(name)
-        {
-            let (mark, value) = marked.split_at_checked(1).unwrap_or((marked, ""));
-            self.text.push_str(name);
-            self.text.push_str(mark);
-            match (value, mark) {
-                ("", ":") => self.expect = Expect::Rest,
-                ("", _) => self.expect = Expect::Value,
-                ("true" | "false", _) => self.text.push_str(value),
-                (value, _) => self.blank(value),
+        if let Some(at) = self.command.secret_at(word) {
+            let (option, value) = word.split_at_checked(at).unwrap_or((word, ""));
+            self.text.push_str(option);
+            match value {
+                "" => self.expect = Expect::Value,
+                value => self.blank(value),
             }
             return;
         }
-        if let Some(option) = joined_option(self.program, word) {
-            let (option, value) = word.split_at_checked(option.len()).unwrap_or((word, ""));
-            self.text.push_str(option);
-            self.blank(value);
+        if self.marked(word) {
             return;
         }
         let is_header = HEADERS
@@ -189,12 +183,41 @@ impl<'a> Line<'a> {
             return;
         }
         self.text.push_str(word);
-        let is_short = takes_secret(self.program, word);
-        if is_short || (word.starts_with('-') && is_secret_name(word)) {
+        if word.starts_with('-') && is_secret_name(word) {
             self.expect = Expect::Value;
         } else if is_secret_name(word) {
             self.expect = Expect::Mark;
         }
+    }
+
+    /// `name=value`, `name:value`, and such within another's value (`--header=Authorization:`): blanks
+    /// the first value whose name is one of a secret. Whether there was one.
+    fn marked(&mut self, word: &str) -> bool {
+        let mut from = 0;
+        let marks = word.match_indices(['=', ':']).filter(|(at, _)| *at > 0);
+        for (at, mark) in marks {
+            let name = word.get(from..at).unwrap_or_default();
+            from = at + mark.len();
+            if !is_secret_name(name) {
+                continue;
+            }
+            let (shown, value) = word.split_at_checked(from).unwrap_or((word, ""));
+            self.text.push_str(shown);
+            match (value, mark) {
+                ("", ":") => self.expect = Expect::Rest,
+                ("", _) => self.expect = Expect::Value,
+                ("true" | "false", _) => self.text.push_str(value),
+                (value, mark) => {
+                    self.blank(value);
+                    // Without a blank behind the colon the first word may be the scheme.
+                    if mark == ":" && is_secret_header(name) {
+                        self.expect = Expect::Rest;
+                    }
+                }
+            }
+            return true;
+        }
+        false
     }
 
     /// `scheme://user:password@host`: shows the scheme, blanks what stands before the `@`.

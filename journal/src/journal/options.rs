@@ -13,7 +13,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Longest payload.
     pub max_record_bytes: usize,
-    /// Bytes held in memory until [`Journal::sync`](super::Journal::sync); also what is held while the disk refuses.
+    /// Bytes held in memory until [`Journal::sync`](super::Journal::sync); also what is held while the
+    /// disk refuses.
     pub max_pending_bytes: usize,
     /// Every reader. What all of them have passed is removed. Others in the file are forgotten.
     pub cursors: Vec<String>,

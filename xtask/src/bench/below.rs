@@ -3,19 +3,18 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{install, shell};
+use crate::{ebpf, install, shell};
 
 const VERSION: &str = "0.9.0";
-/// What it is built with: a compiler for its kernel programs, and libelf.
-const BUILD: [install::Needed; 3] = [
-    ("cc", "build-essential"),
-    ("clang", "clang"),
-    ("pkg-config", "pkg-config"),
-];
+/// What it is built with, beside libelf and a compiler for its kernel programs.
+const BUILD: [install::Needed; 2] = [("cc", "build-essential"), ("pkg-config", "pkg-config")];
+/// The first major version of clang that compiles its kernel programs: 14, which is Debian 12's, breaks
+/// off ("Incorrect flag for llvm.bpf.preserve.type.info").
+const CLANG: u32 = 16;
 /// Headers have no program to look for.
 const LIBELF: (&str, &str) = ("/usr/include/libelf.h", "libelf-dev");
 
@@ -34,7 +33,7 @@ pub(crate) fn ensure(yes: bool) -> Result<PathBuf> {
     if !PathBuf::from(header).exists() {
         install::packages(&[package], yes)?;
     }
-    let clang = shell::find("clang").context("clang is not installed")?;
+    let clang = clang(yes)?;
     let wrapper = tools.join("clang-for-below");
     fs::create_dir_all(&wrapper).with_context(|| format!("making {}", wrapper.display()))?;
     let script = wrapper.join("clang");
@@ -64,4 +63,33 @@ pub(crate) fn ensure(yes: bool) -> Result<PathBuf> {
         bail!("cargo install brought no {}", program.display());
     }
     Ok(program)
+}
+
+/// A compiler that is new enough; installed if there is none.
+fn clang(yes: bool) -> Result<PathBuf> {
+    let new_enough = || {
+        let numbered = (CLANG..CLANG + 16)
+            .rev()
+            .map(|major| format!("clang-{major}"));
+        let mut found = numbered
+            .chain(["clang".to_owned()])
+            .filter_map(|name| shell::find(&name));
+        found.find(|program| major(program).is_some_and(|major| major >= CLANG))
+    };
+    let packages = ["clang".to_owned(), format!("clang-{}", ebpf::LLVM)];
+    for package in &packages {
+        if let Some(program) = new_enough() {
+            return Ok(program);
+        }
+        if !shell::has(package) {
+            install::packages(&[package], yes)?;
+        }
+    }
+    new_enough().with_context(|| format!("no clang of version {CLANG} or newer"))
+}
+
+/// The major version of a clang.
+fn major(program: &Path) -> Option<u32> {
+    let version = shell::read(&mut shell::command(program, &["-dumpversion"])).ok()?;
+    version.split('.').next()?.trim().parse().ok()
 }

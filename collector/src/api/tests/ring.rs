@@ -161,6 +161,39 @@ fn a_cursor_follows_the_order_of_arrival() {
     assert!(ring.page(&refused, NOW).is_err());
 }
 
+/// A full ring lets go what came first. Nodes' times say nothing of that: a backlog is hours old, and a
+/// clock may be years ahead.
+#[test]
+fn a_full_ring_lets_go_by_arrival_and_not_by_time() {
+    let ring = AuditRing::of_life(1);
+    let future = u64::MAX / 4;
+    for seq in 0..audit::MAX_EVENTS as u64 {
+        ring.push(access(seq, future + seq, "CRED", "shop"));
+    }
+    let ask = |after: Option<&str>| {
+        let query = AuditQuery {
+            after: after.map(str::to_owned),
+            limit: Some(audit::MAX_LIMIT),
+            ..AuditQuery::default()
+        };
+        let page = ring.page(&query, NOW).unwrap();
+        let seqs: Vec<u64> = page.found.iter().map(|record| record.id.seq).collect();
+        (seqs, page.cursor)
+    };
+    let (_, cursor) = ask(None);
+    let late: Vec<u64> = (20_000..20_100).collect();
+    for seq in &late {
+        ring.push(access(*seq, *seq, "CRED", "shop"));
+    }
+    assert_eq!(ask(Some(&cursor)).0, late);
+    for seq in 30_000..30_000 + audit::MAX_EVENTS as u64 - 100 {
+        ring.push(access(seq, seq, "CRED", "shop"));
+    }
+    let (newest, _) = ask(None);
+    assert_eq!(newest.first(), Some(&39_899), "the future is gone");
+    assert!(newest.is_sorted_by(|a, b| a > b));
+}
+
 /// What an earlier life left in the file is old, and came to a follower then; what came in this life
 /// did not, however long ago it happened.
 #[test]

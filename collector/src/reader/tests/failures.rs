@@ -1,6 +1,9 @@
 //! A journal that cannot be read, and a destination that refuses.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
+use crate::api::AuditQuery;
 
 /// A destination that counts the attempts, mends a segment before one of them, refuses as often as it
 /// is told, and ends the reader when it has the last record.
@@ -36,7 +39,7 @@ impl Destination for Counting {
         Ok(record.seq)
     }
 
-    fn take(&mut self, items: Vec<u64>, _: &str, last_seq: u64) -> Result<(), Refuses> {
+    fn take(&mut self, items: Vec<u64>, _: &str, last_seq: u64) -> Result<u64, Refuses> {
         if self.refusals > 0 {
             self.refusals -= 1;
             return Err(Refuses);
@@ -45,7 +48,7 @@ impl Destination for Counting {
         if last_seq >= self.last {
             self.stop.cancel();
         }
-        Ok(())
+        Ok(0)
     }
 }
 
@@ -113,4 +116,46 @@ async fn a_destination_that_refuses_costs_no_record() {
     let (taken, fates, failures) = carried_with_a_bad_segment(1, 20).await;
     assert_eq!((taken.len(), failures), (12, 20));
     assert_eq!((fates.delivered, fates.undecodable), (12, 0));
+}
+
+/// After a sync that failed, lines can be read that are not on the disk, and the next sync says that all
+/// is well: they are written again, and are shown like all others.
+#[test]
+fn lines_that_could_not_be_synced_are_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let life = Life::begin(dir.path());
+    let fails = Arc::new(AtomicBool::new(false));
+    let is_failing = Arc::clone(&fails);
+    let mut sink = life.sink.syncing(Arc::new(move |_| {
+        if is_failing.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other("the disk failed"));
+        }
+        Ok(())
+    }));
+    let path = dir.path().join("audit/audit.jsonl");
+    let lines = || {
+        let text = std::fs::read_to_string(&path).unwrap();
+        text.lines().count()
+    };
+    commit(&life.store, Class::Security, 1..=2, 0);
+    life.security.carry_some(&mut sink, None).unwrap();
+    commit(&life.store, Class::Security, 3..=5, 0);
+    fails.store(true, Ordering::Relaxed);
+    for _ in 0..2 {
+        assert!(life.security.carry_some(&mut sink, None).is_err());
+    }
+    fails.store(false, Ordering::Relaxed);
+    assert_eq!(
+        sink.resume(&life.store.journal_epoch(Class::Security))
+            .unwrap()
+            .last_seq,
+        2
+    );
+    assert_eq!(lines(), 2, "cut back to what was synced");
+    life.security.carry_some(&mut sink, None).unwrap();
+    assert_eq!(lines(), 5);
+    let fates = life.security.fates();
+    assert_eq!((fates.delivered, fates.filtered), (5, 0));
+    let (shown, _) = life.shown.query(&AuditQuery::default(), 0).unwrap();
+    assert_eq!(shown.len(), 5);
 }

@@ -42,7 +42,7 @@ impl Destination for Slow {
         record.seq >= self.holds_from
     }
 
-    fn take(&mut self, items: Vec<u64>, _: &str, _: u64) -> Result<(), Refuses> {
+    fn take(&mut self, items: Vec<u64>, _: &str, _: u64) -> Result<u64, Refuses> {
         if let Some(arriving) = self.arriving.take() {
             arrive(&self.store, arriving);
             self.store.maintain().unwrap();
@@ -57,7 +57,7 @@ impl Destination for Slow {
             return Err(Refuses);
         }
         self.taken.lock().unwrap().extend(items);
-        Ok(())
+        Ok(0)
     }
 }
 

@@ -23,8 +23,12 @@ const SECRET_PARTS: [&str; 16] = [
 ];
 /// Whole names that do.
 const SECRET_NAMES: [&str; 7] = ["pass", "pw", "pin", "auth", "basic-auth", "userpwd", "psk"];
+/// Names that end in `pass` and are none.
+const NO_PASSWORDS: [&str; 2] = ["bypass", "compass"];
+/// Headers of which all words up to the end are secret, the scheme too.
+const SECRET_HEADERS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
 /// Ends that make an ordinary name of such a name: its value is a place, a kind or a time.
-const HARMLESS_ENDS: [&str; 21] = [
+const HARMLESS_ENDS: [&str; 22] = [
     "-file",
     "-files",
     "-path",
@@ -46,23 +50,8 @@ const HARMLESS_ENDS: [&str; 21] = [
     "-expiration",
     "-webhook",
     "-helper",
+    "-stdin",
 ];
-/// Short options that take a password: program, option, whether the value is joined to it.
-const SHORT_OPTIONS: [(&str, &str, bool); 12] = [
-    ("mysql", "-p", true),
-    ("mysqldump", "-p", true),
-    ("mysqladmin", "-p", true),
-    ("mariadb", "-p", true),
-    ("mariadb-dump", "-p", true),
-    ("sshpass", "-p", true),
-    ("sshpass", "-p", false),
-    ("redis-cli", "-a", false),
-    ("curl", "-u", false),
-    ("curl", "-b", false),
-    ("ldapsearch", "-w", false),
-    ("ldapmodify", "-w", false),
-];
-
 /// Whether an option or variable of that name holds a secret.
 pub(super) fn is_secret_name(name: &str) -> bool {
     let name = name.trim_start_matches(['-', '/', '$']);
@@ -77,21 +66,13 @@ pub(super) fn is_secret_name(name: &str) -> bool {
     SECRET_NAMES.contains(&name.as_str())
         || SECRET_PARTS.iter().any(|part| name.contains(part))
         || (name.ends_with("-key") && !name.contains("public"))
+        || (name.ends_with("pass") && !NO_PASSWORDS.iter().any(|end| name.ends_with(end)))
 }
 
-/// Whether the word after this one is a secret to that program.
-pub(super) fn takes_secret(program: &str, word: &str) -> bool {
-    SHORT_OPTIONS
+/// Whether all that follows a name and a colon is its value, blanks and all.
+pub(super) fn is_secret_header(name: &str) -> bool {
+    let name = name.trim_start_matches('-');
+    SECRET_HEADERS
         .iter()
-        .any(|(known, option, joined)| *known == program && *option == word && !joined)
-}
-
-/// The option at the start of a word whose rest is a secret to that program.
-pub(super) fn joined_option(program: &str, word: &str) -> Option<&'static str> {
-    SHORT_OPTIONS
-        .iter()
-        .find(|(known, option, joined)| {
-            *joined && *known == program && word.len() > option.len() && word.starts_with(option)
-        })
-        .map(|(_, option, _)| *option)
+        .any(|header| name.eq_ignore_ascii_case(header))
 }

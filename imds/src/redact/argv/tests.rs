@@ -156,3 +156,90 @@ fn a_limit_cuts_after_blanking() {
     assert_eq!(line.len(), 20);
     assert!(!line.contains("hunter"), "{line}");
 }
+
+/// Each form in which a client takes a password, and its neighbours that are none.
+#[test]
+fn passwords_under_other_names() {
+    let cases: &[(&str, &str)] = &[
+        ("curl --user admin:hunter2 h", "curl --user # h"),
+        ("curl --user=admin:hunter2 h", "curl --user=# h"),
+        ("curl -uadmin:hunter2 h", "curl -u# h"),
+        ("curl -su admin:hunter2 h", "curl -su # h"),
+        ("curl -sSfuadmin:hunter2 h", "curl -sSfu# h"),
+        ("curl --proxy-user p:hunter2 h", "curl --proxy-user # h"),
+        ("curl -U p:hunter2 h", "curl -U # h"),
+        ("curl --cookie a=hunter2 h", "curl --cookie # h"),
+        ("curl -o out -s h", "curl -o out -s h"),
+        ("curl -out h", "curl -out h"),
+        ("curl --user-agent x h", "curl --user-agent x h"),
+        (
+            "docker login -u me -p hunter2 r",
+            "docker login -u me -p # r",
+        ),
+        (
+            "docker login --password-stdin r",
+            "docker login --password-stdin r",
+        ),
+        ("docker run -p 80:80 i", "docker run -p 80:80 i"),
+        (
+            "helm registry login -phunter2 r",
+            "helm registry login -p# r",
+        ),
+        (
+            "aws configure set aws_secret_access_key hunter2",
+            "aws configure set aws_secret_access_key #",
+        ),
+        ("aws s3 ls", "aws s3 ls"),
+        ("ldapsearch -x -whunter2", "ldapsearch -x -w#"),
+        ("sqlcmd -U sa -P hunter2", "sqlcmd -U sa -P #"),
+        ("mongosh -u me -p hunter2", "mongosh -u me -p #"),
+        ("7z x -phunter2 a.7z", "7z x -p# a.7z"),
+        ("app --db-pass hunter2", "app --db-pass #"),
+        (
+            "env DB_PASS=hunter2 DBPASS=hunter2 app",
+            "env DB_PASS=# DBPASS=# app",
+        ),
+        (
+            "sudo timeout 5 curl -u a:hunter2 h",
+            "sudo timeout 5 curl -u # h",
+        ),
+        ("app --bypass x", "app --bypass x"),
+        ("wget --http-password=hunter2 h", "wget --http-password=# h"),
+        ("app url=db;Password=hunter2", "app url=db;Password=#"),
+        ("app --set auth.token=hunter2", "app --set auth.token=#"),
+    ];
+    for (line, expected) in cases {
+        check(&line.split(' ').collect::<Vec<_>>(), expected);
+        let in_shell = format!("sh -c {expected}");
+        check(&["sh", "-c", line], &in_shell);
+    }
+}
+
+#[test]
+fn headers_in_every_spelling() {
+    check(
+        &["curl", "--header=Authorization: Bearer hunter2", "h"],
+        "curl --header=Authorization: # h",
+    );
+    check(
+        &["curl", "-H", "Authorization:Bearer hunter2", "h"],
+        "curl -H Authorization:# # h",
+    );
+    check(
+        &[
+            "git",
+            "-c",
+            "http.extraHeader=Authorization: Basic hunter2",
+            "fetch",
+        ],
+        "git -c http.extraHeader=Authorization: # fetch",
+    );
+    check(
+        &["sh", "-c", "curl -H 'Authorization:Bearer hunter2' h; ls"],
+        "sh -c curl -H 'Authorization:# #' h; ls",
+    );
+    check(
+        &["curl", "-H", "Cookie:a=hunter2; b=hunter2", "h"],
+        "curl -H Cookie:#; # h",
+    );
+}
