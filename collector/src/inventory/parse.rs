@@ -28,6 +28,9 @@ pub use self::uids::uid_lines;
 /// Nodes (maps, lists, scalars) of one YAML document; a `kubectl get pods -A` of some thousand pods
 /// has about a million.
 const MAX_YAML_NODES: usize = 8_000_000;
+/// Largest document of JSON of which a message gives lines, bytes: they are found by the reader of YAML,
+/// and that would take it minutes. The message names the field and the object all the same.
+const MAX_JSON_WITH_LINES: usize = 32 << 20;
 
 /// An object that the index understands.
 #[derive(Clone, Debug)]
@@ -112,35 +115,49 @@ pub struct Parsed {
 /// Parses a whole file.
 pub fn parse(file: &str, text: &str) -> Parsed {
     let mut parsed = Parsed::default();
+    each_document(file, text, |document, value| match value {
+        Ok(Value::Null) => {}
+        Ok(value) => document.take(value, &mut parsed),
+        Err(error) => {
+            parsed.broken = true;
+            let line = error.location().map(|l| l.line() + document.first_line);
+            let message = plimsoll_settings::too_much(&error).map_or_else(
+                || message(&error.without_snippet().to_string()),
+                str::to_owned,
+            );
+            parsed.problems.push(Problem {
+                file: file.to_owned(),
+                line,
+                field: None,
+                message,
+            });
+        }
+    });
+    parsed
+}
+
+/// Reads the documents of a text one by one.
+fn each_document(
+    file: &str,
+    text: &str,
+    mut take: impl FnMut(&Document<'_>, Result<Value, serde_saphyr::Error>),
+) {
     // JSON is YAML, but its own parser is several times faster, and large inventories are JSON.
     if text.trim_start().starts_with('{')
         && let Ok(value) = serde_json::from_str::<Value>(text)
     {
-        Document::new(file, text, 0).take(value, &mut parsed);
-        return parsed;
+        let document = Document {
+            has_lines: text.len() <= MAX_JSON_WITH_LINES,
+            ..Document::new(file, text, 0)
+        };
+        take(&document, Ok(value));
+        return;
     }
     for (first_line, document) in documents(text) {
         let document = Document::new(file, document, first_line);
-        match serde_saphyr::from_str_with_options::<Value>(document.text, options()) {
-            Ok(Value::Null) => {}
-            Ok(value) => document.take(value, &mut parsed),
-            Err(error) => {
-                parsed.broken = true;
-                let line = error.location().map(|l| l.line() + first_line);
-                let message = plimsoll_settings::too_much(&error).map_or_else(
-                    || message(&error.without_snippet().to_string()),
-                    str::to_owned,
-                );
-                parsed.problems.push(Problem {
-                    file: file.to_owned(),
-                    line,
-                    field: None,
-                    message,
-                });
-            }
-        }
+        let value = serde_saphyr::from_str_with_options::<Value>(document.text, options());
+        take(&document, value);
     }
-    parsed
 }
 
 /// The YAML documents of a text, each with the number of lines before it. A line that begins with
@@ -187,6 +204,8 @@ struct Document<'a> {
     file: &'a str,
     text: &'a str,
     first_line: u64,
+    /// Whether it is read for its lines.
+    has_lines: bool,
     /// Read for the first message: a large file may have thousands.
     places: OnceCell<Option<Spanned<Located>>>,
 }
@@ -197,36 +216,42 @@ impl<'a> Document<'a> {
             file,
             text,
             first_line,
+            has_lines: true,
             places: OnceCell::new(),
         }
     }
 
     /// Takes an object, or each object of a list.
     fn take(&self, value: Value, into: &mut Parsed) {
+        for (item, index) in self.items(value, into) {
+            self.take_one(item, index, into);
+        }
+    }
+
+    /// What is to be an object, and of a list each with its place.
+    fn items(&self, value: Value, into: &mut Parsed) -> Vec<(Value, Option<usize>)> {
         let kind = text_of(&value, "kind");
         let of = kind.as_deref().and_then(|kind| kind.strip_suffix("List"));
         let of = of.map(|kind| ListOf {
             kind: kind.to_owned(),
             version: text_of(&value, "apiVersion").unwrap_or_default(),
         });
+        let placed = |(index, item)| (item, Some(index));
         match (value, of) {
             (Value::Object(mut list), Some(of)) => match list.remove("items") {
                 Some(Value::Array(items)) => {
-                    for (index, item) in items.into_iter().enumerate() {
-                        self.take_one(of.name(item), Some(index), into);
-                    }
+                    let named = items.into_iter().map(|item| of.name(item));
+                    named.enumerate().map(placed).collect()
                 }
-                Some(Value::Null) | None => {}
-                Some(_) => into
-                    .problems
-                    .push(self.problem(&["items".into()], "a list's items must be a sequence")),
+                Some(Value::Null) | None => Vec::new(),
+                Some(_) => {
+                    let must = "a list's items must be a sequence";
+                    into.problems.push(self.problem(&["items".into()], must));
+                    Vec::new()
+                }
             },
-            (Value::Array(items), _) => {
-                for (index, item) in items.into_iter().enumerate() {
-                    self.take_one(item, Some(index), into);
-                }
-            }
-            (other, _) => self.take_one(other, None, into),
+            (Value::Array(items), _) => items.into_iter().enumerate().map(placed).collect(),
+            (other, _) => vec![(other, None)],
         }
     }
 
@@ -299,6 +324,7 @@ impl<'a> Document<'a> {
     /// once for all of a document's.
     fn line_of(&self, path: &[Step]) -> Option<u64> {
         let read = || Located::read(self.text, options());
+        let read = || self.has_lines.then(read).flatten();
         let root = self.places.get_or_init(read).as_ref()?;
         Some(located::line_of(root, path) + self.first_line)
     }

@@ -308,7 +308,7 @@ impl Inventory {
             twice::find(files.map(|(path, state)| (path.as_path(), state.objects.as_slice())));
         let news: Vec<&Twice> = found.difference(&self.twice).collect();
         // Read again: of an object nothing but its words is kept.
-        let problems = twice::tell(&news, |file| std::fs::read_to_string(file).ok());
+        let problems = twice::tell(&news, |file| read_text(file).ok());
         self.twice = found;
         problems
     }
@@ -328,11 +328,19 @@ impl Inventory {
 fn read_text(path: &Path) -> std::io::Result<String> {
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path)?;
-    if !file.metadata()?.is_file() {
+    let found = file.metadata()?;
+    if !found.is_file() {
         return Err(std::io::Error::other("it is no regular file any more"));
     }
+    if found.len() > MAX_FILE_BYTES {
+        return Err(std::io::Error::other("it has grown too large"));
+    }
     let mut text = String::new();
-    file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
+    // One more, to see that it has grown: a part of a text says another thing than the whole.
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(std::io::Error::other("it has grown too large"));
+    }
     Ok(text)
 }
 

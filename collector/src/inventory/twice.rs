@@ -83,13 +83,13 @@ pub(super) fn tell(news: &[&Twice], mut read: impl FnMut(&Path) -> Option<String
             wanted.entry(&place.file).or_default().insert(&twice.uid);
         }
     }
-    let lines: BTreeMap<&Path, BTreeMap<String, Vec<u64>>> = wanted
+    let lines: BTreeMap<&Path, BTreeMap<String, Vec<Option<u64>>>> = wanted
         .into_iter()
         .filter_map(|(file, uids)| Some((file, uid_lines(&read(file)?, &uids))))
         .collect();
     let line_of = |uid: &str, place: &Place| {
         let of_file = lines.get(place.file.as_path())?;
-        of_file.get(uid)?.get(place.nth).copied()
+        *of_file.get(uid)?.get(place.nth)?
     };
     let mut problems: Vec<Problem> = told
         .iter()

@@ -174,6 +174,18 @@ spec:
     assert!(!parsed.broken);
 }
 
+#[test]
+fn lines_of_huge_json_are_not_looked_for() {
+    let pod = r#"{"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p"}, "spec": 1}"#;
+    let said = |padding: usize| {
+        let text = format!("{pod}{}", " ".repeat(padding));
+        messages(&parse("h.json", &text))
+    };
+    let field = "spec: Pod p: invalid type: integer `1`, expected PodSpec";
+    assert_eq!(said(1), [format!("h.json:1: {field}")]);
+    assert_eq!(said(MAX_JSON_WITH_LINES), [format!("h.json: {field}")]);
+}
+
 /// Owners and nodes keep their names as well; of kinds that are not read nothing is said.
 #[test]
 fn quantities_of_other_kinds() {

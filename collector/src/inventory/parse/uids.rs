@@ -4,34 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Document, Step, documents, options};
+use super::{Parsed, Step, each_document};
 
-/// The lines of each of these UIDs, in the order of the text; those of owners are not among them.
-pub fn uid_lines(text: &str, uids: &BTreeSet<&str>) -> BTreeMap<String, Vec<u64>> {
-    let mut lines: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for (first_line, text) in documents(text) {
-        let Ok(value) = serde_saphyr::from_str_with_options::<Value>(text, options()) else {
-            continue;
-        };
-        let document = Document::new("", text, first_line);
-        let mut take = |object: &Value, before: &[Step]| {
-            let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
-            let Some(uid) = uid.filter(|uid| uids.contains(uid)) else {
-                return;
+/// The lines of each of these UIDs, in the order of the text; those of owners are not among them, nor
+/// those of what [`parse`](super::parse) takes for no object.
+pub fn uid_lines(text: &str, uids: &BTreeSet<&str>) -> BTreeMap<String, Vec<Option<u64>>> {
+    let mut lines: BTreeMap<String, Vec<Option<u64>>> = BTreeMap::new();
+    each_document("", text, |document, value| {
+        let items = document.items(value.unwrap_or_default(), &mut Parsed::default());
+        for (item, index) in items {
+            let uid = item.pointer("/metadata/uid").and_then(Value::as_str);
+            let Some(uid) = uid.filter(|uid| uids.contains(uid)).map(str::to_owned) else {
+                continue;
             };
-            let path = [before, &["metadata".into(), "uid".into()]].concat();
-            if let Some(line) = document.line_of(&path) {
-                lines.entry(uid.to_owned()).or_default().push(line);
+            let mut taken = Parsed::default();
+            document.take_one(item, index, &mut taken);
+            if !taken.objects.is_empty() {
+                let list = index.map(|index| ["items".into(), Step::Index(index)]);
+                let steps = list.into_iter().flatten();
+                let path: Vec<Step> = steps.chain(["metadata".into(), "uid".into()]).collect();
+                lines.entry(uid).or_default().push(document.line_of(&path));
             }
-        };
-        match value.get("items").and_then(Value::as_array) {
-            Some(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    take(item, &["items".into(), Step::Index(index)]);
-                }
-            }
-            None => take(&value, &[]),
         }
-    }
+    });
     lines
 }

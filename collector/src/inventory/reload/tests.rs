@@ -259,6 +259,17 @@ fn a_pipe_is_not_waited_for() {
     assert_eq!(error.to_string(), "it is no regular file any more");
 }
 
+/// It has grown since it was listed: neither read nor cut.
+#[test]
+fn a_file_that_has_grown_is_not_read_in_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.yaml");
+    let file = File::create(&path).unwrap();
+    file.set_len(MAX_FILE_BYTES + 1).unwrap();
+    let error = read_text(&path).unwrap_err();
+    assert_eq!(error.to_string(), "it has grown too large");
+}
+
 #[test]
 fn what_is_left_out_is_a_trouble_until_it_is_mended() {
     let dir = tempfile::tempdir().unwrap();

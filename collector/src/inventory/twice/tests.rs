@@ -54,6 +54,18 @@ fn two_objects_of_one_uid_are_told_with_both_places() {
         &[("a", set.to_owned()), ("b", list.to_owned())],
         &["b:6: metadata.uid: Pod q: its UID r-1 is that of Pod p at b:4 too; this one is used"],
     );
+    // What is no object that is read, or none at all, is not counted.
+    let other = "apiVersion: example.org/v1\nkind: Widget\nmetadata:\n  uid: u1\n---\n\
+                 apiVersion: v1\nkind: Pod\nmetadata:\n  uid: u1\nspec: wrong\n---\n";
+    check(
+        &[(
+            "a",
+            format!("{other}{}---\n{}", pod("one", "u1"), pod("two", "u1")),
+        )],
+        &[
+            "a:28: metadata.uid: Pod n/two: its UID u1 is that of Pod n/one at a:19 too; this one is used",
+        ],
+    );
     let nameless = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, uid: ''}\n".to_owned();
     check(&[("a", nameless.clone()), ("b", nameless)], &[]);
 }
