@@ -16,7 +16,7 @@ pub mod reload;
 pub mod selector;
 mod twice;
 
-pub use index::{ContainerName, ContainerRef, Index, NodeFacts, Resources, Role, Workload};
+pub use index::{ContainerName, ContainerRef, Index, Resources, Role, Workload};
 pub use parse::{Object, Parsed, Problem};
 pub use quantity::QuantityError;
 pub use reload::{IndexReader, Inventory, LastLook, Reloaded};

@@ -146,11 +146,6 @@ impl Sketch {
         }
     }
 
-    /// Mean of the values; `None` when empty.
-    pub fn mean(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.sum as f64 / self.count as f64)
-    }
-
     /// The value of rank `ceil(q · count)` (at least 1): `q` 0 is the minimum, 1 the maximum, both
     /// exact. Between them it is the middle of the bucket that holds that rank, within minimum and
     /// maximum, so its relative error is at most half of a bucket's width: 2.2 % at scale 4, 4.5 %

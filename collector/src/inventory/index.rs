@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::parse::Object;
-use said::{ObjectName, PodEntry, Said, resources};
+use said::{ObjectName, PodEntry, Said};
 
 /// Longest owner chain that is followed; real ones have two links.
 const MAX_OWNER_DEPTH: usize = 8;
@@ -89,15 +89,6 @@ pub struct ContainerRef {
     pub role: Role,
 }
 
-/// What can be given to pods on a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeFacts {
-    /// `status.allocatable`.
-    pub allocatable: Resources,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-}
-
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
@@ -106,38 +97,14 @@ pub struct Index {
     static_pods: HashMap<String, String>,
     /// (namespace, kind, name) to its controller.
     owners: HashMap<ObjectName, Workload>,
-    /// (namespace, workload) to `spec.replicas`, for kinds that have it.
-    replicas: HashMap<(String, Workload), u64>,
-    namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    nodes: BTreeMap<String, NodeFacts>,
 }
 
 impl Index {
-    /// Takes an object in; a later one of the same name or UID replaces the earlier.
+    /// Takes an object in; a later one of the same name or UID replaces the earlier. Namespaces and nodes
+    /// name nothing here.
     pub fn apply(&mut self, object: &Object) {
-        match object {
-            Object::Namespace(namespace) => {
-                let name = namespace.metadata.name.clone().unwrap_or_default();
-                self.namespaces
-                    .insert(name, namespace.metadata.labels.clone().unwrap_or_default());
-            }
-            Object::Node(node) => {
-                let allocatable =
-                    resources(node.status.as_ref().and_then(|s| s.allocatable.as_ref()));
-                let labels = node.metadata.labels.clone().unwrap_or_default();
-                self.nodes.insert(
-                    node.metadata.name.clone().unwrap_or_default(),
-                    NodeFacts {
-                        allocatable,
-                        labels,
-                    },
-                );
-            }
-            names => {
-                if let Some(said) = Said::of(names) {
-                    self.take(said);
-                }
-            }
+        if let Some(said) = Said::of(object) {
+            self.take(said);
         }
     }
 
@@ -150,22 +117,15 @@ impl Index {
                 }
                 self.pods.insert(uid, *entry);
             }
-            Said::Owner {
-                object,
-                owner,
-                replicas,
-            } => {
-                if let Some(replicas) = replicas {
-                    let (namespace, kind, name) = object.clone();
-                    let workload = Workload { kind, name };
-                    self.replicas.insert((namespace, workload), replicas);
+            // One of the same name that is gone may have had an owner.
+            Said::Owner { object, owner } => match owner {
+                Some(owner) => {
+                    self.owners.insert(object, owner);
                 }
-                // One of the same name that is gone may have had an owner.
-                match owner {
-                    Some(owner) => self.owners.insert(object, owner),
-                    None => self.owners.remove(&object),
-                };
-            }
+                None => {
+                    self.owners.remove(&object);
+                }
+            },
         }
     }
 
@@ -206,18 +166,6 @@ impl Index {
     fn pod(&self, uid: &str) -> Option<&PodEntry> {
         let known = self.pods.get(uid);
         known.or_else(|| self.pods.get(self.static_pods.get(uid)?))
-    }
-
-    /// `spec.replicas` of a workload, where its object is known and says it.
-    pub fn replicas(&self, namespace: &str, workload: &Workload) -> Option<u64> {
-        self.replicas
-            .get(&(namespace.to_owned(), workload.clone()))
-            .copied()
-    }
-
-    /// Facts of a node.
-    pub fn node(&self, name: &str) -> Option<&NodeFacts> {
-        self.nodes.get(name)
     }
 
     /// Number of pods.

@@ -36,8 +36,6 @@ pub(in crate::inventory) enum Said {
         object: ObjectName,
         /// Its own controller.
         owner: Option<Workload>,
-        /// `None` of a kind without.
-        replicas: Option<u64>,
     },
 }
 
@@ -65,32 +63,20 @@ pub(in crate::inventory) struct PodEntry {
 impl Said {
     /// `None` of what names no pod: namespaces, nodes, manifests of pods.
     pub(in crate::inventory) fn of(object: &Object) -> Option<Self> {
-        // The API server's default is 1; a manifest may leave it out.
-        let replicas = |said: Option<i32>| u64::try_from(said.unwrap_or(1)).unwrap_or(0);
-        let owner = |kind: &str, meta: &ObjectMeta, replicas: Option<u64>| {
-            Some(Self::Owner {
-                object: named(kind, meta),
-                owner: controller(meta),
-                replicas,
-            })
-        };
         match object {
             Object::Pod(pod) => Self::of_pod(pod),
-            Object::ReplicaSet(set) => {
-                let said = set.spec.as_ref().and_then(|spec| spec.replicas);
-                owner("ReplicaSet", &set.metadata, Some(replicas(said)))
+            Object::ReplicaSet(_)
+            | Object::Deployment(_)
+            | Object::StatefulSet(_)
+            | Object::DaemonSet(_)
+            | Object::Job(_)
+            | Object::CronJob(_) => {
+                let (kind, meta) = object.head();
+                Some(Self::Owner {
+                    object: named(kind, meta),
+                    owner: controller(meta),
+                })
             }
-            Object::Deployment(deployment) => {
-                let said = deployment.spec.as_ref().and_then(|spec| spec.replicas);
-                owner("Deployment", &deployment.metadata, Some(replicas(said)))
-            }
-            Object::StatefulSet(set) => {
-                let said = set.spec.as_ref().and_then(|spec| spec.replicas);
-                owner("StatefulSet", &set.metadata, Some(replicas(said)))
-            }
-            Object::DaemonSet(set) => owner("DaemonSet", &set.metadata, None),
-            Object::Job(job) => owner("Job", &job.metadata, None),
-            Object::CronJob(job) => owner("CronJob", &job.metadata, None),
             Object::Namespace(_) | Object::Node(_) => None,
         }
     }
@@ -128,7 +114,7 @@ impl Said {
                     + entry.containers.keys().map(text).sum::<usize>()
                     + entry.containers.len() * size_of::<ContainerEntry>()
             }
-            Self::Owner { object, owner, .. } => {
+            Self::Owner { object, owner } => {
                 let (namespace, kind, name) = object;
                 text(namespace) + text(kind) + text(name) + of_owner(owner)
             }
@@ -226,7 +212,7 @@ fn entry(container: &Container, role: Role) -> ContainerEntry {
     }
 }
 
-pub(super) fn resources(quantities: Option<&BTreeMap<String, Quantity>>) -> Resources {
+fn resources(quantities: Option<&BTreeMap<String, Quantity>>) -> Resources {
     let text = |name| {
         quantities
             .and_then(|map| map.get(name))
