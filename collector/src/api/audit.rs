@@ -167,10 +167,31 @@ pub struct Page {
 /// the nodes, may lie in the future, and an event's time is that of its beginning.
 struct Kept {
     arrival: u64,
+    /// When it happened, but never later than it came: what a node with a clock ahead has stamped
+    /// is not newer than what comes after it.
+    time_unix_ns: u64,
     /// It came in this life of the collector, and not from the file of an earlier one.
     is_fresh: bool,
     bytes: usize,
     record: Arc<AuditRecord>,
+}
+
+/// When the collector got an event, by its own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    At(u64),
+    /// In an earlier life, and not after that.
+    Before(u64),
+    Unknown,
+}
+
+impl Came {
+    const fn latest_unix_ns(self) -> u64 {
+        match self {
+            Self::At(time) | Self::Before(time) => time,
+            Self::Unknown => u64::MAX,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -234,16 +255,16 @@ impl AuditRing {
     /// Takes an event in that came nobody knows when; see [`AuditRing::arrived`].
     pub fn push(&self, record: AuditRecord) {
         let bytes = record.to_document().to_string().len();
-        self.take(record, bytes, None);
+        self.take(record, bytes, Came::Unknown);
     }
 
     /// Takes an event in that the collector got at that time, by its own clock, and that takes so many
     /// bytes as JSON; what came first into its ring falls out (it is in the sink).
     pub fn arrived(&self, record: AuditRecord, bytes: usize, arrived_unix_ns: u64) {
-        self.take(record, bytes, Some(arrived_unix_ns));
+        self.take(record, bytes, Came::At(arrived_unix_ns));
     }
 
-    fn take(&self, record: AuditRecord, bytes: usize, arrived_unix_ns: Option<u64>) {
+    fn take(&self, record: AuditRecord, bytes: usize, came: Came) {
         let mut rings = self.0.write().unwrap_or_else(PoisonError::into_inner);
         rings.arrived += 1;
         let arrival = rings.arrived;
@@ -254,7 +275,10 @@ impl AuditRing {
                     epoch: record.id.epoch,
                     seq: record.id.seq,
                     before: None,
-                    arrived_unix_ns,
+                    arrived_unix_ns: match came {
+                        Came::At(time) => Some(time),
+                        Came::Before(_) | Came::Unknown => None,
+                    },
                     status: NodeStatus {
                         node: record.id.node,
                         time_unix_ns: record.time_unix_ns,
@@ -272,20 +296,21 @@ impl AuditRing {
         ring.make_room(bytes, bound);
         ring.kept.push_back(Kept {
             arrival,
-            is_fresh: arrived_unix_ns.is_some(),
+            time_unix_ns: record.time_unix_ns.min(came.latest_unix_ns()),
+            is_fresh: matches!(came, Came::At(_)),
             bytes,
             record: Arc::new(record),
         });
     }
 
-    /// Takes lines of a file sink in ([`AuditRecord::to_document`]); returns how many were no such
-    /// document.
-    pub fn load<'a>(&self, lines: impl Iterator<Item = &'a str>) -> usize {
+    /// Takes lines of a file sink in ([`AuditRecord::to_document`]), the last of which was written at
+    /// that time; returns how many were no such document.
+    pub fn load<'a>(&self, lines: impl Iterator<Item = &'a str>, written_unix_ns: u64) -> usize {
         let mut refused = 0;
         for line in lines.filter(|line| !line.trim().is_empty()) {
             let document = serde_json::from_str::<Value>(line).ok();
             match document.as_ref().and_then(AuditRecord::from_document) {
-                Some(record) => self.take(record, line.len(), None),
+                Some(record) => self.take(record, line.len(), Came::Before(written_unix_ns)),
                 None => refused += 1,
             }
         }
@@ -303,9 +328,8 @@ impl AuditRing {
         let filter = Filter::of(query)?;
         let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let kept = rings.events.kept.iter().chain(&rings.ends.kept);
-        let mut found: Vec<&Arc<AuditRecord>> = kept
-            .map(|kept| &kept.record)
-            .filter(|record| record.time_unix_ns >= since && filter.matches(record))
+        let mut found: Vec<&Kept> = kept
+            .filter(|kept| kept.time_unix_ns >= since && filter.matches(&kept.record))
             .collect();
         let more = found.len() > limit;
         if more {
@@ -314,7 +338,8 @@ impl AuditRing {
             found.truncate(limit);
         }
         found.sort_unstable_by(|a, b| newest_first(a, b));
-        Ok((found.into_iter().cloned().collect(), more))
+        let records = found.iter().map(|kept| Arc::clone(&kept.record));
+        Ok((records.collect(), more))
     }
 
     /// The answer to a query, with the cursor to go on from. A cursor of another life of the
@@ -348,7 +373,7 @@ impl AuditRing {
             if of_life == life {
                 kept.arrival > after
             } else {
-                kept.is_fresh || kept.record.time_unix_ns >= since
+                kept.is_fresh || kept.time_unix_ns >= since
             }
         };
         let limit = limit_of(query)?;
@@ -435,9 +460,9 @@ impl Rings {
     }
 }
 
-/// By the time of the happening, and by id where that is the same.
-fn newest_first(a: &AuditRecord, b: &AuditRecord) -> std::cmp::Ordering {
-    (b.time_unix_ns, &b.id).cmp(&(a.time_unix_ns, &a.id))
+/// By the time of the happening, and by arrival where that is the same.
+fn newest_first(a: &Kept, b: &Kept) -> std::cmp::Ordering {
+    (b.time_unix_ns, b.arrival).cmp(&(a.time_unix_ns, a.arrival))
 }
 
 /// The document of `/api/v1/audit`.

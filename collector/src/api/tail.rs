@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use super::AuditRing;
 
@@ -27,10 +28,10 @@ pub fn load_tail(path: &Path, ring: &AuditRing) -> io::Result<usize> {
             name.push(format!(".{number}"));
         }
         match read_tail(Path::new(&name), left) {
-            Ok(tail) => {
+            Ok((tail, written_unix_ns)) => {
                 is_hole = false;
                 left = left.saturating_sub(tail.len() as u64);
-                tails.push(tail);
+                tails.push((tail, written_unix_ns));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && !is_hole => is_hole = true,
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
@@ -41,25 +42,31 @@ pub fn load_tail(path: &Path, ring: &AuditRing) -> io::Result<usize> {
         }
     }
     let oldest_first = tails.iter().rev();
-    Ok(oldest_first.map(|tail| ring.load(tail.lines())).sum())
+    let refused = oldest_first.map(|(tail, written)| ring.load(tail.lines(), *written));
+    Ok(refused.sum())
 }
 
-/// The last whole lines of a file.
-fn read_tail(path: &Path, most: u64) -> io::Result<String> {
+/// The last whole lines of a file, and when it was written last, Unix nanoseconds.
+fn read_tail(path: &Path, most: u64) -> io::Result<(String, u64)> {
     let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
+    let facts = file.metadata()?;
+    let length = facts.len();
+    let written = facts.modified().ok();
+    let written = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let written = written.and_then(|time| u64::try_from(time.as_nanos()).ok());
     let begin = length.saturating_sub(most);
     file.seek(SeekFrom::Start(begin))?;
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    Ok(match begin {
+    let whole = match begin {
         0 => text.into_owned(),
         _ => text
             .split_once('\n')
             .map_or("", |(_, whole)| whole)
             .to_owned(),
-    })
+    };
+    Ok((whole, written.unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]

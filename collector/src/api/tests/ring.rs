@@ -201,7 +201,7 @@ fn a_cursor_of_another_life_brings_nothing_old_as_if_it_were_new() {
     let ring = AuditRing::of_life(2);
     for seq in 1..=4 {
         let line = access(seq, seq * 100, "CRED", "shop").to_document();
-        ring.load(std::iter::once(line.to_string().as_str()));
+        ring.load(std::iter::once(line.to_string().as_str()), NOW);
     }
     ring.arrived(access(5, 50, "CRED", "shop"), 1, NOW);
     ring.arrived(access(6, 600, "CRED", "shop"), 1, NOW);
@@ -223,6 +223,31 @@ fn a_cursor_of_another_life_brings_nothing_old_as_if_it_were_new() {
     let (_, next) = ask("2.4", since);
     ring.arrived(access(7, 1, "CRED", "shop"), 1, NOW);
     assert_eq!(ask(&next, since).0, [7]);
+}
+
+/// A node's clock was ahead: what it sent then is as new as when it came, and no newer.
+#[test]
+fn what_is_stamped_in_the_future_is_not_newer_than_what_comes_later() {
+    let ring = AuditRing::of_life(1);
+    let second = 1_000_000_000;
+    let now = |seconds: u64| NOW + seconds * second;
+    let line = access(1, now(9999), "CRED", "shop").to_document();
+    ring.load(std::iter::once(line.to_string().as_str()), now(1));
+    ring.arrived(access(2, now(9999), "CRED", "shop"), 1, now(2));
+    ring.arrived(access(3, now(60), "CRED", "shop"), 1, now(61));
+    // Late, and shown where it happened.
+    ring.arrived(access(4, now(50), "CRED", "shop"), 1, now(70));
+    let ask = |since: Option<&str>| {
+        let query = AuditQuery {
+            since: since.map(str::to_owned),
+            ..AuditQuery::default()
+        };
+        let (found, _) = ring.query(&query, now(80)).unwrap();
+        let seqs: Vec<u64> = found.iter().map(|record| record.id.seq).collect();
+        seqs
+    };
+    assert_eq!(ask(None), [3, 4, 2, 1]);
+    assert_eq!(ask(Some("35s")), [3, 4]);
 }
 
 #[test]
@@ -247,7 +272,10 @@ fn documents_are_read_back_and_others_refused() {
     );
     let ring = AuditRing::default();
     assert_eq!(
-        ring.load([line.as_str(), "", "{\"time\":1}", "not json"].into_iter()),
+        ring.load(
+            [line.as_str(), "", "{\"time\":1}", "not json"].into_iter(),
+            u64::MAX
+        ),
         2
     );
     assert_eq!(ring.query(&AuditQuery::default(), NOW).unwrap().0.len(), 1);
