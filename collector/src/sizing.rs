@@ -16,7 +16,7 @@ pub use cpu::{CpuAdvice, CpuStatistics, Quantiles};
 pub use memory::{MemoryAdvice, MemoryPeaks};
 pub use verdict::{Assessment, Fit};
 
-use crate::history::{ContainerHistory, Fleet, Hottest, Usage};
+use crate::history::{ContainerHistory, Fleet, HostHistory, Hottest, Usage};
 use crate::inventory::Role;
 
 /// `schema` of the report.
@@ -53,6 +53,24 @@ pub struct Report {
     /// Containers without a name: of pods that the inventory does not know (yet), or lives that a
     /// known pod's status does not list.
     pub unnamed: Vec<Unnamed>,
+    /// What runs outside pods: nothing is recommended for it.
+    #[serde(default)]
+    pub hosts: Vec<Host>,
+}
+
+/// A host service, or a cgroup that nothing is known about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// Node.
+    pub node: String,
+    /// `kubelet.service`, or `cgroup/<id>`.
+    pub unit: String,
+    /// Windows seen.
+    pub windows: u64,
+    /// CPU of its seconds.
+    pub cpu_seconds: Quantiles,
+    /// Highest memory, bytes.
+    pub memory_peak_bytes: Option<u64>,
 }
 
 /// A container without a name: shown, so that nothing that runs is invisible.
@@ -295,6 +313,18 @@ pub fn report(fleet: &Fleet, now_unix_ns: u64) -> Report {
                 memory_peak_bytes: series.usage.memory_sampled.max_bytes,
             })
             .collect(),
+        hosts: fleet.hosts.iter().map(host).collect(),
+    }
+}
+
+fn host(history: &HostHistory) -> Host {
+    let usage = &history.series.usage;
+    Host {
+        node: history.node.clone(),
+        unit: history.unit.clone(),
+        windows: usage.windows,
+        cpu_seconds: Quantiles::of(&usage.per_second),
+        memory_peak_bytes: usage.memory_sampled.max_bytes,
     }
 }
 

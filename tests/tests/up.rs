@@ -204,9 +204,13 @@ fn without_bpf() {
         missing.iter().any(|missing| missing.starts_with(network)),
         "{missing:?}"
     );
-    // Files alone are enough for what the pods use.
-    let seen = document["sizing"]["recommendations"].as_array().unwrap();
-    assert!(!seen.is_empty(), "{document:#}");
+    // Files alone are enough for what the pods use, and what runs outside of them.
+    for list in ["recommendations", "hosts"] {
+        let seen = document["sizing"][list].as_array().unwrap();
+        assert!(!seen.is_empty(), "{document:#}");
+    }
+    let unit = &document["sizing"]["hosts"][0]["unit"];
+    assert!(unit.as_str().unwrap().ends_with(".service"), "{unit}");
     assert_nothing_left(place.path(), &before);
 }
 

@@ -38,6 +38,9 @@ pub(super) async fn sizing(
                 .is_none_or(|namespace| *namespace == found.namespace)
                 && selector.matches(&found.labels)
         });
+        if wanted.namespace.is_some() || wanted.selector.is_some() {
+            report.hosts.clear();
+        }
         Ok(Json(report).into_response())
     })
     .await
@@ -52,6 +55,7 @@ pub(super) async fn sizing_of_workload(
     renders::page(state, move |state| {
         let mut report = state.view().report.clone();
         report.unnamed.clear();
+        report.hosts.clear();
         report.recommendations.retain(|found| {
             found.namespace == namespace
                 && found.kind.eq_ignore_ascii_case(&kind)

@@ -114,7 +114,7 @@ pub fn overview(data: &OverviewData<'_>, query: &OverviewQuery) -> Markup {
             (pager(query, page, pages, rows.len()))
         }
         (unnamed(data.report))
-        (hosts(data.fleet))
+        (hosts(data.report))
     };
     layout(Place::Overview, "Workloads", &data.report.as_of, &content)
 }
@@ -436,25 +436,24 @@ fn unnamed(report: &Report) -> Markup {
     }
 }
 
-fn hosts(fleet: &Fleet) -> Markup {
-    if fleet.hosts.is_empty() {
+fn hosts(report: &Report) -> Markup {
+    if report.hosts.is_empty() {
         return html! {};
     }
     html! {
         details {
-            summary { (count(fleet.hosts.len() as u64)) @if fleet.hosts.len() == 1 { " host service or cgroup outside pods" } @else { " host services and cgroups outside pods" } }
+            summary { (count(report.hosts.len() as u64)) @if report.hosts.len() == 1 { " host service or cgroup outside pods" } @else { " host services and cgroups outside pods" } }
             div.scroll {
                 table.rows {
                     thead { tr { th scope="col" { "Unit" } th scope="col" { "Node" } th.num scope="col" { "CPU p50" } th.num scope="col" { "CPU max" } th.num scope="col" { "Memory peak" } } }
                     tbody {
-                        @for host in fleet.hosts.iter().take(HOSTS) {
-                            @let seconds = crate::sizing::Quantiles::of(&host.series.usage.per_second);
+                        @for host in report.hosts.iter().take(HOSTS) {
                             tr {
                                 th scope="row" { (host.unit) }
                                 td { (host.node) }
-                                td.num { (cpu_or(seconds.p50_millicores, "–")) }
-                                td.num { (cpu_or(seconds.max_millicores, "–")) }
-                                td.num { (bytes_or(host.series.usage.memory_sampled.max_bytes, "–")) }
+                                td.num { (cpu_or(host.cpu_seconds.p50_millicores, "–")) }
+                                td.num { (cpu_or(host.cpu_seconds.max_millicores, "–")) }
+                                td.num { (bytes_or(host.memory_peak_bytes, "–")) }
                             }
                         }
                     }
