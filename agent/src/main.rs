@@ -23,7 +23,8 @@ struct Arguments {
     /// Name of this node, where the configuration does not say it.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     node: Option<String>,
-    /// What to log: a level, or `module=level` pairs.
+    /// What to log: a level (off, error, warn, info, debug, trace), or `module=level` pairs. Why the
+    /// program ends is always told.
     #[arg(
         long,
         env = "PLIMSOLL_LOG",
@@ -38,12 +39,12 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    telemetry::start_log(Some(&arguments.log), arguments.log_json);
+    telemetry::start_log(&arguments.log, arguments.log_json);
     let config = match config::file::read(arguments.config.as_deref()) {
         Ok(config) => config,
         Err(mistakes) => {
             for mistake in mistakes.0 {
-                tracing::error!("{mistake}");
+                telemetry::last_words(&mistake);
             }
             return ExitCode::from(EXIT_CONFIG);
         }
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    tracing::error!("{}", causes::chain(error));
+    telemetry::last_words(&causes::chain(error));
     run::write_termination_log(error);
     ExitCode::FAILURE
 }

@@ -15,12 +15,21 @@ const MISSING: &str = "No such file or directory (os error 2)";
 
 /// Exit code and log, with the folder as DIR.
 fn run(folder: &std::path::Path, config: Option<&str>) -> (Option<i32>, String) {
+    run_with(folder, config, &[])
+}
+
+fn run_with(
+    folder: &std::path::Path,
+    config: Option<&str>,
+    environment: &[(&str, &str)],
+) -> (Option<i32>, String) {
     let path = folder.join("agent.yaml");
     let mut agent = Command::new(env!("CARGO_BIN_EXE_plimsoll-agent"));
     if let Some(text) = config {
         std::fs::write(&path, text).unwrap();
         agent.arg("--config").arg(&path);
     }
+    agent.envs(environment.iter().copied());
     let output = agent.output().unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
     (
@@ -74,5 +83,31 @@ fn an_empty_file_and_none_say_what_the_least_is() {
         assert_eq!(code, Some(64), "{log}");
         let told = format!("{name}: export.ca_file: must be given for https://");
         assert!(log.contains(&told) && log.lines().count() == 1, "{log}");
+    }
+}
+
+#[test]
+fn no_filter_of_the_log_hides_why_the_start_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = "DIR/agent.yaml:1: node: must ";
+    for (filter, refused) in [
+        ("", None),
+        ("OFF", None),
+        ("plimsoll_agent=off", None),
+        ("Warning", Some("Warning")),
+        ("inof", Some("inof")),
+    ] {
+        let filter = [("PLIMSOLL_LOG", filter)];
+        let (code, log) = run_with(folder.path(), Some("node: a b"), &filter);
+        assert_eq!(code, Some(64), "{filter:?}: {log}");
+        assert!(log.contains(told), "{filter:?}: {log}");
+        let why = refused.map(|word| log.contains(&format!("`{word}` is no level")));
+        // The other mistake of this text is the missing authority.
+        assert_eq!(
+            log.lines().count(),
+            2 + usize::from(refused.is_some()),
+            "{log}"
+        );
+        assert_ne!(why, Some(false), "{log}");
     }
 }

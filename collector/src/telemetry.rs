@@ -269,16 +269,18 @@ fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// The log goes to standard error, as JSON lines where `json` is set. `filter` is in the syntax of
-/// `tracing_subscriber::EnvFilter`; one that cannot be read falls back to `info`, and says so.
-pub fn start_log(filter: Option<&str>, json: bool) {
-    let wanted = filter.unwrap_or("info");
-    let (filter, refused) = match tracing_subscriber::EnvFilter::try_new(wanted) {
-        Ok(filter) => (filter, None),
-        Err(error) => (tracing_subscriber::EnvFilter::new("info"), Some(error)),
-    };
+/// Why the program ends is told under this name, whatever the filter.
+const LAST_WORDS: &str = "plimsoll_collector::end";
+
+/// The log goes to standard error, as JSON lines where `json` is set. `filter` is a level or
+/// `module=level` pairs, see [`plimsoll_settings::log_filter`]; one that cannot be used falls back to
+/// `info`, and says so. [`last_words`] are always shown.
+pub fn start_log(filter: &str, json: bool) {
+    let wanted = plimsoll_settings::log_filter(filter);
+    let refused = wanted.as_ref().err().cloned();
+    let taken = wanted.unwrap_or_else(|_| "info".to_owned());
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(format!("{taken},{LAST_WORDS}=error"))
         .with_writer(std::io::stderr);
     if json {
         builder.json().init();
@@ -286,8 +288,13 @@ pub fn start_log(filter: Option<&str>, json: bool) {
         builder.with_ansi(false).init();
     }
     if let Some(error) = refused {
-        tracing::warn!(%error, filter = wanted, "log filter is not usable, taking info");
+        tracing::warn!(error, filter, "log filter is not usable, taking info");
     }
+}
+
+/// Why the program cannot begin or go on; shown whatever the filter is.
+pub fn last_words(why: &str) {
+    tracing::error!(target: LAST_WORDS, "{why}");
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@
 
 mod diagnosis;
 mod kind;
+mod log;
 mod node;
 mod words;
 
 pub use diagnosis::Lines;
+pub use log::log_filter;
 pub use node::names_of;
 pub use words::too_much;
 

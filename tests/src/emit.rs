@@ -69,7 +69,7 @@ impl Emit {
     pub fn run(&self, say: &dyn Fn(&str)) -> Result<()> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
             .context("asking to end with the parent")?;
-        telemetry::start_log(Some("info"), false);
+        telemetry::start_log("info", false);
         let spool = open(&self.spool)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

@@ -76,6 +76,9 @@ fn configuration() {
              `true` or `false`, whole numbers in decimal digits, neither in quotes. The files that the\n\
              agent's settings name are read once at its start. All mistakes are reported at once, each with\n\
              file, line and setting, before anything is attached or written; the exit code is then 64.\n\n\
+             What is logged, `--log` or `PLIMSOLL_LOG` says: a level (`off`, `error`, `warn`, `info`, `debug`,\n\
+             `trace`, in any case) or `module=level` pairs with commas between them. Nothing is `info`, and so,\n\
+             with a warning, is what is neither. Why a program ends is told whatever is logged.\n\n\
              ## plimsoll-agent\n\n```yaml\n{}```\n\n\
              ## plimsoll-collector\n\n```yaml\n{}```\n",
             plimsoll_agent::config::DOCUMENTED,

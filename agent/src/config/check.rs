@@ -1,6 +1,7 @@
 //! What values may be: each bound with its reason where it is not plain. Pure.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::Path;
 
 use plimsoll_wire::record;
@@ -142,17 +143,31 @@ fn between(config: &Config, wrong: &mut Vec<Wrong>) {
     }
 }
 
-/// What an endpoint must be that is not.
+/// What an endpoint must be that is not. The value is not part of it: it may hold a password.
 fn endpoint(text: &str, insecure: bool) -> Option<&'static str> {
     const URL: &str = "be a URL, as https://host:4317";
+    if has_user(text) {
+        return Some("have no user and no password: the collector knows an agent by its token");
+    }
     let Ok(uri) = text.parse::<Uri>() else {
         return Some(URL);
     };
-    let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else {
+    let (Some(scheme), Some(host), Some(authority)) =
+        (uri.scheme_str(), uri.host(), uri.authority())
+    else {
         return Some(URL);
     };
     if host.is_empty() || !matches!(scheme, "http" | "https") {
         return Some(URL);
+    }
+    // Whoever connects takes a port that is none for that of the scheme, 80 or 443.
+    let port = authority.as_str().strip_prefix(host).unwrap_or_default();
+    match port.strip_prefix(':').filter(|port| !port.is_empty()) {
+        None => return Some("have a port: the usual one is 4317"),
+        Some(port) if port.parse::<NonZeroU16>().is_err() => {
+            return Some("have a port between 1 and 65535");
+        }
+        Some(_) => {}
     }
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Some("have no path: OTLP over gRPC has its own");
@@ -160,6 +175,13 @@ fn endpoint(text: &str, insecure: bool) -> Option<&'static str> {
     let plain_to_another = scheme == "http" && !is_loopback(host) && !insecure;
     plain_to_another
         .then_some("be https:// to another machine, unless export.insecure permits plain text")
+}
+
+/// Whether a URL has user information before its host.
+fn has_user(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    authority.contains('@')
 }
 
 /// What a path that the configuration names must lead to.
@@ -214,10 +236,11 @@ pub(super) fn files(
         }
     }
     if export.ca_file.is_none() && export.endpoint.starts_with("https://") {
-        let what = format!(
-            "must be given for {}: no authorities are trusted but those in it",
-            export.endpoint
-        );
+        let endpoint = Some(export.endpoint.as_str())
+            .filter(|endpoint| !has_user(endpoint))
+            .unwrap_or("an https:// endpoint");
+        let what =
+            format!("must be given for {endpoint}: no authorities are trusted but those in it");
         wrong.push(("export.ca_file", what));
     }
     wrong

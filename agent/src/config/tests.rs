@@ -14,7 +14,7 @@ fn check(text: &str, expect: &[&str]) {
         Err(ConfigError(lines)) => lines,
     };
     // That https:// needs an authority has a test of its own.
-    let is_of_https = |line: &&String| line.contains("export.ca_file: must be given for https://");
+    let is_of_https = |line: &&String| line.contains("export.ca_file: must be given for ");
     let said: Vec<_> = said
         .iter()
         .filter(|line| !is_of_https(line))
@@ -189,6 +189,10 @@ fn sizes() {
 #[test]
 fn addresses_and_paths() {
     const URL: &str = "must be a URL, as https://host:4317";
+    const PORT: &str = "must have a port: the usual one is 4317";
+    const NO_PORT: &str = "must have a port between 1 and 65535";
+    const USER: &str =
+        "must have no user and no password: the collector knows an agent by its token";
     for (endpoint, must) in [
         ("https://collector:4317", None),
         ("http://127.0.0.1:4317", None),
@@ -196,6 +200,15 @@ fn addresses_and_paths() {
         ("collector", Some(URL)),
         ("https://", Some(URL)),
         ("ftp://collector:21", Some(URL)),
+        ("http://127.0.0.1", Some(PORT)),
+        ("https://collector/", Some(PORT)),
+        ("\"http://127.0.0.1:\"", Some(PORT)),
+        ("http://[::1]", Some(PORT)),
+        ("http://127.0.0.1:0", Some(NO_PORT)),
+        ("http://127.0.0.1:99999", Some(NO_PORT)),
+        ("http://user:word@127.0.0.1:4317", Some(USER)),
+        ("https://user@collector:4317", Some(USER)),
+        ("http://user:w rd@127.0.0.1:4317", Some(USER)),
         ("https://a b", Some(URL)),
         ("\"\"", Some(URL)),
         (
@@ -270,6 +283,12 @@ fn https_needs_an_authority() {
         None
     );
     assert_eq!(said("export: { endpoint: 'http://127.0.0.1:4317' }"), None);
+    let told = said("export: { endpoint: 'https://name:pass@c:4317' }").unwrap();
+    assert_eq!(
+        told,
+        "a:1: export.endpoint: must have no user and no password: the collector knows an agent by its token\n\
+         a:1: export.ca_file: must be given for an https:// endpoint: no authorities are trusted but those in it"
+    );
 }
 
 /// What the reader took before it is still taken.

@@ -20,7 +20,8 @@ struct Arguments {
     /// Configuration file (YAML); docs/configuration.md lists every setting.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What to log: a level, or `module=level` pairs.
+    /// What to log: a level (off, error, warn, info, debug, trace), or `module=level` pairs. Why the
+    /// program ends is always told.
     #[arg(
         long,
         env = "PLIMSOLL_LOG",
@@ -35,12 +36,12 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    telemetry::start_log(Some(&arguments.log), arguments.log_json);
+    telemetry::start_log(&arguments.log, arguments.log_json);
     let config = match file::read(arguments.config.as_deref()) {
         Ok(config) => config,
         Err(mistakes) => {
             for mistake in mistakes.0 {
-                tracing::error!("{mistake}");
+                telemetry::last_words(&mistake);
             }
             return ExitCode::from(EXIT_CONFIG);
         }
@@ -59,6 +60,6 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    tracing::error!("{}", errors::chain(error));
+    telemetry::last_words(&errors::chain(error));
     ExitCode::FAILURE
 }

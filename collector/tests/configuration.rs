@@ -1,0 +1,32 @@
+//! The collector as a process, with a configuration that cannot be used.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "runs the collector and writes its configuration"
+)]
+
+use std::process::Command;
+
+#[test]
+fn no_filter_of_the_log_hides_why_the_start_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("collector.yaml");
+    std::fs::write(&path, "inventory: { reload_s: 0 }\n").unwrap();
+    for (filter, lines) in [
+        ("", 1),
+        ("Off", 1),
+        ("plimsoll_collector=off", 1),
+        ("inof", 2),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_plimsoll-collector"))
+            .arg("--config")
+            .arg(&path)
+            .env("PLIMSOLL_LOG", filter)
+            .output()
+            .unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{filter:?}: {log}");
+        let told = "collector.yaml:1: inventory.reload_s: must be at least 1";
+        assert!(log.contains(told), "{filter:?}: {log}");
+        assert_eq!(log.lines().count(), lines, "{filter:?}: {log}");
+    }
+}
