@@ -54,7 +54,8 @@ flags! {
     MALFORMED_TOKEN = "malformed_token",
     /// A method that the path does not serve.
     METHOD_ANOMALY = "method_anomaly",
-    /// The path was written so that a plain comparison misses it.
+    /// The path was written so that a plain comparison misses it, or the request line so that a strict
+    /// reader takes it for none: control characters, a blank before the method, a method that is no token.
     OBFUSCATED = "obfuscated",
     /// Not port 80.
     ODD_PORT = "odd_port",

@@ -10,6 +10,7 @@ mod sink;
 
 pub(crate) use framer::{Framer, HEAD_BYTES};
 pub(crate) use head::{
-    Head, Header, RequestLine, parse_request_line, parse_status_line, walk_headers,
+    Head, Header, METHODS, RequestLine, names_method, parse_request_line, parse_status_line,
+    walk_headers,
 };
 pub(crate) use sink::{Cut, Framing, NotHttp, Sink};

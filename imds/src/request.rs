@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use crate::classify::{classify, is_own_host};
-use crate::http::{Cut, Framing, Head, RequestLine, parse_request_line, walk_headers};
+use crate::http::{
+    Cut, Framing, Head, METHODS, RequestLine, names_method, parse_request_line, walk_headers,
+};
 use crate::redact::{HOST_BYTES, USER_AGENT_BYTES};
 use crate::target::{self, Target};
 use crate::{Class, ConnKey, Endpoint, Flags, ImdsEvent, Opaque, Outcome, Redactor, Version};
@@ -153,22 +155,18 @@ pub(crate) fn read(bytes: &[u8], cut: Cut, place: &Place, redactor: &Redactor) -
 fn unreadable(mut event: ImdsEvent, start: &[u8], has_line: bool) -> Request {
     let text = |byte: &u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t' | b'\r');
     let start = start.get(..SNIFF_BYTES).unwrap_or(start);
-    if start.iter().all(text) {
+    if start.iter().all(text) || names_method(start) {
         event.reason = Some(Cow::Borrowed(if has_line {
             "bad_request_line"
         } else {
             "no_request_line"
         }));
-        return Request {
-            event,
-            framing: Framing::Lost,
-            is_head: false,
-        };
+    } else {
+        event.opaque = Some(Opaque::Binary);
     }
-    event.opaque = Some(Opaque::Binary);
     Request {
         event,
-        framing: Framing::Opaque,
+        framing: Framing::Lost,
         is_head: false,
     }
 }
@@ -183,6 +181,7 @@ fn fill(
     let target = target::parse(line.target);
     let path = classify(place.endpoint, &target.path);
     event.flags.add(target.flags);
+    event.flags.add_if(line.is_odd, Flags::OBFUSCATED);
     event.class = path.class;
     event.imds_version = place.version(seen.version());
     let method = known_method(line.method);
@@ -293,9 +292,6 @@ fn parse_ttl(value: &[u8]) -> Option<u32> {
 }
 
 fn known_method(method: &[u8]) -> &'static str {
-    const METHODS: [&str; 9] = [
-        "GET", "PUT", "HEAD", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT",
-    ];
     METHODS
         .into_iter()
         .find(|known| known.as_bytes() == method)

@@ -8,7 +8,7 @@
 mod tests;
 
 use super::chunks::{Chunks, Next};
-use super::head::{is_token, newline};
+use super::head::newline;
 use super::sink::{Cut, Framing, NotHttp, Sink};
 
 /// Longest head that is read whole, bytes, blank line included.
@@ -224,7 +224,7 @@ impl Framer {
             match bytes.first() {
                 None => return &[],
                 Some(0x16) if bytes.len() < 2 => {}
-                Some(first) if !is_token(*first) => {
+                Some(first) if !first.is_ascii_graphic() && !matches!(first, b' ' | b'\t') => {
                     let tls = bytes.starts_with(&[0x16, 0x03]);
                     return self.not_http(if tls { NotHttp::Tls } else { NotHttp::Binary }, sink);
                 }
@@ -239,7 +239,7 @@ impl Framer {
             && let Some(end) = head_end(bytes, 0).filter(|end| *end <= room)
         {
             let (head, rest) = bytes.split_at(end);
-            self.finish_head(head, Cut::Whole, sink);
+            self.finish_head(head, rest, sink);
             return rest;
         }
         let old = self.head.len();
@@ -248,8 +248,9 @@ impl Framer {
         if let Some(end) = head_end(&self.head, old) {
             let unused = self.head.len() - end;
             let head = std::mem::take(&mut self.head);
-            self.finish_head(head.get(..end).unwrap_or_default(), Cut::Whole, sink);
-            return bytes.get(taken.len() - unused..).unwrap_or_default();
+            let rest = bytes.get(taken.len() - unused..).unwrap_or_default();
+            self.finish_head(head.get(..end).unwrap_or_default(), rest, sink);
+            return rest;
         }
         if self.head.len() == HEAD_BYTES && !rest.is_empty() {
             let head = std::mem::take(&mut self.head);
@@ -266,13 +267,18 @@ impl Framer {
 
     fn not_http(&mut self, kind: NotHttp, sink: &mut impl Sink) -> &'static [u8] {
         self.head = Vec::new();
-        self.state = State::Opaque;
+        // Behind bytes that no endpoint takes for a request there may still be one.
+        self.state = match kind {
+            NotHttp::Tls => State::Opaque,
+            NotHttp::Binary => State::Lost,
+        };
         sink.not_http(kind);
         &[]
     }
 
-    fn finish_head(&mut self, head: &[u8], cut: Cut, sink: &mut impl Sink) {
-        self.state = match sink.head(head, cut) {
+    /// A whole head; `rest` follows it in the same segment.
+    fn finish_head(&mut self, head: &[u8], rest: &[u8], sink: &mut impl Sink) {
+        self.state = match sink.head(head, Cut::Whole) {
             Framing::Length(0) => {
                 sink.end();
                 State::Head
@@ -280,9 +286,14 @@ impl Framer {
             Framing::Length(left) => State::Body(left),
             Framing::Chunked => State::Chunks(Chunks::START),
             Framing::UntilClose => State::UntilClose,
+            // Behind the blank line as good a place as the beginning of a segment.
             Framing::Lost => {
                 sink.end();
-                State::Lost
+                if !rest.is_empty() && self.looks_like_start(rest) {
+                    State::Head
+                } else {
+                    State::Lost
+                }
             }
             Framing::Opaque => State::Opaque,
         };

@@ -29,13 +29,20 @@ impl BitOr for Oddities {
 /// `GET /path HTTP/1.1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestLine<'a> {
-    /// Any token characters.
+    /// Token characters, unless the line is odd.
     pub method: &'a [u8],
     /// Everything between method and version, blanks trimmed.
     pub target: &'a [u8],
     /// `None` for a line without version (HTTP/0.9).
     pub version: Option<&'a [u8]>,
+    /// It begins with a blank, its method is no token, or a control character stands in it.
+    pub is_odd: bool,
 }
+
+/// The methods of RFC 9110 and RFC 5789.
+pub(crate) const METHODS: [&str; 9] = [
+    "GET", "PUT", "HEAD", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT",
+];
 
 /// `HTTP/1.1 200 OK`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,13 +108,21 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Reads a request line; `None` if it is not one.
+/// Whether a line begins with a method that is known and a blank.
+pub(crate) fn names_method(line: &[u8]) -> bool {
+    METHODS.iter().any(|method| {
+        let rest = line.strip_prefix(method.as_bytes());
+        rest.and_then(<[u8]>::first).copied().is_some_and(is_blank)
+    })
+}
+
+/// Reads a request line; `None` if it is not one. What has the version at its end, or a known method
+/// at its beginning, is one whatever else stands in it: the endpoint answers it and reads on, and
+/// whoever took it for no request would miss those behind it.
 pub(crate) fn parse_request_line(line: &[u8]) -> Option<RequestLine<'_>> {
-    let space = line.iter().position(|byte| is_blank(*byte))?;
-    let (method, rest) = line.split_at(space);
-    if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
-        return None;
-    }
+    let trimmed = trim(line);
+    let space = trimmed.iter().position(|byte| is_blank(*byte))?;
+    let (method, rest) = trimmed.split_at(space);
     let rest = trim(rest);
     let last = rest
         .iter()
@@ -119,13 +134,16 @@ pub(crate) fn parse_request_line(line: &[u8]) -> Option<RequestLine<'_>> {
     } else {
         (rest, None)
     };
-    if target.is_empty() || target.iter().any(|byte| *byte < 0x20 && *byte != b'\t') {
-        return None;
-    }
-    Some(RequestLine {
+    let is_control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    let is_odd = line.first().copied().is_some_and(is_blank)
+        || !method.iter().all(|byte| is_token(*byte))
+        || target.iter().any(is_control);
+    let is_request = version.is_some() || !is_odd || names_method(trimmed);
+    (is_request && !target.is_empty()).then_some(RequestLine {
         method,
         target,
         version,
+        is_odd,
     })
 }
 
@@ -242,13 +260,15 @@ mod tests {
 
     #[test]
     fn request_lines() {
-        let check = |line: &str, expected: Option<(&str, &str, Option<&str>)>| {
+        let check_odd = |line: &str, is_odd: bool, expected: Option<(&str, &str, Option<&str>)>| {
             let parsed = parse_request_line(line.as_bytes());
+            assert_eq!(parsed.is_some_and(|l| l.is_odd), is_odd, "{line}");
             let parsed = parsed.map(|l| (l.method, l.target, l.version));
             let expected =
                 expected.map(|(m, t, v)| (m.as_bytes(), t.as_bytes(), v.map(str::as_bytes)));
             assert_eq!(parsed, expected, "{line}");
         };
+        let check = |line: &str, expected| check_odd(line, false, expected);
         check("GET / HTTP/1.1", Some(("GET", "/", Some("HTTP/1.1"))));
         check(
             "GET   /a b  HTTP/1.0",
@@ -260,8 +280,16 @@ mod tests {
         check("GET ", None);
         check("GET", None);
         check(" / HTTP/1.1", None);
-        check("G\u{e9}T / HTTP/1.1", None);
-        check("GET /\0 HTTP/1.1", None);
+        check("G\u{e9}T /", None);
+        check("abc \x01", None);
+        for (line, method, target, version) in [
+            ("G\u{e9}T / HTTP/1.1", "G\u{e9}T", "/", Some("HTTP/1.1")),
+            (" \tGET / HTTP/1.1", "GET", "/", Some("HTTP/1.1")),
+            ("GET /\0 HTTP/1.1", "GET", "/\0", Some("HTTP/1.1")),
+            ("GET /\x7f", "GET", "/\x7f", None),
+        ] {
+            check_odd(line, true, Some((method, target, version)));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) enum Cut {
 pub(crate) enum NotHttp {
     /// TLS record: handshake (0x16), major version 3.
     Tls,
-    /// Anything else that cannot start a head.
+    /// Anything else that cannot start a head: look for the next message.
     Binary,
 }
 
@@ -45,6 +45,6 @@ pub(crate) trait Sink {
     fn body_hole(&mut self);
     /// The body (perhaps empty) of the last head is over.
     fn end(&mut self);
-    /// The direction does not speak HTTP/1.x; nothing more will come.
+    /// The direction does not speak HTTP/1.x here; behind TLS nothing more will come.
     fn not_http(&mut self, kind: NotHttp);
 }

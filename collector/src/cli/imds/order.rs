@@ -1,16 +1,19 @@
-//! Segments of a capture in the order of their times, where the file has them a little out of it.
+//! Segments of a capture in the order in which TCP must have carried them, where the file has them a
+//! little out of it.
 //!
-//! A capture of several queues or interfaces writes an answer before its request now and then, with
-//! the times of both right. Whatever is further apart than [`REORDER_NS`] stays as the file has it: the
-//! clock was set, and the file knows better.
+//! A capture of several queues or interfaces writes an answer before its request now and then. Times
+//! alone do not say so: those of several processors differ as well. So a segment goes before another
+//! that the file has first only where it is the older one and the other knows of it, by its sequence
+//! number or by what it acknowledges. Whatever is further apart than [`REORDER_NS`] stays as the file
+//! has it: the clock was set, and the file knows better.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use plimsoll_imds::Segment;
 
 /// How far apart packets may stand in the wrong order, nanoseconds.
 const REORDER_NS: u64 = 10_000_000;
-/// Segments held at most; then the oldest goes on.
+/// Segments held at most; then the first goes on.
 const HELD_SEGMENTS: usize = 4096;
 
 /// A segment and the payload that it has no more.
@@ -23,9 +26,8 @@ struct Held {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    /// By time, then by place in the file.
-    held: BTreeMap<(u64, u64), Held>,
-    pushed: u64,
+    /// As they are to go on.
+    held: VecDeque<Held>,
     newest_ns: u64,
 }
 
@@ -37,16 +39,23 @@ impl Order {
             self.finish(out);
             self.newest_ns = time_ns;
         }
-        self.newest_ns = self.newest_ns.max(time_ns);
-        self.pushed += 1;
+        let is_newest = time_ns >= self.newest_ns;
+        let before =
+            |held: &Held| held.segment.time_ns > time_ns && knows_of(&held.segment, segment);
+        let at = if is_newest {
+            None
+        } else {
+            self.held.iter().position(before)
+        };
         let held = Held {
             segment: bare(segment),
             payload: segment.payload.to_vec(),
         };
-        self.held.insert((time_ns, self.pushed), held);
+        self.held.insert(at.unwrap_or(self.held.len()), held);
+        self.newest_ns = self.newest_ns.max(time_ns);
         let settled_ns = self.newest_ns.saturating_sub(REORDER_NS);
-        while let Some((&(oldest_ns, _), _)) = self.held.first_key_value()
-            && (oldest_ns < settled_ns || self.held.len() > HELD_SEGMENTS)
+        while let Some(first) = self.held.front()
+            && (first.segment.time_ns < settled_ns || self.held.len() > HELD_SEGMENTS)
         {
             self.next(out);
         }
@@ -57,9 +66,9 @@ impl Order {
         while self.next(out) {}
     }
 
-    /// Hands on the oldest. False if there is none.
+    /// Hands on the first. False if there is none.
     fn next(&mut self, out: &mut impl FnMut(&Segment<'_>)) -> bool {
-        let Some((_, Held { segment, payload })) = self.held.pop_first() else {
+        let Some(Held { segment, payload }) = self.held.pop_front() else {
             return false;
         };
         out(&Segment {
@@ -68,6 +77,23 @@ impl Order {
         });
         true
     }
+}
+
+/// Whether one segment was sent when the other was on its way already (RFC 9293 section 3.4): it
+/// stands behind it in its direction, or acknowledges its last byte.
+fn knows_of(later: &Segment<'_>, earlier: &Segment<'_>) -> bool {
+    let len = earlier
+        .payload_len
+        .saturating_add(u32::from(earlier.syn) + u32::from(earlier.fin));
+    let end = earlier.seq.wrapping_add(len);
+    let known = if later.direction == earlier.direction {
+        Some(later.seq)
+    } else {
+        later.ack
+    };
+    // Numbers wrap: what is less than half the circle ahead is ahead.
+    let is_ahead = |seq: u32| seq.wrapping_sub(end) < 1 << 31;
+    later.key == earlier.key && len > 0 && known.is_some_and(is_ahead)
 }
 
 /// Without its payload, of which it borrows.
@@ -117,56 +143,117 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// Numbers of the segments with these times, as they come out.
-    fn order(times: &[u64]) -> Vec<u32> {
+    /// Of four bytes.
+    fn segment(direction: Direction, seq: u32, ack: u32, time_ns: u64) -> Segment<'static> {
         let end: SocketAddr = "169.254.169.254:80".parse().unwrap();
+        Segment {
+            key: ConnKey::Cookie(1),
+            direction,
+            seq,
+            ack: Some(ack),
+            syn: false,
+            fin: false,
+            rst: false,
+            fragment: false,
+            hop_limit: None,
+            payload: b"four",
+            payload_len: 4,
+            time_ns,
+            src: end,
+            dst: end,
+        }
+    }
+
+    /// Places of these segments, as they come out.
+    fn order(segments: &[Segment<'_>]) -> Vec<usize> {
+        let payloads: Vec<_> = (0..segments.len()).map(usize::to_le_bytes).collect();
         let mut order = Order::default();
-        let mut seqs = Vec::new();
+        let mut places = Vec::new();
         let mut out = |segment: &Segment<'_>| {
-            assert_eq!(segment.payload, segment.seq.to_le_bytes());
-            seqs.push(segment.seq);
+            places.push(usize::from_le_bytes(segment.payload.try_into().unwrap()));
         };
-        for (seq, time_ns) in (0_u32..).zip(times) {
+        for (segment, payload) in segments.iter().zip(&payloads) {
             let segment = Segment {
-                key: ConnKey::Cookie(1),
-                direction: Direction::Request,
-                seq,
-                ack: None,
-                syn: false,
-                fin: false,
-                rst: false,
-                fragment: false,
-                hop_limit: None,
-                payload: &seq.to_le_bytes(),
-                payload_len: 4,
-                time_ns: *time_ns,
-                src: end,
-                dst: end,
+                payload,
+                ..*segment
             };
             order.push(&segment, &mut out);
         }
         order.finish(&mut out);
-        seqs
+        places
+    }
+
+    /// Two requests and their answers, as they were sent; they end where numbers begin anew.
+    fn exchanges(times: [u64; 4]) -> [Segment<'static>; 4] {
+        let start = 0_u32.wrapping_sub(6);
+        let (up, down) = (Direction::Request, Direction::Response);
+        let [first, second] = [start.wrapping_add(4), start.wrapping_add(8)];
+        [
+            segment(up, start, 70, times[0]),
+            segment(down, 70, first, times[1]),
+            segment(up, first, 74, times[2]),
+            segment(down, 74, second, times[3]),
+        ]
     }
 
     #[test]
     fn a_little_out_of_order() {
-        assert_eq!(order(&[0, 2 * MS, MS, 9 * MS]), [0, 2, 1, 3]);
-        assert_eq!(order(&[5, 5, 5]), [0, 1, 2], "as the file has them");
-        let back = [100 * MS, 50 * MS, 51 * MS, 0];
-        assert_eq!(order(&back), [0, 1, 2, 3], "the clock was set");
-        let many: Vec<u64> = (0..HELD_SEGMENTS as u64 + 9).rev().collect();
-        assert_eq!(order(&many).len(), many.len());
+        let sent = exchanges([0, MS, 2 * MS, 3 * MS]);
+        for file in [
+            [1, 0, 2, 3],
+            [0, 2, 1, 3],
+            [3, 2, 1, 0],
+            [2, 3, 0, 1],
+            [1, 3, 0, 2],
+        ] {
+            let segments = file.map(|at| sent[at]);
+            let told: Vec<_> = order(&segments).into_iter().map(|at| file[at]).collect();
+            assert_eq!(told, [0, 1, 2, 3], "{file:?}");
+        }
+    }
+
+    #[test]
+    fn the_file_knows_better_than_the_clock() {
+        for times in [
+            [2 * MS, MS, 3 * MS, 2 * MS],
+            [3 * MS, 2 * MS, MS, 0],
+            [0, 5 * MS, MS, 6 * MS],
+            [100 * MS, 50 * MS, 51 * MS, 0],
+            [5; 4],
+        ] {
+            assert_eq!(order(&exchanges(times)), [0, 1, 2, 3], "{times:?}");
+        }
+        // Another connection is no reason either.
+        let mut others = exchanges([3 * MS, 2 * MS, MS, 0]);
+        others.reverse();
+        for (cookie, other) in (2..).zip(&mut others) {
+            other.key = ConnKey::Cookie(cookie);
+        }
+        assert_eq!(order(&others), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn no_more_are_held_than_there_is_room_for() {
+        let mut order = Order::default();
+        let mut told = 0;
+        for ns in (0..HELD_SEGMENTS as u64 + 9).rev() {
+            let segment = segment(Direction::Request, u32::try_from(ns).unwrap() * 4, 0, ns);
+            order.push(&segment, &mut |_| told += 1);
+        }
+        assert_eq!(told, 9);
     }
 
     proptest! {
         /// Each goes on, once.
         #[test]
-        fn any_times(times in proptest::collection::vec(0_u64..40, 0..200)) {
-            let times: Vec<u64> = times.into_iter().map(|ms| ms * MS).collect();
-            let mut seqs = order(&times);
-            seqs.sort_unstable();
-            prop_assert_eq!(seqs, (0..u32::try_from(times.len()).unwrap()).collect::<Vec<_>>());
+        fn any_times(sent in proptest::collection::vec((any::<bool>(), any::<[u32; 2]>(), 0_u64..40), 0..200)) {
+            let segments: Vec<_> = sent.iter().map(|&(up, [seq, ack], ms)| {
+                let direction = if up { Direction::Request } else { Direction::Response };
+                segment(direction, seq, ack, ms * MS)
+            }).collect();
+            let mut places = order(&segments);
+            places.sort_unstable();
+            prop_assert_eq!(places, (0..segments.len()).collect::<Vec<_>>());
         }
     }
 }

@@ -63,6 +63,23 @@ fn an_answer_that_stands_before_its_request_is_its_own() {
     }
 }
 
+/// As a capture of several processors may write it: the order is right.
+#[test]
+fn an_answer_with_a_time_before_that_of_its_request_is_its_own() {
+    let frames = exchange();
+    let mut file = pcap(101, &frames, false, 65535);
+    // The request was sent 1.5 ms after the start, and the answer came 1 ms after it.
+    for (at, us) in [(0, 1000_u32), (1, 1500), (2, 1000)] {
+        let header = 24 + frames[..at].iter().map(|f| 16 + f.len()).sum::<usize>();
+        file[header + 4..header + 8].copy_from_slice(&us.to_le_bytes());
+    }
+    let (result, document) = run(&file);
+    assert_eq!(result.unwrap().events, 1, "{document}");
+    let event = &document["events"][0];
+    assert_eq!(event["outcome"], "not_found");
+    assert_eq!(event["flags"], serde_json::json!([]));
+}
+
 #[test]
 fn an_answer_that_never_comes_is_no_response_in_its_turn() {
     let mut frames = exchange();

@@ -12,7 +12,8 @@ pub(super) fn tcp(up: bool, payload: &[u8], seq: u32) -> Vec<u8> {
     let (from, to) = if up { (40_000, 80) } else { (80, 40_000) };
     let mut header = TcpHeader::new(from, to, seq, 1000);
     header.ack = true;
-    header.acknowledgment_number = if up { 9000 } else { seq };
+    let asked = u32::try_from(REQUEST.len()).unwrap();
+    header.acknowledgment_number = if up { 9000 } else { 1000 + asked };
     let mut bytes = header.to_bytes().to_vec();
     bytes.extend_from_slice(payload);
     bytes
