@@ -120,7 +120,7 @@ impl Sources {
         let nameless = self.last_look.get().troubles.into_iter();
         let nameless = nameless.map(|trouble| ("inventory", trouble));
         let tokens = self.store.counts.unusable_tokens();
-        let tokenless = (tokens > 0).then(|| ("ingest", format!("{tokens} unusable token files")));
+        let tokenless = tokenless(tokens).map(|told| ("ingest", told));
         let full = self.history.stats().trouble();
         let full = full.map(|trouble| (Feed::NAME, trouble));
         Health {
@@ -231,6 +231,14 @@ fn reader(destination: &'static str, reader: &Reader, now_unix_ns: u64) -> Reade
 }
 
 /// Seconds since then; 0 for never, and while the clock is behind.
+fn tokenless(unusable: i64) -> Option<String> {
+    match unusable {
+        ..=0 => None,
+        1 => Some("1 unusable token file".to_owned()),
+        n => Some(format!("{n} unusable token files")),
+    }
+}
+
 fn age_s(then_unix_ns: Option<u64>, now_unix_ns: u64) -> f64 {
     then_unix_ns.map_or(0.0, |then| now_unix_ns.saturating_sub(then) as f64 / 1e9)
 }
@@ -265,6 +273,17 @@ mod tests {
         assert_eq!(resident_bytes(status), Some(1234 * 1024));
         assert_eq!(resident_bytes("VmRSS:\t12 pages\n"), None);
         assert_eq!(resident_bytes("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn unusable_token_files_are_told_in_their_number() {
+        let told = [0, 1, 2].map(tokenless);
+        let expect = [
+            None,
+            Some("1 unusable token file"),
+            Some("2 unusable token files"),
+        ];
+        assert_eq!(told.each_ref().map(Option::as_deref), expect);
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Counts {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "ingest_records",
-            "Records received, by class and fate",
+            "Records received, by class and fate; of metrics that are not an agent's, data points",
             self.records.clone(),
         );
         registry.register(

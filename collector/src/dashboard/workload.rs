@@ -424,7 +424,7 @@ fn pods(container: &ContainerHistory) -> Markup {
                         tr {
                             th scope="row" { (pod.pod) }
                             td { (pod.series.node) }
-                            td { @if pod.running { "running" } @else { "ended" } @if pod.lives > 1 { ", " (count(pod.lives)) " lives" } }
+                            td { @if pod.running { "running" } @else { "ended" } @if pod.lives > 1 { ", " (count(pod.lives)) " lives sampled" } }
                             td.num { (count(pod.series.usage.windows)) }
                             td.num { (cpu_or(*p95, "–")) }
                             td.num { (cpu_or(seconds.p99_millicores, "–")) }

@@ -166,7 +166,12 @@ impl Tokens {
 
     /// The node of the token in an `authorization` header.
     pub fn node_of(&self, header: Option<&str>) -> Option<String> {
-        let presented = Hash::of(header?.strip_prefix("Bearer ")?.trim());
+        // The scheme's name is in any case (RFC 9110, section 11.1), and so is it used.
+        let (scheme, token) = header?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("Bearer") {
+            return None;
+        }
+        let presented = Hash::of(token.trim());
         let mut node = None;
         // To the end, so that the time does not tell which it was.
         for (token, known) in self.tokens.iter().zip(&*self.known()) {
@@ -337,15 +342,25 @@ mod tests {
     }
 
     #[test]
-    fn without_the_right_scheme_there_is_no_token() {
-        let tokens = Tokens::new(Vec::new());
-        for header in [
-            None,
-            Some(""),
-            Some("Basic c2VjcmV0"),
-            Some("Bearer secret"),
-        ] {
-            assert_eq!(tokens.node_of(header), None, "{header:?}");
+    fn the_scheme_is_bearer_in_any_case() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "secret").unwrap();
+        let node = "node-1".to_owned();
+        let tokens = Tokens::new(vec![Token { node, file }]);
+        assert_eq!(tokens.read(), []);
+        for header in ["Bearer secret", "bearer secret", "BEARER  secret "] {
+            assert!(tokens.node_of(Some(header)).is_some(), "{header:?}");
         }
+        for header in [
+            "",
+            "secret",
+            "Basic secret",
+            "Bearersecret",
+            "bearer SECRET",
+        ] {
+            assert_eq!(tokens.node_of(Some(header)), None, "{header:?}");
+        }
+        assert_eq!(tokens.node_of(None), None);
     }
 }

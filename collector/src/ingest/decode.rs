@@ -3,7 +3,8 @@
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
-use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics};
 use plimsoll_wire::otlp::{DecodeError, id, logs, metrics};
 use plimsoll_wire::{AuditEvent, Class, RecordId, UsageWindow, names};
 use prost::Message;
@@ -36,7 +37,7 @@ pub enum Content {
 pub struct Decoded {
     /// In the order sent.
     pub records: Vec<Incoming>,
-    /// What has no name of ours to go by: fate and count.
+    /// What has no name of ours to go by: fate and count, of foreign metrics that of data points.
     pub others: Vec<(Fate, u64)>,
     /// Why, of the first of each fate.
     reasons: Vec<(Fate, String)>,
@@ -50,9 +51,16 @@ impl Decoded {
     }
 
     fn other(&mut self, fate: Fate, reason: impl FnOnce() -> String) {
+        self.others(fate, 1, reason);
+    }
+
+    fn others(&mut self, fate: Fate, count: u64, reason: impl FnOnce() -> String) {
+        if count == 0 {
+            return;
+        }
         match self.others.iter_mut().find(|(known, _)| *known == fate) {
-            Some((_, sum)) => *sum += 1,
-            None => self.others.push((fate, 1)),
+            Some((_, sum)) => *sum += count,
+            None => self.others.push((fate, count)),
         }
         self.explain(fate, reason);
     }
@@ -71,13 +79,10 @@ impl Decoded {
         nameless.map(|(_, count)| count).sum::<u64>() + named.count() as u64
     }
 
-    /// Records without a name that are refused for good.
+    /// Records without a name of ours, and data points of others: none of them is kept, and OTLP wants
+    /// all of those counted as rejected.
     pub fn nameless_refused(&self) -> u64 {
-        self.others
-            .iter()
-            .filter(|(fate, _)| *fate != Fate::Foreign)
-            .map(|(_, count)| count)
-            .sum()
+        self.others.iter().map(|(_, count)| count).sum()
     }
 
     /// What is held of it for the journal.
@@ -112,7 +117,7 @@ impl Decoded {
         result: Result<Option<id::StreamId>, DecodeError>,
         node: &str,
         class: Class,
-        foreign: impl FnOnce() -> String,
+        foreign: impl FnOnce() -> (u64, String),
     ) -> Option<RecordId> {
         match result {
             Ok(Some(id)) if id.class == class => Some(RecordId {
@@ -129,8 +134,9 @@ impl Decoded {
                 None
             }
             Ok(None) => {
-                self.other(Fate::Foreign, || {
-                    format!("{} without {}; this collector keeps only what the Plimsoll agent sends, send the rest to an OpenTelemetry Collector", foreign(), names::EPOCH)
+                let (count, what) = foreign();
+                self.others(Fate::Foreign, count, || {
+                    format!("{what} without {}; this collector keeps only what the Plimsoll agent sends, send the rest to an OpenTelemetry Collector", names::EPOCH)
                 });
                 None
             }
@@ -162,7 +168,7 @@ pub fn security(request: Vec<ResourceLogs>, node: &str) -> Decoded {
     } in request
     {
         for record in scope_logs.into_iter().flat_map(|scope| scope.log_records) {
-            let foreign = || format!("log record {:?}", short(log_name(&record)));
+            let foreign = || (1, format!("log record {:?}", short(log_name(&record))));
             let id = id::read(&record.attributes);
             let Some(id) = decoded.take(id, node, Class::Security, foreign) else {
                 continue;
@@ -200,15 +206,33 @@ fn log_name(record: &LogRecord) -> &str {
     }
 }
 
+fn metrics_of(message: &ResourceMetrics) -> impl Iterator<Item = &Metric> {
+    let scopes = message.scope_metrics.iter();
+    scopes.flat_map(|scope| &scope.metrics)
+}
+
+/// The first that has a data point: one without is nothing that is not used.
 fn metric_name(message: &ResourceMetrics) -> &str {
-    let metrics = message
-        .scope_metrics
-        .iter()
-        .flat_map(|scope| &scope.metrics);
-    metrics
-        .map(|metric| metric.name.as_str())
-        .next()
-        .unwrap_or_default()
+    let mut metrics = metrics_of(message);
+    let first = metrics.find(|metric| points_of(metric) > 0);
+    first.map_or("", |metric| &metric.name)
+}
+
+/// What OTLP counts of metrics, and what an exporter's own books are in.
+fn data_points(message: &ResourceMetrics) -> u64 {
+    let counts = metrics_of(message).map(points_of);
+    counts.sum::<usize>() as u64
+}
+
+fn points_of(metric: &Metric) -> usize {
+    match &metric.data {
+        Some(Data::Gauge(gauge)) => gauge.data_points.len(),
+        Some(Data::Sum(sum)) => sum.data_points.len(),
+        Some(Data::Histogram(histogram)) => histogram.data_points.len(),
+        Some(Data::ExponentialHistogram(histogram)) => histogram.data_points.len(),
+        Some(Data::Summary(summary)) => summary.data_points.len(),
+        None => 0,
+    }
 }
 
 /// One log record of `node` by itself, as the journal keeps it.
@@ -232,7 +256,10 @@ pub fn usage(request: Vec<ResourceMetrics>, node: &str) -> Decoded {
             .as_ref()
             .map(|resource| resource.attributes.as_slice())
             .unwrap_or_default();
-        let foreign = || format!("metric {:?}", short(metric_name(&message)));
+        let foreign = || {
+            let what = format!("metric {:?}", short(metric_name(&message)));
+            (data_points(&message), what)
+        };
         let Some(id) = decoded.take(id::read(attributes), node, Class::Usage, foreign) else {
             continue;
         };

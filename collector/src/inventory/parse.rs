@@ -5,6 +5,7 @@
 //! itself and nothing else, and a quantity that is none not even its object. Does no I/O: `file` is
 //! only a name to put into messages.
 
+mod lists;
 mod located;
 mod quantities;
 mod uids;
@@ -108,7 +109,8 @@ pub struct Parsed {
     pub ignored: BTreeMap<String, u64>,
     /// Documents, objects and quantities that were left out.
     pub problems: Vec<Problem>,
-    /// A document could not be read at all, so what it held is unknown.
+    /// A document could not be read at all, or is a server's word in the place of objects, so what it
+    /// was to hold is unknown.
     pub broken: bool,
 }
 
@@ -133,7 +135,29 @@ pub fn parse(file: &str, text: &str) -> Parsed {
             });
         }
     });
+    parsed.problems.extend(without_uid(file, &parsed.objects));
     parsed
+}
+
+/// Pods that no container can be of: one word for all of a file's, which is manifests then.
+fn without_uid(file: &str, objects: &[Object]) -> Option<Problem> {
+    let nameless = |object: &&Object| match object {
+        Object::Pod(pod) => pod.metadata.uid.as_ref().is_none_or(String::is_empty),
+        _ => false,
+    };
+    let message = match objects.iter().filter(nameless).count() {
+        0 => return None,
+        1 => "1 pod has no UID (metadata.uid) and names nothing that runs".to_owned(),
+        n => format!("{n} pods have no UID (metadata.uid) and name nothing that runs"),
+    };
+    Some(Problem {
+        file: file.to_owned(),
+        line: None,
+        field: None,
+        message: format!(
+            "{message}: manifests are not enough, the cluster's own pods are needed (`kubectl get pods -A -o json`)"
+        ),
+    })
 }
 
 /// Reads the documents of a text one by one.
@@ -223,41 +247,12 @@ impl<'a> Document<'a> {
 
     /// Takes an object, or each object of a list.
     fn take(&self, value: Value, into: &mut Parsed) {
-        for (item, index) in self.items(value, into) {
-            self.take_one(item, index, into);
+        for (item, at) in self.items(value, into) {
+            self.take_one(item, &at, into);
         }
     }
 
-    /// What is to be an object, and of a list each with its place.
-    fn items(&self, value: Value, into: &mut Parsed) -> Vec<(Value, Option<usize>)> {
-        let kind = text_of(&value, "kind");
-        let of = kind.as_deref().and_then(|kind| kind.strip_suffix("List"));
-        let of = of.map(|kind| ListOf {
-            kind: kind.to_owned(),
-            version: text_of(&value, "apiVersion").unwrap_or_default(),
-        });
-        let placed = |(index, item)| (item, Some(index));
-        match (value, of) {
-            (Value::Object(mut list), Some(of)) => match list.remove("items") {
-                Some(Value::Array(items)) => {
-                    let named = items.into_iter().map(|item| of.name(item));
-                    named.enumerate().map(placed).collect()
-                }
-                Some(Value::Null) | None => Vec::new(),
-                Some(_) => {
-                    let must = "a list's items must be a sequence";
-                    into.problems.push(self.problem(&["items".into()], must));
-                    Vec::new()
-                }
-            },
-            (Value::Array(items), _) => items.into_iter().enumerate().map(placed).collect(),
-            (other, _) => vec![(other, None)],
-        }
-    }
-
-    fn take_one(&self, value: Value, index: Option<usize>, into: &mut Parsed) {
-        let prefix: Vec<Step> =
-            index.map_or_else(Vec::new, |i| vec!["items".into(), Step::Index(i)]);
+    fn take_one(&self, value: Value, prefix: &[Step], into: &mut Parsed) {
         let mut given = |field: &'static str| {
             let text = text_of(&value, field).filter(|text| !text.is_empty());
             if text.is_none() {
@@ -327,28 +322,6 @@ impl<'a> Document<'a> {
         let read = || self.has_lines.then(read).flatten();
         let root = self.places.get_or_init(read).as_ref()?;
         Some(located::line_of(root, path) + self.first_line)
-    }
-}
-
-/// What a list is of. The API server names kind and version only once, for all of its items;
-/// `kubectl get -o yaml` names them in each item, of a list of kind `List`.
-struct ListOf {
-    kind: String,
-    version: String,
-}
-
-impl ListOf {
-    /// Names an item's kind and version where the item names neither.
-    fn name(&self, mut item: Value) -> Value {
-        if let Value::Object(fields) = &mut item
-            && !self.kind.is_empty()
-            && !fields.contains_key("kind")
-            && !fields.contains_key("apiVersion")
-        {
-            fields.insert("kind".to_owned(), self.kind.as_str().into());
-            fields.insert("apiVersion".to_owned(), self.version.as_str().into());
-        }
-        item
     }
 }
 

@@ -29,7 +29,7 @@ pub use listed::MAX_FILES;
 
 /// Largest file that is read.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
-/// What was left out of one file that [`Left`] names; of the rest it says how much it is.
+/// What was left out of one file that [`Left`] names, and kinds that the log does; of the rest it says how much it is.
 const MAX_NAMED: usize = 16;
 
 /// What a look at the files found.
@@ -43,6 +43,22 @@ pub struct Reloaded {
     pub ignored: BTreeMap<String, u64>,
     /// What was left out, in the files that changed.
     pub problems: Vec<Problem>,
+}
+
+impl Reloaded {
+    /// Objects of other kinds in words: how many, and of which kinds.
+    pub fn of_other_kinds(&self) -> String {
+        let count = self.ignored.values().sum::<u64>();
+        let kinds: Vec<&str> = self.ignored.keys().map(String::as_str).collect();
+        match kinds.get(..MAX_NAMED) {
+            _ if kinds.is_empty() => "0".to_owned(),
+            Some(first) if kinds.len() > MAX_NAMED => {
+                let more = kinds.len() - MAX_NAMED;
+                format!("{count} ({} and {more} kinds more)", first.join(", "))
+            }
+            _ => format!("{count} ({})", kinds.join(", ")),
+        }
+    }
 }
 
 /// Modification time, length and inode: a file that was put in another's place is another one.
@@ -279,7 +295,9 @@ impl Inventory {
                 state.left_out = named(&file, &parsed.problems);
                 problems.extend(parsed.problems);
                 if parsed.broken {
-                    state.trouble = Some("is not YAML or JSON of Kubernetes objects".to_owned());
+                    state.trouble = Some(
+                        "is no inventory: that is YAML or JSON of Kubernetes objects".to_owned(),
+                    );
                 }
                 if parsed.broken && !state.objects.is_empty() {
                     problems.push(whole(&file, "keeping what this file said before"));

@@ -188,7 +188,7 @@ pub(super) fn state(sources: &Sources) -> ApiState {
 pub(super) fn tell(reloaded: &Reloaded) {
     tracing::info!(
         objects = reloaded.objects,
-        of_other_kinds = reloaded.ignored.values().sum::<u64>(),
+        of_other_kinds = reloaded.of_other_kinds(),
         changed = reloaded.changed,
         "inventory read"
     );

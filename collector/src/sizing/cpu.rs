@@ -158,8 +158,9 @@ fn nothing_sentence(total: &Usage) -> String {
         "Not enough: no window was observed.".to_owned()
     } else if let Some(used_ns) = total.cpu_used_ns {
         format!(
-            "Not enough: none of {} windows was covered well enough for a mean. Used were {:.3} s of CPU \
-             time in all; a mean needs two samples, and what ends sooner has none.",
+            "Not enough: none of {} windows was covered well enough for a mean. They hold {:.3} s of CPU \
+             time; a mean needs two samples, and what ends sooner has none. Lives that no sample met \
+             have no window: what they used is in their container_end records alone.",
             total.windows,
             used_ns as f64 / 1e9
         )

@@ -249,7 +249,8 @@ fn a_life_between_two_samples_says_why_there_is_no_advice() {
     );
     let said = [&advice.explanation.cpu[0], &advice.explanation.memory[0]];
     assert!(
-        said[0].contains("Used were 0.180 s of CPU time in all; a mean needs two samples"),
+        said[0].contains("They hold 0.180 s of CPU time; a mean needs two samples")
+            && said[0].contains("that no sample met"),
         "{said:?}"
     );
     assert!(

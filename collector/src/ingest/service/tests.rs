@@ -12,7 +12,10 @@ mod malformed;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
-use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics,
+};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use plimsoll_journal::testing::CrashStorage;
 use plimsoll_wire::event::Loss;
@@ -274,22 +277,31 @@ async fn what_is_not_used_is_named() {
         ..LogRecord::default()
     };
     let partial = receiver.send(vec![foreign; 3]).await.unwrap();
-    assert_eq!(partial.rejected, 0);
+    assert_eq!(partial.rejected, 3);
     assert!(
         partial
             .message
             .starts_with("3 not used: log record \"checkout.paid\" without plimsoll.epoch"),
         "{partial:?}"
     );
+    // One without a data point, and five data points in two scopes.
+    let metric = |name: &str, points| Metric {
+        name: name.into(),
+        data: Some(Data::Gauge(Gauge {
+            data_points: vec![NumberDataPoint::default(); points],
+        })),
+        ..Metric::default()
+    };
+    let scope = |metrics| ScopeMetrics {
+        metrics,
+        ..ScopeMetrics::default()
+    };
     let metrics = ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
-            scope_metrics: vec![ScopeMetrics {
-                metrics: vec![Metric {
-                    name: "http.server.request.duration".into(),
-                    ..Metric::default()
-                }],
-                ..ScopeMetrics::default()
-            }],
+            scope_metrics: vec![
+                scope(vec![metric("empty", 0), metric("http.server.duration", 3)]),
+                scope(vec![metric("a", 1), metric("b", 1)]),
+            ],
             ..ResourceMetrics::default()
         }],
     };
@@ -297,12 +309,18 @@ async fn what_is_not_used_is_named() {
         .send_raw(METRICS, metrics.encode_to_vec())
         .await
         .unwrap();
+    assert_eq!(partial.rejected, 5);
     assert!(
         partial
             .message
-            .starts_with("1 not used: metric \"http.server.request.duration\" without"),
+            .starts_with("5 not used: metric \"http.server.duration\" without"),
         "{partial:?}"
     );
+    for (class, count) in [("security", 3), ("usage", 5)] {
+        receiver.assert_metric(&format!(
+            "ingest_records_total{{class=\"{class}\",fate=\"filtered_foreign\"}} {count}"
+        ));
+    }
     // Two spans in one scope, one in another.
     let spans = vec![
         0x0a, 0x0c, 0x12, 0x06, 0x12, 0x01, 0x00, 0x12, 0x01, 0x00, 0x12, 0x02, 0x12, 0x00,

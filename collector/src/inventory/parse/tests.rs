@@ -1,5 +1,6 @@
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::lists::MAX_LISTS;
 use super::*;
 use proptest::prelude::*;
 
@@ -297,4 +298,96 @@ fn a_list_names_the_kind_of_its_items() {
         "{kind: List, apiVersion: v1, items: [{metadata: {}}]}",
     );
     assert_eq!(nameless.problems.len(), 1);
+}
+
+/// What `curl` and `kubectl get --raw` leave behind when they were refused, or asked for less.
+#[test]
+fn a_server_s_word_in_the_place_of_objects_is_told() {
+    let ask = "ask for the objects whole, as `kubectl get -o json` does";
+    for (text, expect) in [
+        (
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"pods is forbidden","reason":"Forbidden","code":403}"#,
+            "the server's answer is a Status and no objects: 403: pods is forbidden".to_owned(),
+        ),
+        (
+            r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","rows":[]}"#,
+            format!("a Table is made for the eye and holds no objects; {ask}"),
+        ),
+        (
+            r#"{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","items":[{"metadata":{"name":"p"}}]}"#,
+            format!("PartialObjectMetadataList holds names without what they stand for; {ask}"),
+        ),
+    ] {
+        let parsed = parse("s.json", text);
+        assert_eq!(messages(&parsed), [format!("s.json:1: kind: {expect}")]);
+        assert!(parsed.broken && parsed.ignored.is_empty(), "{text}");
+    }
+    let named_so = "{kind: Status, apiVersion: example.org/v1, metadata: {name: s}}";
+    assert_eq!(
+        parse("o.yaml", named_so).ignored["example.org/v1/Status"],
+        1
+    );
+}
+
+#[test]
+fn a_part_of_a_list_is_used_and_told() {
+    let list = |metadata: &str| {
+        let pod = r#"{"metadata": {"name": "a", "uid": "u"}}"#;
+        let list = format!(
+            r#"{{"kind": "PodList", "apiVersion": "v1", "metadata": {{{metadata}}},
+            "items": [{pod}]}}"#
+        );
+        let parsed = parse("l.json", &list);
+        assert_eq!(parsed.objects.len(), 1);
+        messages(&parsed)
+    };
+    let told = |rest: &str| {
+        format!(
+            "l.json:1: metadata.continue: PodList: is the first part of a list, {rest} are not in it; ask without `limit`"
+        )
+    };
+    let both = r#""continue": "abc", "remainingItemCount": 7"#;
+    assert_eq!(list(both), [told("7 more")]);
+    assert_eq!(list(r#""continue": "abc""#), [told("the rest")]);
+    assert!(list(r#""continue": "", "resourceVersion": "9""#).is_empty());
+}
+
+#[test]
+fn lists_in_lists_are_read() {
+    let inner = "{kind: PodList, apiVersion: v1, items: [{metadata: {name: a, uid: u}}, {metadata: {name: 7}}]}";
+    let text = format!("kind: List\napiVersion: v1\nitems:\n- {inner}\n");
+    let parsed = parse("n.yaml", &text);
+    assert!(matches!(parsed.objects.as_slice(), [Object::Pod(_)]));
+    assert_eq!(
+        messages(&parsed),
+        [
+            "n.yaml:4: items[0].items[1].metadata.name: Pod without a name: invalid type: integer `7`, expected a string"
+        ]
+    );
+    let uids = std::collections::BTreeSet::from(["u"]);
+    assert_eq!(uid_lines(&text, &uids)["u"], [Some(4)]);
+    let deep = (0..=MAX_LISTS).fold(inner.to_owned(), |inner, _| {
+        format!("{{kind: List, apiVersion: v1, items: [{inner}]}}")
+    });
+    let parsed = parse("d.yaml", &deep);
+    assert!(parsed.objects.is_empty());
+    assert!(messages(&parsed)[0].ends_with("more than 8 lists within one another are not read"));
+    let own = "{kind: AllowList, apiVersion: example.org/v1, metadata: {name: l}, spec: {}}";
+    assert_eq!(parse("o.yaml", own).ignored["example.org/v1/AllowList"], 1);
+}
+
+#[test]
+fn pods_without_a_uid_are_told_once_for_a_file() {
+    let pod = "kind: Pod\napiVersion: v1\nmetadata: {name: p}\n";
+    let why = "manifests are not enough, the cluster's own pods are needed (`kubectl get pods -A -o json`)";
+    let parsed = parse("m.yaml", pod);
+    assert_eq!(parsed.objects.len(), 1);
+    let one = "1 pod has no UID (metadata.uid) and names nothing that runs";
+    assert_eq!(messages(&parsed), [format!("m.yaml: {one}: {why}")]);
+    let parsed = parse(
+        "m.yaml",
+        &format!("{pod}---\nkind: Pod\napiVersion: v1\n---\n{LIST}"),
+    );
+    let two = "2 pods have no UID (metadata.uid) and name nothing that runs";
+    assert_eq!(messages(&parsed)[1..], [format!("m.yaml: {two}: {why}")]);
 }

@@ -12,17 +12,18 @@ pub fn uid_lines(text: &str, uids: &BTreeSet<&str>) -> BTreeMap<String, Vec<Opti
     let mut lines: BTreeMap<String, Vec<Option<u64>>> = BTreeMap::new();
     each_document("", text, |document, value| {
         let items = document.items(value.unwrap_or_default(), &mut Parsed::default());
-        for (item, index) in items {
+        for (item, at) in items {
             let uid = item.pointer("/metadata/uid").and_then(Value::as_str);
             let Some(uid) = uid.filter(|uid| uids.contains(uid)).map(str::to_owned) else {
                 continue;
             };
             let mut taken = Parsed::default();
-            document.take_one(item, index, &mut taken);
+            document.take_one(item, &at, &mut taken);
             if !taken.objects.is_empty() {
-                let list = index.map(|index| ["items".into(), Step::Index(index)]);
-                let steps = list.into_iter().flatten();
-                let path: Vec<Step> = steps.chain(["metadata".into(), "uid".into()]).collect();
+                let path: Vec<Step> = at
+                    .into_iter()
+                    .chain(["metadata".into(), "uid".into()])
+                    .collect();
                 lines.entry(uid).or_default().push(document.line_of(&path));
             }
         }

@@ -299,3 +299,38 @@ fn what_is_left_out_is_a_trouble_until_it_is_mended() {
     inventory.look();
     assert!(last.get().troubles.is_empty());
 }
+
+/// As when the account that asks has lost its rights.
+#[test]
+fn a_server_s_refusal_keeps_what_the_file_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pods.json");
+    std::fs::write(&file, pod("one")).unwrap();
+    let (mut inventory, _) = Inventory::open(vec![file.clone()]);
+    let status = r#"{"kind":"Status","apiVersion":"v1","message":"no rights","code":403}"#;
+    std::fs::write(&file, status).unwrap();
+    let look = inventory.look();
+    assert_eq!((look.objects, look.problems.len()), (1, 2));
+    let last = inventory.last_look().get().troubles;
+    assert!(
+        last.iter().any(|told| told.contains("403: no rights")),
+        "{last:?}"
+    );
+    assert!(inventory.reader().get().lookup("one", None).is_some());
+}
+
+#[test]
+fn other_kinds_are_named_up_to_a_bound() {
+    let kinds = |n: u32| Reloaded {
+        ignored: (0..n).map(|n| (format!("v1/K{n:02}"), 2)).collect(),
+        ..Reloaded::default()
+    };
+    assert_eq!(kinds(0).of_other_kinds(), "0");
+    assert_eq!(kinds(2).of_other_kinds(), "4 (v1/K00, v1/K01)");
+    assert!(kinds(16).of_other_kinds().ends_with("v1/K15)"));
+    assert!(
+        kinds(18)
+            .of_other_kinds()
+            .ends_with("v1/K15 and 2 kinds more)")
+    );
+}
