@@ -212,7 +212,10 @@ fn other_answers_are_told_apart() {
     );
     for (name, expect) in [
         ("pods-table", "a Table is made for the eye"),
-        ("pods-metadata-only", "PartialObjectMetadataList holds names without"),
+        (
+            "pods-metadata-only",
+            "PartialObjectMetadataList holds names without",
+        ),
     ] {
         let parsed = of(name);
         assert!(parsed.objects.is_empty() && parsed.broken, "{name}");
