@@ -98,10 +98,15 @@ impl Series {
     /// As [`runs`](Self::runs), and true as well of what reported at a later time than that: the clock
     /// was set back, and its next window will tell.
     pub(super) fn may_report(&self, now_unix_ns: u64) -> bool {
+        !self.ended && self.is_young(now_unix_ns)
+    }
+
+    /// Its newest window is young, whether or not its container has ended since.
+    pub(super) fn is_young(&self, now_unix_ns: u64) -> bool {
         let age_ns = now_unix_ns.saturating_sub(self.usage.last_unix_ns.unwrap_or(0));
         let window_ns = self.usage.longest_window_ns().min(LONGEST_WINDOW_NS);
         let within_ns = (window_ns / 2 * 5).max(RUNNING_WITHIN_S * 1_000_000_000);
-        self.folded == 0 && !self.ended && age_ns <= within_ns
+        self.folded == 0 && age_ns <= within_ns
     }
 
     /// The hottest of the pods in it; `pod` is the name where none is kept.

@@ -14,6 +14,8 @@ use crate::inventory::{Role, Workload};
 pub(super) struct Pods {
     /// UIDs of those of which a container runs.
     running: BTreeSet<String>,
+    /// UIDs of those of which a container ended a short time ago.
+    ended_lately: BTreeSet<String>,
     /// From the first to the last that was seen of each, by UID, Unix nanoseconds.
     spans: BTreeMap<String, (u64, u64)>,
 }
@@ -33,6 +35,8 @@ impl Pods {
         for (uid, series) in apart(members) {
             if series.runs(now_unix_ns) {
                 self.running.insert(uid.to_owned());
+            } else if series.is_young(now_unix_ns) {
+                self.ended_lately.insert(uid.to_owned());
             }
             let usage = &series.usage;
             if let Some((first, last)) = usage.first_unix_ns.zip(usage.last_unix_ns) {
@@ -51,7 +55,7 @@ impl Pods {
         members: &[Arc<Series>],
         now_unix_ns: u64,
     ) -> Counts {
-        let running = self.running(role, members, now_unix_ns);
+        let running = self.running(workload, role, members, now_unix_ns);
         let replicas = match workload.kind.as_str() {
             "CronJob" if self.newest_has(members) => self.at_once().max(running),
             _ => running,
@@ -59,19 +63,37 @@ impl Pods {
         Counts { running, replicas }
     }
 
-    fn running(&self, role: Role, members: &[Arc<Series>], now_unix_ns: u64) -> u64 {
-        let uids = |of: fn(&Self, &str, &Series, u64) -> bool| {
-            let found = apart(members).filter(|(uid, series)| of(self, uid, series, now_unix_ns));
+    /// The pods that run. Where none of the workload does, those of which a container ended a short
+    /// time ago: they wait for it to be started again, as after a crash. A Job's do not.
+    fn there(&self, workload: &Workload) -> &BTreeSet<String> {
+        let is_job = matches!(workload.kind.as_str(), "Job" | "CronJob");
+        if self.running.is_empty() && !is_job {
+            &self.ended_lately
+        } else {
+            &self.running
+        }
+    }
+
+    fn running(
+        &self,
+        workload: &Workload,
+        role: Role,
+        members: &[Arc<Series>],
+        now_unix_ns: u64,
+    ) -> u64 {
+        let there = self.there(workload);
+        let uids = |of: &dyn Fn(&str, &Series) -> bool| {
+            let found = apart(members).filter(|(uid, series)| of(uid, series));
             found.map(|(uid, _)| uid).collect::<BTreeSet<_>>().len()
         };
-        let of_running = uids(|pods, uid, _, _| pods.running.contains(uid));
+        let of_running = uids(&|uid, _| there.contains(uid));
         let count = match role {
             Role::Main | Role::Sidecar => of_running,
             // Of one pod each, and the others have none.
-            Role::Ephemeral => uids(|_, _, series, now| series.runs(now)),
+            Role::Ephemeral => uids(&|_, series| series.runs(now_unix_ns)),
             // It may have ended before anybody looked, or be folded: one of a pod that runs stands for
             // all. If it was seen of none that runs, the template has it no more.
-            Role::Init if of_running > 0 || is_folded(members) => self.running.len(),
+            Role::Init if of_running > 0 || is_folded(members) => there.len(),
             Role::Init => 0,
         };
         count as u64
@@ -170,6 +192,24 @@ mod tests {
         assert_eq!(found, expected);
     }
 
+    /// A single container that crashed is between two lives, and its pod is there.
+    #[test]
+    fn a_pod_between_two_lives_of_its_container_is_there() {
+        let crashed = |kind| {
+            vec![
+                lived(kind, "old", APP, (0, 3), true),
+                lived(kind, "a", APP, (4, 8), true),
+                lived(kind, "b", APP, (4, 9), true),
+            ]
+        };
+        check(crashed("Deployment"), &[("app", 2, 2)]);
+        check(crashed("Job"), &[("app", 0, 0)]);
+        // Where one runs, what ended is the pod before it as like as not.
+        let mut rolled = crashed("Deployment");
+        rolled.push(lived("Deployment", "c", APP, (8, 10), false));
+        check(rolled, &[("app", 1, 1)]);
+    }
+
     const APP: (&str, Role) = ("app", Role::Main);
     const MIGRATE: (&str, Role) = ("migrate", Role::Init);
 
@@ -218,7 +258,7 @@ mod tests {
     #[test]
     fn a_workload_that_has_ended_has_no_replicas() {
         let silent = lived("Deployment", "silent", APP, (0, 2), false);
-        let ended = lived("Deployment", "ended", APP, (7, 9), true);
+        let ended = lived("Deployment", "ended", APP, (1, 4), true);
         check(vec![silent, ended], &[("app", 0, 0)]);
         let job = lived("Job", "job", APP, (7, 9), true);
         check(vec![job], &[("app", 0, 0)]);
