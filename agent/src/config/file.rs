@@ -5,8 +5,10 @@
 //! The configuration from its file.
 
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -15,6 +17,9 @@ use super::{Config, ConfigError, Named};
 
 /// Named in a mistake where there is no file.
 const DEFAULTS: &str = "the defaults (no --config)";
+
+/// Bytes of a token or of authorities at the most; a system's whole bundle has a quarter.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Reads and checks a file, and whether what it names can be used; the defaults without one, which need
 /// `export.ca_file` as well.
@@ -32,10 +37,10 @@ pub fn read(path: Option<&Path>) -> Result<Config, ConfigError> {
 fn look(named: Named, path: &Path) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     match named {
-        Named::Token => token(&fs::read(path).map_err(text)?)
+        Named::Token => token(&read_small(path).map_err(text)?)
             .map(drop)
             .map_err(str::to_owned),
-        Named::Authorities => authorities(&fs::read(path).map_err(text)?),
+        Named::Authorities => authorities(&read_small(path).map_err(text)?),
         // The link need not lead anywhere: it is there in a procfs of other processes too.
         Named::Procfs => match fs::read_dir(path).map_err(text) {
             Ok(_) if path.join("self").symlink_metadata().is_ok() => Ok(()),
@@ -44,6 +49,31 @@ fn look(named: Named, path: &Path) -> Result<(), String> {
         },
         Named::Cgroups => fs::read_dir(path).map(drop).map_err(text),
     }
+}
+
+/// The whole of a file that a setting names. Does not wait for anybody: a FIFO without a writer would
+/// hold up the start without a word.
+///
+/// # Errors
+/// Why it cannot be read, or that it is no regular file (links are followed), or too long.
+pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    let refuse = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
+    let is_plain = |found: &fs::Metadata| {
+        let plain = found.is_file().then_some(());
+        plain.ok_or_else(|| refuse("it is no regular file"))
+    };
+    // Before it is opened, since opening a device may do something; and after, since it may be another
+    // by then.
+    is_plain(&fs::metadata(path)?)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    is_plain(&file.metadata()?)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(refuse("it is longer than 1 MiB"));
+    }
+    Ok(bytes)
 }
 
 /// The bearer token that a file holds.
@@ -154,6 +184,30 @@ mod tests {
             why.starts_with("one of its certificates is none: "),
             "{why}"
         );
+    }
+
+    #[test]
+    fn only_regular_files_of_some_length_are_read() {
+        use rustix::fs::{CWD, FileType, mknodat};
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let mode = Mode::from_raw_mode(0o600);
+        mknodat(CWD, at("fifo"), FileType::Fifo, mode, 0).unwrap();
+        fs::write(at("long"), vec![b'a'; (1 << 20) + 1]).unwrap();
+        fs::write(at("token"), "secret").unwrap();
+        std::os::unix::fs::symlink(at("token"), at("link")).unwrap();
+        for (name, why) in [
+            ("fifo", Some("it is no regular file")),
+            (".", Some("it is no regular file")),
+            ("long", Some("it is longer than 1 MiB")),
+            ("link", None),
+        ] {
+            for setting in ["export.token_file", "export.ca_file"] {
+                let why =
+                    why.or((setting == "export.ca_file").then_some("it holds no certificate"));
+                assert_eq!(said(setting, &at(name)).as_deref(), why, "{name}");
+            }
+        }
     }
 
     #[test]
