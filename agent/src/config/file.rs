@@ -8,6 +8,8 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use plimsoll_journal::check_folder;
+use plimsoll_wire::Class;
 use rustix::fs::{Mode, OFlags};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -22,15 +24,35 @@ const DEFAULTS: &str = "the defaults (no --config)";
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Reads and checks a file, and whether what it names can be used; the defaults without one, which need
-/// `export.ca_file` as well.
-pub fn read(path: Option<&Path>) -> Result<Config, ConfigError> {
+/// `export.ca_file` as well. `node` is the node's name from outside, for a file that gives none; without
+/// either it is the host's.
+///
+/// # Errors
+/// Every mistake, the name of the node among them.
+pub fn read(path: Option<&Path>, node: Option<&str>) -> Result<Config, ConfigError> {
+    let outside = node
+        .filter(|name| !name.is_empty())
+        .map_or_else(host_name, str::to_owned);
+    let read = |name: &str, text: &str| {
+        let mut config = Config::parse_with_files(name, text, &outside, look)?;
+        if config.node.is_empty() {
+            config.node.clone_from(&outside);
+        }
+        Ok(config)
+    };
     let Some(path) = path else {
-        return Config::parse_with_files(DEFAULTS, "", look);
+        return read(DEFAULTS, "");
     };
     let name = path.display().to_string();
     let text =
         fs::read_to_string(path).map_err(|error| ConfigError(vec![format!("{name}: {error}")]))?;
-    Config::parse_with_files(&name, &text, look)
+    read(&name, &text)
+}
+
+/// Empty where it is no text.
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_str().unwrap_or_default().to_owned()
 }
 
 /// So that a mistake ends the start, and not the first export or nothing at all.
@@ -48,6 +70,7 @@ fn look(named: Named, path: &Path) -> Result<(), String> {
             Err(why) => Err(why),
         },
         Named::Cgroups => fs::read_dir(path).map(drop).map_err(text),
+        Named::Spool => check_folder(path, &Class::ALL.map(Class::as_str)),
     }
 }
 
@@ -123,7 +146,7 @@ mod tests {
             _ => format!("{section}:\n  {key}: {}\n{local}", path.display()),
         };
         fs::write(&config, text).unwrap();
-        let error = read(Some(&config)).err()?.to_string();
+        let error = read(Some(&config), Some("n1")).err()?.to_string();
         let begin = format!("{}:2: {setting}: must be ", config.display());
         let rest = error
             .strip_prefix(&begin)
@@ -231,11 +254,11 @@ mod tests {
         fs::write(&empty, "").unwrap();
         let what = "export.ca_file: must be given for https://plimsoll-collector.plimsoll.svc:4317: \
                     no authorities are trusted but those in it";
-        let error = read(Some(&empty)).unwrap_err().to_string();
+        let error = read(Some(&empty), Some("n1")).unwrap_err().to_string();
         assert_eq!(error, format!("{}: {what}", empty.display()));
-        let error = read(None).unwrap_err().to_string();
+        let error = read(None, Some("n1")).unwrap_err().to_string();
         assert_eq!(error, format!("{DEFAULTS}: {what}"));
-        let error = read(Some(&folder.path().join("none.yaml"))).unwrap_err();
+        let error = read(Some(&folder.path().join("none.yaml")), None).unwrap_err();
         assert!(
             error.to_string().contains("none.yaml: No such file"),
             "{error}"
