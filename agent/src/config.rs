@@ -219,17 +219,19 @@ impl Config {
     }
 
     /// [`parse`](Self::parse), and asks of each path that it names whether it can be used: `Err` says
-    /// why not.
+    /// why not. `outside` is the node's name where the text gives none.
     ///
     /// # Errors
     /// Likewise.
     pub fn parse_with_files(
         name: &str,
         text: &str,
+        outside: &str,
         look: impl Fn(Named, &Path) -> Result<(), String>,
     ) -> Result<Self, ConfigError> {
         Self::read(name, text, |config| {
             let mut wrong = check::mistakes(config);
+            wrong.extend(check::name_from_outside(config, outside));
             wrong.extend(check::files(config, look));
             wrong
         })

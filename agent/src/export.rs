@@ -348,7 +348,7 @@ fn dressed<T>(message: T, token: Option<&MetadataValue<Ascii>>, timeout: Duratio
 }
 
 fn read_token(path: &Path) -> Result<MetadataValue<Ascii>, ExportError> {
-    let bytes = std::fs::read(path).map_err(|source| ExportError::Read {
+    let bytes = config::file::read_small(path).map_err(|source| ExportError::Read {
         path: path.to_owned(),
         setting: "export.token_file",
         source,
@@ -386,7 +386,7 @@ fn endpoint(config: &config::Export) -> Result<Endpoint, ExportError> {
     let Some(path) = &config.ca_file else {
         return Err(ExportError::NoAuthority(config.endpoint.clone()));
     };
-    let pem = std::fs::read(path).map_err(|source| ExportError::Read {
+    let pem = config::file::read_small(path).map_err(|source| ExportError::Read {
         path: path.clone(),
         setting: "export.ca_file",
         source,

@@ -40,7 +40,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::start_log(&arguments.log, arguments.log_json);
-    let config = match config::file::read(arguments.config.as_deref()) {
+    let config = match config::file::read(arguments.config.as_deref(), arguments.node.as_deref()) {
         Ok(config) => config,
         Err(mistakes) => {
             for mistake in mistakes.0 {
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    match runtime.block_on(run(config, arguments.node)) {
+    match runtime.block_on(run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use plimsoll_imds::Key;
 use plimsoll_journal::{FileStorage, JournalError};
-use plimsoll_wire::{Class, record};
+use plimsoll_wire::Class;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -40,12 +40,6 @@ const MAIN_LOOP: &str = "the main loop";
 /// Why the agent cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Not told, and the host has none.
-    #[error("the node has no name: set node, or NODE_NAME")]
-    NoName,
-    /// From outside the configuration.
-    #[error("{0:?} is no node's name: set node in the configuration, or NODE_NAME")]
-    BadName(String),
     /// The spool's folder.
     #[error("open the spool in {path} (spool.path)")]
     SpoolFolder {
@@ -95,12 +89,13 @@ struct Ends {
     abort: CancellationToken,
 }
 
-/// Runs until a signal. `node` is the name from outside the configuration, if there is one.
-pub async fn run(config: Config, node: Option<String>) -> Result<(), RunError> {
+/// Runs until a signal. The configuration has the node's name, as [`file::read`](crate::config::file::read)
+/// fills it in.
+pub async fn run(config: Config) -> Result<(), RunError> {
     // First of all: a signal that comes while the parts are made waits until they are. The first
     // process of a container is not even ended by one that it does not listen to.
     let mut signals = Signals::listen()?;
-    let node = name(&config, node)?;
+    let node = config.node.clone();
     let drain = Duration::from_millis(config.export.drain_ms);
     let ends = Ends::default();
     let mut tasks = start(config, &node, &ends).await?;
@@ -252,25 +247,6 @@ fn early(ended: Option<Result<Ended, tokio::task::JoinError>>) -> RunError {
         Some(Ok(Err(error))) => error,
         Some(Err(error)) => RunError::Task(error),
         None => RunError::EndedEarly("everything"),
-    }
-}
-
-fn name(config: &Config, node: Option<String>) -> Result<String, RunError> {
-    let given = Some(config.node.clone())
-        .filter(|name| !name.is_empty())
-        .or(node);
-    let host = || {
-        let name = rustix::system::uname();
-        Some(name.nodename().to_str().ok()?.to_owned())
-    };
-    let name = given
-        .or_else(host)
-        .filter(|name| !name.is_empty())
-        .ok_or(RunError::NoName)?;
-    if record::is_node_name(&name) {
-        Ok(name)
-    } else {
-        Err(RunError::BadName(name))
     }
 }
 

@@ -111,3 +111,67 @@ fn no_filter_of_the_log_hides_why_the_start_failed() {
         assert_ne!(why, Some(false), "{log}");
     }
 }
+
+#[test]
+fn names_and_folders_from_outside_are_told_with_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = "export: { endpoint: 'http://127.0.0.1:1' }\n";
+    for (spool, why) in [
+        ("/proc/x", "/proc is the kernel's own and takes no files"),
+        ("/etc/passwd", "/etc/passwd is none"),
+    ] {
+        let text = format!("spool: {{ path: {spool} }}\nusage: {{ window_s: 7 }}\n{local}");
+        let (code, log) = run_with(folder.path(), Some(&text), &[("NODE_NAME", "x y")]);
+        assert_eq!(code, Some(64), "{log}");
+        for told in [
+            &format!(
+                ":1: spool.path: must be a folder that the agent can write to: {spool}: {why}"
+            ),
+            ":2: usage.window_s: must divide an hour",
+            ": node: is not given, and the name from NODE_NAME or the host must ",
+        ] {
+            assert!(log.contains(told), "{told} is not in {log}");
+        }
+        assert_eq!(log.lines().count(), 3, "{log}");
+    }
+}
+
+/// The spool of another user is left alone: not run without, and not told as lost.
+#[test]
+fn a_spool_of_another_user_is_a_mistake() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let permit = |name: &str, mode| {
+        std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir_all(at("spool/usage")).unwrap();
+    std::fs::write(at("spool/usage/1"), "records").unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_plimsoll-agent"), at("agent")).unwrap();
+    let here = folder.path().display();
+    let text =
+        format!("spool: {{ path: {here}/spool }}\nexport: {{ endpoint: 'http://127.0.0.1:1' }}\n");
+    std::fs::write(at("agent.yaml"), text).unwrap();
+    permit("", 0o755);
+    for (mode, refused) in [(0o755, "spool"), (0o777, "spool/usage/1")] {
+        permit("spool", mode);
+        permit("spool/usage", mode);
+        permit("spool/usage/1", 0o400);
+        let mut agent = Command::new(at("agent"));
+        agent.arg("--config").arg(at("agent.yaml"));
+        if rustix::process::geteuid().is_root() {
+            agent.uid(65534).gid(65534);
+        } else if mode == 0o755 {
+            permit("spool", 0o555);
+        }
+        let output = agent.output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{log}");
+        let told = format!(": {here}/{refused}: Permission denied");
+        assert!(log.contains(&told), "{told} is not in {log}");
+        permit("spool", 0o777);
+        assert_eq!(std::fs::read_dir(at("spool")).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(at("spool/usage")).unwrap().count(), 1);
+    }
+}

@@ -259,6 +259,14 @@ impl Config {
         self.data.check(&mut checks);
         self.ingest.check(&mut checks);
         self.http.check(&mut checks);
+        let (ingest, http) = (self.ingest.listen, self.http.listen);
+        let is_all = |address: SocketAddr| address.ip().is_unspecified();
+        let shared = ingest.port() == http.port() && ingest.port() != 0;
+        checks.that(
+            !shared || !(ingest.ip() == http.ip() || is_all(ingest) || is_all(http)),
+            "http.listen",
+            "not be the address of ingest.listen",
+        );
         self.inventory.check(&mut checks);
         self.audit_file.check(&mut checks);
         self.history.check(&mut checks);

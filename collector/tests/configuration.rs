@@ -30,3 +30,27 @@ fn no_filter_of_the_log_hides_why_the_start_failed() {
         assert_eq!(log.lines().count(), lines, "{filter:?}: {log}");
     }
 }
+
+#[test]
+fn a_folder_that_takes_no_files_and_one_address_for_two_are_mistakes_with_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("collector.yaml");
+    let text = "data: { path: /proc/x }\ningest: { listen: '127.0.0.1:7171' }\n\
+                http: { listen: '127.0.0.1:7171' }\ninventory: { reload_s: 0 }\n";
+    std::fs::write(&path, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_plimsoll-collector"))
+        .arg("--config")
+        .arg(&path)
+        .output()
+        .unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{log}");
+    for told in [
+        ":1: data.path: must be a folder: /proc is the kernel's own and takes no files",
+        ":3: http.listen: must not be the address of ingest.listen",
+        ":4: inventory.reload_s: must be at least 1",
+    ] {
+        assert!(log.contains(told), "{told} is not in {log}");
+    }
+    assert_eq!(log.lines().count(), 3, "{log}");
+}

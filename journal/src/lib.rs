@@ -26,10 +26,12 @@ mod segment;
 mod storage;
 
 mod file;
+mod place;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use file::FileStorage;
 pub use journal::{Batch, Journal, JournalError, Options, Record, Shed, Stats};
+pub use place::check_folder;
 pub use recovery::{Damage, Recovery};
 pub use storage::Storage;

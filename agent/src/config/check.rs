@@ -88,6 +88,18 @@ pub(super) fn mistakes(config: &Config) -> Vec<Wrong> {
     wrong
 }
 
+/// What is wrong with the name that a file without one leaves to NODE_NAME or the host.
+pub(super) fn name_from_outside(config: &Config, name: &str) -> Option<Wrong> {
+    let is_used = config.node.is_empty() && !record::is_node_name(name);
+    is_used.then(|| {
+        let must = record::MUST_BE_A_NODE_NAME;
+        let what = format!(
+            "is not given, and the name from NODE_NAME or the host must {must}, not {name:?}"
+        );
+        ("node", what)
+    })
+}
+
 /// Numbers that lie between two bounds.
 fn between(config: &Config, wrong: &mut Vec<Wrong>) {
     let (usage, export) = (&config.usage, &config.export);
@@ -195,6 +207,8 @@ pub enum Named {
     Procfs,
     /// The folder below which cgroups are mounted.
     Cgroups,
+    /// The folder of the spool, which need not be there.
+    Spool,
 }
 
 /// What is named and cannot be used, and what is not named and cannot be done without.
@@ -216,6 +230,12 @@ pub(super) fn files(
             Named::Cgroups,
             Some(&host.cgroup),
             "be where the host's cgroups are mounted",
+        ),
+        (
+            "spool.path",
+            Named::Spool,
+            Some(&config.spool.path),
+            "be a folder that the agent can write to",
         ),
         (
             "export.token_file",

@@ -5,8 +5,12 @@
 //! The configuration from its file.
 
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::Path;
 
+use plimsoll_journal::check_folder;
+use plimsoll_wire::Class;
+use rustix::fs::{Mode, OFlags};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -16,26 +20,49 @@ use super::{Config, ConfigError, Named};
 /// Named in a mistake where there is no file.
 const DEFAULTS: &str = "the defaults (no --config)";
 
+/// Bytes of a token or of authorities at the most; a system's whole bundle has a quarter.
+const MAX_BYTES: u64 = 1 << 20;
+
 /// Reads and checks a file, and whether what it names can be used; the defaults without one, which need
-/// `export.ca_file` as well.
-pub fn read(path: Option<&Path>) -> Result<Config, ConfigError> {
+/// `export.ca_file` as well. `node` is the node's name from outside, for a file that gives none; without
+/// either it is the host's.
+///
+/// # Errors
+/// Every mistake, the name of the node among them.
+pub fn read(path: Option<&Path>, node: Option<&str>) -> Result<Config, ConfigError> {
+    let outside = node
+        .filter(|name| !name.is_empty())
+        .map_or_else(host_name, str::to_owned);
+    let read = |name: &str, text: &str| {
+        let mut config = Config::parse_with_files(name, text, &outside, look)?;
+        if config.node.is_empty() {
+            config.node.clone_from(&outside);
+        }
+        Ok(config)
+    };
     let Some(path) = path else {
-        return Config::parse_with_files(DEFAULTS, "", look);
+        return read(DEFAULTS, "");
     };
     let name = path.display().to_string();
     let text =
         fs::read_to_string(path).map_err(|error| ConfigError(vec![format!("{name}: {error}")]))?;
-    Config::parse_with_files(&name, &text, look)
+    read(&name, &text)
+}
+
+/// Empty where it is no text.
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_str().unwrap_or_default().to_owned()
 }
 
 /// So that a mistake ends the start, and not the first export or nothing at all.
 fn look(named: Named, path: &Path) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     match named {
-        Named::Token => token(&fs::read(path).map_err(text)?)
+        Named::Token => token(&read_small(path).map_err(text)?)
             .map(drop)
             .map_err(str::to_owned),
-        Named::Authorities => authorities(&fs::read(path).map_err(text)?),
+        Named::Authorities => authorities(&read_small(path).map_err(text)?),
         // The link need not lead anywhere: it is there in a procfs of other processes too.
         Named::Procfs => match fs::read_dir(path).map_err(text) {
             Ok(_) if path.join("self").symlink_metadata().is_ok() => Ok(()),
@@ -43,7 +70,33 @@ fn look(named: Named, path: &Path) -> Result<(), String> {
             Err(why) => Err(why),
         },
         Named::Cgroups => fs::read_dir(path).map(drop).map_err(text),
+        Named::Spool => check_folder(path, &Class::ALL.map(Class::as_str)),
     }
+}
+
+/// The whole of a file that a setting names. Does not wait for anybody: a FIFO without a writer would
+/// hold up the start without a word.
+///
+/// # Errors
+/// Why it cannot be read, or that it is no regular file (links are followed), or too long.
+pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    let refuse = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
+    let is_plain = |found: &fs::Metadata| {
+        let plain = found.is_file().then_some(());
+        plain.ok_or_else(|| refuse("it is no regular file"))
+    };
+    // Before it is opened, since opening a device may do something; and after, since it may be another
+    // by then.
+    is_plain(&fs::metadata(path)?)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    is_plain(&file.metadata()?)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(refuse("it is longer than 1 MiB"));
+    }
+    Ok(bytes)
 }
 
 /// The bearer token that a file holds.
@@ -93,7 +146,7 @@ mod tests {
             _ => format!("{section}:\n  {key}: {}\n{local}", path.display()),
         };
         fs::write(&config, text).unwrap();
-        let error = read(Some(&config)).err()?.to_string();
+        let error = read(Some(&config), Some("n1")).err()?.to_string();
         let begin = format!("{}:2: {setting}: must be ", config.display());
         let rest = error
             .strip_prefix(&begin)
@@ -157,6 +210,30 @@ mod tests {
     }
 
     #[test]
+    fn only_regular_files_of_some_length_are_read() {
+        use rustix::fs::{CWD, FileType, mknodat};
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let mode = Mode::from_raw_mode(0o600);
+        mknodat(CWD, at("fifo"), FileType::Fifo, mode, 0).unwrap();
+        fs::write(at("long"), vec![b'a'; (1 << 20) + 1]).unwrap();
+        fs::write(at("token"), "secret").unwrap();
+        std::os::unix::fs::symlink(at("token"), at("link")).unwrap();
+        for (name, why) in [
+            ("fifo", Some("it is no regular file")),
+            (".", Some("it is no regular file")),
+            ("long", Some("it is longer than 1 MiB")),
+            ("link", None),
+        ] {
+            for setting in ["export.token_file", "export.ca_file"] {
+                let why =
+                    why.or((setting == "export.ca_file").then_some("it holds no certificate"));
+                assert_eq!(said(setting, &at(name)).as_deref(), why, "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn the_trees_of_the_host_are_there() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("none");
@@ -177,11 +254,11 @@ mod tests {
         fs::write(&empty, "").unwrap();
         let what = "export.ca_file: must be given for https://plimsoll-collector.plimsoll.svc:4317: \
                     no authorities are trusted but those in it";
-        let error = read(Some(&empty)).unwrap_err().to_string();
+        let error = read(Some(&empty), Some("n1")).unwrap_err().to_string();
         assert_eq!(error, format!("{}: {what}", empty.display()));
-        let error = read(None).unwrap_err().to_string();
+        let error = read(None, Some("n1")).unwrap_err().to_string();
         assert_eq!(error, format!("{DEFAULTS}: {what}"));
-        let error = read(Some(&folder.path().join("none.yaml"))).unwrap_err();
+        let error = read(Some(&folder.path().join("none.yaml")), None).unwrap_err();
         assert!(
             error.to_string().contains("none.yaml: No such file"),
             "{error}"

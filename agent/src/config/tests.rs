@@ -9,7 +9,7 @@ fn check(text: &str, expect: &[&str]) {
         Some("/missing") => Err("No such file".to_owned()),
         _ => Ok(()),
     };
-    let said = match Config::parse_with_files("agent.yaml", text, look) {
+    let said = match Config::parse_with_files("agent.yaml", text, "n1", look) {
         Ok(_) => Vec::new(),
         Err(ConfigError(lines)) => lines,
     };
@@ -271,7 +271,7 @@ fn a_setting_given_twice_is_one_mistake_among_others() {
 #[test]
 fn https_needs_an_authority() {
     let said = |text: &str| {
-        let read = Config::parse_with_files("a", text, |_, _| Ok(()));
+        let read = Config::parse_with_files("a", text, "n1", |_, _| Ok(()));
         read.err().map(|error| error.to_string())
     };
     assert_eq!(

@@ -9,9 +9,9 @@
 //! inventory.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
+use plimsoll_journal::check_folder;
 use plimsoll_settings::Wrong;
 
 use super::{Config, ConfigError};
@@ -69,18 +69,10 @@ fn unusable(config: &Config) -> Vec<Wrong> {
     wrong
 }
 
-/// Why a path is no folder and cannot become one. It is made by whoever needs it, not by a check.
+/// Why a path is no folder to write to and cannot become one. It is made by whoever needs it, not by a
+/// check.
 fn no_folder(path: &Path) -> Option<String> {
-    for place in path.ancestors() {
-        match fs::metadata(place) {
-            Ok(found) if found.is_dir() => return None,
-            Ok(_) => return Some(format!("{} is none", place.display())),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-            Err(error) => return Some(format!("{}: {error}", place.display())),
-        }
-    }
-    None
+    check_folder(path, &[]).err()
 }
 
 #[cfg(test)]

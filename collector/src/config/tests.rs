@@ -49,7 +49,7 @@ fn no_setting_is_forgotten() {
 fn mistakes_come_all_at_once_with_their_place() {
     check("http: { listen: '127.0.0.1:1' }\n", &[]);
     check(
-        "http: { listen: '0.0.0.0:1' }\ningest: { listen: '0.0.0.0:1', tls_key_file: k }\n",
+        "http: { listen: '0.0.0.0:1' }\ningest: { listen: '0.0.0.0:2', tls_key_file: k }\n",
         &[
             ":1: http.listen: must be a loopback address: the dashboard does not authenticate \
              anybody yet",
