@@ -80,4 +80,10 @@ fn the_command_decodes_a_file() {
     let (exit, out, err) = call("/no/such/file.pcap");
     assert_eq!((exit, out.len()), (crate::cli::Exit::Usage, 0));
     assert!(err.contains("/no/such/file.pcap"), "{err}");
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let (exit, out, err) = call(folder);
+    assert_eq!((exit, out.len()), (crate::cli::Exit::Usage, 0));
+    let expect = format!("plimsoll: opening {folder}: is a directory\n");
+    assert_eq!(err, expect);
 }
