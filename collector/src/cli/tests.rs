@@ -110,6 +110,22 @@ fn a_text_that_is_no_selector_is_bad_usage() {
     }
 }
 
+/// Answered with everything, it would be taken for the answer to what was meant.
+#[test]
+fn an_empty_filter_is_bad_usage() {
+    for (args, option) in [
+        (&["sizing", "report", "-n", ""][..], "--namespace"),
+        (&["audit", "query", "--since", ""], "--since"),
+        (&["audit", "query", "--since", " "], "--since"),
+        (&["audit", "query", "--workload="], "--workload"),
+        (&["audit", "tail", "-n", ""], "--namespace"),
+    ] {
+        let (exit, out, err) = call_served(args);
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{args:?}");
+        assert!(err.contains(option) && err.contains("it is empty"), "{err}");
+    }
+}
+
 #[test]
 fn an_unreachable_collector_is_exit_2_and_named() {
     // Port 1 of the loopback: nothing listens there.
