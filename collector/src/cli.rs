@@ -71,7 +71,8 @@ struct Server {
         long,
         value_name = "URL",
         env = "PLIMSOLL_SERVER",
-        default_value = "http://127.0.0.1:8080"
+        default_value = "http://127.0.0.1:8080",
+        value_parser = client::address
     )]
     server: String,
 }

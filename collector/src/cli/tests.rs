@@ -127,6 +127,34 @@ fn an_empty_filter_is_bad_usage() {
 }
 
 #[test]
+fn an_address_that_is_none_is_bad_usage() {
+    for (server, why) in [
+        ("http://127.0.0.1:1/?x", "a query or a fragment"),
+        ("http://127.0.0.1:1#x", "a query or a fragment"),
+        ("127.0.0.1:1", "does not begin with http://"),
+        ("ftp://127.0.0.1", "does not begin with http://"),
+        ("", "does not begin with http://"),
+        ("http://", "no host"),
+        ("http://a b", "malformed"),
+    ] {
+        let (exit, out, err) = call(&["audit", "query", "--server", server]);
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{server}");
+        assert!(
+            err.contains("--server") && err.contains(why),
+            "{server}: {err}"
+        );
+    }
+    for server in [
+        "HTTP://h",
+        "http://h/",
+        "https://h:1/behind/a/proxy",
+        "http://[::1]:1",
+    ] {
+        assert_eq!(client::address(server).as_deref(), Ok(server));
+    }
+}
+
+#[test]
 fn an_unreachable_collector_is_exit_2_and_named() {
     // Port 1 of the loopback: nothing listens there.
     let (exit, out, err) = call(&["sizing", "report", "--server", "http://127.0.0.1:1"]);
@@ -292,7 +320,7 @@ fn the_table_agrees(table: &str, found: &[serde_json::Value]) {
             found["workload"].as_str().unwrap()
         );
         let cpu = found["cpu"]["request_millicores"].as_u64();
-        let cpu = cpu.map_or("?".to_owned(), |millicores| format!("{millicores}m"));
+        let cpu = cpu.map_or("-".to_owned(), |millicores| format!("{millicores}m"));
         assert!(line.contains(&name), "{line}");
         assert!(
             line.split_whitespace().any(|word| word == cpu),
