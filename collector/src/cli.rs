@@ -366,9 +366,13 @@ fn dispatch(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resu
             let ImdsOutput::Json = args.output;
             for (link, packets) in imds::decode(&args.file, out)?.skipped {
                 let links = imds::LINKS;
+                let packets = match packets {
+                    1 => "1 packet passed over: its".to_owned(),
+                    more => format!("{more} packets passed over: their"),
+                };
                 let _ignored: std::io::Result<()> = writeln!(
                     err,
-                    "plimsoll: {packets} packets passed over: their link type {link} is not one of {links}"
+                    "plimsoll: {packets} link type {link} is not one of {links}"
                 );
             }
             Ok(Exit::Success)

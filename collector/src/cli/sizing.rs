@@ -78,11 +78,11 @@ fn print_table(report: &Report, wide: bool, out: &mut dyn Write) -> Result<(), C
         table::print(&columns, &rows, out)?;
     }
     if !report.unnamed.is_empty() {
-        writeln!(
-            out,
-            "\n{} more containers have no name in the inventory: see -o json.",
-            report.unnamed.len()
-        )?;
+        let containers = match report.unnamed.len() {
+            1 => "1 more container has".to_owned(),
+            more => format!("{more} more containers have"),
+        };
+        writeln!(out, "\n{containers} no name in the inventory: see -o json.")?;
     }
     Ok(())
 }

@@ -329,6 +329,31 @@ fn the_table_agrees(table: &str, found: &[serde_json::Value]) {
     }
 }
 
+#[test]
+fn one_container_without_a_name_is_one() {
+    let mut report = crate::sizing::tests::sample_report();
+    let unnamed = crate::sizing::Unnamed {
+        namespace: None,
+        pod: None,
+        pod_uid: None,
+        container_id: None,
+        node: "node-a".to_owned(),
+        windows: 1,
+        cpu_seconds: report.recommendations[0].cpu.statistics.seconds,
+        memory_peak_bytes: None,
+    };
+    for told in [
+        "\n1 more container has no name in the inventory: see -o json.\n",
+        "\n2 more containers have no name in the inventory: see -o json.\n",
+    ] {
+        report.unnamed.push(unnamed.clone());
+        let mut out = Vec::new();
+        sizing::print(&report, SizingOutput::Table, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.ends_with(told), "{out}");
+    }
+}
+
 /// The four forms tell the same numbers, as far as each goes.
 #[test]
 fn the_forms_of_a_report_agree() {
