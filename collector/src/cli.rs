@@ -71,7 +71,8 @@ struct Server {
         long,
         value_name = "URL",
         env = "PLIMSOLL_SERVER",
-        default_value = "http://127.0.0.1:8080"
+        default_value = "http://127.0.0.1:8080",
+        value_parser = client::address
     )]
     server: String,
 }
@@ -95,7 +96,7 @@ struct ReportArgs {
     #[command(flatten)]
     server: Server,
     /// Only this namespace.
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = given)]
     namespace: Option<String>,
     /// Only pods with these labels: `app=api,tier!=cache,zone in (a,b)`.
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = selector)]
@@ -109,6 +110,18 @@ struct ReportArgs {
 fn selector(text: &str) -> Result<String, crate::inventory::SelectorError> {
     crate::inventory::Selector::parse(text).map(|_| text.to_owned())
 }
+
+/// A text that is not empty. As often as not it is a variable that was not set: whoever asked for one
+/// namespace must not be answered with every one.
+fn given(text: &str) -> Result<String, NotGiven> {
+    let is_blank = text.trim().is_empty();
+    (!is_blank).then(|| text.to_owned()).ok_or(NotGiven)
+}
+
+/// An option without a value that says anything.
+#[derive(Debug, Error)]
+#[error("it is empty; without the option all are meant")]
+struct NotGiven;
 
 /// Forms of a sizing report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -161,13 +174,13 @@ struct Which {
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
     /// Only pods of this namespace.
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = given)]
     namespace: Option<String>,
     /// Only pods of this workload.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = given)]
     workload: Option<String>,
     /// Not older than this: an RFC 3339 time, or an age such as 90s, 15m, 2h, 1d.
-    #[arg(long, value_name = "TIME|AGE")]
+    #[arg(long, value_name = "TIME|AGE", value_parser = given)]
     since: Option<String>,
 }
 
@@ -353,9 +366,13 @@ fn dispatch(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resu
             let ImdsOutput::Json = args.output;
             for (link, packets) in imds::decode(&args.file, out)?.skipped {
                 let links = imds::LINKS;
+                let packets = match packets {
+                    1 => "1 packet passed over: its".to_owned(),
+                    more => format!("{more} packets passed over: their"),
+                };
                 let _ignored: std::io::Result<()> = writeln!(
                     err,
-                    "plimsoll: {packets} packets passed over: their link type {link} is not one of {links}"
+                    "plimsoll: {packets} link type {link} is not one of {links}"
                 );
             }
             Ok(Exit::Success)

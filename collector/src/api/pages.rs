@@ -35,7 +35,13 @@ pub(super) async fn overview(
             nodes: &state.audit.nodes(),
             accounting: &accounting,
         };
-        Ok(page(dashboard::overview(&data, &wanted)))
+        // As on the audit page.
+        let status = if wanted.problem().is_some() {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::OK
+        };
+        Ok((status, page(dashboard::overview(&data, &wanted))).into_response())
     })
     .await
 }
@@ -64,7 +70,7 @@ pub(super) async fn audit(
     State(state): State<Arc<ApiState>>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let mut wanted: AuditQuery = query(&uri)?;
+    let mut wanted = query::<AuditQuery>(&uri)?.of_form();
     // The picture counts what the filter admits, not only the rows that fit.
     wanted.limit = Some(super::audit::MAX_LIMIT);
     renders::page(state, move |state| {

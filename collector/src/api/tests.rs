@@ -134,6 +134,8 @@ async fn refusals_name_what_was_wrong() {
             "selector: character 3: `b` where an operator",
         ),
         ("/api/v1/audit?since=noon", 400, "since: `noon`"),
+        ("/api/v1/audit?since=", 400, "since: it is empty"),
+        ("/api/v1/audit?since=%20", 400, "since: it is empty"),
         ("/api/v1/audit?class=", 400, "it is empty; there are CRED,"),
         ("/api/v1/audit?class=CRED,", 400, "container_end, loss"),
         ("/api/v1/audit?limit=0", 400, "limit: 0"),
@@ -241,6 +243,8 @@ async fn a_browser_gets_a_page_for_an_error_and_a_program_the_document() {
             400,
             "text/html; charset=utf-8",
         ),
+        ("/?sort=zzz", browser, 400, "text/html; charset=utf-8"),
+        ("/?sort=waste", browser, 200, "text/html; charset=utf-8"),
         ("/audit?class=BOGUS", "*/*", 400, "text/html; charset=utf-8"),
         (
             "/audit?since=noon",

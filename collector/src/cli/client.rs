@@ -61,6 +61,39 @@ impl ClientError {
     }
 }
 
+/// Why a text is no address of a collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum NoAddress {
+    /// `localhost:8080`, an empty text.
+    #[error("it does not begin with http:// or https://, as http://127.0.0.1:8080 does")]
+    Scheme,
+    /// What is asked comes behind it.
+    #[error("it ends with a query or a fragment, and what is asked is put behind it")]
+    Query,
+    /// No host, no port, or what no address holds.
+    #[error("there is no host in it, or it is malformed")]
+    Malformed,
+}
+
+/// A collector's address as it was given, if it is one.
+pub(super) fn address(text: &str) -> Result<String, NoAddress> {
+    let begins = |scheme: &str| {
+        let start = text.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    if !begins("http://") && !begins("https://") {
+        return Err(NoAddress::Scheme);
+    }
+    if text.contains(['?', '#']) {
+        return Err(NoAddress::Query);
+    }
+    let uri: ureq::http::Uri = text.parse().map_err(|_| NoAddress::Malformed)?;
+    match uri.host() {
+        Some(host) if !host.is_empty() => Ok(text.to_owned()),
+        _ => Err(NoAddress::Malformed),
+    }
+}
+
 /// See the module.
 pub(super) struct Client {
     agent: ureq::Agent,

@@ -105,7 +105,15 @@ pub fn decode(path: &Path, out: &mut dyn Write) -> Result<Decoded, DecodeError> 
     if path.as_os_str() == "-" {
         return decode_from("standard input", std::io::stdin(), &key, out);
     }
-    decode_from(&path.display().to_string(), open(path)?, &key, out)
+    let file = open(path)?;
+    // It opens like a file, and only reading fails.
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(DecodeError::Open {
+            path: path.display().to_string(),
+            source: std::io::ErrorKind::IsADirectory.into(),
+        });
+    }
+    decode_from(&path.display().to_string(), file, &key, out)
 }
 
 /// [`decode`] for bytes from anywhere; `name` is for messages.

@@ -78,11 +78,11 @@ fn print_table(report: &Report, wide: bool, out: &mut dyn Write) -> Result<(), C
         table::print(&columns, &rows, out)?;
     }
     if !report.unnamed.is_empty() {
-        writeln!(
-            out,
-            "\n{} more containers have no name in the inventory: see -o json.",
-            report.unnamed.len()
-        )?;
+        let containers = match report.unnamed.len() {
+            1 => "1 more container has".to_owned(),
+            more => format!("{more} more containers have"),
+        };
+        writeln!(out, "\n{containers} no name in the inventory: see -o json.")?;
     }
     Ok(())
 }
@@ -108,9 +108,9 @@ fn row(found: &Recommendation, wide: bool) -> Vec<String> {
             current.request_millicores,
             absent(Setting::RequestMillicores),
         ),
-        cpu(found.cpu.request_millicores, "?"),
+        cpu(found.cpu.request_millicores, "-"),
         memory(current.request_bytes, absent(Setting::RequestBytes)),
-        memory(found.memory.request_bytes, "?"),
+        memory(found.memory.request_bytes, "-"),
         confidence.words(),
     ];
     if wide {
@@ -120,7 +120,7 @@ fn row(found: &Recommendation, wide: bool) -> Vec<String> {
             cpu(found.cpu.statistics.periods_100ms.p99_millicores, "-"),
             percent(found.cpu.throttled_share),
             memory(current.limit_bytes, absent(Setting::LimitBytes)),
-            memory(found.memory.limit_bytes, "?"),
+            memory(found.memory.limit_bytes, "-"),
             percent(confidence.coverage),
             found.assessment.risks.join("; "),
         ]);

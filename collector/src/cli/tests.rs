@@ -110,6 +110,50 @@ fn a_text_that_is_no_selector_is_bad_usage() {
     }
 }
 
+/// Answered with everything, it would be taken for the answer to what was meant.
+#[test]
+fn an_empty_filter_is_bad_usage() {
+    for (args, option) in [
+        (&["sizing", "report", "-n", ""][..], "--namespace"),
+        (&["audit", "query", "--since", ""], "--since"),
+        (&["audit", "query", "--since", " "], "--since"),
+        (&["audit", "query", "--workload="], "--workload"),
+        (&["audit", "tail", "-n", ""], "--namespace"),
+    ] {
+        let (exit, out, err) = call_served(args);
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{args:?}");
+        assert!(err.contains(option) && err.contains("it is empty"), "{err}");
+    }
+}
+
+#[test]
+fn an_address_that_is_none_is_bad_usage() {
+    for (server, why) in [
+        ("http://127.0.0.1:1/?x", "a query or a fragment"),
+        ("http://127.0.0.1:1#x", "a query or a fragment"),
+        ("127.0.0.1:1", "does not begin with http://"),
+        ("ftp://127.0.0.1", "does not begin with http://"),
+        ("", "does not begin with http://"),
+        ("http://", "no host"),
+        ("http://a b", "malformed"),
+    ] {
+        let (exit, out, err) = call(&["audit", "query", "--server", server]);
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{server}");
+        assert!(
+            err.contains("--server") && err.contains(why),
+            "{server}: {err}"
+        );
+    }
+    for server in [
+        "HTTP://h",
+        "http://h/",
+        "https://h:1/behind/a/proxy",
+        "http://[::1]:1",
+    ] {
+        assert_eq!(client::address(server).as_deref(), Ok(server));
+    }
+}
+
 #[test]
 fn an_unreachable_collector_is_exit_2_and_named() {
     // Port 1 of the loopback: nothing listens there.
@@ -276,12 +320,37 @@ fn the_table_agrees(table: &str, found: &[serde_json::Value]) {
             found["workload"].as_str().unwrap()
         );
         let cpu = found["cpu"]["request_millicores"].as_u64();
-        let cpu = cpu.map_or("?".to_owned(), |millicores| format!("{millicores}m"));
+        let cpu = cpu.map_or("-".to_owned(), |millicores| format!("{millicores}m"));
         assert!(line.contains(&name), "{line}");
         assert!(
             line.split_whitespace().any(|word| word == cpu),
             "{cpu} is not in {line}"
         );
+    }
+}
+
+#[test]
+fn one_container_without_a_name_is_one() {
+    let mut report = crate::sizing::tests::sample_report();
+    let unnamed = crate::sizing::Unnamed {
+        namespace: None,
+        pod: None,
+        pod_uid: None,
+        container_id: None,
+        node: "node-a".to_owned(),
+        windows: 1,
+        cpu_seconds: report.recommendations[0].cpu.statistics.seconds,
+        memory_peak_bytes: None,
+    };
+    for told in [
+        "\n1 more container has no name in the inventory: see -o json.\n",
+        "\n2 more containers have no name in the inventory: see -o json.\n",
+    ] {
+        report.unnamed.push(unnamed.clone());
+        let mut out = Vec::new();
+        sizing::print(&report, SizingOutput::Table, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.ends_with(told), "{out}");
     }
 }
 

@@ -16,6 +16,8 @@ use crate::sizing::{Fit, Level, Recommendation, Report, Setting};
 
 /// Rows of one page.
 pub(super) const ROWS: usize = 40;
+/// What rows can be ordered by.
+const ORDERS: [&str; 3] = ["name", "risk", "waste"];
 /// Namespaces that are listed.
 const NAMESPACES: usize = 60;
 /// Host services that are listed.
@@ -55,8 +57,17 @@ impl OverviewQuery {
     fn sort(&self) -> &str {
         self.sort
             .as_deref()
-            .filter(|sort| ["risk", "waste"].contains(sort))
+            .filter(|sort| ORDERS.contains(sort))
             .unwrap_or("name")
+    }
+
+    /// What is asked for that there is not.
+    pub fn problem(&self) -> Option<String> {
+        let sort = self.sort.as_deref().filter(|sort| !ORDERS.contains(sort))?;
+        Some(format!(
+            "sort: there is no `{sort}`; there are {}",
+            ORDERS.join(", ")
+        ))
     }
 
     fn matches(&self, found: &Recommendation) -> bool {
@@ -110,8 +121,12 @@ pub fn overview(data: &OverviewData<'_>, query: &OverviewQuery) -> Markup {
         } @else {
             (namespaces(data.report, query))
             (filter(query))
-            (table(&shown, query))
-            (pager(query, page, pages, rows.len()))
+            @if let Some(problem) = query.problem() {
+                p.problem role="alert" { (problem) }
+            } @else {
+                (table(&shown, query))
+                (pager(query, page, pages, rows.len()))
+            }
         }
         (unnamed(data.report))
         (hosts(data.report))

@@ -135,6 +135,24 @@ fn shape(html: &str) -> String {
     html.replace("><", ">\n<")
 }
 
+/// Ordered by something else, it would be taken for what was asked for.
+#[test]
+fn an_order_that_there_is_not_is_told() {
+    let snapshot = || vec![series("shop", "api", "app", 5)];
+    let query = |sort: &str| OverviewQuery {
+        sort: Some(sort.to_owned()),
+        ..OverviewQuery::default()
+    };
+    let html = overview_of(snapshot(), &query("<zzz>"));
+    let told = "sort: there is no `&lt;zzz&gt;`; there are name, risk, waste";
+    assert!(html.contains(told), "{}", begin_of(&html));
+    assert!(!html.contains("<tbody>"));
+    for sort in ["name", "risk", "waste"] {
+        assert_eq!(query(sort).problem(), None);
+        assert!(!overview_of(snapshot(), &query(sort)).contains("sort: "));
+    }
+}
+
 #[test]
 fn the_overview_keeps_its_shape() {
     let snapshot = vec![

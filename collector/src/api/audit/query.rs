@@ -20,7 +20,7 @@ pub struct AuditQuery {
     pub namespace: Option<String>,
     /// Workload name.
     pub workload: Option<String>,
-    /// RFC 3339, or an age: `90s`, `15m`, `2h`, `1d`. With `after`, it bounds what an earlier life of the
+    /// RFC 3339, or an age: `90s`, `15m`, `2h`, `1d`; an empty text is a mistake. With `after`, it bounds what an earlier life of the
     /// collector left, and nothing else.
     pub since: Option<String>,
     /// Most events; default 200.
@@ -57,6 +57,9 @@ pub enum QueryError {
     /// Neither a time nor an age.
     #[error("since: `{0}` is neither an RFC 3339 time nor an age such as 90s, 15m, 2h or 1d")]
     Since(String),
+    /// None is named where one should be.
+    #[error("since: it is empty; give an RFC 3339 time or an age such as 90s, 15m, 2h or 1d")]
+    NoSince,
     /// There is none of that name.
     #[error("class: there is no `{0}`; there are {known}", known = known_classes())]
     Class(String),
@@ -79,9 +82,11 @@ fn known_classes() -> String {
 /// When the oldest event may have happened, Unix nanoseconds.
 pub(super) fn since_of(query: &AuditQuery, now_unix_ns: u64) -> Result<u64, QueryError> {
     let given = query.since.as_deref().map(str::trim);
-    given
-        .filter(|text| !text.is_empty())
-        .map_or(Ok(0), |text| since_unix_ns(text, now_unix_ns))
+    match given {
+        None => Ok(0),
+        Some("") => Err(QueryError::NoSince),
+        Some(text) => since_unix_ns(text, now_unix_ns),
+    }
 }
 
 pub(super) fn limit_of(query: &AuditQuery) -> Result<usize, QueryError> {
@@ -97,6 +102,15 @@ pub(super) struct Filter<'a> {
     classes: Vec<&'a str>,
     namespace: Option<&'a str>,
     workload: Option<&'a str>,
+}
+
+impl AuditQuery {
+    /// As a form sends it: a field that nobody filled in is no mistake there.
+    #[must_use]
+    pub fn of_form(mut self) -> Self {
+        self.since = self.since.filter(|text| !text.trim().is_empty());
+        self
+    }
 }
 
 impl<'a> Filter<'a> {

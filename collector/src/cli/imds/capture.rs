@@ -28,6 +28,9 @@ const HEADER_BYTES: usize = 24;
 const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// Its byte order mark in a file of least significant bytes first.
 const LITTLE_ENDIAN: [u8; 4] = [0x4d, 0x3c, 0x2b, 0x1a];
+/// Of a classic header's link type: above it stands how long the frame check sequence of each frame is
+/// (draft-ietf-opsawg-pcap section 4).
+const LINK_BITS: i32 = 0x03ff_ffff;
 
 /// What is wrong with a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -73,7 +76,7 @@ struct Interface {
 impl Interface {
     fn of(header: &PcapHeader) -> Self {
         Self {
-            link: header.network.0,
+            link: header.network.0 & LINK_BITS,
             snap_bytes: header.snaplen,
             per_second: if header.is_nanosecond_precision() {
                 NS

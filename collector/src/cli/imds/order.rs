@@ -3,9 +3,10 @@
 //!
 //! A capture of several queues or interfaces writes an answer before its request now and then. Times
 //! alone do not say so: those of several processors differ as well. So a segment goes before another
-//! that the file has first only where it is the older one and the other knows of it, by its sequence
-//! number or by what it acknowledges. Whatever is further apart than [`REORDER_NS`] stays as the file
-//! has it: the clock was set, and the file knows better.
+//! that the file has first only where that one knows of it: it acknowledges its last byte, or stands
+//! behind it in its direction and is newer too (a repetition may come behind what followed it). Whatever
+//! is further apart than [`REORDER_NS`] stays as the file has it: the clock was set, and the file knows
+//! better.
 
 use std::collections::VecDeque;
 
@@ -14,7 +15,7 @@ use plimsoll_imds::Segment;
 /// How far apart packets may stand in the wrong order, nanoseconds.
 const REORDER_NS: u64 = 10_000_000;
 /// Segments held at most; then the first goes on.
-const HELD_SEGMENTS: usize = 4096;
+const HELD_SEGMENTS: usize = 1024;
 
 /// A segment and the payload that it has no more.
 #[derive(Debug)]
@@ -39,14 +40,10 @@ impl Order {
             self.finish(out);
             self.newest_ns = time_ns;
         }
-        let is_newest = time_ns >= self.newest_ns;
-        let before =
-            |held: &Held| held.segment.time_ns > time_ns && knows_of(&held.segment, segment);
-        let at = if is_newest {
-            None
-        } else {
-            self.held.iter().position(before)
-        };
+        let at = self
+            .held
+            .iter()
+            .position(|held| knows_of(&held.segment, segment));
         let held = Held {
             segment: bare(segment),
             payload: segment.payload.to_vec(),
@@ -79,21 +76,25 @@ impl Order {
     }
 }
 
-/// Whether one segment was sent when the other was on its way already (RFC 9293 section 3.4): it
-/// stands behind it in its direction, or acknowledges its last byte.
+/// Whether one segment was sent when the other was on its way already (RFC 9293 section 3.4), see the
+/// module.
 fn knows_of(later: &Segment<'_>, earlier: &Segment<'_>) -> bool {
     let len = earlier
         .payload_len
         .saturating_add(u32::from(earlier.syn) + u32::from(earlier.fin));
-    let end = earlier.seq.wrapping_add(len);
-    let known = if later.direction == earlier.direction {
+    if len == 0 || later.key != earlier.key {
+        return false;
+    }
+    let known = if later.direction != earlier.direction {
+        later.ack
+    } else if later.time_ns > earlier.time_ns {
         Some(later.seq)
     } else {
-        later.ack
+        None
     };
+    let end = earlier.seq.wrapping_add(len);
     // Numbers wrap: what is less than half the circle ahead is ahead.
-    let is_ahead = |seq: u32| seq.wrapping_sub(end) < 1 << 31;
-    later.key == earlier.key && len > 0 && known.is_some_and(is_ahead)
+    known.is_some_and(|seq| seq.wrapping_sub(end) < 1 << 31)
 }
 
 /// Without its payload, of which it borrows.
@@ -210,6 +211,20 @@ mod tests {
             let told: Vec<_> = order(&segments).into_iter().map(|at| file[at]).collect();
             assert_eq!(told, [0, 1, 2, 3], "{file:?}");
         }
+    }
+
+    /// The times are those of the file, and TCP says otherwise.
+    #[test]
+    fn an_answer_that_both_the_file_and_the_clock_have_first() {
+        let [request, answer, ..] = exchanges([2 * MS, MS, 0, 0]);
+        assert_eq!(order(&[answer, request]), [1, 0]);
+        // A repetition is none that comes first.
+        let [first, _, second, _] = exchanges([MS, 0, 2 * MS, 0]);
+        let again = Segment {
+            time_ns: 3 * MS,
+            ..first
+        };
+        assert_eq!(order(&[first, second, again]), [0, 1, 2]);
     }
 
     #[test]

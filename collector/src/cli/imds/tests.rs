@@ -77,7 +77,27 @@ fn the_command_decodes_a_file() {
     assert_eq!((exit, err.as_str()), (crate::cli::Exit::Success, ""));
     let document: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(document["events"].as_array().unwrap().len(), 1);
+    for (skipped, told) in [
+        (1, "1 packet passed over: its"),
+        (2, "2 packets passed over: their"),
+    ] {
+        let mut packets: Vec<_> = exchange().into_iter().map(|packet| (1, packet)).collect();
+        packets.extend((0..skipped).map(|_| (0, Vec::new())));
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&made::newer(101, (9, 1_000_000_000), &packets))
+            .unwrap();
+        let (exit, _, err) = call(file.path().to_str().unwrap());
+        assert_eq!(exit, crate::cli::Exit::Success);
+        let expect = format!("plimsoll: {told} link type 147 is not one of {LINKS}\n");
+        assert_eq!(err, expect);
+    }
     let (exit, out, err) = call("/no/such/file.pcap");
     assert_eq!((exit, out.len()), (crate::cli::Exit::Usage, 0));
     assert!(err.contains("/no/such/file.pcap"), "{err}");
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let (exit, out, err) = call(folder);
+    assert_eq!((exit, out.len()), (crate::cli::Exit::Usage, 0));
+    let expect = format!("plimsoll: opening {folder}: is a directory\n");
+    assert_eq!(err, expect);
 }

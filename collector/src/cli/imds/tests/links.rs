@@ -32,6 +32,23 @@ fn link_layers() {
     }
 }
 
+/// The word of the link type says how long the frame check sequence is, too.
+#[test]
+fn frames_with_a_check_sequence() {
+    let ethernet = [&[2; 12][..], &[0x08, 0x00]].concat();
+    let frames = behind(&ethernet, &exchange());
+    let frames: Vec<_> = frames
+        .iter()
+        .map(|frame| [frame, &[9; 4][..]].concat())
+        .collect();
+    check_exchange(&pcap(0x2400_0001, &frames, false, 65535));
+    check_exchange(&pcap(0x1400_0065, &exchange(), false, 65535));
+    // Other bits are none that are known.
+    let (result, _) = run(&pcap(0x0100_0001, &frames, false, 65535));
+    let error = crate::cli::chain(&result.unwrap_err());
+    assert!(error.contains("its link type 16777217"), "{error}");
+}
+
 #[test]
 fn ethernet_padding_is_no_payload() {
     let ethernet = [&[2; 12][..], &[0x08, 0x00]].concat();
