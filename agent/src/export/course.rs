@@ -27,6 +27,7 @@ struct Place {
     endpoint: String,
     token: String,
     authorities: String,
+    name: String,
 }
 
 impl Place {
@@ -39,11 +40,16 @@ impl Place {
             endpoint: config.endpoint.clone(),
             token: named("export.token_file", config.token_file.as_ref()),
             authorities: named("export.ca_file", config.ca_file.as_ref()),
+            name: match &config.server_name {
+                Some(name) => format!("export.server_name {name}"),
+                None => "export.server_name is not set".to_owned(),
+            },
         }
     }
 
-    fn setting(&self, reason: Reason) -> Option<&str> {
+    fn setting(&self, reason: Reason, status: &Status) -> Option<&str> {
         match reason {
+            Reason::Tls if standing::is_of_another_name(status) => Some(&self.name),
             Reason::NoToken | Reason::RefusedToken => Some(&self.token),
             Reason::Tls => Some(&self.authorities),
             _ => None,
@@ -86,7 +92,7 @@ impl Course {
         let verdict = retry::verdict(status.code(), records);
         let (reason, error) = (Reason::of(status), standing::cause(status));
         let endpoint = &self.place.endpoint;
-        let setting = self.place.setting(reason);
+        let setting = self.place.setting(reason, status);
         let place = match setting {
             Some(setting) => format!("{endpoint}, {setting}"),
             None => endpoint.clone(),

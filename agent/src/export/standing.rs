@@ -59,7 +59,7 @@ impl Reason {
         if causes().any(<dyn Error>::is::<ExportError>) {
             return Self::NoToken;
         }
-        if causes().any(is_tls) {
+        if causes().any(|cause| tls_error(cause).is_some()) {
             return Self::Tls;
         }
         match status.code() {
@@ -101,13 +101,23 @@ impl Reason {
 }
 
 /// The TLS library hides its error inside one of I/O, which does not tell it as its source.
-fn is_tls(cause: &(dyn Error + 'static)) -> bool {
-    let wrapped = cause.downcast_ref::<io::Error>();
-    cause.is::<rustls::Error>()
-        || wrapped.is_some_and(|cause| {
-            cause
-                .get_ref()
-                .is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
+fn tls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let wrapped = || cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
+    cause.downcast_ref().or_else(wrapped)
+}
+
+/// The certificate is one of the authorities', and of another name.
+pub(super) fn is_of_another_name(status: &Status) -> bool {
+    use rustls::CertificateError as Why;
+    std::iter::successors(status.source(), |&cause| cause.source())
+        .filter_map(tls_error)
+        .any(|error| {
+            matches!(
+                error,
+                rustls::Error::InvalidCertificate(
+                    Why::NotValidForName | Why::NotValidForNameContext { .. }
+                )
+            )
         })
 }
 

@@ -176,6 +176,15 @@ impl std::io::Write for Log {
 
 impl Log {
     fn start(&self) -> tracing::subscriber::DefaultGuard {
+        // Of one subscriber alone it is asked only in the thread that comes to a message first whether
+        // anybody wants it: another test's thread would say no for this one as well.
+        static SECOND: std::sync::LazyLock<tracing::Dispatch> = std::sync::LazyLock::new(|| {
+            tracing_subscriber::fmt()
+                .with_writer(std::io::sink)
+                .finish()
+                .into()
+        });
+        std::sync::LazyLock::force(&SECOND);
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false);
         tracing::subscriber::set_default(subscriber.with_writer(move || log.clone()).finish())
@@ -305,13 +314,14 @@ async fn a_token_file_without_a_token_is_told_as_that() {
     }
 }
 
-/// A certificate of an authority that is not trusted.
-#[tokio::test]
-async fn a_certificate_that_is_not_trusted_is_a_matter_of_tls() {
+/// A server with the certificate of one name, and what `/readyz` says of an export that trusts another
+/// or expects another name.
+async fn shown_of_tls(trusts_it: bool, server_name: Option<&str>) -> (String, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let issue = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let (trusted, shown) = (issue(), issue());
+    let (other, shown) = (issue(), issue());
     let ca_file = folder.path().join("ca.pem");
+    let trusted = if trusts_it { &shown } else { &other };
     std::fs::write(&ca_file, trusted.cert.pem()).unwrap();
     let identity =
         tonic::transport::Identity::from_pem(shown.cert.pem(), shown.signing_key.serialize_pem());
@@ -328,21 +338,32 @@ async fn a_certificate_that_is_not_trusted_is_a_matter_of_tls() {
     let sending = send_one(&config::Export {
         endpoint: format!("https://localhost:{port}"),
         ca_file: Some(ca_file.clone()),
+        server_name: server_name.map(str::to_owned),
         ..config::Export::default()
     });
     while sending.standing.degraded().is_empty() {
         tokio::task::yield_now().await;
     }
-    let shown = sending.standing.degraded();
-    assert!(
-        shown[0].contains("no TLS connection can be made: ")
-            && shown[0].ends_with(&format!("export.ca_file {})", ca_file.display())),
-        "{shown:?}"
-    );
+    let told = sending.standing.degraded().remove(0);
     assert!(count(&sending.standing, standing::Reason::Tls) >= 1);
+    assert!(told.contains("no TLS connection can be made: "), "{told}");
     sending.abort.cancel();
     sending.task.await.unwrap();
     server.abort();
+    (told, ca_file)
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_a_matter_of_the_authorities() {
+    let (told, ca_file) = shown_of_tls(false, None).await;
+    let setting = format!("export.ca_file {})", ca_file.display());
+    assert!(told.ends_with(&setting), "{told}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_name_is_a_matter_of_the_name() {
+    let (told, _) = shown_of_tls(true, Some("elsewhere")).await;
+    assert!(told.ends_with("export.server_name elsewhere)"), "{told}");
 }
 
 /// A collector that is away makes pauses of up to half a minute, longer than an agent has to end.
