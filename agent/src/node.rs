@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use plimsoll_abi::{Counters, KINDS};
 use plimsoll_imds::{Key, Redactor};
+use plimsoll_journal::{JournalError, Trouble};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -99,6 +100,8 @@ pub(crate) struct Node {
     /// Raw records of the security ring between the two drains.
     evidence: Vec<u8>,
     out: Vec<Output>,
+    /// The spool's disk refuses.
+    trouble: Trouble,
 }
 
 impl std::fmt::Debug for Node {
@@ -154,6 +157,7 @@ impl Node {
             unwalked: [0; 2],
             evidence: Vec::new(),
             out: Vec::new(),
+            trouble: Trouble::default(),
             roots,
             programs,
             degraded,
@@ -239,9 +243,9 @@ impl Node {
             }
         }
         self.out.shrink_to(KEPT_OUTPUTS);
-        if let Err(error) = spool.commit(now) {
-            tracing::warn!(error = %causes::chain(&error), "spool could not be written; records are held in memory");
-        }
+        let written = spool.commit(now);
+        let shed = spool.fates().iter().map(|stage| stage.fates.shed).sum();
+        tell_written(&mut self.trouble, written, shed);
         drop(spool);
         self.setup.committed.notify_waiters();
     }
@@ -268,6 +272,27 @@ impl Node {
             programs: self.programs.clone(),
             degraded: self.all_degraded(),
         });
+    }
+}
+
+/// A full disk refuses each second: told as it begins, once a minute, and when it is over.
+fn tell_written(trouble: &mut Trouble, written: Result<(), JournalError>, shed: u64) {
+    let now = monotonic_ns();
+    match written {
+        Ok(()) => {
+            if let Some(over) = trouble.ended(now, shed) {
+                tracing::info!(
+                    lasted_s = over.lasted_s,
+                    shed = over.shed,
+                    "spool can be written again"
+                );
+            }
+        }
+        Err(error) => {
+            if trouble.failed(now, shed) {
+                tracing::warn!(error = %causes::chain(&error), "spool could not be written; records are held in memory");
+            }
+        }
     }
 }
 

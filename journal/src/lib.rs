@@ -24,6 +24,7 @@ mod positions;
 mod recovery;
 mod segment;
 mod storage;
+mod trouble;
 
 mod file;
 mod place;
@@ -35,3 +36,4 @@ pub use journal::{Batch, Journal, JournalError, Options, Record, Shed, Stats};
 pub use place::check_folder;
 pub use recovery::{Damage, Recovery};
 pub use storage::Storage;
+pub use trouble::{Over, Trouble};

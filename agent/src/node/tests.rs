@@ -19,6 +19,7 @@ use super::*;
 use crate::spool::Spool;
 
 mod lives;
+mod trouble;
 
 const POD: &str = "kubepods.slice/kubepods-pod11111111_2222_3333_4444_555555555555.slice";
 
