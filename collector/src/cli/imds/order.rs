@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use plimsoll_imds::Segment;
+use plimsoll_imds::{Direction, Segment};
 
 /// How far apart packets may stand in the wrong order, nanoseconds.
 const REORDER_NS: u64 = 10_000_000;
@@ -40,16 +40,29 @@ impl Order {
             self.finish(out);
             self.newest_ns = time_ns;
         }
-        let at = self
-            .held
-            .iter()
-            .position(|held| knows_of(&held.segment, segment));
+        self.newest_ns = self.newest_ns.max(time_ns);
+        self.settle(out);
+        // Ports are used again: what is before an opening is of another connection.
+        let opens = |held: &Held| {
+            let held = &held.segment;
+            held.syn && held.direction == Direction::Request && held.key == segment.key
+        };
+        let from = self.held.iter().rposition(opens).map_or(0, |at| at + 1);
+        let later = self.held.iter().skip(from);
+        let at = later
+            .map(|held| &held.segment)
+            .position(|held| knows_of(held, segment))
+            .map(|at| from + at);
         let held = Held {
             segment: bare(segment),
             payload: segment.payload.to_vec(),
         };
         self.held.insert(at.unwrap_or(self.held.len()), held);
-        self.newest_ns = self.newest_ns.max(time_ns);
+        self.settle(out);
+    }
+
+    /// Hands on what nothing can come before any more, and what there is no room for.
+    fn settle(&mut self, out: &mut impl FnMut(&Segment<'_>)) {
         let settled_ns = self.newest_ns.saturating_sub(REORDER_NS);
         while let Some(first) = self.held.front()
             && (first.segment.time_ns < settled_ns || self.held.len() > HELD_SEGMENTS)
@@ -85,12 +98,15 @@ fn knows_of(later: &Segment<'_>, earlier: &Segment<'_>) -> bool {
     if len == 0 || later.key != earlier.key {
         return false;
     }
-    let known = if later.direction != earlier.direction {
-        later.ack
-    } else if later.time_ns > earlier.time_ns {
+    let is_same_way = later.direction == earlier.direction;
+    // An opening is of another connection perhaps.
+    if (is_same_way || earlier.syn) && later.time_ns <= earlier.time_ns {
+        return false;
+    }
+    let known = if is_same_way {
         Some(later.seq)
     } else {
-        None
+        later.ack
     };
     let end = earlier.seq.wrapping_add(len);
     // Numbers wrap: what is less than half the circle ahead is ahead.
@@ -137,7 +153,7 @@ const fn bare(segment: &Segment<'_>) -> Segment<'static> {
 mod tests {
     use std::net::SocketAddr;
 
-    use plimsoll_imds::{ConnKey, Direction};
+    use plimsoll_imds::ConnKey;
     use proptest::prelude::*;
 
     use super::*;
@@ -210,6 +226,22 @@ mod tests {
             let segments = file.map(|at| sent[at]);
             let told: Vec<_> = order(&segments).into_iter().map(|at| file[at]).collect();
             assert_eq!(told, [0, 1, 2, 3], "{file:?}");
+        }
+    }
+
+    /// Its numbers may be lower than those of the connection before.
+    #[test]
+    fn a_port_that_is_used_again() {
+        for later_ns in [0, MS, 10_000 * MS] {
+            let [request, answer, ..] = exchanges([0; 4]);
+            let opening = Segment {
+                syn: true,
+                payload: b"",
+                payload_len: 0,
+                ..segment(Direction::Request, request.seq - 100, 0, later_ns)
+            };
+            let next = segment(Direction::Request, request.seq - 99, 20, later_ns);
+            assert_eq!(order(&[request, answer, opening, next]), [0, 1, 2, 3]);
         }
     }
 
