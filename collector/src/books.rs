@@ -121,6 +121,15 @@ impl Sources {
         let nameless = nameless.map(|trouble| ("inventory", trouble));
         let tokens = self.store.counts.unusable_tokens();
         let tokenless = tokenless(tokens).map(|told| ("ingest", told));
+        let certificate = self.store.counts.certificate_trouble();
+        let certificate = certificate.map(|why| {
+            (
+                "ingest",
+                format!(
+                    "the certificate has changed and cannot be used, the one before is shown: {why}"
+                ),
+            )
+        });
         let full = self.history.stats().trouble();
         let full = full.map(|trouble| (Feed::NAME, trouble));
         Health {
@@ -128,6 +137,7 @@ impl Sources {
             degraded: stuck
                 .chain(nameless)
                 .chain(tokenless)
+                .chain(certificate)
                 .chain(full)
                 .map(|(what, why)| format!("{what}: {why}"))
                 .collect(),

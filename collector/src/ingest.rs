@@ -106,6 +106,8 @@ pub struct Counts {
     room: Room,
     connections: OnceLock<Connections>,
     unusable_tokens: Gauge,
+    /// Why the certificate that is there now is not the one that is shown.
+    certificate: Mutex<Option<String>>,
 }
 
 /// Why something is refused or broken off at the door.
@@ -267,6 +269,18 @@ impl Counts {
     /// Token files that cannot be used now.
     pub fn unusable_tokens(&self) -> i64 {
         self.unusable_tokens.get()
+    }
+
+    fn note_certificate(&self, trouble: Option<String>) {
+        let kept = self.certificate.lock();
+        *kept.unwrap_or_else(std::sync::PoisonError::into_inner) = trouble;
+    }
+
+    /// Why a changed certificate cannot be shown, if that is so.
+    pub fn certificate_trouble(&self) -> Option<String> {
+        let kept = self.certificate.lock();
+        kept.unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 
     /// Connections that are open.

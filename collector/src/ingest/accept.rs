@@ -19,7 +19,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
@@ -119,7 +118,7 @@ struct Places {
 /// Who may come in, and how they must behave.
 pub(super) struct Door<R> {
     /// Plain text without.
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<tls::Shown>>,
     pub(super) connections: Connections,
     /// Those of them that have shown no token yet.
     pub(super) strangers: Connections,
@@ -178,7 +177,7 @@ pub(super) async fn accept<R: Fn(&'static str, SocketAddr, &str)>(
                     let Some(places) = door.places(&stream, peer) else {
                         continue;
                     };
-                    let Some(acceptor) = door.tls.clone() else {
+                    let Some(acceptor) = door.tls.as_ref().map(|tls| tls.acceptor()) else {
                         let connection = door.connection(Box::new(stream), peer, places);
                         if taken.send(Ok(connection)).await.is_err() {
                             return;
@@ -245,14 +244,14 @@ mod tests {
         let (certificate, key) = (folder.path().join("cert"), folder.path().join("key"));
         std::fs::write(&certificate, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let acceptor = tls::acceptor(&certificate, &key).unwrap();
+        let shown = tls::Shown::read(&certificate, &key).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (taken, mut secured) = mpsc::channel(1);
         let (told, mut reasons) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let door = Door {
-            tls: Some(acceptor),
+            tls: Some(Arc::new(shown)),
             connections: Connections::new(1000, 1000),
             strangers: Connections::new(1000, 1000),
             pace: Pace {

@@ -16,7 +16,6 @@ use plimsoll_journal::Storage;
 use plimsoll_wire::Class;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::codegen::BoxFuture;
@@ -124,8 +123,8 @@ pub async fn serve<S: Storage + Send + 'static>(
     shutdown: CancellationToken,
 ) -> Result<(), IngestError> {
     let (jobs, queue) = mpsc::channel(QUEUE);
-    let acceptor = match &options.tls {
-        Some((certificate, key)) => Some(tls::acceptor(certificate, key)?),
+    let shown = match &options.tls {
+        Some((certificate, key)) => Some(Arc::new(tls::Shown::read(certificate, key)?)),
         None => None,
     };
     let options = Arc::new(options);
@@ -153,33 +152,30 @@ pub async fn serve<S: Storage + Send + 'static>(
     drop(door);
     let counts = Arc::clone(&store.counts);
     let watching = auth::watch(tokens, Arc::clone(&counts), shutdown.clone());
+    let looking = tls::watch(shown.clone(), Arc::clone(&counts), shutdown.clone());
     let serving = async {
         let (taken, connections) = mpsc::channel(TAKEN);
         let end = shutdown.clone().cancelled_owned();
         let (end, ()) = tokio::join!(
             router.serve_with_incoming_shutdown(ReceiverStream::new(connections), end),
-            accept::accept(
-                listener,
-                entrance(counts, &options, acceptor),
-                taken,
-                shutdown
-            ),
+            accept::accept(listener, entrance(counts, &options, shown), taken, shutdown),
         );
         end
     };
     // The committer ends when the last connection has dropped its end of the queue.
     let commits = commit_all(store, queue);
-    let (end_of_serving, end_of_commits, watched) = tokio::join!(serving, commits, watching);
+    let (end_of_serving, end_of_commits, watched, looked) =
+        tokio::join!(serving, commits, watching, looking);
     end_of_serving?;
     end_of_commits?;
-    Ok(watched.map_err(StoreError::from)?)
+    Ok(watched.and(looked).map_err(StoreError::from)?)
 }
 
 /// Counts and names in the log what does not come in.
 fn entrance(
     counts: Arc<Counts>,
     options: &Options,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<tls::Shown>>,
 ) -> accept::Door<impl Fn(&'static str, SocketAddr, &str) + use<>> {
     let most_of_peer = options.max_connections.div_ceil(PEER_SHARE);
     let connections = Connections::new(options.max_connections, most_of_peer);

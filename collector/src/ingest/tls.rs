@@ -7,24 +7,36 @@
 //! The handshakes are ours and not the gRPC server's, because that one drops a failed handshake
 //! without a word, and an agent with a wrong authority must not be silence here. Knows nothing of
 //! tokens or messages.
+//!
+//! Certificate and key are looked at again every [`LOOK`], and what has changed is shown to whoever
+//! connects from then on. What cannot be used leaves the one before, and is told.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use tokio::net::TcpStream;
+use tokio::task::JoinError;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use super::Counts;
+use crate::errors;
 
 /// Until the first byte: a client speaks first in TLS, and at once.
 const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(2);
 /// One handshake.
 const WITHIN: Duration = Duration::from_secs(10);
+
+/// Between two looks at certificate and key.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +138,122 @@ pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError>
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// Modification time, length and inode of certificate and key, where they are there.
+type Stamps = [Option<(SystemTime, u64, u64)>; 2];
+
+/// Certificate and key as they are shown now.
+pub(super) struct Shown {
+    certificate: PathBuf,
+    key: PathBuf,
+    acceptor: RwLock<TlsAcceptor>,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    /// Before what is shown, or cannot be, was read.
+    stamps: Stamps,
+    /// Why what is there now cannot be shown.
+    trouble: Option<String>,
+}
+
+/// What a look found.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    Same,
+    New,
+    /// Not told yet.
+    Trouble(String),
+}
+
+impl Shown {
+    /// Waits for the disk.
+    pub(super) fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let stamps = stamps(certificate, key);
+        Ok(Self {
+            acceptor: RwLock::new(acceptor(certificate, key)?),
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            seen: Mutex::new(Seen {
+                stamps,
+                trouble: None,
+            }),
+        })
+    }
+
+    /// For the next connection.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        let acceptor = self.acceptor.read();
+        acceptor.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads them again if they have changed, or could not be used. Waits for the disk.
+    fn look(&self) -> Look {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = stamps(&self.certificate, &self.key);
+        if stamps == seen.stamps && seen.trouble.is_none() {
+            return Look::Same;
+        }
+        seen.stamps = stamps;
+        match acceptor(&self.certificate, &self.key) {
+            Ok(acceptor) => {
+                let shown = self.acceptor.write();
+                *shown.unwrap_or_else(PoisonError::into_inner) = acceptor;
+                seen.trouble = None;
+                Look::New
+            }
+            Err(error) => {
+                let trouble = errors::chain(&error);
+                if seen.trouble.as_ref() == Some(&trouble) {
+                    return Look::Same;
+                }
+                seen.trouble = Some(trouble.clone());
+                Look::Trouble(trouble)
+            }
+        }
+    }
+}
+
+fn stamps(certificate: &Path, key: &Path) -> Stamps {
+    [certificate, key].map(|path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.modified().ok()?, found.len(), found.ino()))
+    })
+}
+
+/// Looks off the runtime's threads and says what has changed.
+async fn refresh(shown: &Arc<Shown>, counts: &Counts) -> Result<(), JoinError> {
+    let looking = Arc::clone(shown);
+    match tokio::task::spawn_blocking(move || looking.look()).await? {
+        Look::Same => {}
+        Look::New => {
+            counts.note_certificate(None);
+            tracing::info!("the certificate was read again: it is shown from now on");
+        }
+        Look::Trouble(error) => {
+            tracing::warn!(
+                error,
+                "the changed certificate cannot be used: the one before is shown until it can"
+            );
+            counts.note_certificate(Some(error));
+        }
+    }
+    Ok(())
+}
+
+/// Refreshes until `shutdown`.
+pub(super) async fn watch(
+    shown: Option<Arc<Shown>>,
+    counts: Arc<Counts>,
+    shutdown: CancellationToken,
+) -> Result<(), JoinError> {
+    let Some(shown) = shown else { return Ok(()) };
+    let pause = || shutdown.run_until_cancelled(tokio::time::sleep(LOOK));
+    while pause().await.is_some() {
+        refresh(&shown, &counts).await?;
+    }
+    Ok(())
+}
+
 /// The TLS in a connection.
 pub(super) async fn handshake(
     acceptor: &TlsAcceptor,
@@ -156,6 +284,57 @@ pub(super) fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a client that trusts this certificate alone makes of the one that is shown.
+    async fn is_shown(shown: &Shown, trusted: &rustls::pki_types::CertificateDer<'static>) -> bool {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(trusted.clone()).unwrap();
+        let config =
+            rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let (client, _) = tokio::join!(
+            connector.connect("one".try_into().unwrap(), theirs),
+            shown.acceptor().accept(ours)
+        );
+        client.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_changed_certificate_is_shown_once_it_fits_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let issue = || rcgen::generate_simple_self_signed(vec!["one".to_owned()]).unwrap();
+        let (old, new) = (issue(), issue());
+        let (certificate, key) = (folder.path().join("cert"), folder.path().join("key"));
+        // Put in the other's place, as whoever rotates them does.
+        let put = |path: &Path, text: String| {
+            let beside = folder.path().join("beside");
+            std::fs::write(&beside, text).unwrap();
+            std::fs::rename(beside, path).unwrap();
+        };
+        put(&certificate, old.cert.pem());
+        put(&key, old.signing_key.serialize_pem());
+        let shown = Arc::new(Shown::read(&certificate, &key).unwrap());
+        let counts = Counts::default();
+        assert_eq!(shown.look(), Look::Same);
+        put(&certificate, new.cert.pem());
+        refresh(&shown, &counts).await.unwrap();
+        let trouble = counts.certificate_trouble().unwrap();
+        assert!(trouble.contains("KeyMismatch"), "{trouble}");
+        assert_eq!(shown.look(), Look::Same, "told once");
+        assert!(is_shown(&shown, old.cert.der()).await);
+        put(&key, new.signing_key.serialize_pem());
+        refresh(&shown, &counts).await.unwrap();
+        assert_eq!(counts.certificate_trouble(), None);
+        assert!(is_shown(&shown, new.cert.der()).await);
+        assert!(!is_shown(&shown, old.cert.der()).await);
+        std::fs::remove_file(&key).unwrap();
+        assert!(matches!(shown.look(), Look::Trouble(_)));
+    }
 
     #[test]
     fn files_that_cannot_serve_are_named_with_their_setting() {
