@@ -108,7 +108,7 @@ pub struct Stats {
     pub conflicts: u64,
     /// Connections closed to make room while something of them was awaited.
     pub evicted: u64,
-    /// Connections forgotten because nothing happened.
+    /// Connections forgotten because nothing happened, in the midst of something.
     pub idle: u64,
 }
 
@@ -203,8 +203,9 @@ impl Decoder {
             }
         }
         for key in over {
-            self.stats.idle += 1;
+            let events = self.stats.events;
             self.close(key, Ending::Other, out);
+            self.stats.idle += u64::from(self.stats.events > events);
         }
         let horizon = now_ns.saturating_sub(self.limits.forget_ns());
         self.answered_ns.retain(|_, answered| *answered >= horizon);

@@ -26,7 +26,8 @@ pub struct Over {
 }
 
 impl Trouble {
-    /// Refused once more, by a clock that the caller keeps to; `shed` is a cumulative count of records. Whether it is to be told.
+    /// Refused once more, by a clock that the caller keeps to; `shed` is a cumulative count of records.
+    /// Whether it is to be told.
     pub fn failed(&mut self, now_ns: u64, shed: u64) -> bool {
         let Some(since) = &mut self.0 else {
             self.0 = Some(Since {

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_journal::{Batch, JournalError, Record, Storage};
+use plimsoll_journal::{Batch, JournalError, Record, Storage, Trouble};
 use rustix::io::Errno;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -216,6 +216,7 @@ impl<S: Storage + Send + 'static> Reader<S> {
         let mut commits = self.store.commits();
         let mut destination = destination;
         let mut unreadable = 0;
+        let mut trouble = Trouble::default();
         loop {
             let ending = stop.is_cancelled();
             let (reader, now) = (Arc::clone(&self), (!ending).then(api::unix_ns));
@@ -225,6 +226,16 @@ impl<S: Storage + Send + 'static> Reader<S> {
             })
             .await?;
             destination = given_back;
+            if outcome.is_ok()
+                && let Some(over) = trouble.ended(api::unix_ns(), self.fates().shed)
+            {
+                tracing::info!(
+                    destination = D::NAME,
+                    lasted_s = over.lasted_s,
+                    shed = over.shed,
+                    "records are carried on from the journal"
+                );
+            }
             match outcome {
                 Ok(Carried::Nothing) if ending => return Ok(()),
                 Ok(Carried::Held) => {
@@ -249,11 +260,13 @@ impl<S: Storage + Send + 'static> Reader<S> {
                     if ending {
                         return Err(error);
                     }
-                    tracing::error!(
-                        destination = D::NAME,
-                        error = &error as &dyn std::error::Error,
-                        "records wait in the journal, will try again"
-                    );
+                    if trouble.failed(api::unix_ns(), self.fates().shed) {
+                        tracing::error!(
+                            destination = D::NAME,
+                            error = &error as &dyn std::error::Error,
+                            "records wait in the journal, trying again each second"
+                        );
+                    }
                     drop(tokio::time::timeout(retry, stop.cancelled()).await);
                 }
             }

@@ -114,5 +114,19 @@ fn idle_connections_are_forgotten() {
     assert_eq!(play.decoder.connections(), 1);
     play.wait(200);
     assert_eq!(play.decoder.connections(), 0);
+    assert_eq!(play.decoder.stats().idle, 1);
     assert_eq!(play.one().flags, Flags::HEADER_TRUNCATED);
+}
+
+/// Clients that keep a connection for the next request and never come back are the ordinary case.
+#[test]
+fn a_connection_of_which_nothing_is_awaited_is_no_irregularity() {
+    let mut play = Play::imds();
+    play.open()
+        .ask("GET /latest/ HTTP/1.1\r\n\r\n")
+        .answer(OK)
+        .wait(60_000);
+    assert_eq!(play.decoder.connections(), 0);
+    assert_eq!(play.decoder.stats().idle, 0);
+    play.one();
 }
