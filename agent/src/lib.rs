@@ -24,6 +24,8 @@ pub mod probe;
 pub mod run;
 pub mod spool;
 pub mod telemetry;
+#[cfg(test)]
+mod test_log;
 pub mod usage;
 
 pub use run::{RunError, run};

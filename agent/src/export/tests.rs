@@ -20,6 +20,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use super::*;
+use crate::test_log::TestLog;
 
 /// Takes everything, and hands on each number with its event.
 struct Collector(mpsc::UnboundedSender<(u64, AuditEvent)>);
@@ -159,44 +160,6 @@ impl LogsService for Guarded {
     }
 }
 
-/// What the agent logs on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn start(&self) -> tracing::subscriber::DefaultGuard {
-        // Of one subscriber alone it is asked only in the thread that comes to a message first whether
-        // anybody wants it: another test's thread would say no for this one as well.
-        static SECOND: std::sync::LazyLock<tracing::Dispatch> = std::sync::LazyLock::new(|| {
-            tracing_subscriber::fmt()
-                .with_writer(std::io::sink)
-                .finish()
-                .into()
-        });
-        std::sync::LazyLock::force(&SECOND);
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false);
-        tracing::subscriber::set_default(subscriber.with_writer(move || log.clone()).finish())
-    }
-
-    fn lines(&self, with: &str) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let lines = text.lines().filter(|line| line.contains(with));
-        lines.map(str::to_owned).collect()
-    }
-}
-
 /// One event on its way, and what is needed to end it.
 struct Sending {
     standing: Arc<Standing>,
@@ -246,7 +209,7 @@ async fn a_refused_token_is_told_once_and_shown_until_it_is_taken() {
             .add_service(LogsServiceServer::new(Guarded(sender)))
             .serve_with_incoming(incoming),
     );
-    let log = Log::default();
+    let log = TestLog::default();
     let logging = log.start();
     let sending = send_one(&config::Export {
         endpoint: format!("http://{address}"),
