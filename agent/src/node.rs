@@ -244,8 +244,9 @@ impl Node {
         }
         self.out.shrink_to(KEPT_OUTPUTS);
         let written = spool.commit(now);
-        let shed = spool.fates().iter().map(|stage| stage.fates.shed).sum();
-        tell_written(&mut self.trouble, written, shed);
+        tell_written(&mut self.trouble, written, || {
+            spool.fates().iter().map(|stage| stage.fates.shed).sum()
+        });
         drop(spool);
         self.setup.committed.notify_waiters();
     }
@@ -276,7 +277,11 @@ impl Node {
 }
 
 /// A full disk refuses each second: told as it begins, once a minute, and when it is over.
-fn tell_written(trouble: &mut Trouble, written: Result<(), JournalError>, shed: u64) {
+fn tell_written(
+    trouble: &mut Trouble,
+    written: Result<(), JournalError>,
+    shed: impl FnOnce() -> u64,
+) {
     let now = monotonic_ns();
     match written {
         Ok(()) => {

@@ -26,14 +26,14 @@ pub struct Over {
 }
 
 impl Trouble {
-    /// Refused once more, by a clock that the caller keeps to; `shed` is a cumulative count of records.
-    /// Whether it is to be told.
-    pub fn failed(&mut self, now_ns: u64, shed: u64) -> bool {
+    /// Refused once more, by a clock that the caller keeps to; `shed` is a cumulative count of records,
+    /// asked for as the trouble begins. Whether it is to be told.
+    pub fn failed(&mut self, now_ns: u64, shed: impl FnOnce() -> u64) -> bool {
         let Some(since) = &mut self.0 else {
             self.0 = Some(Since {
                 began_ns: now_ns,
                 told_ns: now_ns,
-                shed,
+                shed: shed(),
             });
             return true;
         };
@@ -44,11 +44,11 @@ impl Trouble {
         is_due
     }
 
-    /// It went well. What is over by that, if anything was.
-    pub fn ended(&mut self, now_ns: u64, shed: u64) -> Option<Over> {
+    /// It went well. What is over by that, if anything was; nothing is asked for if nothing was.
+    pub fn ended(&mut self, now_ns: u64, shed: impl FnOnce() -> u64) -> Option<Over> {
         self.0.take().map(|since| Over {
             lasted_s: now_ns.saturating_sub(since.began_ns) / 1_000_000_000,
-            shed: shed.saturating_sub(since.shed),
+            shed: shed().saturating_sub(since.shed),
         })
     }
 }
@@ -61,17 +61,17 @@ mod tests {
     fn a_trouble_is_told_at_first_each_minute_and_at_its_end() {
         let (mut trouble, began) = (Trouble::default(), 5);
         let after = |s: u64| began + s * 1_000_000_000;
-        assert_eq!(trouble.ended(began, 3), None);
+        assert_eq!(trouble.ended(began, || unreachable!("nothing was")), None);
         let told: Vec<u64> = (0..150)
-            .filter(|s| trouble.failed(after(*s), 3 + s))
+            .filter(|s| trouble.failed(after(*s), || 3 + s))
             .collect();
         assert_eq!(told, [0, 60, 120]);
         let over = Over {
             lasted_s: 150,
             shed: 149,
         };
-        assert_eq!(trouble.ended(after(150), 152), Some(over));
-        assert_eq!(trouble.ended(after(151), 152), None);
-        assert!(trouble.failed(after(152), 152), "another one");
+        assert_eq!(trouble.ended(after(150), || 152), Some(over));
+        assert_eq!(trouble.ended(after(151), || 152), None);
+        assert!(trouble.failed(after(152), || 152), "another one");
     }
 }

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_journal::{Batch, JournalError, Record, Storage, Trouble};
+use plimsoll_journal::{Batch, JournalError, Over, Record, Storage, Trouble};
 use rustix::io::Errno;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -194,6 +194,23 @@ fn batch_begins_by(batch: &Batch, seq: u64) -> bool {
         .any(|first| first <= seq)
 }
 
+fn tell_wait(destination: &str, error: &(dyn std::error::Error + 'static)) {
+    tracing::error!(
+        destination,
+        error,
+        "records wait in the journal, trying again each second"
+    );
+}
+
+fn tell_over(destination: &str, over: Over) {
+    tracing::info!(
+        destination,
+        lasted_s = over.lasted_s,
+        shed = over.shed,
+        "records are carried on from the journal"
+    );
+}
+
 impl<S: Storage + Send + 'static> Reader<S> {
     /// Carries records to `destination` until `stop`, then what is in the journal by then. While
     /// the destination refuses, records wait in the journal and it is asked again each second. A
@@ -227,14 +244,9 @@ impl<S: Storage + Send + 'static> Reader<S> {
             .await?;
             destination = given_back;
             if outcome.is_ok()
-                && let Some(over) = trouble.ended(api::unix_ns(), self.fates().shed)
+                && let Some(over) = trouble.ended(api::unix_ns(), || self.fates().shed)
             {
-                tracing::info!(
-                    destination = D::NAME,
-                    lasted_s = over.lasted_s,
-                    shed = over.shed,
-                    "records are carried on from the journal"
-                );
+                tell_over(D::NAME, over);
             }
             match outcome {
                 Ok(Carried::Nothing) if ending => return Ok(()),
@@ -260,12 +272,8 @@ impl<S: Storage + Send + 'static> Reader<S> {
                     if ending {
                         return Err(error);
                     }
-                    if trouble.failed(api::unix_ns(), self.fates().shed) {
-                        tracing::error!(
-                            destination = D::NAME,
-                            error = &error as &dyn std::error::Error,
-                            "records wait in the journal, trying again each second"
-                        );
+                    if trouble.failed(api::unix_ns(), || self.fates().shed) {
+                        tell_wait(D::NAME, &error);
                     }
                     drop(tokio::time::timeout(retry, stop.cancelled()).await);
                 }
