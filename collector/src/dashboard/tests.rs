@@ -241,7 +241,7 @@ fn windows_are_called_by_their_length_and_what_counts_for_nothing_is_said() {
         "Provisional: 40 s seen of the 24 h",
         "<th scope=\"row\">window means</th><td class=\"num\">3</td>",
         "95 % of 3 window means (10 s on average) were",
-        "too little is known of 1 window to count its mean",
+        "too little is known of 1 window for a mean",
     ] {
         says("the workload", &html, words);
     }

@@ -218,7 +218,7 @@ fn recent_cpu(advice: &Recommendation, usage: &Usage) -> Markup {
         figure {
             figcaption { "CPU of late, hottest pod: " span.k.coarse { "mean of each window" } " " span.k.peakline { "highest second" }
                 @if usage.windows_without_mean() > 0 {
-                    "; too little is known of " (counted(usage.windows_without_mean(), "window")) " to count its mean"
+                    "; too little is known of " (counted(usage.windows_without_mean(), "window")) " for a mean"
                 }
             }
             (chart::series(&usage.recent, &lines))

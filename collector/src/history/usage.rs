@@ -99,13 +99,14 @@ impl Throttling {
     }
 }
 
-/// One window, as the pictures need it, rounded up as the numbers are: little is not nothing. Stored as a row: `[minute, mean, max, KiB, throttled ‰]`.
+/// One window, as the pictures need it, rounded up as the numbers are: little is not nothing. Stored
+/// as a row: `[second, mean, max, KiB, throttled ‰]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "PointRow", into = "PointRow")]
 pub struct Point {
     /// End of the window, Unix seconds.
     pub end_unix_s: u64,
-    /// Mean CPU of the window, millicores.
+    /// Mean CPU of the window, millicores; `None` if too little of it was observed.
     pub mean_millicores: Option<u64>,
     /// Highest second, millicores.
     pub max_millicores: Option<u64>,
@@ -299,7 +300,6 @@ impl Usage {
         let cpu = &window.cpu;
         union(&mut self.cpu_sources, cpu.source.as_slice());
         self.cpu_used_ns = sum_known(self.cpu_used_ns, cpu.used_ns);
-        let mean = mean_ns_per_s(window).filter(|_| window.coverage() >= MIN_COVERAGE_OF_MEAN);
         let (means, seconds) = match window.phase {
             Phase::Steady => {
                 self.per_100ms.merge(&cpu.per_100ms);
@@ -311,7 +311,7 @@ impl Usage {
             }
         };
         seconds.merge(&cpu.per_second);
-        if let Some(mean) = mean {
+        if let Some(mean) = mean_ns_per_s(window) {
             means.add(mean);
         }
         if cpu.periods.is_some() || cpu.throttled_usec.is_some() {
@@ -422,8 +422,11 @@ pub(super) const fn hour_bit(unix_s: u64) -> u32 {
     1 << (unix_s / 3600 % 24)
 }
 
-/// Mean CPU of a window, nanoseconds per second of *observed* time.
+/// Mean CPU of a window, nanoseconds per second of *observed* time; `None` if too little was observed.
 fn mean_ns_per_s(window: &UsageWindow) -> Option<u64> {
+    if window.coverage() < MIN_COVERAGE_OF_MEAN {
+        return None;
+    }
     let used = u128::from(window.cpu.used_ns?);
     let mean = (used * NS_PER_SEC).checked_div(u128::from(window.observed_ns))?;
     Some(u64::try_from(mean).unwrap_or(u64::MAX))

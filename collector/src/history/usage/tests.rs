@@ -70,6 +70,7 @@ fn badly_covered_and_starting_windows_do_not_shape_the_request() {
     let mut thin = window("c", 1, 100, 0);
     thin.observed_ns /= 3;
     usage.add(&thin);
+    assert_eq!(usage.recent[0].mean_millicores, None, "nor the picture");
     let mut starting = window("c", 2, 900, 0);
     starting.phase = Phase::Startup;
     usage.add(&starting);
