@@ -14,6 +14,8 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
+use crate::{install, shell};
+
 #[path = "../../ebpf/toolchain.rs"]
 mod toolchain;
 
@@ -39,7 +41,7 @@ pub(crate) fn ensure_toolchain(root: &Path, yes: bool) -> anyhow::Result<bool> {
     let Err(missing) = toolchain::Toolchain::find(&tools) else {
         return Ok(true);
     };
-    say(&format!("kernel programs: {missing}"));
+    shell::say(&format!("kernel programs: {missing}"));
     let way = compiler(yes)?;
     if toolchain::on_path("bpf-linker", Some(&tools.join("bin"))).is_none() {
         install_linker(&tools, way)?;
@@ -47,7 +49,7 @@ pub(crate) fn ensure_toolchain(root: &Path, yes: bool) -> anyhow::Result<bool> {
     match toolchain::Toolchain::find(&tools) {
         Ok(_) => Ok(true),
         Err(missing) => {
-            say(&format!(
+            shell::say(&format!(
                 "kernel programs: still {missing}; the agent will run without them"
             ));
             Ok(false)
@@ -67,15 +69,15 @@ enum Way {
 fn compiler(yes: bool) -> anyhow::Result<Way> {
     let rustup = toolchain::on_path("rustup", None).is_some();
     if toolchain::on_path("apt-get", None).is_some() {
-        match install_packages(yes) {
+        match install::packages(&PACKAGES, yes) {
             Ok(()) => return Ok(Way::Debian),
             Err(error) if !rustup => return Err(error),
-            Err(error) => say(&format!("kernel programs: {error:#}; trying rustup")),
+            Err(error) => shell::say(&format!("kernel programs: {error:#}; trying rustup")),
         }
     } else if !rustup {
         bail!("neither apt-get nor rustup is here: install {LINKER} and a compiler for BPF");
     }
-    run(Command::new("rustup").args([
+    shell::run(Command::new("rustup").args([
         "toolchain",
         "install",
         "nightly",
@@ -101,33 +103,8 @@ pub(crate) fn build_ebpf(root: &Path) -> anyhow::Result<PathBuf> {
         .map_err(anyhow::Error::msg)
 }
 
-fn install_packages(yes: bool) -> anyhow::Result<()> {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root && !yes {
-        bail!(
-            "not root: install {} yourself, or call again with --yes",
-            PACKAGES.join(" ")
-        );
-    }
-    let apt = || {
-        let mut command = if is_root {
-            Command::new("apt-get")
-        } else {
-            Command::new("sudo")
-        };
-        if !is_root {
-            command.arg("apt-get");
-        }
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    run(apt().args(["update", "--quiet"]))?;
-    run(apt()
-        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-        .args(PACKAGES))
-}
-
 fn install_linker(tools: &Path, way: Way) -> anyhow::Result<()> {
+    shell::say(&format!("installing {LINKER} into {}", tools.display()));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
@@ -141,24 +118,9 @@ fn install_linker(tools: &Path, way: Way) -> anyhow::Result<()> {
             .arg(format!("llvm-{LLVM}"));
         command.env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
     }
-    run(&mut command)
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    say(&format!("+ {command:?}"));
-    // What is asked for on stdout is the result's alone.
-    let status = command
-        .stdout(std::io::stderr())
-        .status()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        bail!("{command:?} ended with {status}")
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "says what it does to the machine")]
-fn say(text: &str) {
-    eprintln!("{text}");
+    // So that it does not ask for the folder to be put there: it is looked for by its place.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let with_tools = std::env::split_paths(&path).chain([tools.join("bin")]);
+    command.env("PATH", std::env::join_paths(with_tools).context("PATH")?);
+    shell::run(&mut command)
 }

@@ -33,11 +33,16 @@ pub(crate) fn ensure(needed: &[Needed], yes: bool) -> Result<()> {
     packages(&missing, yes)
 }
 
-/// Installs packages: as root or with `yes` at once, else after asking.
+/// Installs the packages that are not there: as root or with `yes` at once, else after asking.
 ///
 /// # Errors
 /// They cannot, or shall not, be installed.
-pub(crate) fn packages(missing: &[&str], yes: bool) -> Result<()> {
+pub(crate) fn packages(wanted: &[&str], yes: bool) -> Result<()> {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .copied()
+        .filter(|package| !is_installed(package))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -53,6 +58,13 @@ pub(crate) fn packages(missing: &[&str], yes: bool) -> Result<()> {
     let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
     args.extend(missing);
     apt(&args)
+}
+
+/// Whether dpkg has it whole. Where there is no dpkg nothing is known to be there.
+fn is_installed(package: &str) -> bool {
+    let query = ["--show", "--showformat=${db:Status-Status}", package];
+    shell::read(&mut shell::command("dpkg-query", &query))
+        .is_ok_and(|status| status.trim() == "installed")
 }
 
 fn apt(args: &[&str]) -> Result<()> {
