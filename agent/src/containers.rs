@@ -18,6 +18,7 @@ use plimsoll_wire::{AuditEvent, Identity, UsageWindow};
 
 use crate::cgroup::path;
 use crate::identity::{Index, Limits};
+use crate::usage::sample::MemoryNow;
 use crate::usage::window::Spec;
 use crate::usage::{Sample, Timeline, Windows};
 
@@ -229,6 +230,13 @@ impl Containers {
     pub fn memory_peak(&mut self, id: u64, bytes: u64) {
         if let Some(windows) = self.followed.get_mut(&id) {
             windows.add_memory_peak(bytes);
+        }
+    }
+
+    /// An OOM kill in a followed cgroup, which may be the last thing that is known of it.
+    pub fn oom_killed(&mut self, id: u64, now: &MemoryNow, at_mono_ns: u64, timeline: &Timeline) {
+        if let Some(windows) = self.followed.get_mut(&id) {
+            windows.oom_killed(now, at_mono_ns, timeline);
         }
     }
 

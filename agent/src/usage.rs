@@ -17,6 +17,7 @@ pub mod kernel_time;
 pub mod sample;
 pub mod sampler;
 pub mod self_usage;
+mod tally;
 pub mod timeline;
 pub mod window;
 

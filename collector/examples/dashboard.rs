@@ -269,6 +269,7 @@ fn window(shape: &Shape, replica: u64, start: u64, random: &mut fastrand::Rng) -
     }
     let jitter = |share: f64| (shape.memory_mib as f64 * share) as u64 * MIB;
     let peak = jitter((0.9 + random.f64() * 0.1) * wave.sqrt());
+    let kills = u64::from(shape.name == "checkout" && (start / MINUTE_NS).is_multiple_of(97));
     let memory = MemoryUsage {
         source: Some(Source::CgroupV2),
         sampled_peak_bytes: Some(peak + peak / 5),
@@ -277,9 +278,8 @@ fn window(shape: &Shape, replica: u64, start: u64, random: &mut fastrand::Rng) -
         file_peak_bytes: Some(peak * 4 / 10),
         working_set_peak_bytes: Some(peak),
         mean_bytes: Some(peak * 9 / 10),
-        oom_kills: Some(u64::from(
-            shape.name == "checkout" && (start / MINUTE_NS).is_multiple_of(97),
-        )),
+        oom_kills: Some(kills),
+        limit_failures: Some(kills),
         limit_bytes: (shape.limit_mib > 0).then_some(shape.limit_mib * MIB),
     };
     UsageWindow {

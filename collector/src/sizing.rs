@@ -343,8 +343,7 @@ pub fn recommend(history: &ContainerHistory) -> Recommendation {
         .fold(None, Hottest::max);
     let pod_count = history.pods_seen();
     let (cpu, mut cpu_words) = cpu::advise(hot, pod_count, &history.total);
-    let (memory, mut memory_words) =
-        memory::advise(&pods, pod_count, &history.total, current.limit_bytes);
+    let (memory, mut memory_words) = memory::advise(&pods, pod_count, &history.total);
     cpu_words.extend(current.unknown_words(true));
     memory_words.extend(current.unknown_words(false));
     let replicas = history.replicas;

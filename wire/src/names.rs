@@ -81,6 +81,8 @@ pub const MEMORY_FILE_PEAK: &str = "plimsoll.container.memory.file.peak";
 pub const MEMORY_WORKING_SET_PEAK: &str = "plimsoll.container.memory.working_set.peak";
 /// OOM kills.
 pub const MEMORY_OOM_KILLS: &str = "plimsoll.container.memory.oom_kills";
+/// `memory.events oom`.
+pub const MEMORY_LIMIT_FAILURES: &str = "plimsoll.container.memory.limit_failures";
 /// `memory.max`.
 pub const MEMORY_LIMIT: &str = "plimsoll.container.memory.limit";
 /// Pressure, some, CPU.

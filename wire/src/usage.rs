@@ -67,8 +67,12 @@ pub struct MemoryUsage {
     pub working_set_peak_bytes: Option<u64>,
     /// Mean of the samples of `memory.current`.
     pub mean_bytes: Option<u64>,
-    /// `memory.events oom_kill` in the window.
+    /// Processes that an OOM killer ended in the window, whoever's memory was short:
+    /// `memory.events oom_kill`, and what the kernel told besides (`oom:mark_victim`).
     pub oom_kills: Option<u64>,
+    /// `memory.events oom` in the window: allocations that failed because the container's own limit was
+    /// reached. Kills without any are the node's want of memory, or the pod's.
+    pub limit_failures: Option<u64>,
     /// `memory.max` at the last sample; `None` is unlimited or unknown.
     pub limit_bytes: Option<u64>,
 }

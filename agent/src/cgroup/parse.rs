@@ -41,6 +41,16 @@ pub struct MemoryStat {
     pub inactive_file_bytes: Option<u64>,
 }
 
+/// What happened to a cgroup's memory since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryEvents {
+    /// Processes of this cgroup and below that an OOM killer ended, whoever's memory was short.
+    pub oom_kills: Option<u64>,
+    /// Allocations that failed because this cgroup's limit, or one below, was reached (v1 does not count
+    /// them).
+    pub limit_failures: Option<u64>,
+}
+
 /// Stall totals since the cgroup was made, microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PressureTotal {

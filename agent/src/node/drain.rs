@@ -53,11 +53,19 @@ impl Node {
         });
         let emptied = [security, process].map(|taken| taken < DRAIN_RECORDS);
         self.probe = Some(probe);
-        self.follow(cgroups);
         // An answer may lie in what was left, or have come since: nobody has waited longer in vain
         // than until here.
-        self.judge_evidence(emptied[0].then_some(begin_ns));
+        self.settle(cgroups, emptied[0].then_some(begin_ns));
         emptied
+    }
+
+    /// Who came is known before anything is judged, and who ended is let go only then: how may be among
+    /// what is held.
+    pub(super) fn settle(&mut self, cgroups: Vec<Change>, seen_until: Option<u64>) {
+        let (made, gone) = cgroups.into_iter().partition(|change| change.made);
+        self.follow(made);
+        self.judge_evidence(seen_until);
+        self.follow(gone);
     }
 
     /// A record of the security ring, to be judged once all cgroups are known.
@@ -89,7 +97,7 @@ impl Node {
         });
     }
 
-    pub(super) fn follow(&mut self, cgroups: Vec<Change>) {
+    fn follow(&mut self, cgroups: Vec<Change>) {
         for Change { made, header, path } in cgroups {
             if made {
                 self.learn(header.cgroup_id, &path, header.ktime_ns, true);
@@ -100,18 +108,25 @@ impl Node {
     }
 
     /// Judges what is held. `seen_until`: everything that happened before is in it.
-    pub(super) fn judge_evidence(&mut self, seen_until: Option<u64>) {
+    fn judge_evidence(&mut self, seen_until: Option<u64>) {
         let lookup = NodeLookup {
             index: self.containers.index(),
             timeline: &self.timeline,
             proc: &self.proc,
         };
         let (out, sampler, containers) = (&mut self.out, &mut self.sampler, &self.containers);
+        let mut killed = Vec::new();
         let mut event = |at_unix_ns, mut event| {
             if let AuditEvent::OomKill(kill) = &mut event
                 && let Some(owner) = containers.owner(kill.identity.cgroup_id)
             {
-                (kill.memory_peak_bytes, kill.memory_limit_bytes) = sampler.memory_now(owner);
+                let now = sampler.memory_now(owner);
+                kill.memory_peak_bytes = now.peak_bytes;
+                kill.memory_limit_bytes = now.limit_bytes;
+                // The container of whoever wanted memory has a kill only if its files say so.
+                if !kill.identity_is_trigger || now.events.oom_kills.is_some() {
+                    killed.push((owner, now));
+                }
             }
             out.push(Output::Event(at_unix_ns, event));
         };
@@ -138,6 +153,10 @@ impl Node {
         self.evidence.shrink_to(KEPT_EVIDENCE);
         if let Some(seen_until) = seen_until {
             self.auditor.advance(seen_until, &lookup, &mut event);
+        }
+        for (owner, now) in killed {
+            let at = monotonic_ns();
+            self.containers.oom_killed(owner, &now, at, &self.timeline);
         }
     }
 

@@ -80,14 +80,13 @@ impl Stage {
             _ => KIND_CGROUP_MKDIR,
         };
         counters[usize::from(kind)].emitted += 1;
+        let mut cgroups = Vec::new();
         if ring == "security" {
             self.node.hold_evidence(bytes);
         } else {
-            let mut cgroups = Vec::new();
             self.node.take_process(bytes, &mut cgroups);
-            self.node.follow(cgroups);
         }
-        self.node.judge_evidence(Some(monotonic_ns()));
+        self.node.settle(cgroups, Some(monotonic_ns()));
     }
 
     /// A count of `plimsoll_agent_records_total`.
@@ -206,7 +205,7 @@ fn a_record_that_is_dropped_on_its_way_breaks_the_law() {
     // Held evidence that is cut is dropped on the way to the auditor.
     stage.node.hold_evidence(&bytes(&oom(), b""));
     stage.node.evidence.pop();
-    stage.node.judge_evidence(None);
+    stage.node.settle(Vec::new(), None);
     assert_eq!(stage.events().len(), 1);
     let counters = stage.node.ring_counters.as_mut().unwrap();
     counters[usize::from(KIND_OOM)].emitted += 1;
@@ -259,6 +258,48 @@ fn an_oom_kill_has_the_peak_and_the_limit_of_its_container() {
         (kill.memory_peak_bytes, kill.memory_limit_bytes),
         (Some(40_000_000), Some(41_943_040))
     );
+}
+
+/// The runtime removes the cgroup as soon as the kill has ended its last process: both records may be
+/// taken in one go.
+#[test]
+fn a_kill_and_the_end_that_it_brings_are_told_in_their_order() {
+    let mut stage = Stage::new(&[
+        ("cpu.stat", "usage_usec 1\n"),
+        ("memory.current", "1\n"),
+        ("memory.peak", "40000000\n"),
+        ("memory.max", "41943040\n"),
+        ("memory.stat", "anon 1\n"),
+        ("memory.events", "oom 4\noom_kill 1\n"),
+    ]);
+    let id = std::fs::metadata(&stage.container).unwrap().ino();
+    let (mut kill, mut gone) = (oom(), Cgroup::default());
+    kill.header.cgroup_id = id;
+    kill.trigger_tgid = kill.victim_tid;
+    gone.header = header::<Cgroup>(KIND_CGROUP_RMDIR, 1);
+    gone.path_len = 1;
+    for header in [&mut kill.header, &mut gone.header] {
+        (header.cgroup_id, header.ktime_ns) = (id, monotonic_ns());
+    }
+    stage.node.hold_evidence(&bytes(&kill, b""));
+    let mut cgroups = Vec::new();
+    stage.node.take_process(&bytes(&gone, b"/"), &mut cgroups);
+    stage.node.settle(cgroups, None);
+    let [
+        Output::Event(_, AuditEvent::OomKill(kill)),
+        Output::Window(window),
+        Output::Event(_, AuditEvent::ContainerEnd(end)),
+    ] = stage.node.out.as_slice()
+    else {
+        panic!("{:?}", stage.node.out);
+    };
+    assert_eq!(kill.memory_limit_bytes, Some(41_943_040));
+    assert_eq!(
+        (window.memory.oom_kills, window.memory.limit_bytes),
+        (Some(1), Some(41_943_040))
+    );
+    assert!(window.last);
+    assert_eq!(end.memory_peak_bytes, Some(40_000_000));
 }
 
 #[test]

@@ -39,8 +39,6 @@ pub struct Delta {
     pub io_read_bytes: Option<u64>,
     /// Bytes written.
     pub io_written_bytes: Option<u64>,
-    /// Processes killed.
-    pub oom_kills: Option<u64>,
     /// Counters that were lower than before, and are `None` here: a disk that was taken out takes
     /// its bytes with it; a CPU counter that falls is another container's.
     pub fallen: u32,
@@ -67,10 +65,6 @@ impl Delta {
         let throttled_periods = cpu_counter(|stat| stat.throttled_periods);
         let throttled_usec = cpu_counter(|stat| stat.throttled_usec);
         let io = earlier.io.zip(later.io);
-        let memory = earlier
-            .memory
-            .zip(later.memory)
-            .filter(|(before, after)| before.source == after.source);
         Ok(Self {
             length_ns,
             cpu_source,
@@ -84,7 +78,6 @@ impl Delta {
             io_read_bytes: io.and_then(|(b, a)| rises.of(Some(b.read_bytes), Some(a.read_bytes))),
             io_written_bytes: io
                 .and_then(|(b, a)| rises.of(Some(b.written_bytes), Some(a.written_bytes))),
-            oom_kills: memory.and_then(|(b, a)| rises.of(b.oom_kills, a.oom_kills)),
             fallen: rises.fallen,
         })
     }
@@ -119,7 +112,6 @@ impl Delta {
             io_pressure: pressure(&mut self.io_pressure),
             io_read_bytes: optional(&mut self.io_read_bytes),
             io_written_bytes: optional(&mut self.io_written_bytes),
-            oom_kills: optional(&mut self.oom_kills),
             fallen: 0,
         }
     }

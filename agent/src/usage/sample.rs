@@ -2,7 +2,7 @@
 
 use plimsoll_wire::usage::Source;
 
-use crate::cgroup::parse::{CpuStat, IoStat, MemoryStat, PressureTotal};
+use crate::cgroup::parse::{CpuStat, IoStat, MemoryEvents, MemoryStat, PressureTotal};
 
 /// CPU counters and where `usage_ns` among them came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,19 @@ pub struct MemorySample {
     pub stat: Option<MemoryStat>,
     /// `memory.max` when it was last read; `None` is unlimited or unknown.
     pub limit_bytes: Option<u64>,
-    /// Processes killed since the start.
-    pub oom_kills: Option<u64>,
+    /// Since the start.
+    pub events: MemoryEvents,
+}
+
+/// What the kernel's record of an OOM kill leads to be looked at, at once; unknown is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryNow {
+    /// `memory.peak`, or `memory.current` where there is none.
+    pub peak_bytes: Option<u64>,
+    /// `memory.max`.
+    pub limit_bytes: Option<u64>,
+    /// Since the start.
+    pub events: MemoryEvents,
 }
 
 /// See the module.
@@ -74,7 +85,7 @@ impl Sample {
     }
 
     /// The sample that the container of `self` would have given at its start: every counter that
-    /// `self` has, at zero. So a container whose start was seen is accounted for from there, even if
+    /// `self` has and that is compared from sample to sample, at zero. So a container whose start was seen is accounted for from there, even if
     /// it ends before a second sample.
     #[must_use]
     pub fn at_birth(&self, born_mono_ns: u64) -> Self {
@@ -94,14 +105,6 @@ impl Sample {
                 },
             }),
             ebpf_cpu_ns: zero(self.ebpf_cpu_ns),
-            memory: self.memory.map(|memory| MemorySample {
-                source: memory.source,
-                current_bytes: None,
-                peak_bytes: None,
-                stat: None,
-                limit_bytes: None,
-                oom_kills: zero(memory.oom_kills),
-            }),
             cpu_pressure: self.cpu_pressure.map(pressure),
             memory_pressure: self.memory_pressure.map(pressure),
             io_pressure: self.io_pressure.map(pressure),

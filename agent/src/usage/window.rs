@@ -22,6 +22,8 @@ use plimsoll_wire::usage::{CpuUsage, MemoryUsage, Phase, Pressure};
 use plimsoll_wire::{Identity, Sketch, UsageWindow};
 
 use super::delta::{Delta, Reset};
+use super::sample::MemoryNow;
+use super::tally::Tally;
 use super::{Sample, Timeline};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -86,6 +88,8 @@ pub struct Windows {
     periods: Sketch,
     open: Option<Open>,
     life: Life,
+    oom_kills: Tally,
+    limit_failures: Tally,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +116,8 @@ impl Windows {
                 started_mono_ns,
                 ..Life::default()
             },
+            oom_kills: Tally::default(),
+            limit_failures: Tally::default(),
         }
     }
 
@@ -188,6 +194,39 @@ impl Windows {
         }
     }
 
+    /// The kernel told of an OOM kill in it. The sample that would find it in the files need never come:
+    /// the container may end with the process that was killed.
+    pub fn oom_killed(&mut self, now: &MemoryNow, at_mono_ns: u64, timeline: &Timeline) {
+        let is_young = self.life.started_mono_ns.is_some();
+        let is_read = now.events.oom_kills.is_some();
+        let kills = match self.oom_kills.rise(now.events.oom_kills, is_young) {
+            Some(kills) => kills,
+            None if is_read => 1,
+            None => self.oom_kills.once(),
+        };
+        let failures = self
+            .limit_failures
+            .rise(now.events.limit_failures, is_young);
+        raise(&mut self.life.memory_peak_bytes, now.peak_bytes);
+        // What is open may have ended up to a second ago; the next sample closes it.
+        if self.open.is_none() {
+            let at = timeline.wall_at(at_mono_ns).max(self.shown_unix_ns);
+            self.open_at(at, at_mono_ns, &mut Vec::new());
+            self.shown_unix_ns = at;
+        }
+        if let Some(open) = &mut self.open {
+            let memory = &mut open.window.memory;
+            raise(&mut memory.lifetime_peak_bytes, now.peak_bytes);
+            memory.limit_bytes = now.limit_bytes.or(memory.limit_bytes);
+            sum(&mut memory.oom_kills, Some(kills));
+            sum(&mut memory.limit_failures, failures);
+            if !is_read {
+                // That there was none before says nothing of the one that killed.
+                memory.limit_failures = memory.limit_failures.filter(|count| *count > 0);
+            }
+        }
+    }
+
     /// The container ended, or the agent stops: closes what is open, as it is.
     pub fn finish(mut self, closed: &mut Vec<UsageWindow>) -> Life {
         if let Some(open) = self.open.take() {
@@ -252,8 +291,17 @@ impl Windows {
         } else {
             at
         };
+        let is_young = self.life.started_mono_ns.is_some();
+        let events = sample
+            .memory
+            .map(|memory| memory.events)
+            .unwrap_or_default();
+        let kills = self.oom_kills.rise(events.oom_kills, is_young);
+        let failures = self.limit_failures.rise(events.limit_failures, is_young);
         let open = self.open_at(within, sample.at_mono_ns, closed);
         open.book_levels(sample);
+        sum(&mut open.window.memory.oom_kills, kills);
+        sum(&mut open.window.memory.limit_failures, failures);
         self.shown_unix_ns = at;
         if let Some(memory) = sample.memory {
             // Nothing at all is a container that was seen empty, before or after its processes.
@@ -334,7 +382,6 @@ impl Open {
         }
         sum(&mut window.io_read_bytes, part.io_read_bytes);
         sum(&mut window.io_written_bytes, part.io_written_bytes);
-        sum(&mut window.memory.oom_kills, part.oom_kills);
     }
 
     fn book_levels(&mut self, sample: &Sample) {

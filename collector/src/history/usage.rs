@@ -337,7 +337,9 @@ impl Usage {
             .memory_lifetime_max_bytes
             .max(memory.lifetime_peak_bytes);
         self.oom_kills = sum_known(self.oom_kills, memory.oom_kills);
-        if memory.oom_kills.is_some_and(|kills| kills > 0) {
+        // Without any such failure it was the node's memory that ran out, or the pod's.
+        let may_be_of_limit = memory.limit_failures.is_none_or(|failures| failures > 0);
+        if may_be_of_limit && memory.oom_kills.is_some_and(|kills| kills > 0) {
             self.oom_limit_bytes = self.oom_limit_bytes.max(memory.limit_bytes);
         }
     }

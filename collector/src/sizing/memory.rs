@@ -59,7 +59,6 @@ pub(super) fn advise(
     pods: &[(&str, &Usage)],
     pod_count: u64,
     total: &Usage,
-    current_limit: Option<u64>,
 ) -> (MemoryAdvice, Vec<String>) {
     let hot = pods
         .iter()
@@ -73,7 +72,7 @@ pub(super) fn advise(
             many => format!("{pod}, the highest of {many} pods"),
         };
         words.push(format!("{} ({whose}).", need.words));
-        sized(need.bytes, total, current_limit, &mut words)
+        sized(need.bytes, total, &mut words)
     });
     if request.is_none() {
         words.push(nothing_sentence(total).to_owned());
@@ -143,21 +142,26 @@ fn need(usage: &Usage) -> Option<Need> {
     })
 }
 
-fn sized(peak: u64, total: &Usage, current_limit: Option<u64>, words: &mut Vec<String>) -> u64 {
+fn sized(peak: u64, total: &Usage, words: &mut Vec<String>) -> u64 {
     let killed = total.oom_kills.filter(|kills| *kills > 0);
     let (base, margin) = match killed {
         Some(kills) => {
-            let limit = total.oom_limit_bytes.or(current_limit).unwrap_or(0);
-            let base = peak.max(limit);
+            let base = peak.max(total.oom_limit_bytes.unwrap_or(0));
             let times = if kills == 1 {
                 "once".to_owned()
             } else {
                 format!("{kills} times")
             };
-            words.push(format!(
-                "It was OOM-killed {times}, so the base is the larger of that peak and the limit then: {}.",
-                mib(base)
-            ));
+            words.push(match total.oom_limit_bytes {
+                Some(limit) => format!(
+                    "It was OOM-killed {times}, so the base is the larger of that peak and the limit then, {}: {}.",
+                    mib(limit),
+                    mib(base)
+                ),
+                None => format!(
+                    "It was OOM-killed {times}, but not known to be at a limit of its own."
+                ),
+            });
             (base, OOM_MARGIN_PERCENT)
         }
         None => (peak, MARGIN_PERCENT),

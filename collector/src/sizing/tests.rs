@@ -203,6 +203,25 @@ fn an_oom_kill_raises_above_the_limit_that_stood() {
 }
 
 #[test]
+fn a_kill_for_want_of_the_nodes_memory_says_nothing_of_the_limit() {
+    let mut killed = window("a", 0, 10, 300 << 20);
+    killed.memory.oom_kills = Some(1);
+    killed.memory.limit_bytes = Some(4 << 30);
+    for (failures, request) in [(None, 5 << 30), (Some(3), 5 << 30), (Some(0), 375 << 20)] {
+        killed.memory.limit_failures = failures;
+        let advice = recommend(&history(vec![pod("a", &[killed.clone()])]));
+        assert_eq!(advice.memory.request_bytes, Some(request), "{failures:?}");
+        let words = advice.explanation.memory.join(" ");
+        assert_eq!(
+            words.contains("not known to be at a limit of its own"),
+            failures == Some(0),
+            "{words}"
+        );
+        assert!(!advice.assessment.risks.is_empty());
+    }
+}
+
+#[test]
 fn memory_by_kind_page_cache_is_not_need_and_unseen_peaks_are() {
     let mut cached = window("a", 0, 10, 800 << 20);
     cached.memory.working_set_peak_bytes = Some(200 << 20);

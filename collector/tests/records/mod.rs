@@ -114,6 +114,7 @@ pub(crate) fn minute(container: u64, minute: u64) -> UsageWindow {
             mean_bytes: Some(anon + file / 2),
             lifetime_peak_bytes: Some(anon + file + (10 << 20)),
             oom_kills: Some(0),
+            limit_failures: Some(0),
             limit_bytes: Some(512 << 20),
         },
         cpu_pressure: pressure(&mut random),

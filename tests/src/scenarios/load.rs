@@ -101,8 +101,32 @@ pub(super) fn oom(context: &Context) -> Result<String> {
             "{field} is {found:?}, in truth about {want}: {event}"
         );
     }
+    // The container ended with the kill: no later sample of its files can tell of it.
+    let sized = until_sized(&mut act, |memory| memory["oom_kills"].as_u64() >= Some(1))?;
+    let request = sized["request_bytes"].as_u64();
+    ensure!(
+        request >= Some(LEAK_LIMIT * 5 / 4),
+        "killed at {LEAK_LIMIT}, and {request:?} is recommended: {sized}"
+    );
     act.end()?;
     Ok(format!("container {:.12}", end.container_id))
+}
+
+/// The memory part of the one recommendation, once it is as awaited.
+fn until_sized(act: &mut Act, is_there: impl Fn(&Value) -> bool) -> Result<Value> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let sizing = act.plimsoll.api("/api/v1/sizing")?;
+        let memory = &sizing["recommendations"][0]["memory"];
+        if is_there(memory) {
+            return Ok(memory.clone());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "sizing does not come to it: {memory}"
+        );
+        std::thread::sleep(Duration::from_millis(250));
+    }
 }
 
 struct Truth {

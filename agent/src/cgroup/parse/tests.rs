@@ -77,13 +77,16 @@ fn memory() {
         "MemoryStat { anon_bytes: 20, file_bytes: 10, inactive_file_bytes: 30 }",
     );
     check(
-        memory_events(b"low 0\nhigh 0\nmax 14\noom 2\noom_kill 2\noom_group_kill 1\n"),
-        "2",
+        memory_events(b"low 0\nhigh 0\nmax 14\noom 3\noom_kill 2\noom_group_kill 1\n"),
+        "MemoryEvents { oom_kills: 2, limit_failures: 3 }",
     );
-    check(memory_events(b"low 0\nhigh 0\nmax 14\noom 2\n"), "None");
+    check(
+        memory_events(b"low 0\nhigh 0\nmax 14\noom 2\n"),
+        "MemoryEvents { oom_kills: None, limit_failures: 2 }",
+    );
     check(
         oom_control(b"oom_kill_disable 0\nunder_oom 0\noom_kill 5\n"),
-        "5",
+        "MemoryEvents { oom_kills: 5, limit_failures: None }",
     );
     check(memory_max(b"max\n"), "None");
     check(memory_max(b"134217728\n"), "134217728");

@@ -1,7 +1,7 @@
 //! Files of the version 1 hierarchies that say the same as those of version 2.
 
 use super::lines::{NEXT, each_line, fields, number, words};
-use super::{CpuStat, IoStat, MemoryStat, ParseError, v2};
+use super::{CpuStat, IoStat, MemoryEvents, MemoryStat, ParseError, v2};
 
 /// The kernel prints "no limit" as the largest multiple of a page below 2⁶³; a limit of an exbibyte
 /// is none either, whatever the page size.
@@ -39,10 +39,11 @@ pub fn memory_stat_v1(bytes: &[u8]) -> Result<MemoryStat, ParseError> {
 }
 
 /// `oom_kill` of `memory.oom_control` (since 4.13).
-pub fn oom_control(bytes: &[u8]) -> Result<Option<u64>, ParseError> {
-    let mut oom_kill = None;
-    fields("memory.oom_control", bytes, [("oom_kill", &mut oom_kill)])?;
-    Ok(oom_kill)
+pub fn oom_control(bytes: &[u8]) -> Result<MemoryEvents, ParseError> {
+    let mut events = MemoryEvents::default();
+    let wanted = [("oom_kill", &mut events.oom_kills)];
+    fields("memory.oom_control", bytes, wanted)?;
+    Ok(events)
 }
 
 /// `memory.limit_in_bytes`: `None` where there is none.

@@ -1,7 +1,7 @@
 //! Files of the unified hierarchy.
 
 use super::lines::{DONE, NEXT, each_line, fields, number, words};
-use super::{CpuStat, IoStat, MemoryStat, ParseError, PressureTotal};
+use super::{CpuStat, IoStat, MemoryEvents, MemoryStat, ParseError, PressureTotal};
 
 /// `cpu.stat`. `usage_usec` is there without the cpu controller as well; the rest needs it.
 pub fn cpu_stat(bytes: &[u8]) -> Result<CpuStat, ParseError> {
@@ -30,11 +30,15 @@ pub fn memory_stat(bytes: &[u8]) -> Result<MemoryStat, ParseError> {
     Ok(stat)
 }
 
-/// `oom_kill` of `memory.events`: processes of this cgroup and below that were killed.
-pub fn memory_events(bytes: &[u8]) -> Result<Option<u64>, ParseError> {
-    let mut oom_kill = None;
-    fields("memory.events", bytes, [("oom_kill", &mut oom_kill)])?;
-    Ok(oom_kill)
+/// `oom` and `oom_kill` of `memory.events`.
+pub fn memory_events(bytes: &[u8]) -> Result<MemoryEvents, ParseError> {
+    let mut events = MemoryEvents::default();
+    let wanted = [
+        ("oom", &mut events.limit_failures),
+        ("oom_kill", &mut events.oom_kills),
+    ];
+    fields("memory.events", bytes, wanted)?;
+    Ok(events)
 }
 
 /// A file that holds one number: `memory.current`, `memory.peak`, `pids.current`, …. An empty file

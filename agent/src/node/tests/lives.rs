@@ -105,7 +105,7 @@ fn a_burst_costs_no_memory_for_ever() {
     for _ in 0..4096 {
         stage.node.hold_evidence(&bytes(&oom(), b""));
     }
-    stage.node.judge_evidence(Some(monotonic_ns()));
+    stage.node.settle(Vec::new(), Some(monotonic_ns()));
     assert_eq!(stage.node.out.len(), 4096);
     stage.node.write();
     let kept = (stage.node.evidence.capacity(), stage.node.out.capacity());

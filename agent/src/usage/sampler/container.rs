@@ -8,7 +8,7 @@ use super::{ReadError, Shared};
 use crate::cgroup::fs::{Folder, FsError, Roots};
 use crate::cgroup::parse::{self, CpuStat, PressureTotal};
 use crate::usage::Sample;
-use crate::usage::sample::CpuSample;
+use crate::usage::sample::{CpuSample, MemoryNow};
 
 /// See the module.
 #[derive(Debug)]
@@ -230,10 +230,7 @@ impl Container {
 
     /// Some controller counts its memory, in files that are cheap to read.
     pub(super) fn has_memory_controller(&self) -> bool {
-        matches!(
-            self.memory.source,
-            Some(Source::CgroupV2 | Source::CgroupV1)
-        )
+        self.memory.version().is_some()
     }
 
     /// Keeps the kernel's peak open while it is read with each tick; descriptors that this takes.
@@ -274,16 +271,20 @@ impl Container {
         Ok(found.filter(|bytes| *bytes > 0))
     }
 
-    /// The limit as it stands; `None` is unlimited or unknown.
-    pub(super) fn limit(&self, shared: &mut Shared) -> Result<Option<u64>, FsError> {
-        let memory = &self.memory;
-        let parse = if memory.source == Some(Source::CgroupV2) {
-            parse::memory_max
-        } else {
-            parse::memory_limit_v1
+    /// What the files say of a kill at this moment.
+    pub(super) fn memory_now(&self, shared: &mut Shared) -> MemoryNow {
+        let Some(version) = self.memory.version() else {
+            return MemoryNow::default();
         };
-        let found = read(&memory.limit, self.memory_folder(), shared, parse);
-        shared.unless_gone(self.id, found)
+        let (memory, folder) = (&self.memory, self.memory_folder());
+        let events = memory.events(self.id, folder, version, shared);
+        let limit = memory.limit(self.id, folder, version, shared);
+        let peak = self.peak(shared);
+        MemoryNow {
+            peak_bytes: peak.ok().flatten(),
+            limit_bytes: limit.ok().flatten(),
+            events: events.unwrap_or_default(),
+        }
     }
 
     fn cpu(&self, shared: &mut Shared) -> Result<Option<CpuSample>, ReadError> {

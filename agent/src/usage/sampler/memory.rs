@@ -7,7 +7,7 @@ use super::container::read;
 use super::resident::ProcessFiles;
 use super::slot::Slot;
 use crate::cgroup::fs::{Folder, FsError, Roots};
-use crate::cgroup::parse::{self, MemoryStat, ParseError};
+use crate::cgroup::parse::{self, MemoryEvents, MemoryStat, ParseError};
 use crate::usage::sample::{LastStat, MemorySample, memory_stat_is_due};
 
 /// See the module.
@@ -28,9 +28,9 @@ pub(super) struct Memory {
 type File<T> = (&'static str, fn(&[u8]) -> Result<T, ParseError>);
 
 /// How one version of the controller names its files and prints them.
-struct Version {
+pub(super) struct Version {
     current: &'static str,
-    events: File<Option<u64>>,
+    events: File<MemoryEvents>,
     stat: File<MemoryStat>,
     peak: &'static str,
     limit: File<Option<u64>>,
@@ -115,6 +115,15 @@ impl Memory {
         }
     }
 
+    /// Of the controller; `None` without one.
+    pub(super) fn version(&self) -> Option<&'static Version> {
+        match self.source {
+            Some(Source::CgroupV2) => Some(&V2),
+            Some(Source::CgroupV1) => Some(&V1),
+            _ => None,
+        }
+    }
+
     fn by_processes(
         &mut self,
         id: u64,
@@ -151,7 +160,7 @@ impl Memory {
                     inactive_file_bytes: None,
                 }),
                 limit_bytes: None,
-                oom_kills: None,
+                events: MemoryEvents::default(),
             }))
     }
 
@@ -167,15 +176,14 @@ impl Memory {
             parse::single(version.current, bytes)
         });
         let current_bytes = shared.unless_gone(id, current)?;
-        let events = read(&self.events, folder, shared, version.events.1);
-        let oom_kills = shared.unless_gone(id, events)?;
+        let events = self.events(id, folder, version, shared)?;
         let mut found = MemorySample {
             source,
             current_bytes,
             peak_bytes: None,
             stat: None,
             limit_bytes: self.last_limit_bytes,
-            oom_kills,
+            events,
         };
         let every_ns = shared.options.memory_stat_every_ns;
         if let Some(current_bytes) = current_bytes
@@ -197,6 +205,31 @@ impl Memory {
         Ok(found)
     }
 
+    pub(super) fn events(
+        &self,
+        id: u64,
+        folder: Option<&Folder>,
+        version: &Version,
+        shared: &mut Shared,
+    ) -> Result<MemoryEvents, FsError> {
+        let found = read(&self.events, folder, shared, |bytes| {
+            version.events.1(bytes).map(Some)
+        });
+        Ok(shared.unless_gone(id, found)?.unwrap_or_default())
+    }
+
+    /// The limit as it stands; `None` is unlimited or unknown.
+    pub(super) fn limit(
+        &self,
+        id: u64,
+        folder: Option<&Folder>,
+        version: &Version,
+        shared: &mut Shared,
+    ) -> Result<Option<u64>, FsError> {
+        let found = read(&self.limit, folder, shared, version.limit.1);
+        shared.unless_gone(id, found)
+    }
+
     /// The files that cost more, or change less, than those of each second.
     fn read_seldom(
         &mut self,
@@ -215,8 +248,7 @@ impl Memory {
             parse::single(version.peak, bytes)
         });
         found.peak_bytes = shared.unless_gone(id, peak)?;
-        let limit = read(&self.limit, folder, shared, version.limit.1);
-        self.last_limit_bytes = shared.unless_gone(id, limit)?;
+        self.last_limit_bytes = self.limit(id, folder, version, shared)?;
         found.limit_bytes = self.last_limit_bytes;
         Ok(())
     }

@@ -42,7 +42,7 @@ fn put_v2(root: &Path) {
             ("memory.max", "max\n"),
             (
                 "memory.events",
-                "low 0\nhigh 0\nmax 0\noom 1\noom_kill 1\noom_group_kill 0\n",
+                "low 0\nhigh 0\nmax 0\noom 2\noom_kill 1\noom_group_kill 0\n",
             ),
             (
                 "memory.stat",
@@ -113,8 +113,12 @@ fn reads_every_group_with_and_without_open_files() {
         (Source::CgroupV2, Some(500_000), Some(2))
     );
     assert_eq!(
-        (memory.source, memory.current_bytes, memory.oom_kills),
-        (Source::CgroupV2, Some(104_857_600), Some(1))
+        (memory.source, memory.current_bytes),
+        (Source::CgroupV2, Some(104_857_600))
+    );
+    assert_eq!(
+        (memory.events.oom_kills, memory.events.limit_failures),
+        (Some(1), Some(2))
     );
     assert_eq!(
         (memory.peak_bytes, memory.limit_bytes),
@@ -275,7 +279,11 @@ fn version_1_of_the_same_path_stands_in() {
             (memory.source, memory.current_bytes, memory.peak_bytes),
             (Source::CgroupV1, Some(1000), Some(2000))
         );
-        assert_eq!((memory.oom_kills, memory.limit_bytes), (Some(4), None));
+        assert_eq!(
+            (memory.events.oom_kills, memory.events.limit_failures),
+            (Some(4), None)
+        );
+        assert_eq!(memory.limit_bytes, None);
         assert_eq!(memory.stat.unwrap().anon_bytes, Some(600));
         assert_eq!(
             (sample.pids, sample.io.unwrap().written_bytes),

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use super::Sampler;
 use super::container::Container;
 use crate::cgroup::fs::{Folder, FsError};
+use crate::usage::sample::MemoryNow;
 
 /// Age up to which a container is looked at with each tick: two samples are sure to have seen it by
 /// then.
@@ -81,17 +82,12 @@ impl Sampler {
         }
     }
 
-    /// The memory peak and limit of a container at this moment; unknown is `None`.
-    pub fn memory_now(&mut self, id: u64) -> (Option<u64>, Option<u64>) {
-        let Some(container) = self.containers.get(&id) else {
-            return (None, None);
-        };
-        if !container.has_memory_controller() {
-            return (None, None);
-        }
-        let peak = container.peak(&mut self.shared).ok().flatten();
-        let limit = container.limit(&mut self.shared).ok().flatten();
-        (peak, limit)
+    /// The memory of a container at this moment.
+    pub fn memory_now(&mut self, id: u64) -> MemoryNow {
+        let container = self.containers.get(&id);
+        container.map_or_else(MemoryNow::default, |found| {
+            found.memory_now(&mut self.shared)
+        })
     }
 
     /// False: the cgroup is gone.

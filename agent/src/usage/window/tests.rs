@@ -2,7 +2,7 @@ use plimsoll_wire::usage::Source;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cgroup::parse::{CpuStat, MemoryStat};
+use crate::cgroup::parse::{CpuStat, MemoryEvents, MemoryStat};
 use crate::usage::sample::{CpuSample, MemorySample};
 
 const S: u64 = SECOND_NS;
@@ -35,11 +35,18 @@ fn memory(at_mono_ns: u64, current: u64, stat: Option<(u64, u64, u64)>) -> Sampl
         peak_bytes: None,
         stat,
         limit_bytes: Some(1000),
-        oom_kills: Some(0),
+        events: events(0),
     };
     Sample {
         memory: Some(memory),
         ..Sample::empty(1, at_mono_ns)
+    }
+}
+
+fn events(kills: u64) -> MemoryEvents {
+    MemoryEvents {
+        oom_kills: Some(kills),
+        limit_failures: Some(kills),
     }
 }
 
@@ -185,7 +192,9 @@ fn memory_peaks_by_kind() {
         file_peak_bytes: Some(150),
         working_set_peak_bytes: Some(480),
         mean_bytes: Some(500),
+        // Of the time before the first sample nothing is known.
         oom_kills: Some(0),
+        limit_failures: Some(0),
         limit_bytes: Some(1000),
     };
     assert_eq!(*found, want);
@@ -205,6 +214,96 @@ fn a_peak_between_samples_is_the_windows_and_the_lifes() {
         (Some(300), Some(900))
     );
     assert_eq!(life.memory_peak_bytes, Some(900));
+}
+
+/// Kills, failures at the limit, the limit and the kernel's peak.
+fn killed(windows: Windows) -> (Option<u64>, Option<u64>, Option<u64>, Option<u64>) {
+    let mut closed = Vec::new();
+    windows.finish(&mut closed);
+    let [window] = closed.as_slice() else {
+        panic!("{closed:?}");
+    };
+    let memory = &window.memory;
+    (
+        memory.oom_kills,
+        memory.limit_failures,
+        memory.limit_bytes,
+        memory.lifetime_peak_bytes,
+    )
+}
+
+#[test]
+fn a_kill_that_ends_the_container_is_in_its_last_window() {
+    let at_death = MemoryNow {
+        peak_bytes: Some(990),
+        limit_bytes: Some(1000),
+        events: events(1),
+    };
+    let nothing = MemoryNow::default();
+    for (now, want) in [
+        (at_death, (Some(1), Some(1), Some(1000), Some(990))),
+        // Its files went too soon: that no limit had been reached before says nothing.
+        (nothing, (Some(1), None, Some(1000), None)),
+    ] {
+        let (mut windows, mut closed) = (windows(Some(0)), Vec::new());
+        for second in 1..=2 {
+            windows.add(&memory(second * S, 50, None), &timeline(), &mut closed);
+        }
+        windows.oom_killed(&now, 2 * S + S / 3, &timeline());
+        assert_eq!(killed(windows), want);
+    }
+    // Before its first sample.
+    let mut young = windows(Some(S));
+    young.oom_killed(&at_death, S + S / 3, &timeline());
+    assert_eq!(killed(young), (Some(1), Some(1), Some(1000), Some(990)));
+}
+
+#[test]
+fn a_kill_that_the_container_survives_counts_once() {
+    let after = |kills| {
+        let mut sample = memory(3 * S, 50, None);
+        sample.memory.as_mut().unwrap().events = events(kills);
+        sample
+    };
+    let read = MemoryNow {
+        events: events(1),
+        ..MemoryNow::default()
+    };
+    for (now, then, want) in [
+        (Some(read), 1, 1),
+        (Some(read), 2, 2),
+        (Some(MemoryNow::default()), 1, 1),
+        (Some(MemoryNow::default()), 2, 2),
+        (None, 2, 2),
+    ] {
+        let (mut windows, mut closed) = (windows(None), Vec::new());
+        for second in 1..=2 {
+            windows.add(&memory(second * S, 50, None), &timeline(), &mut closed);
+        }
+        if let Some(now) = now {
+            windows.oom_killed(&now, 2 * S + S / 3, &timeline());
+        }
+        windows.add(&after(then), &timeline(), &mut closed);
+        let (kills, failures, ..) = killed(windows);
+        assert_eq!(
+            (kills, failures),
+            (Some(want), Some(then)),
+            "{now:?} {then}"
+        );
+    }
+}
+
+/// The interval in which it fell is booked where it lies, in one window each.
+#[test]
+fn a_kill_before_the_first_sample_opens_no_window_twice() {
+    let (mut windows, mut closed) = (windows(Some(59 * S)), Vec::new());
+    let now = MemoryNow::default();
+    windows.oom_killed(&now, 60 * S + S / 10, &timeline());
+    windows.add(&memory(60 * S + S / 2, 50, None), &timeline(), &mut closed);
+    windows.add(&memory(61 * S, 50, None), &timeline(), &mut closed);
+    windows.finish(&mut closed);
+    let starts: Vec<_> = closed.iter().map(|window| window.start_unix_ns).collect();
+    assert_eq!(starts, [EIGHT + 60 * S]);
 }
 
 #[test]

@@ -69,6 +69,12 @@ pub(super) const ALL: &[Scalar] = &[
         memory.working_set_peak_bytes
     ),
     scalar!(MEMORY_OOM_KILLS, "{kill}", Delta, memory.oom_kills),
+    scalar!(
+        MEMORY_LIMIT_FAILURES,
+        "{failure}",
+        Delta,
+        memory.limit_failures
+    ),
     scalar!(MEMORY_LIMIT, "By", Gauge, memory.limit_bytes),
     scalar!(CPU_PRESSURE_SOME, "us", Delta, cpu_pressure.some_usec),
     scalar!(CPU_PRESSURE_FULL, "us", Delta, cpu_pressure.full_usec),

@@ -228,7 +228,7 @@ pub(super) fn window() -> impl Strategy<Value = UsageWindow> {
                 }
             },
         );
-    let memory = (source(), vec(count(), 8)).prop_map(|(source, c)| MemoryUsage {
+    let memory = (source(), vec(count(), 9)).prop_map(|(source, c)| MemoryUsage {
         source,
         sampled_peak_bytes: c[0],
         lifetime_peak_bytes: c[1],
@@ -237,7 +237,8 @@ pub(super) fn window() -> impl Strategy<Value = UsageWindow> {
         working_set_peak_bytes: c[4],
         mean_bytes: c[5],
         oom_kills: c[6],
-        limit_bytes: c[7],
+        limit_failures: c[7],
+        limit_bytes: c[8],
     });
     let frame = (any::<[u64; 3]>(), any::<[bool; 2]>());
     (identity(), frame, cpu, memory, vec(count(), 9)).prop_map(

@@ -3,6 +3,8 @@
 
 use super::super::young::{MAX_YOUNG_LOOKS, YOUNG_NS};
 use super::*;
+use crate::cgroup::parse::MemoryEvents;
+use crate::usage::sample::MemoryNow;
 
 fn looks(sampler: &mut Sampler, at_ns: u64) -> Vec<(u64, u64)> {
     let mut seen = Vec::new();
@@ -86,13 +88,22 @@ fn without_a_controller_no_peak_is_claimed_until_there_is_one() {
     assert_eq!(looks(&mut sampler, S), []);
     assert_eq!(
         (sampler.memory_now(7), sampler.counters().young_looks),
-        ((None, None), 0)
+        (MemoryNow::default(), 0)
     );
     // The runtime switches the controller on after it made the folder.
     put_v2(root.path());
     assert_eq!(looks(&mut sampler, S), [(7, 204_857_600)]);
     assert_eq!(sampler.len(), (1, 10));
-    assert_eq!(sampler.memory_now(7), (Some(204_857_600), None));
+    let events = MemoryEvents {
+        oom_kills: Some(1),
+        limit_failures: Some(2),
+    };
+    let now = MemoryNow {
+        peak_bytes: Some(204_857_600),
+        limit_bytes: None,
+        events,
+    };
+    assert_eq!(sampler.memory_now(7), now);
     assert_eq!(
         one(&mut sampler, 2 * S).memory.unwrap().source,
         Source::CgroupV2
@@ -113,8 +124,9 @@ fn a_kernel_without_a_peak_gives_what_is_in_use() {
     let mut sampler = sampler(unified(root.path()), 100, Path::new("/nowhere"));
     sampler.add_young(7, PATH, S).unwrap();
     assert_eq!(looks(&mut sampler, S), [(7, 104_857_600)]);
+    let now = sampler.memory_now(7);
     assert_eq!(
-        sampler.memory_now(7),
+        (now.peak_bytes, now.limit_bytes),
         (Some(104_857_600), Some(300_000_000))
     );
 }
