@@ -101,12 +101,13 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             source,
         })?;
     }
+    let descriptors = descriptors();
     let otlp = bind(config.ingest.listen, "ingest.listen").await?;
     let http = bind(config.http.listen, "http.listen").await?;
     let parts = Parts::open(&config, api::unix_ns())?;
     let store = parts.sources.store.clone();
     let stop = CancellationToken::new();
-    let tasks = begin(parts, &config, otlp, http, &stop);
+    let tasks = begin(parts, &config, descriptors, [otlp, http], &stop);
     tracing::info!(otlp = %config.ingest.listen, dashboard = format!("http://{}/", config.http.listen), "ready");
     let ended = until_told(tasks, stop).await;
     // Also after a failure: what was seen is written down if it can be, and told if it cannot.
@@ -118,8 +119,8 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 fn begin(
     parts: Parts,
     config: &Config,
-    otlp: TcpListener,
-    http: TcpListener,
+    descriptors: usize,
+    [otlp, http]: [TcpListener; 2],
     stop: &CancellationToken,
 ) -> Tasks {
     let Parts {
@@ -132,7 +133,7 @@ fn begin(
     let history = Arc::clone(&sources.history);
     let last = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let options = parts::ingest_options(config, descriptors());
+    let options = parts::ingest_options(config, descriptors);
     let receiving = ingest::serve(otlp, sources.store.clone(), options, stop.clone());
     let after = last.clone();
     tasks.spawn(async move {

@@ -18,8 +18,8 @@ use crate::recovery::{Recovery, Survey};
 use crate::segment::Segment;
 use crate::storage::{Storage, read_file};
 
-use options::io_error;
 pub use options::{JournalError, Options};
+use options::{io_error, unless_damaged};
 use read::Reading;
 pub use read::{Batch, Record};
 pub use retention::Shed;
@@ -68,8 +68,11 @@ pub struct Journal<S> {
 }
 
 impl<S: Storage> Journal<S> {
-    /// Opens the folder. Damaged or torn records are skipped and told in [`Recovery`]; only a
-    /// folder that cannot be listed or has no room for its position file is an error.
+    /// Opens the folder. Damaged or torn records are skipped and told in [`Recovery`].
+    ///
+    /// # Errors
+    /// A folder that cannot be listed or has no room for its position file; and what this process may
+    /// not read or has no descriptors for, which is no damage and would be taken for it.
     pub fn open(mut storage: S, options: Options) -> Result<(Self, Recovery), JournalError> {
         let names_fit = options
             .cursors
@@ -95,11 +98,13 @@ impl<S: Storage> Journal<S> {
             let bytes = storage
                 .sync(&name)
                 .and_then(|()| read_file(&storage, &name, MAX_SEGMENT_BYTES));
-            if let Ok(bytes) = bytes {
-                survey.add(*index, options.stream, &bytes);
-            } else {
-                let len = storage.len(&name).unwrap_or(MAX_SEGMENT_BYTES);
-                survey.unreadable(name, len.min(MAX_SEGMENT_BYTES));
+            match bytes {
+                Ok(bytes) => survey.add(*index, options.stream, &bytes),
+                Err(error) => {
+                    unless_damaged("read", &name, error)?;
+                    let len = storage.len(&name).unwrap_or(MAX_SEGMENT_BYTES);
+                    survey.unreadable(name, len.min(MAX_SEGMENT_BYTES));
+                }
             }
         }
         let (stored, unreadable) = read_positions(&mut storage)?;
@@ -321,7 +326,9 @@ fn read_positions<S: Storage>(storage: &mut S) -> Result<(Option<Positions>, boo
         }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(_) => return Ok((None, true)),
+        Err(error) => {
+            return unless_damaged("read", positions::FILE, error).map(|()| (None, true));
+        }
     }
     // Full length from the start: later writes need no room on a full disk.
     let error = |source| io_error("create", positions::FILE)(source);

@@ -32,6 +32,7 @@ struct Disk {
     fail_dir_syncs: u32,
     fail_removes: u32,
     bad: BTreeSet<String>,
+    denied: Option<(String, i32)>,
     room: Option<u64>,
 }
 
@@ -64,6 +65,11 @@ impl CrashStorage {
     /// The next `count` writes fail with `EIO`, having written a part.
     pub fn fail_writes(&self, count: u32) {
         self.disk().fail_writes = count;
+    }
+
+    /// Files whose name begins so are neither read nor synced, for this reason (`errno`); `None` ends it.
+    pub fn deny(&self, denied: Option<(&str, i32)>) {
+        self.disk().denied = denied.map(|(name, errno)| (self.path(name), errno));
     }
 
     /// The next `count` syncs fail. What they should have written is lost, as in Linux: later
@@ -209,6 +215,17 @@ fn not_found() -> io::Error {
     io::ErrorKind::NotFound.into()
 }
 
+impl Disk {
+    fn allow(&self, path: &str) -> io::Result<()> {
+        match &self.denied {
+            Some((denied, errno)) if path.starts_with(denied) => {
+                Err(io::Error::from_raw_os_error(*errno))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Storage for CrashStorage {
     fn list(&self) -> io::Result<Vec<String>> {
         let disk = self.disk();
@@ -242,6 +259,7 @@ impl Storage for CrashStorage {
 
     fn read_at(&self, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let disk = self.disk();
+        disk.allow(&self.path(name))?;
         if disk.bad.contains(&self.path(name)) {
             return Err(io::Error::from_raw_os_error(5));
         }
@@ -293,6 +311,7 @@ impl Storage for CrashStorage {
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
         let mut disk = self.disk();
+        disk.allow(&self.path(name))?;
         let failing = disk.fail_syncs > 0;
         disk.fail_syncs = disk.fail_syncs.saturating_sub(1);
         let file = disk.files.get_mut(&self.path(name)).ok_or_else(not_found)?;

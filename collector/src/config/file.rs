@@ -32,16 +32,19 @@ pub fn read(path: Option<&Path>) -> Result<Config, ConfigError> {
     Config::parse_with_files(&name, &text, unusable)
 }
 
+/// Folders of the store whose files an earlier life may have left to another user.
+const JOURNALS: [&str; 3] = ["journal/usage", "journal/security", "journal/seen"];
+
 /// What is wrong with the files and folders. Paths that are empty are told by whoever checks values.
 fn unusable(config: &Config) -> Vec<Wrong> {
     let given = |path: &&Path| !path.as_os_str().is_empty();
     let mut wrong = Vec::new();
-    let folders = [
-        ("data.path", Some(config.data.path.as_path())),
-        ("audit_file.path", config.audit_file.path.as_deref()),
+    let folders: [(_, _, &[&str]); 2] = [
+        ("data.path", Some(config.data.path.as_path()), &JOURNALS),
+        ("audit_file.path", config.audit_file.path.as_deref(), &[]),
     ];
-    for (place, path) in folders {
-        if let Some(why) = path.filter(given).and_then(no_folder) {
+    for (place, path, within) in folders {
+        if let Some(why) = path.filter(given).and_then(|path| no_folder(path, within)) {
             wrong.push((place.to_owned(), format!("must be a folder: {why}")));
         }
     }
@@ -71,8 +74,8 @@ fn unusable(config: &Config) -> Vec<Wrong> {
 
 /// Why a path is no folder to write to and cannot become one. It is made by whoever needs it, not by a
 /// check.
-fn no_folder(path: &Path) -> Option<String> {
-    check_folder(path, &[]).err()
+fn no_folder(path: &Path, within: &[&str]) -> Option<String> {
+    check_folder(path, within).err()
 }
 
 #[cfg(test)]

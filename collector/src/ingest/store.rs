@@ -59,6 +59,13 @@ pub enum StoreError {
     Thread(#[from] tokio::task::JoinError),
 }
 
+impl StoreError {
+    /// See [`JournalError::is_of_process`].
+    fn is_of_process(&self) -> bool {
+        matches!(self, Self::Journal { source, .. } if source.is_of_process())
+    }
+}
+
 /// The folders of a store.
 #[derive(Debug)]
 pub struct Folders<S> {

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_journal::{Batch, JournalError, Over, Record, Storage, Trouble};
-use rustix::io::Errno;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -94,20 +93,10 @@ pub enum CarryError<E: std::error::Error + 'static> {
 }
 
 impl<E: std::error::Error + 'static> CarryError<E> {
-    /// The disk did not give back what is in the journal, and asking again need not help. Want of
-    /// descriptors, memory or permission is ours and passes: the records are not damaged by it.
+    /// The disk did not give back what is in the journal, and asking again need not help.
     fn is_unreadable(&self) -> bool {
-        let Self::Store(StoreError::Journal {
-            source: JournalError::Io { source, .. },
-            ..
-        }) = self
-        else {
-            return false;
-        };
-        !matches!(
-            Errno::from_io_error(source),
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::ACCESS)
-        )
+        matches!(self, Self::Store(StoreError::Journal { source, .. })
+            if matches!(source, JournalError::Io { .. }) && !source.is_of_process())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 /// Bounds and names of one journal.
@@ -77,6 +78,35 @@ impl JournalError {
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Io { source, .. }
             if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
+    /// Want of descriptors, memory or permission: this process's, and no damage to the records.
+    pub fn is_of_process(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_of_process(source))
+    }
+}
+
+/// Whether a disk's refusal is of this process and passes: want of descriptors, memory or permission. What
+/// is on the disk is not damaged by it.
+fn is_of_process(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::ACCESS | Errno::PERM
+        )
+    )
+}
+
+/// The error, if it is [of this process](JournalError::is_of_process): else the file counts as damaged.
+pub(super) fn unless_damaged(
+    doing: &'static str,
+    file: &str,
+    error: io::Error,
+) -> Result<(), JournalError> {
+    if is_of_process(&error) {
+        Err(io_error(doing, file)(error))
+    } else {
+        Ok(())
     }
 }
 

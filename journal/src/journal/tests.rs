@@ -306,6 +306,34 @@ fn what_the_last_sync_may_have_torn_is_told_apart() {
     assert_eq!(recovery.unsure_from, 9);
 }
 
+/// Want of descriptors or of permission says nothing about what is on the disk.
+#[test]
+fn what_this_process_may_not_read_is_no_damage() {
+    let storage = CrashStorage::default();
+    let (mut journal, _) = open(&storage);
+    for _ in 0..40 {
+        journal.append(&[7; 100], 5).unwrap();
+        journal.sync().unwrap();
+    }
+    journal.set_cursor("reader", 4).unwrap();
+    journal.sync_positions().unwrap();
+    drop(journal);
+    let [emfile, eacces, eperm] = [24, 13, 1];
+    for (file, errno) in [
+        ("segment", emfile),
+        ("segment", eperm),
+        ("positions", eacces),
+    ] {
+        storage.deny(Some((file, errno)));
+        let error = Journal::open(storage.clone(), options()).unwrap_err();
+        assert!(error.is_of_process(), "{error:?}");
+    }
+    storage.deny(None);
+    let (journal, recovery) = open(&storage);
+    assert_eq!((recovery.records, recovery.missing), (40, vec![]));
+    assert_eq!(journal.cursor("reader"), Some(4));
+}
+
 #[test]
 fn a_torn_position_file_leaves_the_last_good_one() {
     let storage = CrashStorage::default();

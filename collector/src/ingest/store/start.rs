@@ -64,19 +64,23 @@ impl<S: Storage> Inner<S> {
             let same = known == Some(inner.journal(class).epoch());
             let told = |numbers: &[u64]| numbers.get(at).copied().filter(|_| same).unwrap_or(0);
             inner.losses.already(class, told(&checkpoint.reported));
-            inner.replay(class, told(&checkpoint.journal_seq));
+            inner.replay(class, told(&checkpoint.journal_seq))?;
         }
         Ok((inner, [usage_found, security_found]))
     }
 
     /// Remembers what came in after the checkpoint. A segment that cannot be read is given up, as
     /// one that could not even be opened is: a bad sector is no reason not to start.
-    pub(super) fn replay(&mut self, class: Class, checkpoint: u64) {
+    ///
+    /// # Errors
+    /// The process cannot read what is there: that gives up nothing.
+    pub(super) fn replay(&mut self, class: Class, checkpoint: u64) -> Result<(), StoreError> {
         let mut from = checkpoint + 1;
         let mut failures = 0;
         loop {
             let batch = match self.read(class, from, 1000, 4 << 20) {
                 Ok(batch) => batch,
+                Err(error) if error.is_of_process() => return Err(error),
                 Err(error) => {
                     failures += 1;
                     if failures >= READ_ATTEMPTS {
@@ -108,6 +112,7 @@ impl<S: Storage> Inner<S> {
             from = last + 1;
         }
         self.seen.synced(class);
+        Ok(())
     }
 
     /// Gives up a segment; what its reader has not had is lost. False if there was none to give up.

@@ -138,14 +138,19 @@ fn told(store: &Store<CrashStorage>) -> Vec<Loss> {
         .collect()
 }
 
-/// Fails every read of the second segment of a class, from now on.
-fn spoil_second_segment(disk: &CrashStorage, class: Class) {
-    let folder = disk.folder(class.as_str());
-    let mut names = folder.list().unwrap();
+/// The segments of a class, three or more, oldest first.
+fn segments(disk: &CrashStorage, class: Class) -> Vec<String> {
+    let mut names = disk.folder(class.as_str()).list().unwrap();
     names.retain(|name| name.starts_with("segment"));
     names.sort_unstable();
     assert!(names.len() > 2, "{names:?}");
-    folder.fail_reads(&names[1]);
+    names
+}
+
+/// Fails every read of the second segment of a class, from now on.
+fn spoil_second_segment(disk: &CrashStorage, class: Class) {
+    let names = segments(disk, class);
+    disk.folder(class.as_str()).fail_reads(&names[1]);
 }
 
 #[test]
@@ -192,7 +197,7 @@ fn a_start_passes_a_segment_that_cannot_be_read() {
     }
     spoil_second_segment(&disk, Class::Security);
     let before = store.held(Class::Security, SINK);
-    store.lock().replay(Class::Security, 0);
+    store.lock().replay(Class::Security, 0).unwrap();
     let after = store.held(Class::Security, SINK);
     assert!(after.lost > 0);
     assert_eq!(after.waiting + after.lost, before.waiting);
@@ -202,6 +207,58 @@ fn a_start_passes_a_segment_that_cannot_be_read() {
         (losses[0].fate.as_str(), losses[0].count),
         ("lost", after.lost)
     );
+}
+
+/// A torn write would lie there as well; but what the checkpoint covers was durable.
+#[test]
+fn a_newest_segment_that_a_start_cannot_read_is_a_loss() {
+    let disk = CrashStorage::default();
+    let store = open(&disk, 1 << 20);
+    for seq in 1..200 {
+        send(&store, Class::Security, seq..seq + 1, 2000);
+    }
+    store.maintain().unwrap();
+    let before = store.held(Class::Security, SINK);
+    drop(store);
+    let names = segments(&disk, Class::Security);
+    disk.folder(Class::Security.as_str())
+        .fail_reads(names.last().unwrap());
+    let store = open(&disk, 1 << 20);
+    let losses = told(&store);
+    assert_eq!(losses.len(), 1);
+    assert!(losses[0].count > 0);
+    assert_eq!(losses[0].fate, "lost");
+    let after = store.held(Class::Security, SINK);
+    assert_eq!(after.lost, losses[0].count);
+    // The record of the loss waits as well.
+    assert_eq!(after.waiting + after.lost, before.waiting + 1);
+}
+
+/// As with too few descriptors, or with files of another user: passing over them would lose them.
+#[test]
+fn what_this_process_may_not_read_ends_the_start_and_is_there_for_the_next() {
+    let disk = CrashStorage::default();
+    let store = open(&disk, 1 << 20);
+    for seq in 1..200 {
+        send(&store, Class::Security, seq..seq + 1, 2000);
+    }
+    let before = store.held(Class::Security, SINK);
+    let names = segments(&disk, Class::Security);
+    let (folder, last) = (disk.folder(Class::Security.as_str()), names.last().unwrap());
+    folder.deny(Some((last, 24)));
+    assert!(store.lock().replay(Class::Security, 0).is_err());
+    drop(store);
+    let folders = Folders {
+        usage: disk.folder("usage"),
+        security: disk.folder("security"),
+        seen: disk.folder("seen"),
+    };
+    let epochs = ["aa".repeat(16), "bb".repeat(16)];
+    let error = Store::with(folders, 1 << 20, epochs, Bounds::default()).err();
+    assert!(error.is_some_and(|error| error.is_of_process()));
+    folder.deny(None);
+    let after = open(&disk, 1 << 20).held(Class::Security, SINK);
+    assert_eq!((after.waiting, after.lost), (before.waiting, 0));
 }
 
 /// What is shown of a reader: `emitted` and everything that became of it.
