@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use crate::pods::{NODE, Owner, Pod, Resources};
+use crate::pods::{NODE, Owner, Place, Pod, Resources};
 
 /// A pod, its address and whether its container runs now.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +106,7 @@ fn owner_reference(kind: &str, name: &str, uid: &str) -> Value {
 fn spec(pod: &Pod) -> Value {
     json!({
         "nodeName": NODE,
-        "hostNetwork": pod.place == crate::pods::Place::Node,
+        "hostNetwork": matches!(pod.place, Place::Node | Place::BesideService),
         "containers": [{
             "name": pod.container,
             "image": format!("registry.example/{}:1", pod.workload),

@@ -105,6 +105,7 @@ impl Network {
     pub fn place(&mut self, place: Place) -> Result<(String, Ipv4Addr)> {
         let router = match place {
             Place::Node => return Ok((self.name("node"), Ipv4Addr::new(100, 64, 0, 1))),
+            Place::BesideService => return Ok((self.name("imds"), POD_IDENTITY[0].parse()?)),
             Place::Pod => self.name("node"),
             Place::BehindHop => self.name("hop"),
         };

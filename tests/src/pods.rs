@@ -30,6 +30,9 @@ pub enum Place {
     Node,
     /// Behind the node: one routed hop from the metadata service.
     Pod,
+    /// The services' own namespace, as with `hostNetwork: true` on a node that runs EKS Pod Identity:
+    /// both ends of a connection have the service's address.
+    BesideService,
     /// Behind a second router: answers with the stage's hop limit do not arrive.
     BehindHop,
 }

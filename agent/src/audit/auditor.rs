@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use plimsoll_abi as abi;
-use plimsoll_imds::{ConnKey, Decoder, Direction, ImdsEvent, Key, Segment, Stats, Taken};
+use plimsoll_imds::{ConnKey, Decoder, Direction, Endpoint, ImdsEvent, Key, Segment, Stats, Taken};
 use plimsoll_wire::event::{ImdsAccess, OomKill, Process};
 use plimsoll_wire::fate::Fates;
 use plimsoll_wire::{AuditEvent, Identity};
@@ -50,6 +50,9 @@ pub struct Counts {
     pub segments_not_tcp: u64,
     /// Of these, the ones whose transport header could not be reached: later fragments.
     pub segments_no_transport: u64,
+    /// Of these, the ones of a service's own socket: where service and client are on one node both ends
+    /// of a connection have the service's address.
+    pub segments_of_server: u64,
     /// Of these, the ones that tell nothing new: bare acknowledgements, repetitions.
     pub segments_passed: u64,
     /// Of these, the ones that an event was made of: of an answer, of the opening or end of a
@@ -105,6 +108,8 @@ impl Owner {
 const SWEEP_NS: u64 = 1_000_000_000;
 /// Events for which room is kept from one record to the next.
 const KEPT_EVENTS: usize = 64;
+/// Where IMDS and EKS Pod Identity listen.
+const SERVICE_PORT: u16 = 80;
 /// IPPROTO_TCP, and the socket protocol of Multipath TCP, which is TCP on the wire.
 const TCP: [u32; 2] = [6, 262];
 const FIN: u8 = 1;
@@ -224,6 +229,7 @@ impl Auditor {
             emitted: counts.segments,
             filtered: counts.segments_not_tcp
                 + counts.segments_no_transport
+                + counts.segments_of_server
                 + counts.segments_passed,
             delivered: counts.segments_spent,
             in_flight: self.owners.values().map(|owner| owner.held).sum(),
@@ -279,6 +285,10 @@ impl Auditor {
             return;
         }
         let segment = convert(record, payload);
+        if self.is_servers(record.cookie, &segment) {
+            self.counts.segments_of_server += 1;
+            return;
+        }
         self.own(record, segment.key, lookup);
         let Self { decoder, ready, .. } = self;
         let taken = decoder.push(&segment, &mut |event| ready.push(event));
@@ -291,6 +301,22 @@ impl Auditor {
             _ => self.counts.segments_passed += 1,
         }
         self.hand_out(lookup, out);
+    }
+
+    /// Whether a segment is of the socket that a service took a connection with. EKS Pod Identity runs on
+    /// the node, and Linux gives a connection to an address of its own that address as its source: a
+    /// client of the node's network and the service both have a peer at the service's address. The
+    /// client called `connect()`, or speaks to the service's port.
+    fn is_servers(&self, cookie: u64, segment: &Segment<'_>) -> bool {
+        let (near, far) = segment.ends();
+        let at_both_ends = Endpoint::of(near.ip()).is_some() && Endpoint::of(far.ip()).is_some();
+        at_both_ends
+            && far.port() != SERVICE_PORT
+            && self.tasks.get(cookie).is_none()
+            && self
+                .owners
+                .get(segment.key)
+                .is_none_or(|owner| owner.opener.is_none())
     }
 
     /// Makes sure that the connection has an owner before the decoder may speak of it.

@@ -32,6 +32,10 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
         Some(value)
     }
 
+    pub(super) fn get(&self, key: K) -> Option<&V> {
+        self.rows.get(&key).map(|(_, value)| value)
+    }
+
     pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
         self.rows.get_mut(&key).map(|(_, value)| value)
     }

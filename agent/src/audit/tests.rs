@@ -102,6 +102,40 @@ fn a_connection_older_than_the_agent_has_no_process() {
     assert_eq!(play.auditor.counts().without_process, 1);
 }
 
+/// EKS Pod Identity runs on the node: a client of the node's network has the service's own address.
+#[test]
+fn the_services_own_socket_is_no_client() {
+    let node = Node::with(&[1]);
+    let fetch = get("/v1/credentials", "Authorization: eyJ.e30.x\r\n");
+    for (service, caller) in [
+        ("169.254.170.23:80", "169.254.170.23:4000"),
+        ("[fd00:ec2::23]:80", "[fd00:ec2::23]:4000"),
+    ] {
+        for is_seen in [true, false] {
+            let mut play = Play::to(service, caller);
+            if is_seen {
+                play.connect(1, 42, &node);
+                play.open(&node);
+            }
+            play.ask(&fetch, &node).answer(OK, &node).wait(5_000, &node);
+            let process = if is_seen { "42" } else { "-" };
+            let expected = format!("c1 {process} pod_identity none CRED 200 ok");
+            assert_eq!(play.only(&FIELDS).1, expected);
+            assert_eq!(play.auditor.counts().segments_of_server, 0);
+        }
+        // The same connection as the service's socket has it.
+        let mut play = Play::to(caller, service);
+        play.packet(DIRECTION_INGRESS, SYN, b"", &node);
+        play.answer(&fetch, &node).ask(OK, &node);
+        play.packet(DIRECTION_EGRESS, FIN | 16, b"", &node);
+        play.wait(5_000, &node);
+        assert_eq!((play.events.len(), play.auditor.len()), (0, (0, 0, 0)));
+        let fates = play.segments();
+        assert_eq!((fates.emitted, fates.filtered, fates.in_flight), (4, 4, 0));
+        assert_eq!(play.auditor.counts().segments_of_server, 4);
+    }
+}
+
 /// The process and its cgroup are gone before its answer is given up.
 #[test]
 fn two_hundred_milliseconds_are_enough() {

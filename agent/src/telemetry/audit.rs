@@ -87,6 +87,7 @@ impl AuditMetrics {
             ("connect_not_tcp", counts.connects_not_tcp),
             ("segment_not_tcp", counts.segments_not_tcp),
             ("no_transport_header", counts.segments_no_transport),
+            ("segment_of_server", counts.segments_of_server),
         ] {
             set(
                 &self.passed_over.get_or_create(&ReasonLabels { reason }),

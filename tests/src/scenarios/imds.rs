@@ -30,6 +30,9 @@ pub(super) fn every_way(context: &Context) -> Result<String> {
     }
     // One of them: all pods of the node's network have one address.
     list.push(client("node", Place::Node, "imds-v2", 5, false));
+    // The service's own socket is no client.
+    let beside = client("beside", Place::BesideService, "pod-identity", 5, false);
+    list.push(beside);
     let events = play(context, list, Duration::from_mins(1), |_| ())?;
     Ok(told(&events))
 }
