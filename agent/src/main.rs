@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     let config = match config::file::read(arguments.config.as_deref(), arguments.node.as_deref()) {
         Ok(config) => config,
         Err(mistakes) => {
+            run::write_termination_log(&mistakes);
             for mistake in mistakes.0 {
                 telemetry::last_words(&mistake);
             }

@@ -243,10 +243,10 @@ impl Node {
             }
         }
         self.out.shrink_to(KEPT_OUTPUTS);
+        // A commit that finds the disk full sheds at once.
+        let shed = spool.shed_total();
         let written = spool.commit(now);
-        tell_written(&mut self.trouble, written, || {
-            spool.fates().iter().map(|stage| stage.fates.shed).sum()
-        });
+        tell_written(&mut self.trouble, written, [shed, spool.shed_total()]);
         drop(spool);
         self.setup.committed.notify_waiters();
     }
@@ -276,16 +276,14 @@ impl Node {
     }
 }
 
-/// A full disk refuses each second: told as it begins, once a minute, and when it is over.
-fn tell_written(
-    trouble: &mut Trouble,
-    written: Result<(), JournalError>,
-    shed: impl FnOnce() -> u64,
-) {
+/// A full disk refuses each second: told as it begins, once a minute, and when it is over. `shed`: so
+/// many records, before and after the attempt.
+fn tell_written(trouble: &mut Trouble, written: Result<(), JournalError>, shed: [u64; 2]) {
     let now = monotonic_ns();
+    let [before, after] = shed;
     match written {
         Ok(()) => {
-            if let Some(over) = trouble.ended(now, shed) {
+            if let Some(over) = trouble.ended(now, || after) {
                 tracing::info!(
                     lasted_s = over.lasted_s,
                     shed = over.shed,
@@ -294,7 +292,7 @@ fn tell_written(
             }
         }
         Err(error) => {
-            if trouble.failed(now, shed) {
+            if trouble.failed(now, || before) {
                 tracing::warn!(error = %causes::chain(&error), "spool could not be written; records are held in memory");
             }
         }

@@ -10,11 +10,11 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use plimsoll_imds::Key;
-use plimsoll_journal::{FileStorage, JournalError};
+use plimsoll_journal::{FileStorage, JournalError, Storage};
 use plimsoll_wire::Class;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -30,6 +30,7 @@ use crate::host;
 use crate::node::{Node, Setup};
 use crate::spool::Spool;
 use crate::telemetry::Metrics;
+use crate::usage::clock::wall_unix_ns;
 
 /// A task that ended gives its name.
 type Ended = Result<&'static str, RunError>;
@@ -73,6 +74,19 @@ pub enum RunError {
     /// A task ended that should not have.
     #[error("{0} ended by itself")]
     EndedEarly(&'static str),
+    /// The agent ends, and the disk refuses to the last.
+    #[error(
+        "write the last of the spool: windows that are lost: {usage}, audit events that are lost: {security}"
+    )]
+    NotKept {
+        /// Usage windows.
+        usage: usize,
+        /// Audit events, with losses that nobody was told of.
+        security: usize,
+        /// Why.
+        #[source]
+        source: JournalError,
+    },
     /// A task panicked.
     #[error("a task of the agent failed")]
     Task(#[source] tokio::task::JoinError),
@@ -98,7 +112,8 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let node = config.node.clone();
     let drain = Duration::from_millis(config.export.drain_ms);
     let ends = Ends::default();
-    let mut tasks = start(config, &node, &ends).await?;
+    let spool = open_spool(&config)?;
+    let mut tasks = start(config, &node, Arc::clone(&spool), &ends).await?;
 
     let died = tokio::select! {
         () = signals.received() => None,
@@ -120,12 +135,35 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let left = Class::ALL.len() + 1 - usize::from(died.is_some());
     let outcome = wind_down(&mut tasks, left, drain, &mut signals).await;
     ends.abort.cancel();
-    died.map_or(outcome, Err)
+    // What died is in the log already.
+    keep(&spool).and(died.map_or(outcome, Err))
+}
+
+/// The last attempt to write what the disk has refused so far. What it does not take now is in no book:
+/// the next life gives out the same numbers.
+fn keep<S: Storage>(spool: &Mutex<Spool<S>>) -> Result<(), RunError> {
+    let mut spool = spool.lock().unwrap_or_else(PoisonError::into_inner);
+    if !spool.is_failing() {
+        return Ok(());
+    }
+    match (spool.commit(wall_unix_ns()), spool.undurable()) {
+        (Ok(()), _) | (Err(_), [0, 0]) => Ok(()),
+        (Err(source), [usage, security]) => Err(RunError::NotKept {
+            usage,
+            security,
+            source,
+        }),
+    }
 }
 
 /// Makes the parts and starts their tasks: the health endpoint, an export of each class, the main
 /// loop.
-async fn start(config: Config, node: &str, ends: &Ends) -> Result<Tasks, RunError> {
+async fn start(
+    config: Config,
+    node: &str,
+    spool: SharedSpool,
+    ends: &Ends,
+) -> Result<Tasks, RunError> {
     let facts = host::read::facts(&config.host.cgroup);
     tracing::info!(
         node,
@@ -135,7 +173,6 @@ async fn start(config: Config, node: &str, ends: &Ends) -> Result<Tasks, RunErro
         jit_harden = facts.jit_harden,
         "starting"
     );
-    let spool = open_spool(&config)?;
     let committed = Arc::new(Notify::new());
     let metrics = Metrics::default();
     let mut registry = Registry::default();
@@ -303,5 +340,50 @@ pub fn write_termination_log(error: &dyn std::error::Error) {
     // Outside a pod there is none, and that is no second failure.
     if path.exists() {
         drop(std::fs::write(path, causes::chain(error)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_journal::testing::CrashStorage;
+    use plimsoll_wire::{AuditEvent, Identity};
+
+    use super::*;
+
+    fn end(pid: u32) -> AuditEvent {
+        AuditEvent::ContainerEnd(plimsoll_wire::event::ContainerEnd {
+            identity: Identity::unknown(u64::from(pid)),
+            started_unix_ns: None,
+            cpu_used_ns: None,
+            memory_peak_bytes: None,
+        })
+    }
+
+    #[test]
+    fn what_the_disk_refuses_to_the_last_is_no_good_end() {
+        let disk = CrashStorage::default();
+        let folder = |name| disk.folder(name);
+        let (spool, _) = Spool::open(folder("usage"), folder("security"), 1 << 20, "ab").unwrap();
+        let spool = Mutex::new(spool);
+        keep(&spool).unwrap();
+        disk.set_room(Some(disk.used()));
+        let mut inner = spool.lock().unwrap();
+        for pid in [1, 2, 3] {
+            inner.event(&end(pid), 5, 5);
+        }
+        inner.commit(5).unwrap_err();
+        drop(inner);
+        let error = keep(&spool).unwrap_err();
+        let RunError::NotKept {
+            usage: 0,
+            security: 3,
+            ..
+        } = error
+        else {
+            panic!("{error:?}");
+        };
+        disk.set_room(None);
+        keep(&spool).unwrap();
+        assert_eq!(spool.lock().unwrap().undurable(), [0, 0]);
     }
 }

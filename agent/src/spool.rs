@@ -193,6 +193,20 @@ impl<S: Storage> Spool<S> {
         Ok(())
     }
 
+    /// Records that are on no disk: usage, and security with the losses that are to be told.
+    pub fn undurable(&self) -> [usize; 2] {
+        let untold = self.unreported.len();
+        [
+            self.usage.journal.pending(),
+            self.security.journal.pending().saturating_add(untold),
+        ]
+    }
+
+    /// Records shed since the start.
+    pub const fn shed_total(&self) -> u64 {
+        self.usage.shed_total() + self.security.shed_total()
+    }
+
     /// The disk refused the last commit.
     pub const fn is_failing(&self) -> bool {
         self.failing

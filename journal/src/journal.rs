@@ -189,6 +189,11 @@ impl<S: Storage> Journal<S> {
         self.durable_seq
     }
 
+    /// Records that were appended and are not durable.
+    pub const fn pending(&self) -> usize {
+        self.pending.records.len()
+    }
+
     /// The number that the next record gets.
     pub const fn next_seq(&self) -> u64 {
         self.next_seq

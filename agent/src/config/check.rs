@@ -105,8 +105,8 @@ fn between(config: &Config, wrong: &mut Vec<Wrong>) {
     let (usage, export) = (&config.usage, &config.export);
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     for (place, value, least, most) in [
-        // Beyond half a second and two no sample counts as a second, and above three the kernel's
-        // periods of 100 ms are overwritten before they are read.
+        // Much beyond these no sample counts as a second, and above three the kernel's periods of
+        // 100 ms are overwritten before they are read.
         ("usage.interval_ms", usage.interval_ms, 500, 2000),
         ("usage.startup_s", usage.startup_s, 0, DAY_S),
         (

@@ -46,6 +46,10 @@ impl<S: Storage> Stream<S> {
         self.journal.stats().bytes
     }
 
+    pub(super) const fn shed_total(&self) -> u64 {
+        self.fates.shed
+    }
+
     /// Takes a record, or counts it as shed: false then.
     pub(super) fn append(&mut self, payload: &[u8], now_unix_ns: u64) -> bool {
         self.fates.emitted += 1;

@@ -27,9 +27,10 @@ use super::tally::Tally;
 use super::{Sample, Timeline};
 
 const SECOND_NS: u64 = 1_000_000_000;
-/// Intervals from half a second to two seconds count as one-second samples.
-const SHORTEST_SAMPLE_NS: u64 = SECOND_NS / 2;
-const LONGEST_SAMPLE_NS: u64 = 2 * SECOND_NS;
+/// Intervals between these count as one-second samples: those that can be configured (500 ms to 2 s), and
+/// what a tick and a round of reads come early or late.
+const SHORTEST_SAMPLE_NS: u64 = 400_000_000;
+const LONGEST_SAMPLE_NS: u64 = 2_500_000_000;
 /// An interval over more windows than this was a pause of the whole machine, or worse: nothing is
 /// known about it but the total, which no window can hold.
 const MAX_WINDOWS_PER_INTERVAL: u64 = 16;

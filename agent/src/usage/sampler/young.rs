@@ -13,8 +13,8 @@ use super::container::Container;
 use crate::cgroup::fs::{Folder, FsError};
 use crate::usage::sample::MemoryNow;
 
-/// Age up to which a container is looked at with each tick: two samples are sure to have seen it by
-/// then.
+/// Age up to which a container is looked at with each tick: at the usual interval two samples have seen
+/// it by then.
 pub(super) const YOUNG_NS: u64 = 2_000_000_000;
 /// Looks of one tick at the most, each one `pread`; with more young containers they take turns.
 pub(super) const MAX_YOUNG_LOOKS: usize = 256;

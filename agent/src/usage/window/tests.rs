@@ -377,6 +377,21 @@ fn resets_and_gaps_are_told_and_booked_nowhere() {
     );
 }
 
+/// A tick is some milliseconds late, and a round of many containers reads one of them sooner or later.
+#[test]
+fn every_interval_that_can_be_configured_gives_one_second_values() {
+    for interval_ms in [500_u64, 1000, 2000] {
+        let (mut windows, mut closed) = (windows(None), Vec::new());
+        for (n, late_ms) in (0..=20).zip([0, 60, 20, 90].into_iter().cycle()) {
+            let at_ms = 1000 + n * interval_ms + late_ms;
+            windows.add(&cpu(at_ms * 1_000_000, n * S), &timeline(), &mut closed);
+        }
+        windows.finish(&mut closed);
+        let values = closed.iter().map(|window| window.cpu.per_second.count());
+        assert_eq!(values.sum::<u64>(), 20, "{interval_ms} ms");
+    }
+}
+
 #[test]
 fn a_late_sample_counts_but_is_no_one_second_value() {
     let (mut windows, mut closed) = (windows(None), Vec::new());
