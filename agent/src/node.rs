@@ -102,6 +102,12 @@ pub(crate) struct Node {
     out: Vec<Output>,
     /// The spool's disk refuses.
     trouble: Trouble,
+    /// The kernel does not say what it booked.
+    no_kernel_time: Trouble,
+    /// The tree cannot be walked whole.
+    no_walk: Trouble,
+    /// Files of a cgroup cannot be opened.
+    no_files: Trouble,
 }
 
 impl std::fmt::Debug for Node {
@@ -158,6 +164,9 @@ impl Node {
             evidence: Vec::new(),
             out: Vec::new(),
             trouble: Trouble::default(),
+            no_kernel_time: Trouble::default(),
+            no_walk: Trouble::default(),
+            no_files: Trouble::default(),
             roots,
             programs,
             degraded,

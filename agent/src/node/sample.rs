@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use plimsoll_journal::Trouble;
+
 use super::Node;
 use crate::causes;
 use crate::cgroup::fs;
@@ -52,10 +54,13 @@ impl Node {
         let snapshot = match probe.snapshot() {
             Ok(snapshot) => snapshot,
             Err(error) => {
-                tracing::warn!(%error, "no CPU time from the kernel this second");
+                if is_news(&mut self.no_kernel_time) {
+                    tracing::warn!(%error, "no CPU time from the kernel");
+                }
                 return;
             }
         };
+        is_over(&mut self.no_kernel_time);
         let mut periods = Vec::new();
         self.kernel_time.take(
             &snapshot,
@@ -98,7 +103,8 @@ impl Node {
                         self.removed(id, now);
                     }
                     self.forget_strangers(&found);
-                } else {
+                    is_over(&mut self.no_walk);
+                } else if is_news(&mut self.no_walk) {
                     tracing::warn!(
                         unlisted = scan.unlisted,
                         left_out = scan.left_out,
@@ -111,7 +117,9 @@ impl Node {
                 self.take_up();
             }
             Err(error) => {
-                tracing::warn!(error = %causes::chain(&error), "could not walk the cgroup tree");
+                if is_news(&mut self.no_walk) {
+                    tracing::warn!(error = %causes::chain(&error), "could not walk the cgroup tree");
+                }
             }
         }
     }
@@ -129,9 +137,24 @@ impl Node {
                 Ok(_) | Err(fs::FsError::Gone) => {}
                 Err(error) => {
                     self.unopened += 1;
-                    tracing::warn!(id, path, error = %causes::chain(&error), "a cgroup cannot be sampled; the next walk tries again");
+                    if is_news(&mut self.no_files) {
+                        tracing::warn!(id, path, error = %causes::chain(&error), "a cgroup cannot be sampled; the next walk tries again");
+                    }
                 }
             }
         }
+        if self.unopened == 0 {
+            is_over(&mut self.no_files);
+        }
     }
+}
+
+/// Whether a refusal is to be told: as it begins, and once a minute while it lasts.
+fn is_news(trouble: &mut Trouble) -> bool {
+    trouble.failed(monotonic_ns(), || 0)
+}
+
+fn is_over(trouble: &mut Trouble) {
+    // The books show what it came to.
+    let _over = trouble.ended(monotonic_ns(), || 0);
 }

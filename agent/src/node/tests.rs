@@ -260,6 +260,22 @@ fn an_oom_kill_has_the_peak_and_the_limit_of_its_container() {
     );
 }
 
+#[test]
+fn a_walk_that_fails_each_second_is_told_once() {
+    let mut stage = Stage::new(&[("cpu.stat", "usage_usec 1\n")]);
+    let log = crate::test_log::TestLog::default();
+    let _logging = log.start();
+    let cgroup = stage.folder.path().join("cgroup");
+    let away = stage.folder.path().join("away");
+    for times in 1..=2 {
+        std::fs::rename(&cgroup, &away).unwrap();
+        (0..3).for_each(|_| stage.node.rescan());
+        assert_eq!(log.lines("could not walk the cgroup tree").len(), times);
+        std::fs::rename(&away, &cgroup).unwrap();
+        stage.node.rescan();
+    }
+}
+
 /// The runtime removes the cgroup as soon as the kill has ended its last process: both records may be
 /// taken in one go.
 #[test]
