@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plimsoll_journal::make_folder;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -95,7 +96,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         (config.data.path.clone(), "data.path"),
         (config.audit_path(), "audit_file.path"),
     ] {
-        std::fs::create_dir_all(&path).map_err(|source| RunError::Folder {
+        make_folder(&path).map_err(|source| RunError::Folder {
             path,
             setting,
             source,

@@ -12,6 +12,30 @@ use std::path::{Path, PathBuf};
 
 use crate::Storage;
 
+/// Makes a folder, with its parents, that survives a crash: what each of them lies in is synced. The one
+/// that it lies in is synced even if it was there: the life that made it may have ended before.
+///
+/// # Errors
+/// It cannot be made, or the disk does not say that it is there.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    let parents = |of: &Path| -> Vec<PathBuf> {
+        let named = |place: &Path| match place.as_os_str().is_empty() {
+            true => PathBuf::from("."),
+            false => place.to_owned(),
+        };
+        of.ancestors().skip(1).map(named).collect()
+    };
+    let absent = parents(folder)
+        .iter()
+        .take_while(|place| !place.exists())
+        .count();
+    fs::create_dir_all(folder)?;
+    for parent in parents(folder).iter().take(absent + 1) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// A folder on disk. Holds a descriptor of each file that it wrote to; their number is bounded by
 /// the journal's byte bound over its segment length.
 #[derive(Debug)]
@@ -29,13 +53,7 @@ impl FileStorage {
     /// Nobody else may have it open (`flock(2)`): two who give out the same numbers would each take
     /// the other's records for repeats of its own. An error of kind `ResourceBusy` says so.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        if let Some(parent) = folder
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            File::open(parent)?.sync_all()?;
-        }
+        make_folder(folder)?;
         let lock = File::open(folder)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -165,6 +183,18 @@ mod tests {
             assert_eq!(storage.len(&name).unwrap(), 1);
         }
         assert_eq!(storage.open.len(), 0);
+    }
+
+    #[test]
+    fn folders_are_made_with_their_parents_wherever_they_begin() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a/b/c", "a/b/c", "a/d"] {
+            make_folder(&folder.path().join(name)).unwrap();
+            assert!(folder.path().join(name).is_dir());
+        }
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        make_folder(&folder.path().join("file/x")).unwrap_err();
+        make_folder(Path::new("/")).unwrap();
     }
 
     #[test]

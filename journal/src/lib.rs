@@ -31,7 +31,7 @@ mod place;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use file::FileStorage;
+pub use file::{FileStorage, make_folder};
 pub use journal::{Batch, Journal, JournalError, Options, Record, Shed, Stats};
 pub use place::check_folder;
 pub use recovery::{Damage, Recovery};

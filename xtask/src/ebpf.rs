@@ -28,18 +28,21 @@ const PACKAGES: [&str; 6] = [
     "libzstd-dev",
     "zlib1g-dev",
 ];
-/// The linker; its LLVM must not be older than the compiler's, see [`linker_features`].
+/// The linker; its LLVM must not be older than the compiler's, see [`install_linker`].
 const LINKER: &str = "bpf-linker@0.13.0";
 /// The LLVM of Debian's `rustc-web`.
 pub(crate) const LLVM: &str = "22";
 
 /// Makes sure that the kernel programs can be compiled: installs Debian's packages (as root, where
 /// there is apt; or with `yes`, through sudo) and `bpf-linker` into `target/tools`. Prints what it
-/// does. `Ok(false)`: it cannot be had here, and the agent will be built without kernel programs.
-pub(crate) fn ensure_toolchain(root: &Path, yes: bool) -> anyhow::Result<bool> {
+/// does.
+///
+/// # Errors
+/// It cannot be had here: the agent would be built without kernel programs.
+pub(crate) fn ensure_toolchain(root: &Path, yes: bool) -> anyhow::Result<()> {
     let tools = root.join("target/tools");
     let Err(missing) = toolchain::Toolchain::find(&tools) else {
-        return Ok(true);
+        return Ok(());
     };
     shell::say(&format!("kernel programs: {missing}"));
     let way = compiler(yes)?;
@@ -47,13 +50,8 @@ pub(crate) fn ensure_toolchain(root: &Path, yes: bool) -> anyhow::Result<bool> {
         install_linker(&tools, way)?;
     }
     match toolchain::Toolchain::find(&tools) {
-        Ok(_) => Ok(true),
-        Err(missing) => {
-            shell::say(&format!(
-                "kernel programs: still {missing}; the agent will run without them"
-            ));
-            Ok(false)
-        }
+        Ok(_) => Ok(()),
+        Err(missing) => bail!("kernel programs: still {missing}"),
     }
 }
 
@@ -71,7 +69,8 @@ fn compiler(yes: bool) -> anyhow::Result<Way> {
     if toolchain::on_path("apt-get", None).is_some() {
         match install::packages(&PACKAGES, yes) {
             Ok(()) => return Ok(Way::Debian),
-            Err(error) if !rustup => return Err(error),
+            // Who wants nothing installed wants no toolchain of rustup's either.
+            Err(error) if !rustup || error.is::<install::Declined>() => return Err(error),
             Err(error) => shell::say(&format!("kernel programs: {error:#}; trying rustup")),
         }
     } else if !rustup {

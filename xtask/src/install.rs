@@ -14,9 +14,10 @@ pub(crate) const BUILD: [Needed; 2] = [("cc", "build-essential"), ("cmake", "cma
 /// For the stage's namespaces.
 pub(crate) const STAGE: [Needed; 1] = [("ip", "iproute2")];
 /// For the kernel lab.
-pub(crate) const LAB: [Needed; 3] = [
+pub(crate) const LAB: [Needed; 4] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("ip", "iproute2"),
+    ("dpkg", "dpkg"),
     ("xz", "xz-utils"),
 ];
 
@@ -25,18 +26,31 @@ pub(crate) const LAB: [Needed; 3] = [
 /// # Errors
 /// Something is missing and cannot, or shall not, be installed.
 pub(crate) fn ensure(needed: &[Needed], yes: bool) -> Result<()> {
-    let missing: Vec<&str> = needed
-        .iter()
-        .filter(|(program, _)| !shell::has(program))
-        .map(|(_, package)| *package)
-        .collect();
-    packages(&missing, yes)
+    packages(&missing(needed), yes)
 }
+
+/// Packages whose program is not there.
+pub(crate) fn missing(needed: &[Needed]) -> Vec<&'static str> {
+    let missing = needed.iter().filter(|(program, _)| !shell::has(program));
+    missing.map(|(_, package)| *package).collect()
+}
+
+/// Whoever was asked said no, or could not be asked.
+#[derive(Debug)]
+pub(crate) struct Declined(String);
+
+impl std::fmt::Display for Declined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "missing: {}", self.0)
+    }
+}
+
+impl std::error::Error for Declined {}
 
 /// Installs the packages that are not there: as root or with `yes` at once, else after asking.
 ///
 /// # Errors
-/// They cannot, or shall not, be installed.
+/// They cannot, or shall not ([`Declined`]), be installed.
 pub(crate) fn packages(wanted: &[&str], yes: bool) -> Result<()> {
     let missing: Vec<&str> = wanted
         .iter()
@@ -51,7 +65,7 @@ pub(crate) fn packages(wanted: &[&str], yes: bool) -> Result<()> {
         bail!("missing: {list}; this is no Debian-like machine, please install them");
     }
     if !shell::is_root() && !yes && !agreed(&list) {
-        bail!("missing: {list}");
+        bail!(Declined(list));
     }
     shell::say(&format!("installing {list}"));
     apt(&["update", "-qq"])?;

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 pub(crate) use self::verdict::Verdict;
-use crate::shell;
+use crate::{install, shell};
 
 /// Kernels of the fleet that Debian has: name and metapackage.
 pub(crate) const KERNELS: [(&str, &str); 2] = [
@@ -50,27 +50,12 @@ pub(crate) struct Job {
     pub(crate) counted: bool,
 }
 
-/// Packages that the lab needs and that are not there.
-pub(crate) fn missing_packages() -> Vec<&'static str> {
-    let mut missing = Vec::new();
-    for (program, package) in [
-        ("qemu-system-x86_64", "qemu-system-x86"),
-        ("ip", "iproute2"),
-        ("dpkg", "dpkg"),
-    ] {
-        if !shell::has(program) {
-            missing.push(package);
-        }
-    }
-    missing
-}
-
 /// Boots one machine, shows its lines through `show`, and returns what it said.
 ///
 /// # Errors
 /// A kernel, a binary or QEMU is not to be had.
 pub(crate) fn run(job: &Job, show: &mut dyn FnMut(&str)) -> Result<Verdict> {
-    let missing = missing_packages();
+    let missing = install::missing(&install::LAB);
     if !missing.is_empty() {
         bail!("the lab needs {}", missing.join(", "));
     }

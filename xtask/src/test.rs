@@ -105,6 +105,7 @@ fn check(sum: &mut Sum, name: &str, command: &mut Command) -> Result<()> {
 /// Runs `cargo test` and counts its `test result:` lines.
 fn cargo_tests(sum: &mut Sum, cargo: &mut Command) -> Result<()> {
     let mut broken = true;
+    let failed_before = sum.failed();
     let status = shell::follow(cargo, &mut |line| {
         shell::say(line);
         if let Some(result) = count::test_result(line) {
@@ -119,7 +120,7 @@ fn cargo_tests(sum: &mut Sum, cargo: &mut Command) -> Result<()> {
     if broken {
         bail!("no test was run ({status})");
     }
-    if !status.success() && sum.failed() == 0 {
+    if !status.success() && sum.failed() == failed_before {
         bail!("cargo test: {status}");
     }
     Ok(())
@@ -139,6 +140,9 @@ fn host_scenarios(sum: &mut Sum) -> Result<()> {
         verdict.take(line);
     })?;
     let clean = verdict.failed.is_empty();
+    if clean && verdict.passed.is_empty() && verdict.skipped.is_empty() {
+        bail!("plimsoll-lab scenarios: nothing was run ({status})");
+    }
     sum.add_verdict("host", verdict);
     if clean && !status.success() {
         bail!("plimsoll-lab scenarios: {status}");

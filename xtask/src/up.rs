@@ -47,12 +47,14 @@ impl Up {
         install::ensure(&install::BUILD, self.yes)?;
         let kernel_programs = ebpf::ensure_toolchain(&shell::root(), self.yes);
         let stage = install::ensure(&install::STAGE, self.yes);
-        if shell::is_root() || self.lab.is_some() {
+        if self.lab.is_some() {
             kernel_programs?;
             stage?;
-        } else if let Err(error) = kernel_programs {
-            // They could not be loaded either.
-            shell::say(&format!("{error:#}"));
+        } else {
+            // What is left without them is shown, and marked so.
+            for error in [kernel_programs.err(), stage.err()].into_iter().flatten() {
+                shell::say(&format!("{error:#}"));
+            }
         }
         match &self.lab {
             Some(kernel) => self.in_lab(kernel),

@@ -23,7 +23,7 @@ const LIBELF: (&str, &str) = ("/usr/include/libelf.h", "libelf-dev");
 /// # Errors
 /// It cannot be built here.
 pub(crate) fn ensure(yes: bool) -> Result<PathBuf> {
-    let tools = shell::target().join("tools");
+    let tools = shell::root().join("target/tools");
     let program = tools.join("bin/below");
     if program.exists() {
         return Ok(program);
