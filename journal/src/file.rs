@@ -19,9 +19,9 @@ use crate::Storage;
 /// It cannot be made, or the disk does not say that it is there.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
     let parents = |of: &Path| -> Vec<PathBuf> {
-        let named = |place: &Path| match place.as_os_str().is_empty() {
-            true => PathBuf::from("."),
-            false => place.to_owned(),
+        let named = |place: &Path| {
+            let is_here = place.as_os_str().is_empty();
+            if is_here { Path::new(".") } else { place }.to_owned()
         };
         of.ancestors().skip(1).map(named).collect()
     };
