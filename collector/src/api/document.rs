@@ -105,7 +105,7 @@ pub(super) async fn nodes(
         let node = |status: NodeStatus| {
             json!({
                 "node": status.node,
-                "last_seen": rfc3339(status.time_unix_ns),
+                "last_seen": rfc3339(status.heard_unix_ns),
                 "two_agents": status.has_two_agents(now),
                 "heartbeat": status.heartbeat,
             })
