@@ -365,6 +365,31 @@ fn a_clock_that_was_behind_settles_nothing() {
     );
 }
 
+/// Setting next to nothing heals no risk that setting nothing is.
+#[test]
+fn a_request_clearly_below_what_is_needed_is_a_risk() {
+    let mut little = history(vec![steady("a", 100, 800, 1 << 30)]);
+    (little.requests.cpu_millicores, little.limits) = (Some(1), Resources::default());
+    little.requests.memory_bytes = Some(16 << 20);
+    let advice = recommend(&little);
+    let assessment = &advice.assessment;
+    assert_eq!(
+        (assessment.cpu, assessment.memory),
+        (Fit::Under, Fit::Under)
+    );
+    assert_eq!(
+        assessment.risks,
+        [
+            "the CPU request of 1 m is 799 m below what it needs: 800 m",
+            "the memory request of 16 MiB is 1162 MiB below what it needs: 1178 MiB",
+        ]
+    );
+    // Near enough.
+    little.requests.cpu_millicores = Some(721);
+    little.requests.memory_bytes = Some(1100 << 20);
+    assert_eq!(recommend(&little).assessment.risks, [""; 0]);
+}
+
 /// What is set and was not understood is neither nothing nor a value.
 #[test]
 fn no_verdict_on_what_is_not_known() {
