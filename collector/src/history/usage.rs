@@ -270,12 +270,6 @@ impl Usage {
         self.days.retain(|day| *day <= day_of(latest_s));
     }
 
-    /// Windows whose mean counts for nothing: they were covered too little, or had no CPU time.
-    pub fn windows_without_mean(&self) -> u64 {
-        let means = self.minute_means.count() + self.startup_minute_means.count();
-        self.windows.saturating_sub(means)
-    }
-
     /// Adds a window.
     pub fn add(&mut self, window: &UsageWindow) {
         self.first_unix_ns = min_known(self.first_unix_ns, Some(window.start_unix_ns));
