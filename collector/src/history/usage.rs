@@ -398,8 +398,8 @@ impl Usage {
     }
 
     /// On how many days something was observed; [`MAX_DAYS`] stands for more as well.
-    pub const fn days_seen(&self) -> u32 {
-        self.days.len() as u32
+    pub fn days_seen(&self) -> u32 {
+        u32::try_from(self.days.len()).unwrap_or(u32::MAX)
     }
 
     /// Share of the windows' time that samples covered, 0 to 1; `None` without windows. Time without a
