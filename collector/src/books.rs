@@ -173,6 +173,7 @@ impl Sources {
             requests: self.requests.by_class(),
             http_refused: self.requests.refused(),
             http_connections: self.requests.connections(),
+            nodes_let_go: self.ring.nodes_let_go(),
             ingest_connections: self.store.counts.connections(),
             in_hand_bytes: self.store.counts.in_hand_bytes(),
             cpu_ns: std::time::Duration::try_from(cpu)

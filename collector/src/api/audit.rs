@@ -374,6 +374,12 @@ impl AuditRing {
         rings.nodes.statuses().cloned().collect()
     }
 
+    /// Nodes that were let go of since the start: not heard for a day, or too many.
+    pub fn nodes_let_go(&self) -> u64 {
+        let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        rings.nodes.let_go()
+    }
+
     /// Number of nodes under whose name two agents send.
     pub fn nodes_with_two_agents(&self, now_unix_ns: u64) -> u64 {
         let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -45,6 +45,7 @@ pub fn nodes(nodes: &[NodeStatus], accounting: &AccountingDocument, now_unix_ns:
                         tbody { @for status in listed.iter().take(NODES) { (node(status, now_unix_ns)) } }
                     }
                 }
+                p.note { "A node that was not heard for a day is not listed any more." }
                 @if listed.len() > NODES { p.note { (counted((listed.len() - NODES) as u64, "more node")) ", all healthy or listed in " a href="/api/v1/nodes" { "the JSON" } "." } }
             }
         }

@@ -1,4 +1,7 @@
 //! The nodes' last words: of each node the newest heartbeat, and when the collector heard it. Pure.
+//!
+//! A node that is gone says nothing of it: one that was not heard for a day is let go of, and where there
+//! are too many the one that was not heard longest. Clusters that come and go have new names each time.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +11,10 @@ use crate::api::accounting::StageRow;
 
 /// Nodes whose heartbeat is kept.
 pub const MAX_NODES: usize = 10_000;
+/// A node that was not heard for so long is let go of, nanoseconds.
+const KEPT_FOR_NS: u64 = 24 * 3600 * 1_000_000_000;
+/// How often it is looked for those, nanoseconds.
+const LOOK_EVERY_NS: u64 = 60 * 1_000_000_000;
 /// How long a sight of two agents counts, nanoseconds: both send several heartbeats in it.
 const TWO_AGENTS_FOR_NS: u64 = 15 * 60 * 1_000_000_000;
 
@@ -69,12 +76,21 @@ pub(super) struct Beat {
 #[derive(Default)]
 pub(super) struct Nodes {
     beats: BTreeMap<String, Beat>,
+    /// When it was last looked for those to let go of, by the collector's clock.
+    looked_unix_ns: u64,
+    let_go: u64,
 }
 
 impl Nodes {
     /// By name.
     pub(super) fn statuses(&self) -> impl Iterator<Item = &NodeStatus> {
         self.beats.values().map(|beat| &beat.status)
+    }
+
+    /// Nodes that were let go of: not heard for a day, or for longer than any other where there were
+    /// too many.
+    pub(super) const fn let_go(&self) -> u64 {
+        self.let_go
     }
 
     /// The last word is that with the highest number; a new epoch's is newer than any before. The
@@ -94,10 +110,41 @@ impl Nodes {
             let seen = beat.arrived_unix_ns.filter(|_| is_other && comes_back);
             beat.status.two_agents_unix_ns = seen.or(known.status.two_agents_unix_ns);
         }
+        let arrived_unix_ns = beat.arrived_unix_ns;
         let known = self.beats.get(&beat.status.node);
         let is_newer = known.is_none_or(|known| known.epoch != beat.epoch || known.seq <= beat.seq);
-        if is_newer && (known.is_some() || self.beats.len() < MAX_NODES) {
+        if is_newer {
+            if known.is_none() {
+                self.make_room();
+            }
             self.beats.insert(beat.status.node.clone(), beat);
         }
+        if let Some(now) = arrived_unix_ns {
+            self.let_go_of_silent(now);
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.beats.len() < MAX_NODES {
+            return;
+        }
+        let heard = |beat: &Beat| beat.status.heard_unix_ns;
+        let longest = self.beats.values().min_by_key(|beat| heard(beat));
+        if let Some(name) = longest.map(|beat| beat.status.node.clone()) {
+            self.beats.remove(&name);
+            self.let_go += 1;
+        }
+    }
+
+    /// As one node is heard: while none is, all of them are shown as silent, however long that is.
+    fn let_go_of_silent(&mut self, now_unix_ns: u64) {
+        if now_unix_ns.abs_diff(self.looked_unix_ns) < LOOK_EVERY_NS {
+            return;
+        }
+        self.looked_unix_ns = now_unix_ns;
+        let before = self.beats.len();
+        self.beats
+            .retain(|_, beat| now_unix_ns.saturating_sub(beat.status.heard_unix_ns) < KEPT_FOR_NS);
+        self.let_go += (before - self.beats.len()) as u64;
     }
 }

@@ -1,4 +1,4 @@
-//! The nodes' last words: which of them counts, when it was heard, what is let go of.
+//! The nodes' last words: which of them counts, when it was heard, which is let go of.
 
 use plimsoll_wire::event::Heartbeat;
 
@@ -106,4 +106,42 @@ fn a_node_was_heard_when_it_was_and_not_when_its_clock_says() {
         NOW,
     );
     assert_eq!(ring.nodes()[0].heard_unix_ns, NOW);
+}
+
+/// Names of the nodes that are kept, and how many were let go of.
+fn kept(ring: &AuditRing) -> (Vec<String>, u64) {
+    let names = ring.nodes().into_iter().map(|status| status.node);
+    (names.collect(), ring.nodes_let_go())
+}
+
+#[test]
+fn a_node_that_was_not_heard_for_a_day_is_let_go_of() {
+    const HOUR: u64 = 3600 * 1_000_000_000;
+    let ring = AuditRing::default();
+    hear(&ring, "gone", 1, 0, NOW);
+    hear(&ring, "here", 1, 0, NOW + HOUR);
+    hear(&ring, "here", 2, 0, NOW + 24 * HOUR - 1);
+    assert_eq!(kept(&ring).0, ["gone", "here"]);
+    hear(&ring, "here", 3, 0, NOW + 24 * HOUR + HOUR / 60);
+    assert_eq!(kept(&ring), (vec!["here".to_owned()], 1));
+    // A clock that was set back makes nobody old.
+    hear(&ring, "new", 1, 0, NOW);
+    assert_eq!(kept(&ring).0, ["here", "new"]);
+}
+
+#[test]
+fn of_too_many_nodes_the_one_that_was_not_heard_longest_goes() {
+    let ring = AuditRing::default();
+    for n in 0..audit::MAX_NODES as u64 {
+        hear(&ring, &format!("n{n}"), 1, 0, NOW + n);
+    }
+    hear(&ring, "n0", 2, 0, NOW + 20_000);
+    hear(&ring, "newcomer", 1, 0, NOW + 20_001);
+    let (names, let_go) = kept(&ring);
+    assert_eq!((names.len(), let_go), (audit::MAX_NODES, 1));
+    let is_kept = |name: &str| names.iter().any(|kept| kept == name);
+    assert_eq!(
+        ["n0", "n1", "n2", "newcomer"].map(is_kept),
+        [true, false, true, true]
+    );
 }
