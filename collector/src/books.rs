@@ -130,6 +130,8 @@ impl Sources {
                 ),
             )
         });
+        let upkeep = self.store.upkeep_fails();
+        let upkeep = upkeep.map(|why| ("journal", format!("its upkeep fails: {why}")));
         let full = self.history.stats().trouble();
         let full = full.map(|trouble| (Feed::NAME, trouble));
         Health {
@@ -138,6 +140,7 @@ impl Sources {
                 .chain(nameless)
                 .chain(tokenless)
                 .chain(certificate)
+                .chain(upkeep)
                 .chain(full)
                 .map(|(what, why)| format!("{what}: {why}"))
                 .collect(),
