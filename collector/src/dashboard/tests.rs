@@ -1,3 +1,4 @@
+mod lists;
 mod pictures;
 
 use std::sync::Arc;
@@ -247,29 +248,6 @@ fn windows_are_called_by_their_length_and_what_counts_for_nothing_is_said() {
         says("the workload", &html, words);
     }
     assert!(!html.contains("minute mean"), "{}", begin_of(&html));
-}
-
-/// What is not drawn any more is not spoken of below the picture.
-#[test]
-fn the_picture_of_cpu_counts_its_own_windows() {
-    let (id, one) = series("shop", "job", "app", 0);
-    let mut one = Series::clone(&one);
-    let first = NOW / MINUTE_NS - 190;
-    for minute in 0..190 {
-        let mut window = window(&id, first + minute, 100, 64 << 20);
-        if minute < 5 || minute > 187 {
-            window.observed_ns = 1;
-        }
-        one.add("node-a", &window);
-    }
-    let fleet = Fleet::group(vec![(id, Arc::new(one))], NOW);
-    let containers: Vec<_> = fleet.workload("shop", "Deployment", "job").collect();
-    let html = workload(&containers, "2026-01-05T00:00:00Z").into_string();
-    says(
-        "the workload",
-        &html,
-        "too little is known of 2 windows for a mean",
-    );
 }
 
 #[test]
