@@ -173,10 +173,10 @@ impl Sources {
             },
             inventory: self.inventory_row(),
             nodes_with_two_agents: self.ring.nodes_with_two_agents(now_unix_ns),
+            nodes_let_go: self.ring.nodes_let_go(),
             requests: self.requests.by_class(),
             http_refused: self.requests.refused(),
             http_connections: self.requests.connections(),
-            nodes_let_go: self.ring.nodes_let_go(),
             ingest_connections: self.store.counts.connections(),
             in_hand_bytes: self.store.counts.in_hand_bytes(),
             cpu_ns: std::time::Duration::try_from(cpu)
@@ -244,7 +244,7 @@ fn reader(destination: &'static str, reader: &Reader, now_unix_ns: u64) -> Reade
     }
 }
 
-/// Seconds since then; 0 for never, and while the clock is behind.
+/// What is said of token files that cannot be used; nothing of none.
 fn tokenless(unusable: i64) -> Option<String> {
     match unusable {
         ..=0 => None,
@@ -253,6 +253,7 @@ fn tokenless(unusable: i64) -> Option<String> {
     }
 }
 
+/// Seconds since then; 0 for never, and while the clock is behind.
 fn age_s(then_unix_ns: Option<u64>, now_unix_ns: u64) -> f64 {
     then_unix_ns.map_or(0.0, |then| now_unix_ns.saturating_sub(then) as f64 / 1e9)
 }
