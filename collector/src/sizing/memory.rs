@@ -4,6 +4,7 @@
 use plimsoll_wire::usage::Source;
 use serde::{Deserialize, Serialize};
 
+use super::rfc3339;
 use crate::history::Usage;
 
 /// Added to the peak, percent.
@@ -72,7 +73,7 @@ pub(super) fn advise(
             1 => pod.to_owned(),
             many => format!("{pod}, the highest of {many} pods"),
         };
-        words.push(format!("{} ({whose}).", need.words));
+        words.push(format!("{}{} ({whose}).", need.words, since(total)));
         sized(need.bytes, total, current_limit, &mut words)
     });
     if request.is_none() {
@@ -98,6 +99,13 @@ pub(super) fn advise(
         sources: total.memory_sources.clone(),
     };
     (advice, words)
+}
+
+/// From which day on it was observed: a peak does not grow old.
+fn since(total: &Usage) -> String {
+    let first = total.first_unix_ns.map(rfc3339);
+    let day = first.as_deref().and_then(|first| first.split('T').next());
+    day.map_or(String::new(), |day| format!(" since {day}"))
 }
 
 fn nothing_sentence(total: &Usage) -> &'static str {
