@@ -70,10 +70,10 @@ pub(super) fn advise(
     let hot_pod = hot.as_ref().map(|(_, pod)| (*pod).to_owned());
     let request = hot.map(|(need, pod)| {
         let whose = match pod_count {
-            1 => pod.to_owned(),
-            many => format!("{pod}, the highest of {many} pods"),
+            1 => format!("{pod}{}", since(total)),
+            many => format!("{pod}, the highest of {many} pods{}", since(total)),
         };
-        words.push(format!("{}{} ({whose}).", need.words, since(total)));
+        words.push(format!("{} ({whose}).", need.words));
         sized(need.bytes, total, current_limit, &mut words)
     });
     if request.is_none() {
