@@ -27,6 +27,7 @@ use axum::routing::get;
 pub use accounting::{AccountingDocument, Gap, StageRow};
 pub(crate) use audit::Document;
 pub use audit::{AuditQuery, AuditRecord, AuditRing, NodeStatus};
+pub(crate) use clock::monotonic_ns;
 pub use clock::unix_ns;
 pub use error::ApiError;
 pub use requests::Requests;

@@ -130,6 +130,8 @@ impl Sources {
                 ),
             )
         });
+        let upkeep = self.store.upkeep_fails();
+        let upkeep = upkeep.map(|why| ("journal", format!("its upkeep fails: {why}")));
         let full = self.history.stats().trouble();
         let full = full.map(|trouble| (Feed::NAME, trouble));
         Health {
@@ -138,6 +140,7 @@ impl Sources {
                 .chain(nameless)
                 .chain(tokenless)
                 .chain(certificate)
+                .chain(upkeep)
                 .chain(full)
                 .map(|(what, why)| format!("{what}: {why}"))
                 .collect(),
@@ -170,6 +173,7 @@ impl Sources {
             },
             inventory: self.inventory_row(),
             nodes_with_two_agents: self.ring.nodes_with_two_agents(now_unix_ns),
+            nodes_let_go: self.ring.nodes_let_go(),
             requests: self.requests.by_class(),
             http_refused: self.requests.refused(),
             http_connections: self.requests.connections(),
@@ -240,7 +244,7 @@ fn reader(destination: &'static str, reader: &Reader, now_unix_ns: u64) -> Reade
     }
 }
 
-/// Seconds since then; 0 for never, and while the clock is behind.
+/// What is said of token files that cannot be used; nothing of none.
 fn tokenless(unusable: i64) -> Option<String> {
     match unusable {
         ..=0 => None,
@@ -249,6 +253,7 @@ fn tokenless(unusable: i64) -> Option<String> {
     }
 }
 
+/// Seconds since then; 0 for never, and while the clock is behind.
 fn age_s(then_unix_ns: Option<u64>, now_unix_ns: u64) -> f64 {
     then_unix_ns.map_or(0.0, |then| now_unix_ns.saturating_sub(then) as f64 / 1e9)
 }

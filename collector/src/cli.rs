@@ -106,9 +106,11 @@ struct ReportArgs {
     output: SizingOutput,
 }
 
-/// A selector as it was given, if it is one: asked of no server otherwise.
-fn selector(text: &str) -> Result<String, crate::inventory::SelectorError> {
-    crate::inventory::Selector::parse(text).map(|_| text.to_owned())
+/// A selector as it was given, if it is one that says something: asked of no server otherwise.
+fn selector(text: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let text = given(text)?;
+    crate::inventory::Selector::parse(&text)?;
+    Ok(text)
 }
 
 /// A text that is not empty. As often as not it is a variable that was not set: whoever asked for one

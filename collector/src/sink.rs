@@ -29,7 +29,7 @@ pub struct Options {
     pub path: PathBuf,
     /// A file that has reached this length is put aside.
     pub rotate_bytes: u64,
-    /// Files kept beside the current one.
+    /// Files kept beside the current one, one at least.
     pub keep_files: usize,
 }
 

@@ -28,9 +28,9 @@ pub const PROFILE: &str = "plimsoll";
 pub const SETTLED_HOURS: f64 = 24.0;
 /// Hours of the day in which something must have been observed.
 pub const SETTLED_HOURS_OF_DAY: u32 = 24;
-/// What does not run in every hour of the day is settled after this time instead, hours: a week …
-pub const SETTLED_SPAN_HOURS: f64 = 7.0 * 24.0;
-/// … in which it was observed for this long, all pods together, hours.
+/// What does not run in every hour of the day is settled once it was observed on so many days instead …
+pub const SETTLED_DAYS: u32 = 7;
+/// … and for this long, all pods together, hours.
 pub const SETTLED_OBSERVED_HOURS: f64 = 24.0;
 /// Runs of a Job or CronJob that count as much, however short they are.
 pub const SETTLED_RUNS: u64 = 7;
@@ -216,6 +216,9 @@ pub struct Confidence {
     /// In how many of the 24 hours of the day something was observed.
     #[serde(default)]
     pub hours_of_day: u32,
+    /// On how many days (UTC) something was observed; 14 stands for more as well.
+    #[serde(default)]
+    pub days: u32,
     /// Share of the windows' time that samples covered, 0 to 1. Time without a window is in neither.
     pub coverage: Option<f64>,
     /// First observation, RFC 3339.
@@ -388,7 +391,7 @@ fn confidence(history: &ContainerHistory, pods: u64) -> Confidence {
         });
         let thin = coverage.filter(|share| *share < SETTLED_COVERAGE);
         let thin = thin.map(|share| format!("samples cover {:.0} % of the time", share * 100.0));
-        let gaps = || unseen_hours(history, pods, span_hours);
+        let gaps = || unseen_hours(history, pods);
         let reasons = short.or_else(gaps).into_iter().chain(thin);
         reasons.collect()
     };
@@ -404,6 +407,7 @@ fn confidence(history: &ContainerHistory, pods: u64) -> Confidence {
         span_hours,
         observed_hours: rounded(total.observed_ns as f64 / 3.6e12),
         hours_of_day: total.hours_of_day(),
+        days: total.days_seen(),
         coverage: coverage.map(|share| (share * 1e4).round() / 1e4),
         first: total.first_unix_ns.map(rfc3339),
         last: total.last_unix_ns.map(rfc3339),
@@ -416,13 +420,17 @@ fn rounded(hours: f64) -> f64 {
 }
 
 /// Why so much of the day went unseen that a peak may be in it; `None` if it did not.
-fn unseen_hours(history: &ContainerHistory, pods: u64, span_hours: f64) -> Option<String> {
+///
+/// The first and the last observation say little of that: one window of a node whose clock was behind
+/// lies a week before the others, or in 1970.
+fn unseen_hours(history: &ContainerHistory, pods: u64) -> Option<String> {
     let total = &history.total;
     let (seen, observed) = (total.hours_of_day(), total.observed_ns as f64 / 3.6e12);
+    let days = total.days_seen();
     let by_run = matches!(history.workload.kind.as_str(), "Job" | "CronJob");
     let settled = seen >= SETTLED_HOURS_OF_DAY
         || (by_run && pods >= SETTLED_RUNS)
-        || (span_hours >= SETTLED_SPAN_HOURS && observed >= SETTLED_OBSERVED_HOURS);
+        || (days >= SETTLED_DAYS && observed >= SETTLED_OBSERVED_HOURS);
     if settled {
         None
     } else if by_run {
@@ -430,9 +438,11 @@ fn unseen_hours(history: &ContainerHistory, pods: u64, span_hours: f64) -> Optio
             "{pods} of {SETTLED_RUNS} runs seen: one of the next may need more"
         ))
     } else {
+        let of_days = (days < SETTLED_DAYS).then(|| format!(", on {days} of {SETTLED_DAYS} days"));
         Some(format!(
-            "{} observed, in {seen} of the {SETTLED_HOURS_OF_DAY} hours of the day",
-            hours(observed)
+            "{} observed, in {seen} of the {SETTLED_HOURS_OF_DAY} hours of the day{}",
+            hours(observed),
+            of_days.unwrap_or_default()
         ))
     }
 }

@@ -117,6 +117,8 @@ pub struct Books {
     pub inventory: InventoryRow,
     /// Nodes under whose name two agents send.
     pub nodes_with_two_agents: u64,
+    /// Nodes that were let go of: not heard for a day, or too many.
+    pub nodes_let_go: u64,
     /// HTTP answers by class of status.
     pub requests: Vec<(&'static str, u64)>,
     /// HTTP connections refused or broken off, by reason.
@@ -202,6 +204,7 @@ impl Metrics {
             (&self.history_folded, books.history.folded),
             (&self.history_expired, books.history.expired),
             (&self.history_rejected, books.history.rejected),
+            (&self.nodes_let_go, books.nodes_let_go),
             (&self.sink_lines, books.sink.lines),
             (&self.sink_bytes, books.sink.bytes),
             (&self.sink_rotations, books.sink.rotations),
@@ -375,6 +378,7 @@ mod tests {
                 problems: 63,
             },
             nodes_with_two_agents: 66,
+            nodes_let_go: 67,
             requests: vec![("2xx", 71)],
             http_refused: vec![("slow", 72)],
             http_connections: 73,

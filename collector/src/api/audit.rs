@@ -4,16 +4,18 @@
 //! and losses in one ring, container ends in another, so that five hundred short-lived containers
 //! push no credential access out; of heartbeats the last of each node.
 
+mod nodes;
 mod query;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use plimsoll_wire::event::{Heartbeat, StageFates};
 use plimsoll_wire::{AuditEvent, Class, Identity, RecordId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use nodes::{Beat, Nodes};
+pub use nodes::{MAX_NODES, NodeStatus};
 pub use query::{ALL, AuditQuery, MAX_LIMIT, OTHER_CLASSES, QueryError, REQUEST_CLASSES};
 use query::{Filter, limit_of, since_of};
 
@@ -29,8 +31,6 @@ pub const MAX_EVENTS: usize = 10_000;
 pub const MAX_ENDS: usize = 2_000;
 /// Bytes of each of the two as JSON, however few they are then: an event may be a mebibyte.
 pub const MAX_RING_BYTES: usize = 64 << 20;
-/// Nodes whose heartbeat is kept.
-pub const MAX_NODES: usize = 10_000;
 
 /// An event as the collector keeps it.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,31 +127,6 @@ fn precise(unix_ns: u64) -> String {
     time.to_string()
 }
 
-/// The last word of a node.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodeStatus {
-    /// The node.
-    pub node: String,
-    /// When it said so, Unix nanoseconds.
-    pub time_unix_ns: u64,
-    /// What.
-    pub heartbeat: Heartbeat,
-    /// When it was last seen that two agents send under this name, Unix nanoseconds of the collector's
-    /// clock; `None` for never.
-    pub two_agents_unix_ns: Option<u64>,
-}
-
-/// How long a sight of two agents counts, nanoseconds: both send several heartbeats in it.
-const TWO_AGENTS_FOR_NS: u64 = 15 * 60 * 1_000_000_000;
-
-impl NodeStatus {
-    /// Two agents sent under this name within the last quarter of an hour.
-    pub fn has_two_agents(&self, now_unix_ns: u64) -> bool {
-        self.two_agents_unix_ns
-            .is_some_and(|seen| now_unix_ns.saturating_sub(seen) < TWO_AGENTS_FOR_NS)
-    }
-}
-
 /// One answer.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -223,19 +198,7 @@ struct Rings {
     arrived: u64,
     events: Ring,
     ends: Ring,
-    nodes: BTreeMap<String, Beat>,
-}
-
-/// A node's last word, and where it stands in the node's stream.
-struct Beat {
-    epoch: String,
-    seq: u64,
-    /// The same of the epoch that was heard before this one. A spool that was made anew never sends
-    /// under its old epoch again: one that comes back has another agent beside it.
-    before: Option<(String, u64)>,
-    /// When the collector got it, where that is known.
-    arrived_unix_ns: Option<u64>,
-    status: NodeStatus,
+    nodes: Nodes,
 }
 
 /// See the module.
@@ -270,21 +233,24 @@ impl AuditRing {
         let arrival = rings.arrived;
         let (ring, bound) = match &record.event {
             AuditEvent::Heartbeat(heartbeat) => {
-                let heartbeat = heartbeat.clone();
-                rings.beat(Beat {
+                let time = record.time_unix_ns;
+                let (arrived_unix_ns, heard_unix_ns) = match came {
+                    Came::At(arrived) => (Some(arrived), arrived),
+                    Came::Before(_) | Came::Unknown => (None, time.min(came.latest_unix_ns())),
+                };
+                let status = NodeStatus {
+                    node: record.id.node,
+                    time_unix_ns: time,
+                    heard_unix_ns,
+                    heartbeat: heartbeat.clone(),
+                    two_agents_unix_ns: None,
+                };
+                rings.nodes.hear(Beat {
                     epoch: record.id.epoch,
                     seq: record.id.seq,
                     before: None,
-                    arrived_unix_ns: match came {
-                        Came::At(time) => Some(time),
-                        Came::Before(_) | Came::Unknown => None,
-                    },
-                    status: NodeStatus {
-                        node: record.id.node,
-                        time_unix_ns: record.time_unix_ns,
-                        heartbeat,
-                        two_agents_unix_ns: None,
-                    },
+                    arrived_unix_ns,
+                    status,
                 });
                 return;
             }
@@ -399,64 +365,26 @@ impl AuditRing {
     /// The stages that nodes report in their heartbeats, as accounting rows.
     pub fn stage_rows(&self) -> Vec<StageRow> {
         let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let of_node = |status: &NodeStatus| -> Vec<StageRow> {
-            let row = |stage: &StageFates| StageRow {
-                node: Some(status.node.clone()),
-                stage: stage.stage.clone(),
-                class: stage.class.clone(),
-                destination: None,
-                fates: stage.fates,
-            };
-            status.heartbeat.stages.iter().map(row).collect()
-        };
-        let statuses = rings.nodes.values().map(|beat| &beat.status);
-        statuses.flat_map(of_node).collect()
+        rings.nodes.statuses().flat_map(NodeStatus::rows).collect()
     }
 
     /// Every node's last heartbeat.
     pub fn nodes(&self) -> Vec<NodeStatus> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .nodes
-            .values()
-            .map(|beat| beat.status.clone())
-            .collect()
+        let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        rings.nodes.statuses().cloned().collect()
+    }
+
+    /// Nodes that were let go of since the start: not heard for a day, or too many.
+    pub fn nodes_let_go(&self) -> u64 {
+        let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        rings.nodes.let_go()
     }
 
     /// Number of nodes under whose name two agents send.
     pub fn nodes_with_two_agents(&self, now_unix_ns: u64) -> u64 {
         let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let beats = rings.nodes.values();
-        beats
-            .filter(|beat| beat.status.has_two_agents(now_unix_ns))
-            .count() as u64
-    }
-}
-
-impl Rings {
-    /// The last word is that with the highest number; a new epoch's is newer than any before. The
-    /// node's clock says nothing: it may be set back.
-    fn beat(&mut self, mut beat: Beat) {
-        if let Some(known) = self.nodes.get(&beat.status.node) {
-            let is_other = known.epoch != beat.epoch;
-            let comes_back = known
-                .before
-                .as_ref()
-                .is_some_and(|(epoch, seq)| *epoch == beat.epoch && *seq < beat.seq);
-            beat.before = if is_other {
-                Some((known.epoch.clone(), known.seq))
-            } else {
-                known.before.clone()
-            };
-            let seen = beat.arrived_unix_ns.filter(|_| is_other && comes_back);
-            beat.status.two_agents_unix_ns = seen.or(known.status.two_agents_unix_ns);
-        }
-        let known = self.nodes.get(&beat.status.node);
-        let is_newer = known.is_none_or(|known| known.epoch != beat.epoch || known.seq <= beat.seq);
-        if is_newer && (known.is_some() || self.nodes.len() < MAX_NODES) {
-            self.nodes.insert(beat.status.node.clone(), beat);
-        }
+        let two_agents = |status: &&NodeStatus| status.has_two_agents(now_unix_ns);
+        rings.nodes.statuses().filter(two_agents).count() as u64
     }
 }
 

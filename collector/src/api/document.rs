@@ -13,7 +13,7 @@ use super::audit::{self, AuditQuery};
 use super::error::{NoQuery, query};
 use super::{ApiError, ApiState, NodeStatus, renders};
 use crate::inventory::Selector;
-use crate::sizing::rfc3339;
+use crate::sizing::{Report, rfc3339};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,21 +29,37 @@ pub(super) async fn sizing(
     let wanted: SizingQuery = query(&uri)?;
     let selector = Selector::parse(wanted.selector.as_deref().unwrap_or_default())
         .map_err(|error| ApiError::bad_request(format!("selector: {error}")))?;
+    for (name, given) in [
+        ("namespace", &wanted.namespace),
+        ("selector", &wanted.selector),
+    ] {
+        // As often as not a variable that was not set: not to be answered with everything.
+        if given.as_ref().is_some_and(|text| text.trim().is_empty()) {
+            let message = format!("{name}: it is empty; without it all are meant");
+            return Err(ApiError::bad_request(message));
+        }
+    }
     renders::page(state, move |state| {
         let mut report = state.view().report.clone();
-        report.recommendations.retain(|found| {
-            wanted
-                .namespace
-                .as_ref()
-                .is_none_or(|namespace| *namespace == found.namespace)
-                && selector.matches(&found.labels)
-        });
-        if wanted.namespace.is_some() || wanted.selector.is_some() {
-            report.hosts.clear();
-        }
+        narrow(&mut report, &wanted, &selector);
         Ok(Json(report).into_response())
     })
     .await
+}
+
+/// Leaves what was asked for. Labels are known only of what has a name; of some containers without one
+/// the namespace is, and the others may be of any.
+fn narrow(report: &mut Report, wanted: &SizingQuery, selector: &Selector) {
+    let is_of = |namespace: &str| wanted.namespace.as_deref().is_none_or(|of| of == namespace);
+    report
+        .recommendations
+        .retain(|found| is_of(&found.namespace) && selector.matches(&found.labels));
+    report
+        .unnamed
+        .retain(|found| wanted.selector.is_none() && found.namespace.as_deref().is_none_or(is_of));
+    if wanted.namespace.is_some() || wanted.selector.is_some() {
+        report.hosts.clear();
+    }
 }
 
 pub(super) async fn sizing_of_workload(
@@ -105,7 +121,7 @@ pub(super) async fn nodes(
         let node = |status: NodeStatus| {
             json!({
                 "node": status.node,
-                "last_seen": rfc3339(status.time_unix_ns),
+                "last_seen": rfc3339(status.heard_unix_ns),
                 "two_agents": status.has_two_agents(now),
                 "heartbeat": status.heartbeat,
             })
@@ -116,4 +132,49 @@ pub(super) async fn nodes(
         Ok(Json(document).into_response())
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sizing::Unnamed;
+
+    /// Namespaces of the nameless containers that are left of these.
+    #[track_caller]
+    fn check(namespace: Option<&str>, selector: Option<&str>, expected: &[Option<&str>]) {
+        let nameless = |namespace: Option<&str>| Unnamed {
+            namespace: namespace.map(str::to_owned),
+            pod: None,
+            pod_uid: None,
+            container_id: None,
+            node: "n".to_owned(),
+            windows: 1,
+            cpu_seconds: crate::sizing::Quantiles::default(),
+            memory_peak_bytes: None,
+        };
+        let mut report = crate::sizing::report(&crate::history::Fleet::default(), 0);
+        report.unnamed = [Some("shop"), Some("kube-system"), None]
+            .map(nameless)
+            .to_vec();
+        let wanted = SizingQuery {
+            namespace: namespace.map(str::to_owned),
+            selector: selector.map(str::to_owned),
+        };
+        let selector = Selector::parse(selector.unwrap_or_default()).unwrap();
+        narrow(&mut report, &wanted, &selector);
+        let left: Vec<_> = report
+            .unnamed
+            .iter()
+            .map(|u| u.namespace.as_deref())
+            .collect();
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn a_namespace_has_no_nameless_containers_of_others() {
+        check(None, None, &[Some("shop"), Some("kube-system"), None]);
+        check(Some("shop"), None, &[Some("shop"), None]);
+        check(None, Some("app=web"), &[]);
+        check(Some("shop"), Some("app=web"), &[]);
+    }
 }

@@ -71,7 +71,7 @@ pub(super) async fn audit(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let mut wanted = query::<AuditQuery>(&uri)?.of_form();
-    // The picture counts what the filter admits, not only the rows that fit.
+    // The picture counts more than the rows that fit.
     wanted.limit = Some(super::audit::MAX_LIMIT);
     renders::page(state, move |state| {
         let now = (state.now)();

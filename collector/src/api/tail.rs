@@ -17,25 +17,34 @@ const MAX_TAIL_BYTES: u64 = 16 << 20;
 /// Loads the newest lines of a file of [`super::AuditRecord::to_document`] lines, and of those that
 /// were put aside before it (`.1` is the newest of them). A rotation that was cut off leaves one of
 /// them out, or the file itself: what is behind is there all the same. Returns how many lines were no
-/// such document; a line that the beginning of the tail cuts is not counted.
+/// such document; a line that the beginning of the tail cuts is not counted. A file that cannot be read
+/// is an error that names it, and keeps out nothing of the others; two in a row that are not there or cannot be read are the
+/// end.
 pub fn load_tail(path: &Path, ring: &AuditRing) -> io::Result<usize> {
     let mut tails = Vec::new();
     let mut left = MAX_TAIL_BYTES;
-    let mut is_hole = false;
+    let (mut is_missed, mut unreadable) = (false, None);
     for number in 0_u32.. {
         let mut name = path.as_os_str().to_owned();
         if number > 0 {
             name.push(format!(".{number}"));
         }
-        match read_tail(Path::new(&name), left) {
+        let name = Path::new(&name);
+        match read_tail(name, left) {
             Ok((tail, written_unix_ns)) => {
-                is_hole = false;
+                is_missed = false;
                 left = left.saturating_sub(tail.len() as u64);
                 tails.push((tail, written_unix_ns));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_hole => is_hole = true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            Err(error) => return Err(error),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    unreadable.get_or_insert_with(|| named(name, &error));
+                }
+                if is_missed {
+                    break;
+                }
+                is_missed = true;
+            }
         }
         if left == 0 {
             break;
@@ -43,7 +52,12 @@ pub fn load_tail(path: &Path, ring: &AuditRing) -> io::Result<usize> {
     }
     let oldest_first = tails.iter().rev();
     let refused = oldest_first.map(|(tail, written)| ring.load(tail.lines(), *written));
-    Ok(refused.sum())
+    let refused = refused.sum();
+    unreadable.map_or(Ok(refused), Err)
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// The last whole lines of a file, and when it was written last, Unix nanoseconds.
@@ -123,6 +137,29 @@ mod tests {
         check(&[(3, ""), (2, ".1"), (1, ".2")], &[3, 2, 1]);
         // No rotation of ours leaves two out.
         check(&[(3, ""), (2, ".1"), (1, ".4")], &[3, 2]);
+    }
+
+    /// A folder in the place of a file: it can be opened and not read, whoever asks.
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_and_hides_nothing() {
+        for bad in [0, 1, 2] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("audit.jsonl");
+            for (at, end) in ["", ".1", ".2"].into_iter().enumerate() {
+                let file = dir.path().join(format!("audit.jsonl{end}"));
+                if at == bad {
+                    std::fs::create_dir(file).unwrap();
+                    continue;
+                }
+                let line = access(at as u64, 1, "CRED", "shop").to_document();
+                std::fs::write(file, format!("{line}\n")).unwrap();
+            }
+            let ring = AuditRing::default();
+            let error = load_tail(&path, &ring).unwrap_err().to_string();
+            assert!(error.contains("audit.jsonl"), "{error}");
+            let (found, _) = ring.query(&AuditQuery::default(), 0).unwrap();
+            assert_eq!(found.len(), 2, "without the file {bad}");
+        }
     }
 
     #[test]

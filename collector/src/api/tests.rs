@@ -1,9 +1,10 @@
+mod nodes;
 mod renders;
 mod ring;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use plimsoll_wire::event::{ContainerEnd, Heartbeat, ImdsAccess};
+use plimsoll_wire::event::{ContainerEnd, ImdsAccess};
 use plimsoll_wire::fate::Fates;
 use plimsoll_wire::{AuditEvent, Class, Identity, RecordId};
 use serde_json::{Value, json};
@@ -133,6 +134,10 @@ async fn refusals_name_what_was_wrong() {
             400,
             "selector: character 3: `b` where an operator",
         ),
+        ("/api/v1/sizing?namespace=", 400, "namespace: it is empty"),
+        ("/api/v1/sizing?selector=%20", 400, "selector: it is empty"),
+        ("/api/v1/audit?namespace=%20", 400, "namespace: it is empty"),
+        ("/api/v1/audit?workload=", 400, "workload: it is empty"),
         ("/api/v1/audit?since=noon", 400, "since: `noon`"),
         ("/api/v1/audit?since=", 400, "since: it is empty"),
         ("/api/v1/audit?since=%20", 400, "since: it is empty"),
@@ -356,74 +361,4 @@ async fn accounting_shows_what_no_fate_explains() {
     assert_eq!(found, way, "along the way, the collector last");
     assert_eq!(stages[0]["unaccounted"], 3);
     assert_eq!(stages[0]["fates"]["emitted"], 10);
-}
-
-fn heartbeat(containers: u64) -> Heartbeat {
-    Heartbeat {
-        agent_started_unix_ns: 0,
-        boot_id: "b".to_owned(),
-        version: "0.1.0".to_owned(),
-        kernel: "6.12".to_owned(),
-        stages: vec![],
-        degraded: vec!["psi: not in this kernel".to_owned()],
-        containers,
-        agent_cpu_ns: None,
-        agent_rss_bytes: None,
-    }
-}
-
-/// A spool that was made anew is no second agent; one that comes back beside it is. It is seen when the
-/// collector gets it, whatever the node's clock says.
-#[test]
-fn two_agents_of_one_name_are_noticed() {
-    const HOUR: u64 = 60 * 60_000_000_000;
-    let ring = AuditRing::default();
-    let beat = |epoch: &str, seq, time| {
-        let mut record = access(seq, time, "", "shop");
-        record.id.epoch = epoch.to_owned();
-        record.event = AuditEvent::Heartbeat(heartbeat(1));
-        record
-    };
-    let hear = |epoch: &str, seq, arrived| {
-        let behind_or_ahead = if epoch == "aa" { 1 } else { arrived + HOUR };
-        ring.arrived(beat(epoch, seq, behind_or_ahead), 1, arrived);
-        ring.nodes()[0].two_agents_unix_ns
-    };
-    assert_eq!(hear("aa", 1, 10), None);
-    assert_eq!(hear("bb", 1, 20), None);
-    assert_eq!(hear("bb", 2, 30), None);
-    assert_eq!(hear("aa", 1, 40), None, "a repeat of what was heard");
-    ring.push(beat("bb", 3, 45));
-    assert_eq!(
-        ring.nodes()[0].two_agents_unix_ns,
-        None,
-        "nobody knows when"
-    );
-    assert_eq!(hear("aa", 2, 50), Some(50));
-    assert_eq!(hear("bb", 4, 60), Some(60));
-    assert_eq!(hear("bb", 5, 70), Some(60));
-    assert!(ring.nodes()[0].has_two_agents(61));
-    assert_eq!(ring.nodes_with_two_agents(61), 1);
-    assert!(!ring.nodes()[0].has_two_agents(60 + HOUR / 4));
-}
-
-#[tokio::test]
-async fn nodes_are_their_last_heartbeat() {
-    let dir = tempfile::tempdir().unwrap();
-    let state = state(&dir);
-    for (seq, time, containers) in [
-        (1, 5_000_000_000, 3),
-        (3, 7_000_000_000, 4),
-        // Told before it and come after it; and a clock that was ahead then.
-        (2, 9_000_000_000, 5),
-    ] {
-        let mut record = access(seq, time, "CRED", "shop");
-        record.event = AuditEvent::Heartbeat(heartbeat(containers));
-        state.audit.push(record);
-    }
-    let (_, document) = get_json(state, "/api/v1/nodes").await;
-    assert_eq!(document["nodes"].as_array().unwrap().len(), 1);
-    assert_eq!(document["nodes"][0]["last_seen"], "1970-01-01T00:00:07Z");
-    assert_eq!(document["nodes"][0]["heartbeat"]["containers"], 4);
-    assert_eq!(document["nodes"][0]["two_agents"], false);
 }

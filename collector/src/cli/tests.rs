@@ -115,6 +115,8 @@ fn a_text_that_is_no_selector_is_bad_usage() {
 fn an_empty_filter_is_bad_usage() {
     for (args, option) in [
         (&["sizing", "report", "-n", ""][..], "--namespace"),
+        (&["sizing", "report", "-l", ""], "--selector"),
+        (&["sizing", "report", "--selector= "], "--selector"),
         (&["audit", "query", "--since", ""], "--since"),
         (&["audit", "query", "--since", " "], "--since"),
         (&["audit", "query", "--workload="], "--workload"),

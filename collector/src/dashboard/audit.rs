@@ -23,7 +23,7 @@ const HEAT_ROWS: usize = 14;
 const MAX_CELL: usize = 96;
 
 /// Renders the page: what was found, newest first, and whether there is more; or why there is nothing.
-/// The picture counts all of it, the table shows as much as fits.
+/// The picture counts what was found, the table shows as much of it as fits.
 pub fn audit(
     query: &AuditQuery,
     found: Result<(&[Arc<AuditRecord>], bool), String>,
@@ -36,7 +36,7 @@ pub fn audit(
         @match found {
             Err(message) => { p.problem role="alert" { (message) } }
             Ok((all, more)) => {
-                (heat(all, query))
+                (heat(all, query, more))
                 (table(all.get(..AUDIT_ROWS).unwrap_or(all)))
                 @if more || all.len() > AUDIT_ROWS { p.note { "Older events exist: narrow the filter, or ask " code { "plimsoll audit query" } "." } }
             }
@@ -139,8 +139,9 @@ fn by_workload(all: &[Arc<AuditRecord>]) -> Vec<(String, Asked<'_>)> {
     rows
 }
 
-/// How many requests of each class each workload made, and how they ended.
-fn heat(all: &[Arc<AuditRecord>], query: &AuditQuery) -> Markup {
+/// How many requests of each class each workload made, and how they ended. Whether there are `older`
+/// events that are not among them.
+fn heat(all: &[Arc<AuditRecord>], query: &AuditQuery, older: bool) -> Markup {
     let rows = by_workload(all);
     let numbers = || rows.iter().flat_map(|(_, asked)| &asked.classes);
     let Some(top) = numbers().map(|(_, number)| *number).max() else {
@@ -165,6 +166,7 @@ fn heat(all: &[Arc<AuditRecord>], query: &AuditQuery) -> Markup {
                     tbody { @for (who, asked) in rows.iter().take(HEAT_ROWS) { (heat_row(who, asked, &columns, top)) } }
                 }
             }
+            @if older { p.note { "Counted are the newest " (count(all.len() as u64)) " events that match, not the older ones." } }
             @if more > 0 { p.note { (counted(more as u64, "more workload")) @if query.namespace.is_none() { ": filter by namespace" } "." } }
         }
     }

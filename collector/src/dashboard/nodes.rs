@@ -19,10 +19,9 @@ const STAGES: usize = 60;
 /// Renders the page.
 pub fn nodes(nodes: &[NodeStatus], accounting: &AccountingDocument, now_unix_ns: u64) -> Markup {
     let mut listed: Vec<&NodeStatus> = nodes.iter().collect();
-    let silent_s =
-        |status: &NodeStatus| now_unix_ns.saturating_sub(status.time_unix_ns) / 1_000_000_000;
     listed.sort_by_key(|status| {
-        let healthy = silent_s(status) <= SILENT_AFTER_S && !status.has_two_agents(now_unix_ns);
+        let is_silent = status.silent_s(now_unix_ns) > SILENT_AFTER_S;
+        let healthy = !is_silent && !status.has_two_agents(now_unix_ns);
         (
             healthy,
             status.heartbeat.degraded.is_empty(),
@@ -43,9 +42,10 @@ pub fn nodes(nodes: &[NodeStatus], accounting: &AccountingDocument, now_unix_ns:
                             th scope="col" { "Node" } th scope="col" { "State" } th.num scope="col" { "Last heard" } th.num scope="col" { "Containers" }
                             th.num scope="col" { "Agent CPU" } th.num scope="col" { "Agent memory" } th scope="col" { "Kernel" } th scope="col" { "Version" } th scope="col" { "Switched off" }
                         } }
-                        tbody { @for status in listed.iter().take(NODES) { (node(status, silent_s(status), now_unix_ns)) } }
+                        tbody { @for status in listed.iter().take(NODES) { (node(status, now_unix_ns)) } }
                     }
                 }
+                p.note { "A node that was not heard for a day is not listed any more." }
                 @if listed.len() > NODES { p.note { (counted((listed.len() - NODES) as u64, "more node")) ", all healthy or listed in " a href="/api/v1/nodes" { "the JSON" } "." } }
             }
         }
@@ -71,9 +71,10 @@ fn law(accounting: &AccountingDocument) -> Markup {
     }
 }
 
-fn node(status: &NodeStatus, silent_s: u64, now_unix_ns: u64) -> Markup {
+fn node(status: &NodeStatus, now_unix_ns: u64) -> Markup {
     let heartbeat = &status.heartbeat;
-    // The average since the agent's start: a share of one core.
+    let silent_s = status.silent_s(now_unix_ns);
+    // The average since the agent's start: a share of one core. Both times are of the node's clock.
     let lived_ns = status
         .time_unix_ns
         .saturating_sub(heartbeat.agent_started_unix_ns);

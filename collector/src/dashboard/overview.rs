@@ -20,7 +20,7 @@ pub(super) const ROWS: usize = 40;
 const ORDERS: [&str; 3] = ["name", "risk", "waste"];
 /// Namespaces that are listed.
 const NAMESPACES: usize = 60;
-/// Host services that are listed.
+/// Host services that are listed, and containers without a name.
 const HOSTS: usize = 25;
 
 /// What the page shows.
@@ -447,7 +447,16 @@ fn unnamed(report: &Report) -> Markup {
                     }
                 }
             }
+            (more(report.unnamed.len()))
         }
+    }
+}
+
+/// How many of them the table has no row for.
+fn more(all: usize) -> Markup {
+    let more = all.saturating_sub(HOSTS);
+    html! {
+        @if more > 0 { p.note { "and " (count(more as u64)) " more in " a href="/api/v1/sizing" { "the JSON" } "." } }
     }
 }
 
@@ -474,6 +483,7 @@ fn hosts(report: &Report) -> Markup {
                     }
                 }
             }
+            (more(report.hosts.len()))
         }
     }
 }

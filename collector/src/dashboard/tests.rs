@@ -1,3 +1,4 @@
+mod lists;
 mod pictures;
 
 use std::sync::Arc;
@@ -94,6 +95,7 @@ fn beat(node: &str, age_ns: u64, degraded: &[&str]) -> NodeStatus {
     NodeStatus {
         node: node.to_owned(),
         time_unix_ns: NOW - age_ns,
+        heard_unix_ns: NOW - age_ns,
         heartbeat,
         two_agents_unix_ns: None,
     }

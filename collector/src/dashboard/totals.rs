@@ -1,7 +1,10 @@
 //! What all that runs requests, and what it would request: the overview's sums.
 //!
-//! Pure. A pod requests the larger of what its init containers need one at a time and what the others
-//! need together; that is the scheduler's arithmetic (Kubernetes: "Init Containers", resource sharing).
+//! Pure. A pod requests the larger of two: what its largest init container needs beside the sidecars, and
+//! what the sidecars and the others need together. That is the scheduler's arithmetic (KEP-753, "Pod
+//! resource calculation") but for one thing: it counts beside an init container only those sidecars that
+//! stand before it. Their order is not kept, so all of them count: right where sidecars come first, and
+//! never too low.
 
 use crate::inventory::Role;
 use crate::sizing::{Recommendation, Report, Setting};
@@ -70,7 +73,8 @@ impl Total {
 /// The request of one workload's pods.
 #[derive(Default)]
 struct OfPods {
-    together: u64,
+    others: u64,
+    sidecars: u64,
     highest_init: u64,
 }
 
@@ -79,14 +83,14 @@ impl OfPods {
         let all = each.saturating_mul(found.running);
         match found.role {
             Role::Init => self.highest_init = self.highest_init.max(all),
-            Role::Main | Role::Sidecar | Role::Ephemeral => {
-                self.together = self.together.saturating_add(all);
-            }
+            Role::Sidecar => self.sidecars = self.sidecars.saturating_add(all),
+            Role::Main | Role::Ephemeral => self.others = self.others.saturating_add(all),
         }
     }
 
     fn sum(&self) -> u64 {
-        self.together.max(self.highest_init)
+        self.sidecars
+            .saturating_add(self.others.max(self.highest_init))
     }
 }
 
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_requests_the_larger_of_its_init_containers_and_the_others() {
+    fn a_pod_requests_the_larger_of_its_init_containers_and_the_others_beside_its_sidecars() {
         use Role::{Ephemeral, Init, Main, Sidecar};
         let (main, sidecar) = (
             ("a", Main, 3, Some(400), Some(200)),
@@ -141,7 +145,12 @@ mod tests {
             ("a", Init, 3, Some(2000), Some(900)),
             ("a", Init, 3, Some(1000), Some(10)),
         );
-        check(&[large, main, other, sidecar], (6000, 2700, 0));
+        check(&[large, main, other, sidecar], (6300, 2850, 0));
+        // A mesh sidecar stands before what prepares the pod.
+        let mesh = ("a", Sidecar, 1, Some(500), Some(500));
+        let prepares = ("a", Init, 1, Some(2000), Some(2000));
+        let serves = ("a", Main, 1, Some(100), Some(100));
+        check(&[mesh, prepares, serves], (2500, 2500, 0));
         // Of another workload it is more.
         check(
             &[main, sidecar, ("b", Init, 1, Some(300), Some(40))],

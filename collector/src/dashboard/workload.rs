@@ -202,6 +202,9 @@ fn recent_cpu(advice: &Recommendation, usage: &Usage) -> Markup {
         .filter(|mark| mark.class == "now")
         .collect();
     let newest = usage.recent.last().and_then(|point| point.mean_millicores);
+    let without_mean = usage.recent.iter();
+    let without_mean = without_mean.filter(|point| point.mean_millicores.is_none());
+    let without_mean = without_mean.count() as u64;
     let lines = Lines {
         window_s: usage.mean_window_s().unwrap_or(60),
         area: &|point: &Point| point.mean_millicores,
@@ -217,8 +220,8 @@ fn recent_cpu(advice: &Recommendation, usage: &Usage) -> Markup {
     html! {
         figure {
             figcaption { "CPU of late, hottest pod: " span.k.coarse { "mean of each window" } " " span.k.peakline { "highest second" }
-                @if usage.windows_without_mean() > 0 {
-                    "; too little is known of " (counted(usage.windows_without_mean(), "window")) " for a mean"
+                @if without_mean > 0 {
+                    "; too little is known of " (counted(without_mean, "window")) " for a mean"
                 }
             }
             (chart::series(&usage.recent, &lines))

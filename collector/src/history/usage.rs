@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 /// Windows kept one by one for pictures: three hours of minutes.
 pub const RECENT_WINDOWS: usize = 180;
+/// Days that are remembered. More than anything asks for: a day that a clock made up pushes out none
+/// that is needed.
+pub const MAX_DAYS: usize = 14;
 /// A minute mean counts for the request only if this share of the window was observed.
 pub const MIN_COVERAGE_OF_MEAN: f64 = 0.5;
 const NS_PER_SEC: u128 = 1_000_000_000;
@@ -190,6 +193,9 @@ pub struct Usage {
     /// Hours of the day (UTC) in which something was observed: bit 0 is the one after midnight.
     #[serde(default)]
     pub day_hours: u32,
+    /// Days (UTC, counted from 1970) on which something was observed, the newest [`MAX_DAYS`], in order.
+    #[serde(default)]
+    pub days: Vec<u32>,
     /// Where CPU time came from.
     pub cpu_sources: Vec<Source>,
     /// Steady state: means of well-covered windows.
@@ -261,12 +267,7 @@ impl Usage {
         self.first_unix_ns = self.first_unix_ns.map(|first| first.min(end_unix_ns));
         let latest_s = latest_unix_ns / 1_000_000_000;
         self.recent.retain(|point| point.end_unix_s <= latest_s);
-    }
-
-    /// Windows whose mean counts for nothing: they were covered too little, or had no CPU time.
-    pub fn windows_without_mean(&self) -> u64 {
-        let means = self.minute_means.count() + self.startup_minute_means.count();
-        self.windows.saturating_sub(means)
+        self.days.retain(|day| *day <= day_of(latest_s));
     }
 
     /// Adds a window.
@@ -279,7 +280,9 @@ impl Usage {
         self.longest_ns = self.longest_ns.max(length_ns);
         self.observed_ns = self.observed_ns.saturating_add(window.observed_ns);
         if window.observed_ns > 0 {
-            self.day_hours |= hour_bit(window.start_unix_ns / 1_000_000_000);
+            let start_unix_s = window.start_unix_ns / 1_000_000_000;
+            self.day_hours |= hour_bit(start_unix_s);
+            add_day(&mut self.days, day_of(start_unix_s));
         }
         self.add_cpu(window);
         self.cpu_pressure
@@ -354,6 +357,9 @@ impl Usage {
         self.longest_ns = self.longest_ns.max(other.longest_ns);
         self.observed_ns = self.observed_ns.saturating_add(other.observed_ns);
         self.day_hours |= other.day_hours;
+        for day in &other.days {
+            add_day(&mut self.days, *day);
+        }
         union(&mut self.cpu_sources, &other.cpu_sources);
         union(&mut self.memory_sources, &other.memory_sources);
         self.minute_means.merge(&other.minute_means);
@@ -393,6 +399,11 @@ impl Usage {
         self.day_hours.count_ones()
     }
 
+    /// On how many days something was observed; [`MAX_DAYS`] stands for more as well.
+    pub fn days_seen(&self) -> u32 {
+        u32::try_from(self.days.len()).unwrap_or(u32::MAX)
+    }
+
     /// Share of the windows' time that samples covered, 0 to 1; `None` without windows. Time without a
     /// window is in neither: a container that did not run then has none.
     pub fn coverage(&self) -> Option<f64> {
@@ -422,6 +433,20 @@ impl Usage {
 /// The hour of the day of a time, as a bit.
 pub(super) const fn hour_bit(unix_s: u64) -> u32 {
     1 << (unix_s / 3600 % 24)
+}
+
+/// The day of a time, counted from 1970.
+pub(super) fn day_of(unix_s: u64) -> u32 {
+    u32::try_from(unix_s / 86_400).unwrap_or(u32::MAX)
+}
+
+/// The newest of all that are added, in whatever order they come.
+pub(super) fn add_day(days: &mut Vec<u32>, day: u32) {
+    if let Err(at) = days.binary_search(&day) {
+        days.insert(at, day);
+    }
+    let surplus = days.len().saturating_sub(MAX_DAYS);
+    days.drain(..surplus);
 }
 
 /// Mean CPU of a window, nanoseconds per second of *observed* time; `None` if too little was observed.

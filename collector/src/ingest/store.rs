@@ -83,6 +83,8 @@ pub struct Store<S = FileStorage> {
     commits: Arc<watch::Sender<u64>>,
     /// Why the last request was not taken; a lock of its own, so that asking never waits for the disk.
     refuses: Arc<Mutex<Option<Refusal>>>,
+    /// Why the last upkeep failed; likewise.
+    upkeep: Arc<Mutex<Option<String>>>,
     /// The door's books.
     pub counts: Arc<Counts>,
 }
@@ -131,6 +133,7 @@ impl<S> Clone for Store<S> {
             inner: Arc::clone(&self.inner),
             commits: Arc::clone(&self.commits),
             refuses: Arc::clone(&self.refuses),
+            upkeep: Arc::clone(&self.upkeep),
             counts: Arc::clone(&self.counts),
         }
     }
@@ -248,6 +251,7 @@ impl<S: Storage> Store<S> {
             inner: Arc::new(Mutex::new(inner)),
             commits: Arc::new(watch::Sender::new(0)),
             refuses: Arc::default(),
+            upkeep: Arc::default(),
             counts,
         };
         Ok((store, Class::ALL.into_iter().zip(recoveries).collect()))
@@ -282,6 +286,8 @@ impl<S: Storage> Store<S> {
         if let Some(probed) = probed {
             self.note(done.as_ref().and(probed.as_ref()).err());
         }
+        let failed = done.as_ref().err().map(|error| chain(error));
+        *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner) = failed;
         if after > before {
             // Losses that were told are records to be read.
             self.commits.send_modify(|count| *count += 1);
@@ -294,6 +300,13 @@ impl<S: Storage> Store<S> {
     pub fn refuses(&self) -> Option<String> {
         let refuses = self.refuses.lock().unwrap_or_else(PoisonError::into_inner);
         refuses.as_ref().map(|refusal| refusal.text.clone())
+    }
+
+    /// Why the last [`maintain`](Self::maintain) failed, with its causes; `None` if it went well. While it
+    /// fails, the journal may grow. Never waits for the disk.
+    pub fn upkeep_fails(&self) -> Option<String> {
+        let upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+        upkeep.clone()
     }
 
     fn note(&self, error: Option<&StoreError>) {

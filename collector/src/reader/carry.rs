@@ -124,6 +124,23 @@ pub(super) enum Carried {
     Held,
 }
 
+/// What one attempt came to.
+enum Attempt {
+    Carried(Carried),
+    /// A part of the journal cannot be read, and is left behind.
+    GaveUp,
+    /// To be tried again.
+    Refused,
+}
+
+/// What earlier attempts came to.
+#[derive(Clone, Copy, Default)]
+struct Course {
+    /// Failed reads of one place.
+    unreadable: u32,
+    trouble: Trouble,
+}
+
 /// Parts a batch into what is new, what is there already (up to `known`) and what nobody can read, up
 /// to the first record that is to be held back.
 pub fn sort<T>(
@@ -221,53 +238,76 @@ impl<S: Storage + Send + 'static> Reader<S> {
     ) -> Result<(), CarryError<D::Error>> {
         let mut commits = self.store.commits();
         let mut destination = destination;
-        let mut unreadable = 0;
-        let mut trouble = Trouble::default();
+        let mut course = Course::default();
         loop {
             let ending = stop.is_cancelled();
-            let (reader, now) = (Arc::clone(&self), (!ending).then(api::unix_ns));
-            let (given_back, outcome) = tokio::task::spawn_blocking(move || {
-                let outcome = reader.carry_some(&mut destination, now);
-                (destination, outcome)
+            let reader = Arc::clone(&self);
+            // The books are asked for there as well: they wait for whoever commits.
+            let (given_back, after, attempt) = tokio::task::spawn_blocking(move || {
+                let attempt = reader.attempt(&mut destination, &mut course, ending);
+                (destination, course, attempt)
             })
             .await?;
-            destination = given_back;
-            if outcome.is_ok()
-                && let Some(over) = trouble.ended(api::unix_ns(), || self.fates().shed)
-            {
-                tell_over(D::NAME, over);
-            }
-            match outcome {
-                Ok(Carried::Nothing) if ending => return Ok(()),
-                Ok(Carried::Held) => {
-                    unreadable = 0;
+            (destination, course) = (given_back, after);
+            match attempt? {
+                Attempt::Carried(Carried::Nothing) if ending => return Ok(()),
+                Attempt::Carried(Carried::Held) => {
                     drop(tokio::time::timeout(HELD, stop.cancelled()).await);
                 }
-                Ok(Carried::Nothing) => tokio::select! {
+                Attempt::Carried(Carried::Nothing) => tokio::select! {
                     _ = commits.changed() => {}
                     () = stop.cancelled() => {}
                 },
-                Ok(Carried::Some) => unreadable = 0,
-                Err(error) => {
-                    self.failed(&error);
-                    if error.is_unreadable() {
-                        unreadable += 1;
-                    }
-                    if unreadable >= READ_ATTEMPTS && !ending {
-                        unreadable = 0;
-                        self.give_up(&error)?;
-                        continue;
-                    }
-                    if ending {
-                        return Err(error);
-                    }
-                    if trouble.failed(api::unix_ns(), || self.fates().shed) {
-                        tell_wait(D::NAME, &error);
-                    }
-                    drop(tokio::time::timeout(retry, stop.cancelled()).await);
-                }
+                Attempt::Carried(Carried::Some) | Attempt::GaveUp => {}
+                Attempt::Refused => drop(tokio::time::timeout(retry, stop.cancelled()).await),
             }
         }
+    }
+
+    /// Carries a batch, and says what is to be said of it. A failure is an error only at the end; before
+    /// that it is one of those that are tried again or given up.
+    fn attempt<D: Destination>(
+        &self,
+        destination: &mut D,
+        course: &mut Course,
+        ending: bool,
+    ) -> Result<Attempt, CarryError<D::Error>> {
+        let now = (!ending).then(api::unix_ns);
+        let error = match self.carry_some(destination, now) {
+            Ok(carried) => {
+                if carried != Carried::Nothing {
+                    course.unreadable = 0;
+                }
+                let over = course
+                    .trouble
+                    .ended(api::monotonic_ns(), || self.fates().shed);
+                if let Some(over) = over {
+                    tell_over(D::NAME, over);
+                }
+                return Ok(Attempt::Carried(carried));
+            }
+            Err(error) => error,
+        };
+        self.failed(&error);
+        if ending {
+            return Err(error);
+        }
+        if error.is_unreadable() {
+            course.unreadable += 1;
+        }
+        if course.unreadable >= READ_ATTEMPTS {
+            course.unreadable = 0;
+            self.give_up(&error)?;
+            return Ok(Attempt::GaveUp);
+        }
+        // By a clock that nobody sets: a stuck destination is told each minute.
+        if course
+            .trouble
+            .failed(api::monotonic_ns(), || self.fates().shed)
+        {
+            tell_wait(D::NAME, &error);
+        }
+        Ok(Attempt::Refused)
     }
 
     /// One batch, durable before the cursor moves. Nothing is held back without a time.

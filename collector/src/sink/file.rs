@@ -129,11 +129,7 @@ impl AuditFile {
         for at in (1..room.unwrap_or(full)).rev() {
             fs::rename(aside(path, at), aside(path, at + 1))?;
         }
-        if full > 0 {
-            fs::rename(path, aside(path, 1))?;
-        } else {
-            fs::remove_file(path)?;
-        }
+        fs::rename(path, aside(path, 1))?;
         self.file = open(path)?;
         self.len = 0;
         self.written.rotations.fetch_add(1, Ordering::Relaxed);

@@ -4,6 +4,7 @@
 use plimsoll_wire::usage::Source;
 use serde::{Deserialize, Serialize};
 
+use super::rfc3339;
 use crate::history::Usage;
 
 /// Added to the peak, percent.
@@ -68,8 +69,8 @@ pub(super) fn advise(
     let hot_pod = hot.as_ref().map(|(_, pod)| (*pod).to_owned());
     let request = hot.map(|(need, pod)| {
         let whose = match pod_count {
-            1 => pod.to_owned(),
-            many => format!("{pod}, the highest of {many} pods"),
+            1 => format!("{pod}{}", since(total)),
+            many => format!("{pod}, the highest of {many} pods{}", since(total)),
         };
         words.push(format!("{} ({whose}).", need.words));
         sized(need.bytes, total, &mut words)
@@ -97,6 +98,13 @@ pub(super) fn advise(
         sources: total.memory_sources.clone(),
     };
     (advice, words)
+}
+
+/// From which day on it was observed: a peak does not grow old.
+fn since(total: &Usage) -> String {
+    let first = total.first_unix_ns.map(rfc3339);
+    let day = first.as_deref().and_then(|first| first.split('T').next());
+    day.map_or(String::new(), |day| format!(" since {day}"))
 }
 
 fn nothing_sentence(total: &Usage) -> &'static str {

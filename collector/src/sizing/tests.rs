@@ -325,7 +325,7 @@ fn two_minutes_on_two_days_settle_nothing() {
     assert_eq!((seen.hours_of_day, seen.coverage), (1, Some(1.0)));
     assert_eq!(
         seen.reasons,
-        ["2 min observed, in 1 of the 24 hours of the day"]
+        ["2 min observed, in 1 of the 24 hours of the day, on 2 of 7 days"]
     );
     // However long that goes on.
     assert_eq!(a_minute_a_day("Deployment", 60).level, Level::Provisional);
@@ -344,7 +344,7 @@ fn a_job_is_settled_by_its_runs() {
 }
 
 #[test]
-fn what_runs_only_by_day_is_settled_after_a_week() {
+fn what_runs_only_by_day_is_settled_after_seven_days() {
     let by_day = |days: u64| {
         let minutes = (0..days).flat_map(|day| (8 * 60..20 * 60).map(move |m| day * 24 * 60 + m));
         let windows: Vec<_> = minutes.map(|m| window("a", m, 100, 1 << 20)).collect();
@@ -352,8 +352,61 @@ fn what_runs_only_by_day_is_settled_after_a_week() {
             .confidence
             .level
     };
-    assert_eq!(by_day(7), Level::Provisional);
-    assert_eq!(by_day(8), Level::Settled);
+    assert_eq!(by_day(6), Level::Provisional);
+    assert_eq!(by_day(7), Level::Settled);
+}
+
+/// Thirty pods come up together, and the clock of one's node stands a week back at first.
+#[test]
+fn a_clock_that_was_behind_settles_nothing() {
+    let now = 10 * 24 * 60;
+    let pods = (0..30_u64).map(|n| {
+        let name = format!("p{n}");
+        let mut minutes: Vec<u64> = (now..now + 50).collect();
+        if n == 0 {
+            minutes[0] -= 7 * 24 * 60;
+        }
+        let windows: Vec<_> = minutes
+            .iter()
+            .map(|m| window(&name, *m, 100, 1 << 20))
+            .collect();
+        pod(&name, &windows)
+    });
+    let seen = recommend(&history(pods.collect())).confidence;
+    assert!(
+        seen.span_hours >= 7.0 * 24.0 && seen.observed_hours >= 24.0,
+        "{seen:?}"
+    );
+    assert_eq!((seen.level, seen.days), (Level::Provisional, 2));
+    assert_eq!(
+        seen.reasons,
+        ["25.0 h observed, in 1 of the 24 hours of the day, on 2 of 7 days"]
+    );
+}
+
+/// Setting next to nothing heals no risk that setting nothing is.
+#[test]
+fn a_request_clearly_below_what_is_needed_is_a_risk() {
+    let mut little = history(vec![steady("a", 100, 800, 1 << 30)]);
+    (little.requests.cpu_millicores, little.limits) = (Some(1), Resources::default());
+    little.requests.memory_bytes = Some(16 << 20);
+    let advice = recommend(&little);
+    let assessment = &advice.assessment;
+    assert_eq!(
+        (assessment.cpu, assessment.memory),
+        (Fit::Under, Fit::Under)
+    );
+    assert_eq!(
+        assessment.risks,
+        [
+            "the CPU request of 1 m is 799 m below what it needs: 800 m",
+            "the memory request of 16 MiB is 1162 MiB below what it needs: 1178 MiB",
+        ]
+    );
+    // Near enough.
+    little.requests.cpu_millicores = Some(721);
+    little.requests.memory_bytes = Some(1100 << 20);
+    assert_eq!(recommend(&little).assessment.risks, [""; 0]);
 }
 
 /// What is set and was not understood is neither nothing nor a value.

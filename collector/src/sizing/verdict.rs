@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::mib;
 use super::{CpuAdvice, Current, MemoryAdvice, Setting};
 
 /// A request more than this above the recommendation is waste, percent.
@@ -84,12 +85,21 @@ pub(super) fn assess(
         requested_memory,
         memory.request_bytes,
     );
-    if cpu_fit == Fit::Unset {
-        risks.push("without a CPU request its share is whatever the others leave".to_owned());
-    }
-    if memory_fit == Fit::Unset {
-        risks.push("without a memory request it is among the first to be evicted".to_owned());
-    }
+    let millicores = |millicores: u64| format!("{millicores} m");
+    risks.extend(match cpu_fit {
+        Fit::Unset => {
+            Some("without a CPU request its share is whatever the others leave".to_owned())
+        }
+        Fit::Under => below("CPU", requested_cpu, cpu.request_millicores, millicores),
+        Fit::Unknown | Fit::Fits | Fit::Over => None,
+    });
+    risks.extend(match memory_fit {
+        Fit::Unset => {
+            Some("without a memory request it is among the first to be evicted".to_owned())
+        }
+        Fit::Under => below("memory", requested_memory, memory.request_bytes, mib),
+        Fit::Unknown | Fit::Fits | Fit::Over => None,
+    });
     let difference = |a: Option<u64>, b: Option<u64>| {
         a.zip(b)
             .map(|(a, b)| a.saturating_sub(b).saturating_mul(replicas))
@@ -103,6 +113,22 @@ pub(super) fn assess(
         shortfall_bytes: difference(memory.request_bytes, requested_memory),
         risks,
     }
+}
+
+/// That a request is clearly below what is needed, and by how much.
+fn below(
+    of: &str,
+    set: Option<u64>,
+    needed: Option<u64>,
+    shown: impl Fn(u64) -> String,
+) -> Option<String> {
+    let (set, needed) = set.zip(needed)?;
+    Some(format!(
+        "the {of} request of {} is {} below what it needs: {}",
+        shown(set),
+        shown(needed.saturating_sub(set)),
+        shown(needed)
+    ))
 }
 
 fn fit(set: Option<u64>, needed: Option<u64>) -> Fit {

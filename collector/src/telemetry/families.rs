@@ -75,6 +75,7 @@ pub struct Metrics {
     pub(super) inventory_deleted: Gauge,
     pub(super) inventory_forgotten: Counter,
     pub(super) two_agents: Gauge,
+    pub(super) nodes_let_go: Counter,
     pub(super) requests: Family<StatusLabels, Counter>,
     pub(super) http_refused: Family<ReasonLabels, Counter>,
     pub(super) http_connections: Gauge,
@@ -281,6 +282,11 @@ impl Metrics {
             "nodes_with_two_agents",
             "Nodes under whose name two agents with spools of their own sent within a quarter of an hour; the page of nodes names them",
             self.two_agents.clone(),
+        );
+        registry.register(
+            "nodes_let_go",
+            "Nodes that are not shown any more: they were not heard for a day, or not for longest of more than 10,000",
+            self.nodes_let_go.clone(),
         );
         registry.register(
             "http_requests",

@@ -16,9 +16,9 @@ pub struct AuditQuery {
     /// `CRED`, `TOKEN`, …, or `imds` (every metadata request), `oom_kill`, `container_end`, `loss`;
     /// several with commas. `all`, or none given, is everything; an empty text is a mistake.
     pub class: Option<String>,
-    /// Namespace of the pod.
+    /// Namespace of the pod; an empty text is a mistake.
     pub namespace: Option<String>,
-    /// Workload name.
+    /// Workload name; an empty text is a mistake.
     pub workload: Option<String>,
     /// RFC 3339, or an age: `90s`, `15m`, `2h`, `1d`; an empty text is a mistake. With `after`, it bounds what an earlier life of the
     /// collector left, and nothing else.
@@ -60,6 +60,9 @@ pub enum QueryError {
     /// None is named where one should be.
     #[error("since: it is empty; give an RFC 3339 time or an age such as 90s, 15m, 2h or 1d")]
     NoSince,
+    /// None is named where one should be.
+    #[error("{0}: it is empty; without it all are meant")]
+    NoName(&'static str),
     /// There is none of that name.
     #[error("class: there is no `{0}`; there are {known}", known = known_classes())]
     Class(String),
@@ -108,17 +111,19 @@ impl AuditQuery {
     /// As a form sends it: a field that nobody filled in is no mistake there.
     #[must_use]
     pub fn of_form(mut self) -> Self {
-        self.since = self.since.filter(|text| !text.trim().is_empty());
+        for field in [&mut self.since, &mut self.namespace, &mut self.workload] {
+            field.take_if(|text| text.trim().is_empty());
+        }
         self
     }
 }
 
 impl<'a> Filter<'a> {
     pub(super) fn of(query: &'a AuditQuery) -> Result<Self, QueryError> {
-        let given = |text: &'a Option<String>| {
-            text.as_deref()
-                .map(str::trim)
-                .filter(|text| !text.is_empty())
+        // As often as not a variable that was not set: not to be answered with everything.
+        let given = |name, text: &'a Option<String>| match text.as_deref().map(str::trim) {
+            Some("") => Err(QueryError::NoName(name)),
+            text => Ok(text),
         };
         let known = |class: &str| {
             let mut all = REQUEST_CLASSES.iter().chain(&OTHER_CLASSES).chain([&ALL]);
@@ -127,7 +132,6 @@ impl<'a> Filter<'a> {
         let mut classes = Vec::new();
         for class in query.class.iter().flat_map(|class| class.split(',')) {
             match class.trim() {
-                // As often as not a variable that was not set: not to be answered with everything.
                 "" => return Err(QueryError::NoClass),
                 class if known(class) => classes.push(class),
                 class => return Err(QueryError::Class(class.to_owned())),
@@ -138,8 +142,8 @@ impl<'a> Filter<'a> {
         }
         Ok(Self {
             classes,
-            namespace: given(&query.namespace),
-            workload: given(&query.workload),
+            namespace: given("namespace", &query.namespace)?,
+            workload: given("workload", &query.workload)?,
         })
     }
 

@@ -1,6 +1,7 @@
-//! Time series: what is drawn where.
+//! Pictures: what is drawn where, and what they say of themselves.
 
-use crate::dashboard::chart::{self, Mark};
+use super::*;
+use crate::dashboard::chart::Mark;
 use crate::history::usage::Point;
 
 /// Windows of 100 millicores that end at these seconds.
@@ -89,4 +90,39 @@ fn labels_of_lines_that_are_close_stand_apart() {
     check_labels(&[100, 98, 96], &["10.0", "27.2", "40.2"]);
     // No room below: the other one goes up.
     check_labels(&[1, 2], &["124.0", "111.0"]);
+}
+
+/// What is not drawn any more is not spoken of below the picture.
+#[test]
+fn the_picture_of_cpu_counts_its_own_windows() {
+    let (id, one) = series("shop", "job", "app", 0);
+    let mut one = Series::clone(&one);
+    let first = NOW / MINUTE_NS - 190;
+    for minute in 0..190 {
+        let mut window = window(&id, first + minute, 100, 64 << 20);
+        if !(5..=187).contains(&minute) {
+            window.observed_ns = 1;
+        }
+        one.add("node-a", &window);
+    }
+    let fleet = Fleet::group(vec![(id, Arc::new(one))], NOW);
+    let containers: Vec<_> = fleet.workload("shop", "Deployment", "job").collect();
+    let html = workload(&containers, "2026-01-05T00:00:00Z").into_string();
+    says(
+        "the workload",
+        &html,
+        "too little is known of 2 windows for a mean",
+    );
+}
+
+/// The picture is cut where the answer is, and says so.
+#[test]
+fn the_picture_of_requests_says_that_it_leaves_out_older_ones() {
+    let rows: Vec<_> = (0..3)
+        .map(|seq| Arc::new(crate::api::tests::access(seq, NOW, "CRED", "shop")))
+        .collect();
+    let page = |more| audit(&AuditQuery::default(), Ok((&rows, more)), NOW).into_string();
+    let words = "Counted are the newest 3 events that match, not the older ones.";
+    says("the audit page", &page(true), words);
+    assert!(!page(false).contains("Counted are"));
 }

@@ -11,7 +11,9 @@ use prost::Message;
 use super::EncodingError;
 use crate::history::hottest::Hottest;
 use crate::history::series::Series;
-use crate::history::usage::{Peaks, Point, Stalls, Throttling, Usage, hour_bit};
+use crate::history::usage::{
+    MAX_DAYS, Peaks, Point, Stalls, Throttling, Usage, add_day, day_of, hour_bit,
+};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SeriesRow {
@@ -111,6 +113,9 @@ struct UsageRow {
     /// 0 in rows that are older than it.
     #[prost(uint64, tag = "29")]
     longest_ns: u64,
+    /// Empty in rows that are older than it.
+    #[prost(uint32, repeated, tag = "30")]
+    days: Vec<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -231,6 +236,7 @@ impl UsageRow {
             pids_peak: usage.pids_peak,
             recent: Some(RecentRow::of(&usage.recent)),
             day_hours: usage.day_hours,
+            days: usage.days.clone(),
             longest_ns: usage.longest_ns,
         }
     }
@@ -248,6 +254,7 @@ impl UsageRow {
         };
         Ok(Usage {
             day_hours,
+            days: days(self.days, &recent)?,
             longest_ns: self.longest_ns,
             first_unix_ns: self.first_unix_ns,
             last_unix_ns: self.last_unix_ns,
@@ -280,6 +287,20 @@ impl UsageRow {
             recent,
         })
     }
+}
+
+/// In order, each once. A row without them can say only those of its newest windows.
+fn days(days: Vec<u32>, recent: &[Point]) -> Result<Vec<u32>, EncodingError> {
+    if days.len() > MAX_DAYS || !days.is_sorted_by(|a, b| a < b) {
+        return Err(EncodingError::Part("days"));
+    }
+    let mut known = days;
+    if known.is_empty() {
+        for point in recent {
+            add_day(&mut known, day_of(point.end_unix_s.saturating_sub(1)));
+        }
+    }
+    Ok(known)
 }
 
 /// Absent where nothing was measured, as in the series.

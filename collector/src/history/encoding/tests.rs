@@ -33,15 +33,21 @@ fn earlier_pods_keep_their_hottest_and_those_without_one_are_read() {
 }
 
 #[test]
-fn a_row_without_hours_of_the_day_has_those_of_its_newest_windows() {
+fn a_row_without_hours_of_the_day_and_days_has_those_of_its_newest_windows() {
     let series = series(7, 0..500);
     let mut older = series.clone();
     older.usage.day_hours = 0;
+    older.usage.days.clear();
     let read = decode(&encode(&older).unwrap()).unwrap();
     let hours = read.usage.hours_of_day();
     assert!((3..=4).contains(&hours), "{hours}");
     let known = series.usage.day_hours;
     assert_eq!(read.usage.day_hours & known, read.usage.day_hours);
+    assert!(!series.usage.days.is_empty());
+    assert_eq!(
+        read.usage.days,
+        series.usage.days[series.usage.days.len() - 1..]
+    );
 }
 
 #[test]

@@ -36,14 +36,14 @@ impl Document<'_> {
                 .push(self.problem(&below(&at, &[field.into()]), &word));
             return;
         }
-        let (list, of) = match (ListOf::read(&value), value) {
+        let (list, of, items_at) = match (ListOf::read(&value), value) {
             (Some(of), mut list) => {
                 if let Some(word) = of.part(&list) {
                     let place = below(&at, &["metadata".into(), "continue".into()]);
                     into.problems.push(self.problem(&place, &word));
                 }
                 match list.get_mut("items").map(Value::take) {
-                    Some(Value::Array(list)) => (list, of),
+                    Some(Value::Array(list)) => (list, of, below(&at, &["items".into()])),
                     Some(Value::Null) | None => return,
                     Some(_) => {
                         let must = "a list's items must be a sequence";
@@ -53,7 +53,7 @@ impl Document<'_> {
                     }
                 }
             }
-            (None, Value::Array(list)) => (list, ListOf::default()),
+            (None, Value::Array(list)) => (list, ListOf::default(), at.clone()),
             (None, other) => {
                 items.push((other, at));
                 return;
@@ -65,7 +65,7 @@ impl Document<'_> {
             return;
         }
         for (index, item) in list.into_iter().enumerate() {
-            let place = below(&at, &["items".into(), Step::Index(index)]);
+            let place = below(&items_at, &[Step::Index(index)]);
             self.collect(of.name(item), place, depth + 1, into, items);
         }
     }

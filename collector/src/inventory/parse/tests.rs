@@ -300,6 +300,21 @@ fn a_list_names_the_kind_of_its_items() {
     assert_eq!(nameless.problems.len(), 1);
 }
 
+/// A sequence that is no list of Kubernetes: its items stand in no field.
+#[test]
+fn an_item_of_a_bare_sequence_is_named_by_its_number() {
+    let text = "- {apiVersion: v1, kind: Node, metadata: {name: n}}\n- {apiVersion: v1, kind: Pod, metadata: {name: 7}}\n- - {kind: Pod}\n";
+    let parsed = parse("bare.yaml", text);
+    assert_eq!(parsed.objects.len(), 1);
+    assert_eq!(
+        messages(&parsed),
+        [
+            "bare.yaml:2: [1].metadata.name: Pod without a name: invalid type: integer `7`, expected a string",
+            "bare.yaml:3: [2][0].apiVersion: must be given, as text, in a Kubernetes object",
+        ]
+    );
+}
+
 /// What `curl` and `kubectl get --raw` leave behind when they were refused, or asked for less.
 #[test]
 fn a_server_s_word_in_the_place_of_objects_is_told() {

@@ -172,3 +172,20 @@ fn what_keeps_requests_out_is_told_until_the_disk_takes_again() {
         "the probe leaves nothing behind"
     );
 }
+
+/// The journal would grow without a word while records are taken.
+#[test]
+fn upkeep_that_fails_is_told_until_it_goes_well() {
+    let disk = CrashStorage::default();
+    let store = open(&disk, 16 << 20);
+    send(&store, Class::Security, 1..3, 10);
+    assert_eq!(store.upkeep_fails(), None);
+    disk.fail_writes(100);
+    store.maintain().unwrap_err();
+    let why = store.upkeep_fails().unwrap();
+    // With the causes.
+    assert!(why.contains(": "), "{why}");
+    disk.fail_writes(0);
+    store.maintain().unwrap();
+    assert_eq!(store.upkeep_fails(), None);
+}
