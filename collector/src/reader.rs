@@ -105,8 +105,8 @@ impl<S: Storage> Reader<S> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The records behind the cursor, into this reader's hand. Numbers that turn out to be damaged are booked at once: the
-    /// journal tells them only once, whatever becomes of this batch.
+    /// The records behind the cursor, into this reader's hand. Numbers that turn out to be damaged are
+    /// booked at once: the journal tells them only once, whatever becomes of this batch.
     pub fn read(&self, records: usize, bytes: usize) -> Result<Batch, StoreError> {
         let mut books = self.books();
         let batch = self

@@ -84,9 +84,9 @@ impl Sample {
         }
     }
 
-    /// The sample that the container of `self` would have given at its start: every counter that
-    /// `self` has and that is compared from sample to sample, at zero. So a container whose start was seen is accounted for from there, even if
-    /// it ends before a second sample.
+    /// The sample that the container of `self` would have given at its start: every counter that `self`
+    /// has and that is compared from sample to sample, at zero. So a container whose start was seen is
+    /// accounted for from there, even if it ends before a second sample.
     #[must_use]
     pub fn at_birth(&self, born_mono_ns: u64) -> Self {
         let zero = |counter: Option<u64>| counter.map(|_| 0);

@@ -14,12 +14,12 @@ use super::AuditRing;
 /// Most bytes read, of all files together.
 const MAX_TAIL_BYTES: u64 = 16 << 20;
 
-/// Loads the newest lines of a file of [`super::AuditRecord::to_document`] lines, and of those that
-/// were put aside before it (`.1` is the newest of them). A rotation that was cut off leaves one of
-/// them out, or the file itself: what is behind is there all the same. Returns how many lines were no
-/// such document; a line that the beginning of the tail cuts is not counted. A file that cannot be read
-/// is an error that names it, and keeps out nothing of the others; two in a row that are not there or cannot be read are the
-/// end.
+/// Loads the newest lines of a file of [`super::AuditRecord::to_document`] lines, and of those that were
+/// put aside before it (`.1` is the newest of them). A rotation that was cut off leaves one of them out,
+/// or the file itself: what is behind is there all the same. Returns how many lines were no such
+/// document; a line that the beginning of the tail cuts is not counted. A file that cannot be read is an
+/// error that names it, and keeps out nothing of the others; two in a row that are not there or cannot be
+/// read are the end.
 pub fn load_tail(path: &Path, ring: &AuditRing) -> io::Result<usize> {
     let mut tails = Vec::new();
     let mut left = MAX_TAIL_BYTES;

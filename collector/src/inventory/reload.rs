@@ -29,7 +29,8 @@ pub use listed::MAX_FILES;
 
 /// Largest file that is read.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
-/// What was left out of one file that [`Left`] names, and kinds that the log does; of the rest it says how much it is.
+/// What was left out of one file that [`Left`] names, and kinds that the log does; of the rest it says
+/// how much it is.
 const MAX_NAMED: usize = 16;
 
 /// What a look at the files found.

@@ -37,9 +37,9 @@ pub(super) struct AuditFile {
 }
 
 impl AuditFile {
-    /// Opens the current file, cuts a torn last line off, and learns how far it goes; where it is
-    /// empty, from the newest one put aside. Removes what is put aside beyond `keep_files`. Says as well whether its last line is of another
-    /// journal than the one of that epoch.
+    /// Opens the current file, cuts a torn last line off, and learns how far it goes; where it is empty,
+    /// from the newest one put aside. Removes what is put aside beyond `keep_files`. Says as well whether
+    /// its last line is of another journal than the one of that epoch.
     ///
     /// `synced_len` is how much of it is known to be on disk. After a sync that failed the kernel takes
     /// the pages for written: they can still be read, and the next sync says that all is well (fsync(2),

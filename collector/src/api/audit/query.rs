@@ -20,8 +20,8 @@ pub struct AuditQuery {
     pub namespace: Option<String>,
     /// Workload name; an empty text is a mistake.
     pub workload: Option<String>,
-    /// RFC 3339, or an age: `90s`, `15m`, `2h`, `1d`; an empty text is a mistake. With `after`, it bounds what an earlier life of the
-    /// collector left, and nothing else.
+    /// RFC 3339, or an age: `90s`, `15m`, `2h`, `1d`; an empty text is a mistake. With `after`, it bounds
+    /// what an earlier life of the collector left, and nothing else.
     pub since: Option<String>,
     /// Most events; default 200.
     pub limit: Option<usize>,
