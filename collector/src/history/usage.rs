@@ -4,9 +4,13 @@
 //! and of foldings cannot change a result. Absent stays absent: a sum of values that no window had
 //! is `None`.
 
+mod point;
+
 use plimsoll_wire::usage::{MemoryUsage, Phase, Pressure, Source};
 use plimsoll_wire::{Sketch, UsageWindow};
 use serde::{Deserialize, Serialize};
+
+pub use point::Point;
 
 /// Windows kept one by one for pictures: three hours of minutes.
 pub const RECENT_WINDOWS: usize = 180;
@@ -99,76 +103,6 @@ impl Throttling {
     /// Share of periods throttled, 0 to 1; `None` where it was never measured or there is no quota.
     pub fn share(&self) -> Option<f64> {
         (self.periods > 0).then(|| self.throttled_periods as f64 / self.periods as f64)
-    }
-}
-
-/// One window, as the pictures need it, rounded up as the numbers are: little is not nothing. Stored
-/// as a row: `[second, mean, max, KiB, throttled ‰]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "PointRow", into = "PointRow")]
-pub struct Point {
-    /// End of the window, Unix seconds.
-    pub end_unix_s: u64,
-    /// Mean CPU of the window, millicores; `None` if too little of it was observed.
-    pub mean_millicores: Option<u64>,
-    /// Highest second, millicores.
-    pub max_millicores: Option<u64>,
-    /// Highest memory, KiB.
-    pub memory_kib: Option<u64>,
-    /// Throttled periods of a thousand.
-    pub throttled_permille: Option<u64>,
-}
-
-type PointRow = (u64, Option<u64>, Option<u64>, Option<u64>, Option<u64>);
-
-impl From<PointRow> for Point {
-    fn from(
-        (end_unix_s, mean_millicores, max_millicores, memory_kib, throttled_permille): PointRow,
-    ) -> Self {
-        Self {
-            end_unix_s,
-            mean_millicores,
-            max_millicores,
-            memory_kib,
-            throttled_permille,
-        }
-    }
-}
-
-impl From<Point> for PointRow {
-    fn from(p: Point) -> Self {
-        (
-            p.end_unix_s,
-            p.mean_millicores,
-            p.max_millicores,
-            p.memory_kib,
-            p.throttled_permille,
-        )
-    }
-}
-
-impl Point {
-    fn of(window: &UsageWindow) -> Self {
-        let throttled = window
-            .cpu
-            .throttled_periods
-            .zip(window.cpu.periods.filter(|periods| *periods > 0));
-        Self {
-            end_unix_s: window.end_unix_ns / 1_000_000_000,
-            mean_millicores: mean_ns_per_s(window).map(|ns| ns.div_ceil(1_000_000)),
-            max_millicores: window.cpu.per_second.max().map(|ns| ns.div_ceil(1_000_000)),
-            memory_kib: highest_sample(&window.memory).map(|bytes| bytes.div_ceil(1024)),
-            throttled_permille: throttled
-                .map(|(throttled, periods)| throttled.saturating_mul(1000).div_ceil(periods)),
-        }
-    }
-
-    /// Two series at the same time: the hotter value of each.
-    fn merge(&mut self, other: &Self) {
-        self.mean_millicores = self.mean_millicores.max(other.mean_millicores);
-        self.max_millicores = self.max_millicores.max(other.max_millicores);
-        self.memory_kib = self.memory_kib.max(other.memory_kib);
-        self.throttled_permille = self.throttled_permille.max(other.throttled_permille);
     }
 }
 
@@ -457,14 +391,6 @@ fn mean_ns_per_s(window: &UsageWindow) -> Option<u64> {
     let used = u128::from(window.cpu.used_ns?);
     let mean = (used * NS_PER_SEC).checked_div(u128::from(window.observed_ns))?;
     Some(u64::try_from(mean).unwrap_or(u64::MAX))
-}
-
-/// The fullest figure that the window's source had.
-fn highest_sample(memory: &MemoryUsage) -> Option<u64> {
-    memory
-        .sampled_peak_bytes
-        .or(memory.working_set_peak_bytes)
-        .or(memory.anon_peak_bytes)
 }
 
 fn sum_known(a: Option<u64>, b: Option<u64>) -> Option<u64> {
