@@ -122,6 +122,7 @@ impl AuditMetrics {
             ("late_answer", decoder.late_answers),
             ("forgotten", decoder.forgotten),
             ("orphan_response", decoder.orphan_responses),
+            ("repeated_head", decoder.repeated_heads),
             ("gap", decoder.gaps),
             ("conflict", decoder.conflicts),
             ("idle", decoder.idle),
