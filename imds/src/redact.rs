@@ -2,8 +2,8 @@
 //!
 //! Tokens and JWTs become a keyed hash: equal secrets stay recognisable within one key (from one
 //! start of the agent to the next), and nobody without the key can test a guess. Free text loses every
-//! word that looks like a secret, and every word that shares [`WINDOW`] bytes with a secret of the same request.
-//! Rather a word too many than a token: what is lost here is a curiosity.
+//! word that looks like a secret, and every word that shares [`WINDOW`] bytes with a secret of the
+//! same request. Rather a word too many than a token: what is lost here is a curiosity.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
