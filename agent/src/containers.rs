@@ -67,6 +67,8 @@ pub struct Containers {
     owners: HashMap<u64, u64>,
     /// Living and over the limit.
     left_out: BTreeSet<u64>,
+    /// A walk told what may have been missing to know whose a nested one is.
+    has_news: bool,
     resets: u64,
     unshown_periods: u64,
 }
@@ -80,6 +82,7 @@ impl Containers {
             followed: BTreeMap::new(),
             owners: HashMap::new(),
             left_out: BTreeSet::new(),
+            has_news: false,
             resets: 0,
             unshown_periods: 0,
         }
@@ -109,19 +112,20 @@ impl Containers {
         self.index.is_other(id, path)
     }
 
-    /// It is among those that are to be sampled.
-    pub(crate) fn follows(&self, id: u64) -> bool {
-        self.followed.contains_key(&id)
-    }
-
     /// A cgroup was made (`made`) or found to be there. True if it is to be sampled from now on.
     /// Whoever had the id before by [another path](Self::is_other) is to be removed first.
     pub fn learn(&mut self, id: u64, path: &str, at_mono_ns: u64, made: bool) -> bool {
+        let path_bytes = |index: &Index| {
+            let known = index.get(id)?.identity.cgroup_path.as_deref()?;
+            Some(known.len())
+        };
+        let before = path_bytes(&self.index);
         let new = if made {
             self.index.made(id, path, at_mono_ns)
         } else {
             self.index.found(id, path, at_mono_ns)
         };
+        self.has_news |= !made && path_bytes(&self.index) != before;
         let Some(entry) = self.index.get(id) else {
             return false;
         };
@@ -141,6 +145,7 @@ impl Containers {
             }
             return false;
         }
+        self.owners.remove(&id);
         let runs = match &entry.identity.subject {
             Subject::Container { .. } => true,
             // A slice only groups.
@@ -159,7 +164,8 @@ impl Containers {
         true
     }
 
-    /// Follows those that were left out, as far as there is room again. How many.
+    /// After a walk: follows those that were left out, as far as there is room again, and gives those
+    /// within the followed to them that are nobody's. How many are followed that were not.
     pub fn promote(&mut self) -> usize {
         let mut promoted = 0;
         while self.followed.len() < self.options.max_followed
@@ -172,11 +178,12 @@ impl Containers {
                 promoted += 1;
             }
         }
-        if promoted > 0 {
+        if std::mem::take(&mut self.has_news) || promoted > 0 {
+            let is_nobodys = |id| !self.owners.contains_key(&id);
             let within: Vec<_> = self
                 .index
                 .living()
-                .filter(|entry| entry.nested)
+                .filter(|entry| entry.nested && is_nobodys(entry.identity.cgroup_id))
                 .filter_map(|entry| {
                     let owner = self.owner_of(&entry.identity)?;
                     Some((entry.identity.cgroup_id, owner))
@@ -294,7 +301,8 @@ impl Containers {
     }
 
     /// Who is known to live but was not found: `found` is every id of a whole walk of the tree.
-    pub fn missing(&self, found: &HashSet<u64>) -> Vec<u64> {
+    pub fn missing(&mut self, found: &HashSet<u64>) -> Vec<u64> {
+        self.index.walked(found);
         self.index
             .living()
             .map(|entry| entry.identity.cgroup_id)
@@ -429,7 +437,7 @@ mod tests {
             (1..=2).for_each(|s| all.sample(&used(s, s), &timeline, &mut out));
             assert!(!all.is_other(3, second));
             assert!(!all.learn(3, second, 2 * SECOND, first == &told));
-            assert!(all.follows(3));
+            assert_eq!(all.owner(3), Some(3));
             (3..=5).for_each(|s| all.sample(&used(s, s), &timeline, &mut out));
             all.removed(3, 5 * SECOND, None, &timeline, &mut out);
             assert_eq!(booked(&out), 5, "{first} then {second}");
@@ -446,6 +454,64 @@ mod tests {
                 Some(&walked),
                 "by the path that can be opened"
             );
+        }
+    }
+
+    /// The record's path may make a part of it of what is one itself in the tree that is walked.
+    #[test]
+    fn what_the_walk_finds_to_be_one_itself_is_followed() {
+        let docker = format!("/system.slice/docker-{}.scope", "e".repeat(64));
+        for (outer, inner, outer_known) in [
+            (docker, "/system.slice/x.service".to_owned(), false),
+            (container('e'), container('a'), false),
+            (container('e'), container('a'), true),
+        ] {
+            let mut all = containers(10);
+            let timeline = Timeline::new(0, 6000 * SECOND);
+            let mut out = Vec::new();
+            if outer_known {
+                assert!(all.learn(2, &outer, 0, true));
+            }
+            assert!(!all.learn(3, &format!("{outer}{inner}"), SECOND, true));
+            assert!(!all.learn(4, &format!("{outer}{inner}/init"), SECOND, true));
+            assert_eq!(all.owner(3), outer_known.then_some(2), "{inner}");
+            for id in all.missing(&HashSet::from([3, 4])) {
+                all.removed(id, 2 * SECOND, None, &timeline, &mut out);
+            }
+            assert!(all.learn(3, &inner, 2 * SECOND, false), "{inner}");
+            assert!(!all.learn(4, &format!("{inner}/init"), 2 * SECOND, false));
+            assert_eq!(all.promote(), 0);
+            assert_eq!((all.owner(3), all.owner(4)), (Some(3), Some(3)), "{inner}");
+            assert!(!all.learn(3, &inner, 3 * SECOND, false), "known");
+            out.clear();
+            (2..=5).for_each(|s| all.sample(&used(s, s), &timeline, &mut out));
+            all.finish(&mut out);
+            assert_eq!(booked(&out), 5, "{inner}: it is known since when");
+        }
+    }
+
+    /// Its record has a path of which the container's is no part, or came while the container's was
+    /// lost.
+    #[test]
+    fn time_within_a_container_finds_it_after_a_walk() {
+        for (known, before) in [
+            (true, format!("/part{}", container('a'))),
+            (false, container('a')),
+        ] {
+            let mut all = containers(10);
+            if known {
+                assert!(all.learn(3, &container('a'), 0, false));
+            }
+            assert!(!all.learn(4, &format!("{before}/init.scope"), SECOND, true));
+            assert_eq!(all.owner(4), None);
+            assert_eq!(all.learn(3, &container('a'), 2 * SECOND, false), !known);
+            assert!(!all.learn(
+                4,
+                &format!("{}/init.scope", container('a')),
+                2 * SECOND,
+                false
+            ));
+            assert_eq!((all.promote(), all.owner(4)), (0, Some(3)));
         }
     }
 

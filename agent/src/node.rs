@@ -142,9 +142,11 @@ impl Node {
             max_descriptors: fs::descriptor_budget(),
             proc_root: config.host.proc.clone(),
         };
-        let mut limits = audit::Limits::default();
-        limits.decoder.connections = config.imds.max_connections;
-        limits.decoder.response_ns = config.imds.response_timeout_ms * 1_000_000;
+        let limits = audit::Limits::with(plimsoll_imds::Limits {
+            connections: config.imds.max_connections,
+            response_ns: config.imds.response_timeout_ms * 1_000_000,
+            ..plimsoll_imds::Limits::default()
+        });
         let mut node = Self {
             containers: Containers::new(options),
             sampler: Sampler::new(roots.clone(), sampling),

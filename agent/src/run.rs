@@ -19,7 +19,7 @@ use plimsoll_wire::Class;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminError, Status};
@@ -113,7 +113,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let drain = Duration::from_millis(config.export.drain_ms);
     let ends = Ends::default();
     let spool = open_spool(&config)?;
-    let mut tasks = start(config, &node, Arc::clone(&spool), &ends).await?;
+    let (mut tasks, health) = start(config, &node, Arc::clone(&spool), &ends).await?;
 
     let died = tokio::select! {
         () = signals.received() => None,
@@ -131,9 +131,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         "stopping: closing windows and sending what is left"
     );
     ends.stop.cancel();
-    // All but the health endpoint, which lives until the end.
-    let left = Class::ALL.len() + 1 - usize::from(died.is_some());
-    let outcome = wind_down(&mut tasks, left, drain, &mut signals).await;
+    let outcome = wind_down(&mut tasks, &health, drain, &mut signals).await;
     ends.abort.cancel();
     // What died is in the log already.
     keep(&spool).and(died.map_or(outcome, Err))
@@ -156,14 +154,14 @@ fn keep<S: Storage>(spool: &Mutex<Spool<S>>) -> Result<(), RunError> {
     }
 }
 
-/// Makes the parts and starts their tasks: the health endpoint, an export of each class, the main
-/// loop.
+/// Makes the parts and starts their tasks: the health endpoint, which the handle is of, an export of
+/// each class, the main loop.
 async fn start(
     config: Config,
     node: &str,
     spool: SharedSpool,
     ends: &Ends,
-) -> Result<Tasks, RunError> {
+) -> Result<(Tasks, AbortHandle), RunError> {
     let facts = host::read::facts(&config.host.cgroup);
     tracing::info!(
         node,
@@ -187,7 +185,7 @@ async fn start(
         Arc::clone(&committed),
     )?;
     let served = admin::serve(listener, Arc::clone(&status), ends.abort.clone());
-    tasks.spawn(async move {
+    let health = tasks.spawn(async move {
         served
             .await
             .map(|()| "the health endpoint")
@@ -212,7 +210,7 @@ async fn start(
         drained.cancel();
         Ok(MAIN_LOOP)
     });
-    Ok(tasks)
+    Ok((tasks, health))
 }
 
 fn start_exports(tasks: &mut Tasks, exporter: &Exporter, status: &Arc<Status>, ends: &Ends) {
@@ -231,29 +229,33 @@ fn start_exports(tasks: &mut Tasks, exporter: &Exporter, status: &Arc<Status>, e
     }
 }
 
-/// Waits until so many tasks have ended, the deadline is reached or a second signal comes.
+/// Waits until all have ended but the health endpoint, the deadline is reached or a second signal
+/// comes.
 async fn wind_down(
     tasks: &mut Tasks,
-    left: usize,
+    health: &AbortHandle,
     drain: Duration,
     signals: &mut Signals,
 ) -> Result<(), RunError> {
-    let rest = async {
-        for _ in 0..left {
-            if let Some(ended) = tasks.join_next().await {
-                ended.map_err(RunError::Task)??;
-            }
-        }
-        Ok(())
-    };
     tokio::select! {
-        outcome = rest => outcome,
+        outcome = all_but(health, tasks) => outcome,
         () = tokio::time::sleep(drain) => {
             tracing::warn!("deadline reached: what is left stays in the spool");
             Ok(())
         }
         () = signals.received() => Ok(()),
     }
+}
+
+/// Waits until all have ended but the health endpoint, which lives until the end, unless it was the
+/// one that died.
+async fn all_but(health: &AbortHandle, tasks: &mut Tasks) -> Result<(), RunError> {
+    while tasks.len() > usize::from(!health.is_finished()) {
+        if let Some(ended) = tasks.join_next().await {
+            ended.map_err(RunError::Task)??;
+        }
+    }
+    Ok(())
 }
 
 /// SIGTERM and SIGINT.
@@ -385,5 +387,36 @@ mod tests {
         disk.set_room(None);
         keep(&spool).unwrap();
         assert_eq!(spool.lock().unwrap().undurable(), [0, 0]);
+    }
+
+    /// Whoever died, the others are waited for, and the health endpoint is not.
+    #[tokio::test]
+    async fn who_is_waited_for() {
+        const NAMES: [&str; 4] = ["health", "usage", "security", MAIN_LOOP];
+        for dead in [None, Some(0), Some(1), Some(3)] {
+            let mut tasks = Tasks::new();
+            let ends = NAMES.map(|_| CancellationToken::new());
+            let handles: Vec<_> = NAMES
+                .into_iter()
+                .zip(&ends)
+                .map(|(name, end)| {
+                    let end = end.clone();
+                    tasks.spawn(async move {
+                        end.cancelled().await;
+                        Ok(name)
+                    })
+                })
+                .collect();
+            if let Some(dead) = dead {
+                ends[dead].cancel();
+                tasks.join_next().await.unwrap().unwrap().unwrap();
+            }
+            ends[1..].iter().for_each(CancellationToken::cancel);
+            all_but(&handles[0], &mut tasks).await.unwrap();
+            let alive = handles.iter().map(|handle| !handle.is_finished());
+            let expected = [dead != Some(0), false, false, false];
+            assert!(alive.eq(expected), "{dead:?}");
+            assert_eq!(tasks.len(), usize::from(expected[0]), "{dead:?}");
+        }
     }
 }

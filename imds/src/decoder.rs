@@ -102,6 +102,9 @@ pub struct Stats {
     /// Answers without a request: it was lost, forgotten, or older than the decoder. Where a request
     /// may have gone by unseen, such an answer is an event as well.
     pub orphan_responses: u64,
+    /// Heads that could not be read and that the event of one before them stands for, which could
+    /// not be read either and had no answer yet.
+    pub repeated_heads: u64,
     /// Gaps given up.
     pub gaps: u64,
     /// Retransmissions with other bytes.
@@ -344,6 +347,7 @@ impl Decoder {
         self.stats.late_answers += tally.late_answers;
         self.stats.forgotten += tally.forgotten;
         self.stats.orphan_responses += tally.orphan_responses;
+        self.stats.repeated_heads += tally.repeated_heads;
         self.stats.gaps += tally.gaps;
         self.stats.conflicts += tally.conflicts;
         self.stats.events += ready.len() as u64;

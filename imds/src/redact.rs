@@ -1,9 +1,9 @@
 //! What may leave the node of a text that a client wrote.
 //!
-//! Tokens and JWTs become a keyed hash: equal secrets stay recognisable within one key (one boot
-//! of a node), and nobody without the key can test a guess. Free text loses every word that looks
-//! like a secret, and every word that shares [`WINDOW`] bytes with a secret of the same request.
-//! Rather a word too many than a token: what is lost here is a curiosity.
+//! Tokens and JWTs become a keyed hash: equal secrets stay recognisable within one key (from one
+//! start of the agent to the next), and nobody without the key can test a guess. Free text loses every
+//! word that looks like a secret, and every word that shares [`WINDOW`] bytes with a secret of the
+//! same request. Rather a word too many than a token: what is lost here is a curiosity.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -29,7 +29,7 @@ const TEXT_BYTES: usize = 1024;
 /// Longest JWT whose claims are read. A Pod Identity token has some 1,200 bytes.
 pub(crate) const JWT_BYTES: usize = 6 * 1024;
 
-/// Secret of the hashes: 32 random bytes, new for each boot.
+/// Secret of the hashes: 32 random bytes, new at each start of the agent.
 #[derive(Clone)]
 pub struct Key(pub [u8; 32]);
 

@@ -96,16 +96,12 @@ pub(crate) fn read(bytes: &[u8], cut: Cut, place: &Place, redactor: &Redactor) -
     let mut event = place.event();
     let head = Head::split(bytes);
     let line = head.first_line.and_then(parse_request_line);
-    // Without a version there are no headers to miss.
-    let cut_off = cut != Cut::Whole && line.is_none_or(|line| line.version.is_some());
-    event.flags.add_if(cut_off, Flags::HEADER_TRUNCATED);
     let Some(line) = line else {
-        return unreadable(
-            event,
-            head.first_line.unwrap_or(bytes),
-            head.first_line.is_some(),
-        );
+        return unreadable(event, &head, cut);
     };
+    // Without a version there are no headers to miss.
+    let cut_off = cut != Cut::Whole && line.version.is_some();
+    event.flags.add_if(cut_off, Flags::HEADER_TRUNCATED);
     match line.version {
         Some(version) if version.starts_with(b"HTTP/2") && line.method == b"PRI" => {
             event.opaque = Some(Opaque::H2);
@@ -118,11 +114,7 @@ pub(crate) fn read(bytes: &[u8], cut: Cut, place: &Place, redactor: &Redactor) -
         Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor]) if minor.is_ascii_digit() => {}
         Some(_) => {
             event.reason = Some(Cow::Borrowed("bad_http_version"));
-            return Request {
-                event,
-                framing: Framing::Lost,
-                is_head: false,
-            };
+            return refused(event, cut);
         }
         None => event.flags.add(Flags::HTTP09),
     }
@@ -152,11 +144,15 @@ pub(crate) fn read(bytes: &[u8], cut: Cut, place: &Place, redactor: &Redactor) -
     }
 }
 
-fn unreadable(mut event: ImdsEvent, start: &[u8], has_line: bool) -> Request {
+fn unreadable(mut event: ImdsEvent, head: &Head<'_>, cut: Cut) -> Request {
     let text = |byte: &u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t' | b'\r');
+    let start = head.first_line.unwrap_or(head.cut_line);
     let start = start.get(..SNIFF_BYTES).unwrap_or(start);
     if start.iter().all(text) || names_method(start) {
-        event.reason = Some(Cow::Borrowed(if has_line {
+        event
+            .flags
+            .add_if(cut != Cut::Whole, Flags::HEADER_TRUNCATED);
+        event.reason = Some(Cow::Borrowed(if head.first_line.is_some() {
             "bad_request_line"
         } else {
             "no_request_line"
@@ -164,9 +160,19 @@ fn unreadable(mut event: ImdsEvent, start: &[u8], has_line: bool) -> Request {
     } else {
         event.opaque = Some(Opaque::Binary);
     }
+    refused(event, cut)
+}
+
+/// A head that says nothing about a body: the endpoint refuses it, and reads on behind its blank
+/// line if at all.
+fn refused(event: ImdsEvent, cut: Cut) -> Request {
     Request {
         event,
-        framing: Framing::Lost,
+        framing: if cut == Cut::Whole {
+            Framing::Length(0)
+        } else {
+            Framing::Lost
+        },
         is_head: false,
     }
 }

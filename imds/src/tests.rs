@@ -7,6 +7,7 @@ mod late;
 mod laws;
 mod losses;
 mod missed;
+mod odd;
 mod play;
 mod requests;
 mod secrets;

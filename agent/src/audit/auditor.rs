@@ -19,19 +19,29 @@ pub struct Limits {
     /// Tasks that have connected and sent nothing yet.
     pub tasks: usize,
     /// Connections whose owner is remembered. A connection that is quiet for long is forgotten by
-    /// the decoder and not here, so this is more than the decoder's bound.
+    /// the decoder and not here, so this is to be more than the decoder's bound.
     pub owners: usize,
     /// Those of the decoder.
     pub decoder: plimsoll_imds::Limits,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+/// Owners remembered for each connection that the decoder has room for.
+const OWNERS_EACH: usize = 4;
+
+impl Limits {
+    /// Those that go with a decoder's.
+    pub fn with(decoder: plimsoll_imds::Limits) -> Self {
         Self {
             tasks: 4096,
-            owners: 16_384,
-            decoder: plimsoll_imds::Limits::default(),
+            owners: decoder.connections.saturating_mul(OWNERS_EACH),
+            decoder,
         }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::with(plimsoll_imds::Limits::default())
     }
 }
 

@@ -345,6 +345,19 @@ fn tables_are_bounded_and_count_what_falls_out() {
     assert_eq!(play.segments().in_flight, 0);
 }
 
+/// Whatever the decoder has room for, its connections are known before others are.
+#[test]
+fn owners_go_with_the_connections_of_the_decoder() {
+    for connections in [16, 4096, 50_000, 1_048_576] {
+        let limits = Limits::with(plimsoll_imds::Limits {
+            connections,
+            ..plimsoll_imds::Limits::default()
+        });
+        assert_eq!(limits.decoder.connections, connections);
+        assert!(limits.owners > connections, "{limits:?}");
+    }
+}
+
 #[test]
 fn what_a_socket_held_is_spent_when_it_is_connected_again() {
     let node = Node::with(&[1]);

@@ -256,11 +256,11 @@ pub(super) fn files(
         }
     }
     if export.ca_file.is_none() && export.endpoint.starts_with("https://") {
-        let endpoint = Some(export.endpoint.as_str())
-            .filter(|endpoint| !has_user(endpoint))
+        // Of one that is wrong any part may be a password.
+        let shown = Some(export.endpoint.as_str())
+            .filter(|text| endpoint(text, export.insecure).is_none())
             .unwrap_or("an https:// endpoint");
-        let what =
-            format!("must be given for {endpoint}: no authorities are trusted but those in it");
+        let what = format!("must be given for {shown}: no authorities are trusted but those in it");
         wrong.push(("export.ca_file", what));
     }
     wrong

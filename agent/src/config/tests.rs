@@ -289,6 +289,19 @@ fn https_needs_an_authority() {
         "a:1: export.endpoint: must have no user and no password: the collector knows an agent by its token\n\
          a:1: export.ca_file: must be given for an https:// endpoint: no authorities are trusted but those in it"
     );
+    for wrong in [
+        "https://c:4317/?token=hunter2",
+        "https://c:4317/hunter2",
+        "https://c:hunter2",
+        "https://hunter2",
+    ] {
+        let told = said(&format!("export: {{ endpoint: '{wrong}' }}")).unwrap();
+        assert!(
+            told.contains("ca_file: must be given for an https:// endpoint"),
+            "{told}"
+        );
+        assert!(!told.contains("hunter2"), "{told}");
+    }
 }
 
 /// What the reader took before it is still taken.

@@ -1,6 +1,6 @@
 //! The table behind the module: the living, and for a grace time the just-gone.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use plimsoll_wire::Identity;
 use plimsoll_wire::identity::Subject;
@@ -65,16 +65,20 @@ impl Entry {
         known.ends_with(path) || path.ends_with(known)
     }
 
-    /// Takes the shorter path of the two: by that one the walk comes to it.
-    fn shorten(&mut self, path: &str) {
+    /// Takes the shorter path of the two: by that one the walk comes to it. True if it is a part of
+    /// another by the longer alone.
+    fn shorten(&mut self, path: &str) -> bool {
         let known = self.identity.cgroup_path.as_deref().unwrap_or_default();
-        if path.len() < known.len() {
-            self.identity = Identity {
-                cgroup_id: self.identity.cgroup_id,
-                cgroup_path: Some(path.to_owned()),
-                subject: path::place(path).subject,
-            };
+        if path.len() >= known.len() {
+            return false;
         }
+        let path::Place { subject, nested } = path::place(path);
+        self.identity = Identity {
+            cgroup_id: self.identity.cgroup_id,
+            cgroup_path: Some(path.to_owned()),
+            subject,
+        };
+        std::mem::replace(&mut self.nested, nested) && !nested
     }
 }
 
@@ -101,12 +105,13 @@ impl Index {
         }
     }
 
-    /// The kernel made a cgroup. True if it was not known before.
+    /// The kernel made a cgroup. True if it was not known before, or as a part of another alone.
     pub fn made(&mut self, id: u64, path: &str, at_ns: u64) -> bool {
         self.learn(id, path, Some(at_ns), at_ns)
     }
 
-    /// A scan found a cgroup that may have been there for long. True if it was not known before.
+    /// A scan found a cgroup that may have been there for long. True if it was not known before, or as
+    /// a part of another alone.
     pub fn found(&mut self, id: u64, path: &str, at_ns: u64) -> bool {
         self.learn(id, path, None, at_ns)
     }
@@ -114,10 +119,10 @@ impl Index {
     fn learn(&mut self, id: u64, path: &str, made_ns: Option<u64>, at_ns: u64) -> bool {
         if let Some(known) = self.live.get_mut(&id) {
             if known.is_at(path) {
-                known.shorten(path);
+                let is_one_itself = known.shorten(path);
                 known.made_ns = known.made_ns.or(made_ns);
                 known.since_ns = known.made_ns.or(known.since_ns);
-                return false;
+                return is_one_itself;
             }
             // The inode was used again and we missed the removal: the newest wins from here on.
             self.removed(id, at_ns);
@@ -175,6 +180,11 @@ impl Index {
         let of_id = self.gone.entry(id).or_default();
         of_id.push(entry);
         of_id.last()
+    }
+
+    /// A whole walk found these: whoever found no room and is not among them needs none any more.
+    pub fn walked(&mut self, found: &HashSet<u64>) {
+        self.turned_away.retain(|id| found.contains(id));
     }
 
     /// Forgets whoever has been gone for longer than the grace time.
@@ -370,6 +380,46 @@ mod tests {
         check(&index, 2, 10, "?");
         check(&index, 3, 10, "c3");
         assert_eq!(index.removed(99, 10), None);
+    }
+
+    /// Without records of ends only walks tell of them.
+    #[test]
+    fn who_found_no_room_is_counted_once_however_many_there_were_before() {
+        let mut index = index();
+        for id in 1..=5 {
+            index.found(id, &container(&format!("c{id}")), 1);
+        }
+        for walk in 2..=9 {
+            let newcomers = walk * 10..walk * 10 + 4;
+            index.walked(&(1..=5).chain(newcomers.clone()).collect());
+            for at in 0..2 {
+                for id in newcomers.clone() {
+                    assert!(!index.found(id, &container(&format!("c{id}")), walk + at));
+                }
+            }
+        }
+        assert_eq!(index.forgotten().rejected, 8 * 4);
+    }
+
+    /// A record's path may lie below folders that the tree which is walked does not have.
+    #[test]
+    fn what_is_a_part_of_another_by_its_longer_path_alone_is_one_itself() {
+        let docker = "/system.slice/docker-0123456789ab.scope".to_owned();
+        for (outer, inner) in [
+            (docker, "/system.slice/x.service".to_owned()),
+            (container("outer"), container("c1")),
+        ] {
+            let mut index = index();
+            assert!(index.made(7, &format!("{outer}{inner}"), 1));
+            assert!(index.get(7).unwrap().nested);
+            assert!(index.found(7, &inner, 2), "{inner}");
+            let entry = index.get(7).unwrap();
+            assert_eq!((entry.nested, entry.made_ns), (false, Some(1)));
+            assert_eq!(entry.identity.cgroup_path.as_ref(), Some(&inner));
+            assert!(!index.found(7, &inner, 3));
+            assert!(!index.made(7, &format!("{outer}{inner}"), 1));
+            assert!(!index.get(7).unwrap().nested);
+        }
     }
 
     #[test]

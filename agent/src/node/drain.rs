@@ -164,22 +164,11 @@ impl Node {
         if self.containers.is_other(id, path) {
             self.removed(id, at_mono_ns);
         }
-        if !self.containers.learn(id, path, at_mono_ns, made) {
-            if made {
-                self.sampler.turned_out_young(id, path, at_mono_ns);
-                return;
-            }
-            // Its record had a path that this tree does not have; the walk's is one that can be opened.
-            if !self.containers.follows(id) || self.sampler.has(id) {
-                return;
-            }
-        }
-        let added = if made {
-            self.sampler.add_young(id, path, at_mono_ns)
-        } else {
-            self.sampler.add(id, path)
-        };
-        if let Err(error) = added {
+        let new = self.containers.learn(id, path, at_mono_ns, made);
+        // What a walk finds is opened at its end, by whichever of its paths that tree has.
+        if made && !new {
+            self.sampler.turned_out_young(id, path, at_mono_ns);
+        } else if made && let Err(error) = self.sampler.add_young(id, path, at_mono_ns) {
             tracing::debug!(id, path, %error, "cgroup went before its files could be opened");
         }
     }

@@ -124,7 +124,7 @@ impl Node {
         }
     }
 
-    /// Takes up who was left out for want of room or of descriptors.
+    /// Takes up who the walk found, and who was left out for want of room or of descriptors.
     fn take_up(&mut self) {
         self.containers.promote();
         self.unopened = 0;

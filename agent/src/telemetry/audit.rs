@@ -64,7 +64,7 @@ impl AuditMetrics {
         );
         registry.register(
             "imds_irregular",
-            "Metadata streams out of order: answers after the timeout, requests let go before their answer, answers without a request, gaps given up, retransmissions with other bytes, connections gone quiet in the midst of a request",
+            "Metadata streams out of order: answers after the timeout, requests let go before their answer, answers without a request, unreadable heads told in the event of another, gaps given up, retransmissions with other bytes, connections gone quiet in the midst of a request",
             self.irregular.clone(),
         );
     }
@@ -123,6 +123,7 @@ impl AuditMetrics {
             ("late_answer", decoder.late_answers),
             ("forgotten", decoder.forgotten),
             ("orphan_response", decoder.orphan_responses),
+            ("repeated_head", decoder.repeated_heads),
             ("gap", decoder.gaps),
             ("conflict", decoder.conflicts),
             ("idle", decoder.idle),

@@ -91,6 +91,7 @@ fn books() -> Books {
                 forgotten: 8,
                 events: 10,
                 orphan_responses: 57,
+                repeated_heads: 65,
                 gaps: 58,
                 conflicts: 59,
                 evicted: 60,

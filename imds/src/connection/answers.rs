@@ -38,6 +38,9 @@ impl Down<'_> {
         let is_late = self.exchange.forgotten.pop();
         if is_late {
             // Of its request nothing else is known.
+        } else if self.exchange.takes_refusal(status) {
+            self.exchange.tally.orphan_responses += 1;
+            return None;
         } else if let Some(pending) = self.exchange.take_oldest() {
             return Some(pending);
         }

@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 use super::forgotten::{Asked, Forgotten};
 use crate::request::Place;
 use crate::stream::WINDOW_BYTES;
-use crate::{Class, Evidence, Flags, ImdsEvent, Outcome, Redactor, response};
+use crate::{Class, Evidence, Flags, ImdsEvent, Opaque, Outcome, Redactor, response};
 
 /// Requests that wait on one connection at most.
 pub(super) const PIPELINE_REQUESTS: usize = 64;
@@ -45,6 +45,7 @@ pub(crate) struct Tally {
     pub(crate) orphan_responses: u64,
     pub(crate) gaps: u64,
     pub(crate) conflicts: u64,
+    pub(crate) repeated_heads: u64,
 }
 
 /// A request whose answer is not finished.
@@ -66,6 +67,8 @@ pub(super) struct Pending {
     pub(super) body: Vec<u8>,
     /// There is an answer, and no request that we know of.
     pub(super) is_unasked: bool,
+    /// So many heads right behind it could not be read either, and its event stands for them.
+    pub(super) repeated: u64,
 }
 
 impl Pending {
@@ -84,6 +87,7 @@ impl Pending {
             acked: None,
             body: Vec::new(),
             is_unasked: true,
+            repeated: 0,
         }
     }
 
@@ -176,6 +180,8 @@ pub(super) struct Exchange {
     /// Requests before all that wait, whose answers may still come and of which nothing else is
     /// known any more.
     pub(super) forgotten: Forgotten,
+    /// Heads that no event stands for any more and that may still be refused, after those.
+    pub(super) repeated: u64,
     /// Requests so far.
     pub(super) asked: u64,
     /// When the first byte of the head under way was seen.
@@ -236,18 +242,50 @@ impl Exchange {
         self.waiting.push_back(pending);
     }
 
+    /// Whether this says no more than the last request that waits, neither being readable: a stream
+    /// of another protocol is one event, however many blank lines are in it.
+    pub(super) fn repeats(&mut self, event: &ImdsEvent) -> bool {
+        let Some(last) = self.waiting.back_mut() else {
+            return false;
+        };
+        let is_read =
+            |event: &ImdsEvent| event.method.is_some() || event.opaque == Some(Opaque::Tls);
+        let is_same = !is_read(event)
+            && !is_read(&last.event)
+            && (event.opaque, &event.reason) == (last.event.opaque, &last.event.reason);
+        if is_same {
+            last.event.flags.add(event.flags);
+            last.event.flags.add(std::mem::take(&mut self.flags));
+            last.repeated += 1;
+            self.tally.repeated_heads += 1;
+        }
+        is_same
+    }
+
+    /// An answer to a head that no event stands for. No endpoint serves one, so what serves is the
+    /// answer to another.
+    pub(super) fn takes_refusal(&mut self, status: Option<u16>) -> bool {
+        let is_refusal = status.is_none_or(|status| status >= 400);
+        let takes = self.repeated > 0 && is_refusal;
+        self.repeated = if takes { self.repeated - 1 } else { 0 };
+        takes
+    }
+
     /// How the request was asked whose answer comes next.
     pub(super) fn asked_next(&self) -> Option<Asked> {
         let next = self.waiting.front();
-        self.forgotten
-            .next()
-            .or_else(|| next.map(|pending| Asked::with(pending.is_head)))
+        let next = next.map(|pending| Asked::with(pending.is_head));
+        self.forgotten.next().or(match next {
+            Some(Asked::Head) if self.repeated > 0 => Some(Asked::Unknown),
+            _ => next,
+        })
     }
 
     /// The oldest request leaves.
     pub(super) fn take_oldest(&mut self) -> Option<Pending> {
-        let oldest = self.waiting.pop_front()?;
+        let mut oldest = self.waiting.pop_front()?;
         self.given_up -= usize::from(oldest.is_given_up());
+        self.repeated = std::mem::take(&mut oldest.repeated);
         Some(oldest)
     }
 
@@ -258,11 +296,15 @@ impl Exchange {
             self.ready.push(oldest.give_up(redactor));
         }
         self.given_up += usize::from(oldest.is_given_up());
+        oldest.repeated = std::mem::take(&mut self.repeated);
         self.waiting.push_front(oldest);
     }
 
     /// The oldest request leaves; its answer may still come.
     fn forget_oldest(&mut self) -> Option<Pending> {
+        for _ in 0..self.repeated {
+            self.forgotten.push(false);
+        }
         let oldest = self.take_oldest()?;
         self.forgotten.push(oldest.is_head);
         self.tally.forgotten += 1;

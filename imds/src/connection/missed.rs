@@ -54,6 +54,10 @@ impl Exchange {
         if self.forgotten.pop() {
             return;
         }
+        if self.repeated > 0 {
+            self.repeated -= 1;
+            return;
+        }
         if let Some(mut pending) = self.take_oldest()
             && !pending.is_given_up()
         {
@@ -84,7 +88,9 @@ impl Exchange {
         };
         self.forgotten.clear();
         for _ in 0..earlier {
+            self.repeated = 0;
             self.answer_missed(remark);
         }
+        self.repeated = 0;
     }
 }

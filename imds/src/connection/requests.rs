@@ -27,6 +27,7 @@ impl Up<'_> {
             sent_ns: self.exchange.heard_ns,
             is_whole,
             answered_ns: None,
+            repeated: 0,
             number: self.exchange.asked,
             acked: self.exchange.acked,
             body: Vec::new(),
@@ -38,6 +39,11 @@ impl Up<'_> {
 impl Sink for Up<'_> {
     fn head(&mut self, bytes: &[u8], cut: Cut) -> Framing {
         let request = request::read(bytes, cut, self.place, self.redactor);
+        // What is cut short may have been readable, unless its beginning was not.
+        let is_known = cut != Cut::Missing || request.event.opaque.is_some();
+        if is_known && self.exchange.repeats(&request.event) {
+            return request.framing;
+        }
         self.wait(request.event, request.is_head, cut == Cut::Whole);
         request.framing
     }

@@ -1,20 +1,22 @@
 //! Where messages begin and end in one direction of a connection.
 //!
 //! A head may be split anywhere, several may lie in one segment, bodies are skipped by their
-//! length. After a hole or nonsense the place is lost, and found again at the next segment that
-//! begins like a message.
+//! length. A whole head ends with its blank line, whoever can read it. After a hole, or a body of
+//! unknown length, the place is lost, and found again at the next segment that begins like a message.
 
 #[cfg(test)]
 mod tests;
 
 use super::chunks::{Chunks, Next};
-use super::head::newline;
+use super::head::{METHODS, is_blank, names_method, newline};
 use super::sink::{Cut, Framing, NotHttp, Sink};
 
 /// Longest head that is read whole, bytes, blank line included.
 pub(crate) const HEAD_BYTES: usize = 8 * 1024;
 /// Bytes of a longer head that are searched for its end before the place counts as lost.
 const SKIP_BYTES: usize = 64 * 1024;
+/// How TLS begins: a handshake record, major version 3.
+const TLS: [u8; 2] = [0x16, 0x03];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -32,44 +34,40 @@ enum State {
 pub(crate) struct Framer {
     state: State,
     head: Vec<u8>,
-    starts: &'static [&'static [u8]],
+    kind: Kind,
 }
 
-/// How requests begin, where one may be found after the place was lost.
-const REQUESTS: [&[u8]; 8] = [
-    b"GET ",
-    b"PUT ",
-    b"HEAD ",
-    b"POST ",
-    b"DELETE ",
-    b"OPTIONS ",
-    b"PATCH ",
-    b"TRACE ",
-];
+/// Whose messages they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Requests,
+    Answers,
+}
+
 /// How answers begin. The version ends a request line as well, so no request is looked for by it.
-const ANSWERS: [&[u8]; 1] = [b"HTTP/1."];
+const ANSWER: &[u8] = b"HTTP/1.";
 
 impl Framer {
     /// Of the client's direction, at the beginning of a message.
     pub(crate) const fn requests() -> Self {
-        Self::at(State::Head, &REQUESTS)
+        Self::at(State::Head, Kind::Requests)
     }
 
     /// Of the endpoint's direction, at the beginning of a message.
     pub(crate) const fn answers() -> Self {
-        Self::at(State::Head, &ANSWERS)
+        Self::at(State::Head, Kind::Answers)
     }
 
     /// Of the endpoint's direction, somewhere within it: a message must be found first.
     pub(crate) const fn lost_answers() -> Self {
-        Self::at(State::Lost, &ANSWERS)
+        Self::at(State::Lost, Kind::Answers)
     }
 
-    const fn at(state: State, starts: &'static [&'static [u8]]) -> Self {
+    const fn at(state: State, kind: Kind) -> Self {
         Self {
             state,
             head: Vec::new(),
-            starts,
+            kind,
         }
     }
 
@@ -116,11 +114,20 @@ impl Framer {
         self.state == State::Lost && starts_segment && self.looks_like_start(bytes)
     }
 
-    /// Whether a segment begins like a message of this direction.
+    /// Whether bytes behind a hole begin like a message of this direction, perhaps after what stands
+    /// before one: empty lines, and the blanks that make a request line odd.
     fn looks_like_start(&self, bytes: &[u8]) -> bool {
-        self.starts
-            .iter()
-            .any(|start| bytes.starts_with(start) || start.starts_with(bytes))
+        let bytes = match self.kind {
+            Kind::Requests => skip(bytes, |byte| is_line_end(*byte) || is_blank(*byte)),
+            Kind::Answers => bytes,
+        };
+        let is_part_of = |start: &[u8]| !bytes.is_empty() && start.starts_with(bytes);
+        match self.kind {
+            Kind::Requests => {
+                names_method(bytes) || METHODS.iter().any(|method| is_part_of(method.as_bytes()))
+            }
+            Kind::Answers => bytes.starts_with(ANSWER) || is_part_of(ANSWER),
+        }
     }
 
     /// Takes bytes in order.
@@ -216,23 +223,13 @@ impl Framer {
         let mut bytes = bytes;
         if self.head.is_empty() {
             // RFC 9112 section 2.2: empty lines before a request line are to be ignored.
-            let blank = bytes
-                .iter()
-                .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-                .count();
-            bytes = bytes.get(blank..).unwrap_or_default();
-            match bytes.first() {
-                None => return &[],
-                Some(0x16) if bytes.len() < 2 => {}
-                Some(first) if !first.is_ascii_graphic() && !matches!(first, b' ' | b'\t') => {
-                    let tls = bytes.starts_with(&[0x16, 0x03]);
-                    return self.not_http(if tls { NotHttp::Tls } else { NotHttp::Binary }, sink);
-                }
-                Some(_) => {}
+            bytes = skip(bytes, |byte| is_line_end(*byte));
+            if bytes.is_empty() {
+                return &[];
             }
-        } else if self.head.first() == Some(&0x16) {
-            let tls = bytes.first() == Some(&0x03);
-            return self.not_http(if tls { NotHttp::Tls } else { NotHttp::Binary }, sink);
+        }
+        if let Some(kind) = self.other_protocol(bytes) {
+            return self.not_http(kind, sink);
         }
         let room = HEAD_BYTES - self.head.len();
         if self.head.is_empty()
@@ -265,9 +262,25 @@ impl Framer {
         rest
     }
 
+    /// Whether the first bytes of a head, `bytes` behind those held, tell that it is none. Of requests
+    /// only TLS, behind which none comes: an endpoint reads anything else up to a blank line.
+    fn other_protocol(&self, bytes: &[u8]) -> Option<NotHttp> {
+        let mut start = self.head.iter().chain(bytes).copied();
+        let first = start.next()?;
+        let is_tls = start.next().map(|second| [first, second] == TLS);
+        match (self.kind, is_tls) {
+            (_, Some(true)) => Some(NotHttp::Tls),
+            (_, None) if TLS.starts_with(&[first]) => None,
+            (Kind::Answers, _) if !first.is_ascii_graphic() && !is_blank(first) => {
+                Some(NotHttp::Binary)
+            }
+            _ => None,
+        }
+    }
+
     fn not_http(&mut self, kind: NotHttp, sink: &mut impl Sink) -> &'static [u8] {
         self.head = Vec::new();
-        // Behind bytes that no endpoint takes for a request there may still be one.
+        // Behind bytes that begin no answer there may still be one.
         self.state = match kind {
             NotHttp::Tls => State::Opaque,
             NotHttp::Binary => State::Lost,
@@ -286,7 +299,8 @@ impl Framer {
             Framing::Length(left) => State::Body(left),
             Framing::Chunked => State::Chunks(Chunks::START),
             Framing::UntilClose => State::UntilClose,
-            // Behind the blank line as good a place as the beginning of a segment.
+            // A body of unknown length: behind the blank line as good a place as the beginning of a
+            // segment.
             Framing::Lost => {
                 sink.end();
                 if !rest.is_empty() && self.looks_like_start(rest) {
@@ -358,6 +372,16 @@ impl Framer {
         };
         rest
     }
+}
+
+const fn is_line_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
+
+/// What there is behind the first bytes that are such.
+fn skip(bytes: &[u8], is_such: impl Fn(&u8) -> bool) -> &[u8] {
+    let count = bytes.iter().take_while(|byte| is_such(byte)).count();
+    bytes.get(count..).unwrap_or_default()
 }
 
 /// End of the head (after the blank line) in `bytes`, whose first `from` bytes hold no end.

@@ -215,7 +215,7 @@ fn strip_cr(line: &[u8]) -> (&[u8], bool) {
         .map_or((line, true), |stripped| (stripped, false))
 }
 
-const fn is_blank(byte: u8) -> bool {
+pub(super) const fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 

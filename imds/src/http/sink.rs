@@ -11,12 +11,12 @@ pub(crate) enum Cut {
     Missing,
 }
 
-/// First bytes that are no HTTP/1.x.
+/// First bytes behind which no head is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotHttp {
     /// TLS record: handshake (0x16), major version 3.
     Tls,
-    /// Anything else that cannot start a head: look for the next message.
+    /// Anything else that cannot start an answer: look for the next message.
     Binary,
 }
 

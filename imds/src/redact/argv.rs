@@ -47,6 +47,8 @@ impl Redactor {
             text: String::new(),
             expect: Expect::Nothing,
             command: Command::default(),
+            quotes: Quotes::default(),
+            is_first: true,
         };
         let text = printable(bytes);
         for (index, argument) in text.split('\0').enumerate() {
@@ -89,6 +91,28 @@ struct Line<'a> {
     text: String,
     expect: Expect,
     command: Command<'a>,
+    quotes: Quotes,
+    /// The word at hand is the first of its argument.
+    is_first: bool,
+}
+
+/// The quotes that are open within an argument, the innermost last. There are three kinds.
+#[derive(Debug, Default)]
+struct Quotes(Vec<char>);
+
+impl Quotes {
+    fn pass(&mut self, text: &str) {
+        for letter in text.chars().filter(|letter| is_quote(*letter)) {
+            match self.0.iter().position(|open| *open == letter) {
+                Some(at) => self.0.truncate(at),
+                None => self.0.push(letter),
+            }
+        }
+    }
+
+    fn innermost(&self) -> Option<char> {
+        self.0.last().copied()
+    }
 }
 
 impl<'a> Line<'a> {
@@ -102,7 +126,8 @@ impl<'a> Line<'a> {
         self.expect = Expect::Nothing;
         let mut rest = argument;
         let mut starts_command = is_program;
-        let mut quote = None;
+        self.quotes = Quotes::default();
+        self.is_first = true;
         while !rest.is_empty() {
             if let Some(after) = self.user_information(rest) {
                 rest = after;
@@ -116,6 +141,7 @@ impl<'a> Line<'a> {
                 }
                 starts_command = false;
                 self.word(word);
+                self.is_first = false;
                 self.command.pass(word);
             }
             let breaks = rest.len() - rest.trim_start_matches(is_break).len();
@@ -123,8 +149,12 @@ impl<'a> Line<'a> {
             self.text.push_str(between);
             rest = after;
             starts_command |= between.contains([';', '|', '&', '(', '`']);
-            quote = between.chars().rfind(|letter| is_quote(*letter)).or(quote);
-            rest = self.awaited(rest, between, quote);
+            let quote = self.quotes.innermost();
+            self.quotes.pass(between);
+            if self.expect == Expect::Rest && quote.is_some_and(|quote| between.contains(quote)) {
+                self.expect = Expect::Nothing;
+            }
+            rest = self.awaited(rest, between);
         }
         if self.expect != Expect::Value {
             self.expect = Expect::Nothing;
@@ -132,7 +162,7 @@ impl<'a> Line<'a> {
     }
 
     /// Blanks what is awaited at the start of `rest`; what follows it.
-    fn awaited(&mut self, rest: &'a str, between: &str, quote: Option<char>) -> &'a str {
+    fn awaited(&mut self, rest: &'a str, between: &str) -> &'a str {
         if rest.is_empty() {
             return rest;
         }
@@ -145,14 +175,17 @@ impl<'a> Line<'a> {
                 let breaks = after.len() - after.trim_start_matches(is_break).len();
                 let (between, after) = after.split_at_checked(breaks).unwrap_or((after, ""));
                 self.text.push_str(between);
-                return self.awaited(after, between, quote);
+                self.quotes.pass(between);
+                return self.awaited(after, between);
             }
             Expect::Mark => {
                 self.expect = Expect::Nothing;
                 return rest;
             }
             Expect::Value => quoted_end(rest, between),
-            Expect::Rest => quote
+            Expect::Rest => self
+                .quotes
+                .innermost()
                 .and_then(|quote| rest.find(quote))
                 .unwrap_or(rest.len()),
         };
@@ -185,7 +218,7 @@ impl<'a> Line<'a> {
         self.text.push_str(word);
         if word.starts_with('-') && is_secret_name(word) {
             self.expect = Expect::Value;
-        } else if is_secret_name(word) {
+        } else if is_secret_header(word) {
             self.expect = Expect::Mark;
         }
     }
@@ -198,7 +231,11 @@ impl<'a> Line<'a> {
         for (at, mark) in marks {
             let name = word.get(from..at).unwrap_or_default();
             from = at + mark.len();
-            if !is_secret_name(name) {
+            let is_secret = match mark {
+                ":" => is_secret_header(name),
+                _ => is_secret_name(name),
+            };
+            if !is_secret {
                 continue;
             }
             let (shown, value) = word.split_at_checked(from).unwrap_or((word, ""));
@@ -209,8 +246,10 @@ impl<'a> Line<'a> {
                 ("true" | "false", _) => self.text.push_str(value),
                 (value, mark) => {
                     self.blank(value);
-                    // Without a blank behind the colon the first word may be the scheme.
-                    if mark == ":" && is_secret_header(name) {
+                    // Without a blank behind the colon the first word may be the scheme. In a script
+                    // what is not quoted ends there.
+                    let goes_on = self.is_first || self.quotes.innermost().is_some();
+                    if mark == ":" && (goes_on || value.ends_with('\\')) {
                         self.expect = Expect::Rest;
                     }
                 }

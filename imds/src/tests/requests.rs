@@ -289,68 +289,6 @@ fn words_of_a_cut_head() {
     assert!(event.path.unwrap().starts_with("/latest/["));
 }
 
-/// What a strict reader refuses hides nothing behind it, in a segment of its own or in the same.
-#[test]
-fn what_stands_behind_an_odd_request_is_read() {
-    const USER_DATA: &str = "GET /latest/user-data HTTP/1.1\r\n\r\n";
-    const REFUSED: &str = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
-    for (line, method, flags) in [
-        ("GET /\x1b HTTP/1.1", Some("GET"), vec!["obfuscated"]),
-        ("GET /\0 HTTP/1.1", Some("GET"), vec!["obfuscated"]),
-        ("GET /\r/a HTTP/1.1", Some("GET"), vec!["obfuscated"]),
-        ("GET /\x1b", Some("GET"), vec!["http09", "obfuscated"]),
-        (" GET / HTTP/1.1", Some("GET"), vec!["obfuscated"]),
-        (
-            "G\x1bT / HTTP/1.1",
-            Some("OTHER"),
-            vec!["method_anomaly", "obfuscated"],
-        ),
-        (
-            "(GET / HTTP/1.1",
-            Some("OTHER"),
-            vec!["method_anomaly", "obfuscated"],
-        ),
-        ("GET / HTTP/2.0", None, vec![]),
-        ("nonsense", None, vec![]),
-        ("non\x01sense", None, vec![]),
-    ] {
-        let odd = format!("{line}\r\n\r\n");
-        let mut apart = Play::imds();
-        apart.open().ask(&odd).answer(REFUSED);
-        let apart = apart.ask(USER_DATA).answer(OK).end();
-        let mut together = Play::imds();
-        together.open().ask(&format!("{odd}{USER_DATA}"));
-        let together = together.answer(REFUSED).answer(OK).end();
-        for events in [apart, together] {
-            let [first, second] = events.as_slice() else {
-                panic!("{line:?}: {events:?}");
-            };
-            let names: Vec<_> = first.flags.names().collect();
-            assert_eq!(
-                (first.method.as_deref(), &names),
-                (method, &flags),
-                "{line:?}"
-            );
-            assert_eq!(first.status, Some(400));
-            assert_eq!(
-                (second.class, second.flags, second.status),
-                (Class::SecretCfg, Flags::NONE, Some(200)),
-                "{line:?}"
-            );
-        }
-    }
-    // Cut before its end, it is no other protocol.
-    let mut play = Play::imds();
-    play.open().ask_bytes(b"GET /\x1b", 9);
-    assert_eq!(play.one().reason.as_deref(), Some("no_request_line"));
-    // Bytes that no request begins with.
-    let mut play = Play::imds();
-    play.open().ask_bytes(b"\x01\x02", 2);
-    let events = play.answer(REFUSED).ask(USER_DATA).answer(OK).end();
-    assert_eq!(events.len(), 2);
-    assert_eq!(events[1].class, Class::SecretCfg);
-}
-
 #[test]
 fn other_protocols() {
     for (bytes, opaque) in [

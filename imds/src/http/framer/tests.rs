@@ -36,7 +36,10 @@ impl Sink for Log {
 
 /// `_` in the text is a hole of one byte.
 fn run(pieces: &[&str]) -> Vec<String> {
-    let mut framer = Framer::requests();
+    run_in(Framer::requests(), pieces)
+}
+
+fn run_in(mut framer: Framer, pieces: &[&str]) -> Vec<String> {
     let mut log = Log::default();
     for piece in pieces {
         if *piece == "_" {
@@ -144,12 +147,67 @@ fn head_limit() {
 #[test]
 fn other_protocols() {
     for (pieces, expected) in [
-        (vec!["\x16\x03\x01"], "Tls"),
-        (vec!["\x16", "\x03"], "Tls"),
-        (vec!["\x16\x02"], "Binary"),
-        (vec!["\0\0"], "Binary"),
-        (vec!["\r\n\u{80}"], "Binary"),
+        (vec!["\x16\x03\x01"], vec!["Tls"]),
+        (vec!["\x16", "\x03"], vec!["Tls"]),
+        (vec!["\r\n", "\n\x16", "\x03"], vec!["Tls"]),
+        (vec!["\x16\x02"], vec!["\x16\x02 Missing 2", "end"]),
+        (
+            vec!["\x16\x02", "\x03"],
+            vec!["\x16\x02\x03 Missing 3", "end"],
+        ),
+        (vec!["\0\0"], vec!["\0\0 Missing 2", "end"]),
+        (vec!["\r\n\u{80}"], vec!["\u{80} Missing 2", "end"]),
+        (
+            vec!["\0\n\n\x01\n", "\n"],
+            vec!["\0 Whole 3", "end", "\x01 Whole 3", "end"],
+        ),
     ] {
-        assert_eq!(run(&pieces), [expected]);
+        assert_eq!(run(&pieces), expected);
+    }
+}
+
+/// An answer is known by its first byte, so nobody waits for the rest of what is none.
+#[test]
+fn what_is_no_answer() {
+    for (pieces, expected) in [
+        (vec!["\x16\x03\x01"], vec!["Tls"]),
+        (vec!["\x16", "\x02"], vec!["Binary"]),
+        (
+            vec!["\0\0\n\n", "HTTP/1.1 200 OK\r\n\r\n"],
+            vec!["Binary", "HTTP/1.1 200 OK Whole 19", "end"],
+        ),
+    ] {
+        assert_eq!(run_in(Framer::answers(), &pieces), expected);
+    }
+}
+
+/// Where the place was lost, it is found at the next segment that begins like a request.
+#[test]
+fn found_again() {
+    for start in [
+        "GET ",
+        "PUT ",
+        "HEAD ",
+        "POST ",
+        "DELETE ",
+        "OPTIONS ",
+        "PATCH ",
+        "TRACE ",
+        "CONNECT ",
+        "GET\t",
+        "\r\nGET ",
+        "\nGET ",
+        " \tGET ",
+        " \r\n GET ",
+    ] {
+        let text = format!("{start}/ HTTP/1.1\n\n");
+        let log = run(&["_", "x\r\n\r\n", "\r\n", " ", &text]);
+        assert_eq!(log.len(), 2, "{start:?} {log:?}");
+        let (a, b) = text.split_at(start.len() - 1);
+        assert_eq!(run(&["_", a, b]), log, "{start:?}");
+    }
+    for start in ["GETS ", "get ", "HTTP/1.1 ", "\x01GET "] {
+        let text = format!("{start}/ HTTP/1.1\n\n");
+        assert_eq!(run(&["_", &text]), [""; 0], "{start:?}");
     }
 }

@@ -22,11 +22,18 @@ const SECRET_PARTS: [&str; 16] = [
     "authorization",
 ];
 /// Whole names that do.
-const SECRET_NAMES: [&str; 7] = ["pass", "pw", "pin", "auth", "basic-auth", "userpwd", "psk"];
+const SECRET_NAMES: [&str; 8] = [
+    "pass",
+    "pw",
+    "pin",
+    "auth",
+    "basic-auth",
+    "proxy-auth",
+    "userpwd",
+    "psk",
+];
 /// Names that end in `pass` and are none.
 const NO_PASSWORDS: [&str; 2] = ["bypass", "compass"];
-/// Headers of which all words up to the end are secret, the scheme too.
-const SECRET_HEADERS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
 /// Ends that make an ordinary name of such a name: its value is a place, a kind or a time.
 const HARMLESS_ENDS: [&str; 22] = [
     "-file",
@@ -69,10 +76,10 @@ pub(super) fn is_secret_name(name: &str) -> bool {
         || (name.ends_with("pass") && !NO_PASSWORDS.iter().any(|end| name.ends_with(end)))
 }
 
-/// Whether all that follows a name and a colon is its value, blanks and all.
+/// Whether what stands behind a name and a colon is secret: of headers `X-Auth` and its like as well,
+/// which as the name of an option says no more than that there is something to choose.
 pub(super) fn is_secret_header(name: &str) -> bool {
-    let name = name.trim_start_matches('-');
-    SECRET_HEADERS
-        .iter()
-        .any(|header| name.eq_ignore_ascii_case(header))
+    let end = name.len().checked_sub("-auth".len());
+    let end = end.and_then(|at| name.get(at..));
+    is_secret_name(name) || end.is_some_and(|end| end.eq_ignore_ascii_case("-auth"))
 }

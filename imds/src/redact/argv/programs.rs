@@ -5,7 +5,8 @@
 /// A family of programs with the same options.
 struct Program {
     names: &'static [&'static str],
-    /// Options whose secret is the next argument, or stands behind `=` if they are long.
+    /// Options whose secret is the next argument, or stands behind `=` if they are long. A word
+    /// without a dash may stand behind others and a dot.
     apart: &'static [&'static str],
     /// Short options whose secret is the rest of their word.
     joined: &'static [&'static str],
@@ -137,28 +138,33 @@ const PROGRAMS: [Program; 14] = [
 /// Where in a command line a word stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Command<'a> {
-    /// Name of the program whose options are read.
-    program: &'a str,
+    /// The word before.
+    before: &'a str,
+    /// Which of [`PROGRAMS`] were named so far, a bit each.
+    programs: u16,
     /// A word of the command has been one of those that options are meant behind.
     behind: Option<&'static str>,
 }
+
+const _: () = assert!(PROGRAMS.len() <= u16::BITS as usize);
 
 impl<'a> Command<'a> {
     /// The command that begins with this word.
     pub(super) fn of(word: &'a str) -> Self {
         Self {
-            program: word.rsplit('/').next().unwrap_or(word),
+            before: word,
+            programs: named(word),
             behind: None,
         }
     }
 
-    /// A further word of the command: of a program that is not known it may be the program that it
-    /// starts (`sudo`, `env`, `sh -c`).
+    /// A further word of the command: it may be the program that another starts (`sudo`, `env`,
+    /// `sh -c`, `docker exec`), or the image of it. Which of those named an option is for is not
+    /// known, so each may take it.
     pub(super) fn pass(&mut self, word: &'a str) {
-        let inner = Self::of(word);
-        if self.options().next().is_none() && inner.options().next().is_some() {
-            *self = inner;
-            return;
+        let before = std::mem::replace(&mut self.before, word);
+        if before != "--name" {
+            self.programs |= named(word);
         }
         let behind = PROGRAMS.iter().filter_map(|program| program.behind);
         if let Some(known) = behind.into_iter().find(|known| *known == word) {
@@ -175,16 +181,30 @@ impl<'a> Command<'a> {
     }
 
     fn options(&self) -> impl Iterator<Item = &'static Program> {
-        let name = self.program;
-        PROGRAMS
-            .iter()
-            .filter(move |program| program.names.contains(&name))
+        let programs = self.programs;
+        let named = move |at: &usize| programs & (1 << at) != 0;
+        let known = PROGRAMS.iter().enumerate();
+        known.filter_map(move |(at, program)| named(&at).then_some(program))
     }
+}
+
+/// The programs that a word may name: by a path, or by an image with a tag or a digest.
+fn named(word: &str) -> u16 {
+    let name = word.rsplit('/').next().unwrap_or(word);
+    let name = name.split([':', '@']).next().unwrap_or(name);
+    let known = PROGRAMS.iter().enumerate();
+    let named = known.filter(|(_, program)| program.names.contains(&name));
+    named.fold(0, |all, (at, _)| all | 1 << at)
 }
 
 impl Program {
     fn secret_at(&self, word: &str) -> Option<usize> {
-        if self.apart.contains(&word) {
+        let name = if word.starts_with('-') {
+            word
+        } else {
+            word.rsplit('.').next().unwrap_or(word)
+        };
+        if self.apart.contains(&name) {
             return Some(word.len());
         }
         if word.starts_with("--") {

@@ -189,6 +189,18 @@ fn passwords_under_other_names() {
             "aws configure set aws_secret_access_key hunter2",
             "aws configure set aws_secret_access_key #",
         ),
+        (
+            "aws configure set profile.x.aws_secret_access_key hunter2",
+            "aws configure set profile.x.aws_secret_access_key #",
+        ),
+        (
+            "aws --profile x configure set default.aws_session_token hunter2",
+            "aws --profile x configure set default.aws_session_token #",
+        ),
+        (
+            "aws configure set profile.x.region eu-west-1",
+            "aws configure set profile.x.region eu-west-1",
+        ),
         ("aws s3 ls", "aws s3 ls"),
         ("ldapsearch -x -whunter2", "ldapsearch -x -w#"),
         ("sqlcmd -U sa -P hunter2", "sqlcmd -U sa -P #"),
@@ -204,6 +216,9 @@ fn passwords_under_other_names() {
             "sudo timeout 5 curl -u # h",
         ),
         ("app --bypass x", "app --bypass x"),
+        ("ncat --proxy-auth a:hunter2 h", "ncat --proxy-auth # h"),
+        ("app --anonymous-auth --v 2", "app --anonymous-auth --v 2"),
+        ("app --client-auth=need", "app --client-auth=need"),
         ("wget --http-password=hunter2 h", "wget --http-password=# h"),
         ("app url=db;Password=hunter2", "app url=db;Password=#"),
         ("app --set auth.token=hunter2", "app --set auth.token=#"),
@@ -215,31 +230,127 @@ fn passwords_under_other_names() {
     }
 }
 
+/// One program starts another, and each is read as itself.
+#[test]
+fn passwords_of_programs_that_others_start() {
+    let cases: &[(&str, &str)] = &[
+        ("docker exec db mysql -phunter2", "docker exec db mysql -p#"),
+        (
+            "podman exec -it db mysql -uroot -phunter2",
+            "podman exec -it db mysql -uroot -p#",
+        ),
+        (
+            "nerdctl exec db redis-cli -a hunter2 ping",
+            "nerdctl exec db redis-cli -a # ping",
+        ),
+        (
+            "docker run --rm curlimages/curl:8.1 -u a:hunter2 h",
+            "docker run --rm curlimages/curl:8.1 -u # h",
+        ),
+        (
+            "docker run -p 80:80 --name mysql -p3306:3306 i",
+            "docker run -p 80:80 --name mysql -p3306:3306 i",
+        ),
+        (
+            "kubectl exec db -- mysql -phunter2",
+            "kubectl exec db -- mysql -p#",
+        ),
+        (
+            "nsenter -t 1 -m mysql -phunter2",
+            "nsenter -t 1 -m mysql -p#",
+        ),
+        ("sudo -u curl mysql -phunter2", "sudo -u curl mysql -p#"),
+        ("curl -o mysql -u a:hunter2 h", "curl -o mysql -u # h"),
+        ("sudo docker login -p hunter2 r", "sudo docker login -p # r"),
+        (
+            "sudo sshpass -p hunter2 docker ps",
+            "sudo sshpass -p # docker ps",
+        ),
+        ("docker exec db ls -p", "docker exec db ls -p"),
+    ];
+    for (line, expected) in cases {
+        check(&line.split(' ').collect::<Vec<_>>(), expected);
+        check(&["sh", "-c", line], &format!("sh -c {expected}"));
+    }
+    check(
+        &["sh", "-c", "mysqldump db; ls -p80"],
+        "sh -c mysqldump db; ls -p80",
+    );
+}
+
 #[test]
 fn headers_in_every_spelling() {
+    let headers: &[(&str, &str)] = &[
+        ("Authorization: Bearer hunter2", "Authorization: #"),
+        ("Authorization:Bearer hunter2", "Authorization:# #"),
+        ("authorization:Basic dXNlcjpwYXNz", "authorization:# #"),
+        ("X-Authorization:Bearer hunter2", "X-Authorization:# #"),
+        (
+            "Proxy-Authorization:Basic hunter2",
+            "Proxy-Authorization:# #",
+        ),
+        ("X-Auth-Token:hunter2", "X-Auth-Token:#"),
+        ("X-Auth-Token:  hunter2", "X-Auth-Token:  #"),
+        ("X-Auth:Basic hunter2", "X-Auth:# #"),
+        ("x-registry-auth: hunter2", "x-registry-auth: #"),
+        ("Cookie:a=hunter2; b=hunter2", "Cookie:#; #"),
+        ("X-Api-Key:hunter2 hunter3", "X-Api-Key:# #"),
+        ("Accept:text/html, */*", "Accept:text/html, */*"),
+        ("X-Auth-User:me and you", "X-Auth-User:me and you"),
+    ];
+    for (header, shown) in headers {
+        for (options, joined) in [
+            (["curl", "-H"], ""),
+            (["curl", "--header"], ""),
+            (["curl", "-s"], "-H"),
+            (["curl", "-s"], "--header="),
+            (["git", "-c"], "http.extraHeader="),
+            (["http", "h"], ""),
+        ] {
+            let [program, option] = options;
+            check(
+                &[program, option, &format!("{joined}{header}"), "h"],
+                &format!("{program} {option} {joined}{shown} h"),
+            );
+            for quote in ['\'', '"'] {
+                check(
+                    &[
+                        "sh",
+                        "-c",
+                        &format!("{program} {option} {quote}{joined}{header}{quote} h; ls"),
+                    ],
+                    &format!("sh -c {program} {option} {quote}{joined}{shown}{quote} h; ls"),
+                );
+            }
+            check(
+                &[
+                    "sh",
+                    "-c",
+                    &format!("sh -c \"{program} {option} {joined}'{header}' h\"; ls"),
+                ],
+                &format!("sh -c sh -c \"{program} {option} {joined}'{shown}' h\"; ls"),
+            );
+        }
+    }
     check(
-        &["curl", "--header=Authorization: Bearer hunter2", "h"],
-        "curl --header=Authorization: # h",
+        &["sh", "-c", r#"curl -d '{"X-Auth": "hunter2", "a": "b"}' h"#],
+        r##"sh -c curl -d '{"X-Auth": "#", "a": "b"}' h"##,
+    );
+}
+
+/// In a script what is not quoted ends with its word.
+#[test]
+fn scripts() {
+    check(
+        &["sh", "-c", "openssl enc -pass pass:hunter2 -in a -out b"],
+        "sh -c openssl enc -pass # -in a -out b",
     );
     check(
-        &["curl", "-H", "Authorization:Bearer hunter2", "h"],
-        "curl -H Authorization:# # h",
+        &["sh", "-c", "cd '/a b' && app pass:hunter2 -in a"],
+        "sh -c cd '/a b' && app pass:# -in a",
     );
     check(
-        &[
-            "git",
-            "-c",
-            "http.extraHeader=Authorization: Basic hunter2",
-            "fetch",
-        ],
-        "git -c http.extraHeader=Authorization: # fetch",
-    );
-    check(
-        &["sh", "-c", "curl -H 'Authorization:Bearer hunter2' h; ls"],
-        "sh -c curl -H 'Authorization:# #' h; ls",
-    );
-    check(
-        &["curl", "-H", "Cookie:a=hunter2; b=hunter2", "h"],
-        "curl -H Cookie:#; # h",
+        &["sh", "-c", r"curl -H X-Auth:Basic\ hunter2"],
+        r"sh -c curl -H X-Auth:# #",
     );
 }
