@@ -175,3 +175,25 @@ fn a_spool_of_another_user_is_a_mistake() {
         assert_eq!(std::fs::read_dir(at("spool/usage")).unwrap().count(), 1);
     }
 }
+
+/// As with a log on a disk that is full, or behind `head`.
+#[test]
+fn a_log_that_cannot_be_written_is_no_other_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent.yaml");
+    std::fs::write(&path, "node: [1]\n").unwrap();
+    for format in [None, Some("--log-json")] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let status = Command::new(env!("CARGO_BIN_EXE_plimsoll-agent"))
+            .arg("--config")
+            .arg(&path)
+            .args(format)
+            .stderr(full)
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(64), "{status}");
+    }
+}

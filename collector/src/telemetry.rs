@@ -284,6 +284,8 @@ pub fn start_log(filter: &str, json: bool) {
     let taken = wanted.unwrap_or_else(|_| "info".to_owned());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(format!("{taken},{LAST_WORDS}=error"))
+        // Where a line cannot be written, neither can the word that says so, and that would be a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     if json {
         builder.json().init();

@@ -54,3 +54,25 @@ fn a_folder_that_takes_no_files_and_one_address_for_two_are_mistakes_with_the_ot
     }
     assert_eq!(log.lines().count(), 3, "{log}");
 }
+
+/// As with a log on a disk that is full, or behind `head`.
+#[test]
+fn a_log_that_cannot_be_written_is_no_other_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("collector.yaml");
+    std::fs::write(&path, "inventory: { reload_s: 0 }\n").unwrap();
+    for format in [None, Some("--log-json")] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let status = Command::new(env!("CARGO_BIN_EXE_plimsoll-collector"))
+            .arg("--config")
+            .arg(&path)
+            .args(format)
+            .stderr(full)
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(64), "{status}");
+    }
+}

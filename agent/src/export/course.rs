@@ -28,7 +28,15 @@ struct Place {
     token: String,
     authorities: String,
     name: String,
+    /// The endpoint is one without TLS.
+    is_plain: bool,
 }
+
+/// Of an `https://` endpoint.
+const NO_TLS_THERE: &str =
+    "export.endpoint: the collector there has no TLS, or it is something else";
+/// Of an `http://` endpoint.
+const PERHAPS_TLS_THERE: &str = "export.endpoint: if the collector there has TLS, it is https://";
 
 impl Place {
     fn of(config: &config::Export) -> Self {
@@ -38,6 +46,7 @@ impl Place {
         };
         Self {
             endpoint: config.endpoint.clone(),
+            is_plain: config.endpoint.starts_with("http://"),
             token: named("export.token_file", config.token_file.as_ref()),
             authorities: named("export.ca_file", config.ca_file.as_ref()),
             name: match &config.server_name {
@@ -50,8 +59,12 @@ impl Place {
     fn setting(&self, reason: Reason, status: &Status) -> Option<&str> {
         match reason {
             Reason::Tls if standing::is_of_another_name(status) => Some(&self.name),
+            Reason::Tls if standing::is_plain_text(status) => Some(NO_TLS_THERE),
             Reason::NoToken | Reason::RefusedToken => Some(&self.token),
             Reason::Tls => Some(&self.authorities),
+            Reason::Other if self.is_plain && standing::is_of_connection(status) => {
+                Some(PERHAPS_TLS_THERE)
+            }
             _ => None,
         }
     }

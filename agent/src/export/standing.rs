@@ -109,16 +109,28 @@ fn tls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
 /// The certificate is one of the authorities', and of another name.
 pub(super) fn is_of_another_name(status: &Status) -> bool {
     use rustls::CertificateError as Why;
-    std::iter::successors(status.source(), |&cause| cause.source())
-        .filter_map(tls_error)
-        .any(|error| {
-            matches!(
-                error,
-                rustls::Error::InvalidCertificate(
-                    Why::NotValidForName | Why::NotValidForNameContext { .. }
-                )
+    tls_errors(status).any(|error| {
+        matches!(
+            error,
+            rustls::Error::InvalidCertificate(
+                Why::NotValidForName | Why::NotValidForNameContext { .. }
             )
-        })
+        )
+    })
+}
+
+/// What answers there does not speak TLS at all.
+pub(super) fn is_plain_text(status: &Status) -> bool {
+    tls_errors(status).any(|error| matches!(error, rustls::Error::InvalidMessage(_)))
+}
+
+/// Nobody's answer: the connection broke before there was one.
+pub(super) fn is_of_connection(status: &Status) -> bool {
+    status.source().is_some()
+}
+
+fn tls_errors(status: &Status) -> impl Iterator<Item = &rustls::Error> {
+    std::iter::successors(status.source(), |&cause| cause.source()).filter_map(tls_error)
 }
 
 /// See the module.

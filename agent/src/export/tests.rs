@@ -277,43 +277,74 @@ async fn a_token_file_without_a_token_is_told_as_that() {
     }
 }
 
-/// A server with the certificate of one name, and what `/readyz` says of an export that trusts another
-/// or expects another name.
+/// A server, with a certificate of `localhost` if there is one, and what `/readyz` says of an export to it.
+async fn shown_of(
+    certificate: Option<&rcgen::CertifiedKey<rcgen::KeyPair>>,
+    export: impl FnOnce(u16) -> config::Export,
+) -> String {
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = incoming.local_addr().unwrap().port();
+    let (sender, _asked) = mpsc::unbounded_channel();
+    let mut builder = Server::builder();
+    if let Some(shown) = certificate {
+        let key = shown.signing_key.serialize_pem();
+        let identity = tonic::transport::Identity::from_pem(shown.cert.pem(), key);
+        let tls = tonic::transport::ServerTlsConfig::new().identity(identity);
+        builder = builder.tls_config(tls).unwrap();
+    }
+    let server = tokio::spawn(
+        builder
+            .add_service(LogsServiceServer::new(Guarded(sender)))
+            .serve_with_incoming(incoming),
+    );
+    let sending = send_one(&export(port));
+    while sending.standing.degraded().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let told = sending.standing.degraded().remove(0);
+    sending.abort.cancel();
+    sending.task.await.unwrap();
+    server.abort();
+    told
+}
+
+fn issue() -> rcgen::CertifiedKey<rcgen::KeyPair> {
+    rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap()
+}
+
+/// Of an export that trusts another certificate, or expects another name.
 async fn shown_of_tls(trusts_it: bool, server_name: Option<&str>) -> (String, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    let issue = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (other, shown) = (issue(), issue());
     let ca_file = folder.path().join("ca.pem");
     let trusted = if trusts_it { &shown } else { &other };
     std::fs::write(&ca_file, trusted.cert.pem()).unwrap();
-    let identity =
-        tonic::transport::Identity::from_pem(shown.cert.pem(), shown.signing_key.serialize_pem());
-    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let port = incoming.local_addr().unwrap().port();
-    let (sender, _asked) = mpsc::unbounded_channel();
-    let server = tokio::spawn(
-        Server::builder()
-            .tls_config(tonic::transport::ServerTlsConfig::new().identity(identity))
-            .unwrap()
-            .add_service(LogsServiceServer::new(Guarded(sender)))
-            .serve_with_incoming(incoming),
-    );
-    let sending = send_one(&config::Export {
+    let told = shown_of(Some(&shown), |port| config::Export {
         endpoint: format!("https://localhost:{port}"),
         ca_file: Some(ca_file.clone()),
         server_name: server_name.map(str::to_owned),
         ..config::Export::default()
     });
-    while sending.standing.degraded().is_empty() {
-        tokio::task::yield_now().await;
-    }
-    let told = sending.standing.degraded().remove(0);
-    assert!(count(&sending.standing, standing::Reason::Tls) >= 1);
+    let told = told.await;
     assert!(told.contains("no TLS connection can be made: "), "{told}");
-    sending.abort.cancel();
-    sending.task.await.unwrap();
-    server.abort();
     (told, ca_file)
+}
+
+#[tokio::test]
+async fn tls_on_one_side_alone_is_a_matter_of_the_endpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shown, ca_file) = (issue(), folder.path().join("ca.pem"));
+    std::fs::write(&ca_file, shown.cert.pem()).unwrap();
+    for (certificate, scheme) in [(Some(&shown), "http"), (None, "https")] {
+        let told = shown_of(certificate, |port| config::Export {
+            endpoint: format!("{scheme}://localhost:{port}"),
+            ca_file: Some(ca_file.clone()),
+            ..config::Export::default()
+        });
+        let told = told.await;
+        assert!(told.contains(", export.endpoint: "), "{told}");
+        assert!(!told.contains("export.ca_file"), "{told}");
+    }
 }
 
 #[tokio::test]

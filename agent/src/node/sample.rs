@@ -65,6 +65,7 @@ impl Node {
         self.kernel_time.take(
             &snapshot,
             |id| self.containers.owner(id),
+            self.containers.followed().map(|(id, _)| id),
             |id, used_ns| periods.push((id, used_ns)),
         );
         for (id, used_ns) in periods {

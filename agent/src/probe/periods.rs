@@ -74,8 +74,14 @@ pub struct Ledger {
 
 impl Ledger {
     /// Hands every period that closed since the last call to `each`, in order per cgroup, idle ones
-    /// included. A cgroup starts with the first period that it used.
-    pub fn close(&mut self, snapshot: &Snapshot, mut each: impl FnMut(Closed)) -> Gaps {
+    /// included. A cgroup starts with the first period that it used; one that is `followed`, whether it
+    /// ever ran or not, with the first that closes after it was named here.
+    pub fn close(
+        &mut self,
+        snapshot: &Snapshot,
+        followed: impl Iterator<Item = u64>,
+        mut each: impl FnMut(Closed),
+    ) -> Gaps {
         let mut gaps = Gaps::default();
         let end = snapshot.open_period();
         let oldest = end.saturating_sub(KEPT_PERIODS);
@@ -89,6 +95,18 @@ impl Ledger {
             gaps.missed_periods += from - start;
             hand_out(*cgroup_id, booked, from..end, &mut each);
             next.insert(*cgroup_id, from.max(end));
+        }
+        let idle = CpuUse::default();
+        for cgroup_id in followed {
+            // The kernel has no row for it, or none that says that it ran of late.
+            if next.contains_key(&cgroup_id) {
+                continue;
+            }
+            let start = self.next.get(&cgroup_id).copied().unwrap_or(end);
+            let from = start.max(oldest);
+            gaps.missed_periods += from - start;
+            hand_out(cgroup_id, &idle, from..end, &mut each);
+            next.insert(cgroup_id, from.max(end));
         }
         self.next = next;
         gaps
@@ -274,7 +292,7 @@ mod tests {
             let mut now = boot;
             let mut last_read = boot;
             let mut read = |machine: &mut Machine, now| {
-                let gaps = ledger.close(&machine.snapshot(now), |closed| {
+                let gaps = ledger.close(&machine.snapshot(now), [].into_iter(), |closed| {
                     let again = seen.insert((closed.cgroup_id, closed.period), closed.used_ns);
                     assert_eq!(again, None, "{closed:?} twice");
                 });
@@ -341,7 +359,9 @@ mod tests {
         machine.switch(0, 3, PERIOD_NS * 10);
         machine.switch(0, 0, PERIOD_NS * 11);
         let mut close = |machine: &mut Machine, now| {
-            ledger.close(&machine.snapshot(now), |closed| periods.push(closed.period))
+            ledger.close(&machine.snapshot(now), [].into_iter(), |closed| {
+                periods.push(closed.period);
+            })
         };
         assert_eq!(close(&mut machine, PERIOD_NS * 13), Gaps::default());
         // 13 to 112 closed since; 83 to 112 are still known.
@@ -361,7 +381,9 @@ mod tests {
         machine.switch(0, 3, PERIOD_NS * 10 + 1);
         for read in 1..=5 {
             let snapshot = machine.snapshot(PERIOD_NS * (10 + read * 10));
-            ledger.close(&snapshot, |closed| used.push(closed.used_ns));
+            ledger.close(&snapshot, [].into_iter(), |closed| {
+                used.push(closed.used_ns);
+            });
         }
         assert_eq!(used.len(), 50);
         assert_eq!(used[0], PERIOD_NS - 1);

@@ -47,12 +47,13 @@ pub struct KernelTime {
 }
 
 impl KernelTime {
-    /// Takes in a snapshot. `owner` names the followed cgroup that a cgroup's time belongs to;
-    /// `period` is told of each closed period of a followed cgroup and the time used in it.
+    /// Takes in a snapshot. `owner` names the followed cgroup that a cgroup's time belongs to, and
+    /// `followed` all those that live, of which the kernel knows only who ran; `period` is told of each closed period of a followed cgroup and the time used in it.
     pub fn take(
         &mut self,
         snapshot: &Snapshot,
         owner: impl Fn(u64) -> Option<u64>,
+        followed: impl Iterator<Item = u64>,
         mut period: impl FnMut(u64, u64),
     ) {
         let open = snapshot.open_period();
@@ -66,7 +67,7 @@ impl KernelTime {
             };
             into.insert(key, used_ns);
         }
-        let gaps = self.ledger.close(snapshot, |part| {
+        let gaps = self.ledger.close(snapshot, followed, |part| {
             if let Some(owner) = owner(part.cgroup_id) {
                 *closed.entry((owner, part.period)).or_default() += part.used_ns;
             }
@@ -200,7 +201,10 @@ mod tests {
             unbooked: Unbooked::default(),
         };
         let mut periods = Vec::new();
-        time.take(&snapshot, owner, |id, used_ns| periods.push((id, used_ns)));
+        let nobody = [].into_iter();
+        time.take(&snapshot, owner, nobody, |id, used_ns| {
+            periods.push((id, used_ns));
+        });
         assert_eq!(periods, [(1, 42)]);
         assert_eq!(time.used_ns(1), Some(42));
         assert_eq!(time.used_ns(99), None, "nobody follows it");
@@ -228,7 +232,8 @@ mod tests {
                 unbooked: Unbooked::default(),
             };
             let mut periods = Vec::new();
-            time.take(&snapshot, owner, |_, used_ns| periods.push(used_ns));
+            let nobody = [].into_iter();
+            time.take(&snapshot, owner, nobody, |_, used_ns| periods.push(used_ns));
             periods
         };
         let mut row = used(30, 100, 30);
@@ -259,6 +264,30 @@ mod tests {
         });
         assert_eq!(periods, [5, 8, 0]);
         assert!(time.last_periods.is_empty() && take(&mut time, 120, &[]).is_empty());
+    }
+
+    /// The kernel has no row for who never ran, and an old one for who has not run since.
+    #[test]
+    fn who_is_followed_and_idle_has_idle_periods() {
+        let mut time = KernelTime::default();
+        let mut idle = HashMap::new();
+        for open in [200_u64, 210, 220, 300] {
+            let snapshot = Snapshot {
+                now_ns: open * PERIOD_NS,
+                uses: vec![(1, used(30, 100, 30)), (3, used(7, open - 1, 7))],
+                settled: true,
+                unbooked: Unbooked::default(),
+            };
+            time.take(&snapshot, Some, [1, 2, 3].into_iter(), |id, used_ns| {
+                let (zeros, others) = idle.entry(id).or_insert((0, 0));
+                *(if used_ns == 0 { zeros } else { others }) += 1;
+            });
+        }
+        // Of the last eighty periods the kernel has kept thirty.
+        assert_eq!(idle[&1], (50, 0));
+        assert_eq!(idle[&2], (50, 0));
+        assert_eq!(idle[&3], (47, 4));
+        assert_eq!(time.counts().missed_periods, 3 * 50);
     }
 
     #[test]
@@ -298,7 +327,7 @@ mod tests {
                     ns: unbooked * 1000,
                 },
             };
-            time.take(&snapshot, Some, |_, _| {});
+            time.take(&snapshot, Some, [].into_iter(), |_, _| {});
         };
         read(101, true, 0);
         read(101 + 50, false, 3);

@@ -256,7 +256,7 @@ fn cpu_time_by_period() -> Verdict {
     let mut read = || {
         let snapshot = probe.snapshot().unwrap();
         assert!(snapshot.settled);
-        let gaps = ledger.close(&snapshot, |closed| {
+        let gaps = ledger.close(&snapshot, [].into_iter(), |closed| {
             if closed.cgroup_id == cgroup.id {
                 assert_eq!(
                     used.insert(closed.period, closed.used_ns),

@@ -104,15 +104,20 @@ pub(super) fn segment<'a>(packet: &Packet<'a>) -> Option<Segment<'a>> {
     let ip_at = packet.link.ip_at(packet.frame)?;
     let (slice, _) = LaxIpSlice::from_slice(packet.frame.get(ip_at..)?).ok()?;
     let (source, destination) = (slice.source_addr(), slice.destination_addr());
-    let direction = if Endpoint::of(destination).is_some() {
-        Direction::Request
-    } else if Endpoint::of(source).is_some() {
-        Direction::Response
-    } else {
+    let ends = (Endpoint::of(source), Endpoint::of(destination));
+    if let (None, None) = ends {
         return None;
-    };
+    }
     let ip = ip(slice)?;
     let tcp = TcpSlice::from_slice(ip.payload).ok()?;
+    let direction = match ends {
+        (_, None) => Direction::Response,
+        // A client of the service's own node has its address: the port tells which is which.
+        (Some(_), _) if tcp.source_port() == 80 && tcp.destination_port() != 80 => {
+            Direction::Response
+        }
+        _ => Direction::Request,
+    };
     let captured = tcp.payload();
     let on_wire = ip
         .wire_len

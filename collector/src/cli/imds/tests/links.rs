@@ -131,3 +131,15 @@ fn a_cut_capture_says_what_it_cannot_know() {
     let (result, _) = run(&pcap(101, &frames, false, 65535));
     assert_eq!(result.unwrap().events, 1);
 }
+
+/// As a client of the node's network has it, where the service is on the node itself.
+#[test]
+fn of_two_ends_at_one_address_the_port_tells_which_is_the_service() {
+    let mut packets = exchange();
+    for packet in &mut packets {
+        packet[12..16].copy_from_slice(&[169, 254, 169, 254]);
+        packet[16..20].copy_from_slice(&[169, 254, 169, 254]);
+    }
+    let event = check_exchange(&pcap(101, &packets, false, 65_535));
+    assert_eq!(event["src"]["port"], 40_000, "{event}");
+}
