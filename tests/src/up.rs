@@ -100,6 +100,12 @@ impl Up {
         let mut plimsoll = Plimsoll::start(settings)?;
         say(&format!("Dashboard: {}", plimsoll.dashboard()));
         say_degraded(&plimsoll, say);
+        // Only now, so that nothing that they do is half seen.
+        if let Some(stage) = &mut stage {
+            for pod in pods::sample(&mut Rng::new()) {
+                stage.admit(pod)?;
+            }
+        }
         let begin = Instant::now();
         let end = self.seconds.map(|s| begin + Duration::from_secs(s));
         let mut next_table = begin + TABLE_EVERY;
@@ -167,7 +173,7 @@ impl Up {
     }
 }
 
-/// The stage and what it lacks. Without root, or without a cgroup v2 tree, there is none, and
+/// The stage, nobody on it yet, and what it lacks. Without root, or without a cgroup v2 tree, there is none, and
 /// Plimsoll shows what is there already.
 fn build_stage(dir: &std::path::Path, own_machine: bool) -> (Option<Stage>, Vec<String>) {
     let options = stage::Options {
@@ -176,7 +182,7 @@ fn build_stage(dir: &std::path::Path, own_machine: bool) -> (Option<Stage>, Vec<
         own_machine,
         host_service: true,
     };
-    match Stage::build(options, pods::sample(&mut Rng::new()), fastrand::u64(..)) {
+    match Stage::build(options, Vec::new(), fastrand::u64(..)) {
         Ok(stage) => {
             let missing = stage.missing().to_vec();
             (Some(stage), missing)
