@@ -1,10 +1,7 @@
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "results are printed here only"
-)]
+#![expect(clippy::print_stdout, reason = "results are printed here only")]
 //! `plimsoll-lab`: the stage's programs in one binary; as process 1, init of the lab's machine.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -87,16 +84,22 @@ fn run(command: Command, init: bool) -> Result<()> {
             Ok(())
         }
         Command::Up(up) => {
-            let seen = up.run(&Stop::on_signals()?, init, &|line| {
-                if init || up.output == Output::Table {
-                    println!("{line}");
+            let stop = Stop::on_signals()?;
+            let seen = up.run(&stop, init, &|line| {
+                let said = if init || up.output == Output::Table {
+                    writeln!(io::stdout(), "{line}")
                 } else {
-                    eprintln!("{line}");
+                    writeln!(io::stderr(), "{line}")
+                };
+                // Nobody listens any more (`up | head`): the end, and nothing is left behind.
+                if said.is_err() {
+                    stop.ask();
                 }
             })?;
             match (up.output, init) {
                 (Output::Json, true) => lab::say(&format!("lab: document {}", seen.document)),
-                (Output::Json, false) => println!("{}", seen.document),
+                (Output::Json, false) => writeln!(io::stdout(), "{}", seen.document)
+                    .context("writing the document to standard output")?,
                 (Output::Table, _) => {}
             }
             Ok(())

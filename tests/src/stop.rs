@@ -4,7 +4,7 @@
 )]
 //! Ctrl-C and SIGTERM as something to wait for with a time limit.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Debug)]
 pub struct Stop {
     signals: Receiver<()>,
+    sender: Sender<()>,
 }
 
 impl Stop {
@@ -23,6 +24,7 @@ impl Stop {
     /// The signals cannot be taken.
     pub fn on_signals() -> Result<Self> {
         let (sender, signals) = channel();
+        let own = sender.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()
@@ -44,7 +46,16 @@ impl Stop {
                 }
             });
         });
-        Ok(Self { signals })
+        Ok(Self {
+            signals,
+            sender: own,
+        })
+    }
+
+    /// As a signal does.
+    pub fn ask(&self) {
+        // Only this one receives, and it lives.
+        let _asked = self.sender.send(());
     }
 
     /// Waits at most `timeout`; true if the run is to end.

@@ -98,14 +98,15 @@ impl Up {
         let [dashboard, ..] = &mut settings.ports;
         *dashboard = port;
         let mut plimsoll = Plimsoll::start(settings)?;
-        say(&format!("Dashboard: {}", plimsoll.dashboard()));
-        say_degraded(&plimsoll, say);
         // Only now, so that nothing that they do is half seen.
         if let Some(stage) = &mut stage {
             for pod in pods::sample(&mut Rng::new()) {
                 stage.admit(pod)?;
             }
+            stage.tick()?;
         }
+        say(&format!("Dashboard: {}", plimsoll.dashboard()));
+        say_degraded(&plimsoll, say);
         let begin = Instant::now();
         let end = self.seconds.map(|s| begin + Duration::from_secs(s));
         let mut next_table = begin + TABLE_EVERY;

@@ -15,6 +15,7 @@ mod left;
 mod live;
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
@@ -30,7 +31,7 @@ use serde_json::Value;
 type Test = (&'static str, &'static [Need], fn());
 
 /// Every test.
-const ALL: [Test; 6] = [
+const ALL: [Test; 7] = [
     (
         "without_root_it_runs_on_procfs_and_says_so",
         &[Need::Root, Need::Programs],
@@ -50,6 +51,11 @@ const ALL: [Test; 6] = [
         "sigterm_leaves_nothing_behind",
         &[Need::Root, Need::Programs, Need::Namespaces],
         || ends_by(Signal::TERM),
+    ),
+    (
+        "a_pipe_that_is_closed_ends_it_and_leaves_nothing_behind",
+        &[Need::Root, Need::Programs, Need::Namespaces],
+        ends_by_a_closed_pipe,
     ),
     (
         "the_next_run_cleans_up_after_a_killed_one",
@@ -230,6 +236,24 @@ fn ends_by(signal: Signal) {
     for pid in children {
         assert!(!is_running(pid), "process {pid} is left");
     }
+}
+
+/// As with `up | head -1`.
+fn ends_by_a_closed_pipe() {
+    let place = tempfile::tempdir().unwrap();
+    let before = Left::look(place.path());
+    let mut command = up(place.path(), &[]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut first)
+        .unwrap();
+    let during = Left::look(place.path());
+    assert_ne!(during.folders, before.folders, "{first}");
+    wait_until("it has ended", || child.try_wait().unwrap().is_some());
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{status}");
+    assert_nothing_left(place.path(), &before);
 }
 
 fn cleans_up_after_a_kill() {
