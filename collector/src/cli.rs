@@ -75,6 +75,9 @@ struct Server {
         value_parser = client::address
     )]
     server: String,
+    /// PEM file of the authorities that are trusted for an https:// address, instead of the system's.
+    #[arg(long, value_name = "FILE", env = "PLIMSOLL_CA_FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

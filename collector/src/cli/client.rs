@@ -4,11 +4,19 @@
 )]
 //! Asks the collector.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject as _};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use super::Server;
 
 /// Longest wait for a whole answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,6 +36,15 @@ pub(super) enum ClientError {
         /// Why.
         #[source]
         source: Box<ureq::Error>,
+    },
+    /// Those whom an answer over TLS would have to be from.
+    #[error("reading authorities from {path} (--ca-file or PLIMSOLL_CA_FILE)")]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: pem::Error,
     },
     /// It answered with an error.
     #[error("the collector at {url} refused ({status}): {message}")]
@@ -56,7 +73,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { status, .. } => *status >= 500,
-            Self::Document { .. } => false,
+            Self::Document { .. } | Self::Authorities { .. } => false,
         }
     }
 }
@@ -77,11 +94,7 @@ pub(super) enum NoAddress {
 
 /// A collector's address as it was given, if it is one.
 pub(super) fn address(text: &str) -> Result<String, NoAddress> {
-    let begins = |scheme: &str| {
-        let start = text.get(..scheme.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    };
-    if !begins("http://") && !begins("https://") {
+    if !begins(text, "http://") && !begins(text, "https://") {
         return Err(NoAddress::Scheme);
     }
     if text.contains(['?', '#']) {
@@ -94,6 +107,30 @@ pub(super) fn address(text: &str) -> Result<String, NoAddress> {
     }
 }
 
+fn begins(address: &str, scheme: &str) -> bool {
+    let start = address.get(..scheme.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+}
+
+/// Trusts the authorities in a file, or those of the system.
+fn tls(ca_file: Option<&Path>) -> Result<TlsConfig, ClientError> {
+    let authorities = match ca_file {
+        None => rustls_native_certs::load_native_certs().certs,
+        Some(path) => CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect)
+            .map_err(|source| ClientError::Authorities {
+                path: path.to_owned(),
+                source,
+            })?,
+    };
+    let authorities = authorities.iter();
+    let authorities = authorities.map(|found| Certificate::from_der(found).to_owned());
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::Specific(Arc::new(authorities.collect())))
+        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+        .build())
+}
+
 /// See the module.
 pub(super) struct Client {
     agent: ureq::Agent,
@@ -101,17 +138,21 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(server: &str) -> Self {
-        let config = ureq::Agent::config_builder()
+    /// # Errors
+    /// The file of authorities, where one is named, cannot be read.
+    pub(super) fn new(Server { server, ca_file }: &Server) -> Result<Self, ClientError> {
+        let mut config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
             // The collector is near: a proxy for the internet would not reach it.
-            .proxy(None)
-            .build();
-        Self {
-            agent: config.into(),
-            server: server.trim_end_matches('/').to_owned(),
+            .proxy(None);
+        if begins(server, "https://") {
+            config = config.tls_config(tls(ca_file.as_deref())?);
         }
+        Ok(Self {
+            agent: config.build().into(),
+            server: server.trim_end_matches('/').to_owned(),
+        })
     }
 
     /// Gets a document; absent parameters are left out.

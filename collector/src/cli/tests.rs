@@ -164,6 +164,52 @@ fn an_unreachable_collector_is_exit_2_and_named() {
     assert!(err.contains("http://127.0.0.1:1/api/v1/sizing"), "{err}");
 }
 
+/// As behind a proxy that ends TLS.
+#[test]
+fn an_answer_over_tls_is_from_whom_the_file_or_the_system_trusts() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(at("cert"), own.cert.pem()).unwrap();
+    std::fs::write(at("key"), own.signing_key.serialize_pem()).unwrap();
+    let acceptor = crate::ingest::tls::acceptor(&at("cert"), &at("key")).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .unwrap();
+    let port = listener.local_addr().unwrap().port();
+    runtime.spawn(async move {
+        loop {
+            let (peer, _) = listener.accept().await.unwrap();
+            if let Ok(mut stream) = acceptor.accept(peer).await {
+                let mut asked = [0; 1024];
+                let _length = stream.read(&mut asked).await.unwrap();
+                let answer = b"HTTP/1.1 418 I'm a teapot\r\ncontent-length: 3\r\n\r\ntea";
+                stream.write_all(answer).await.unwrap();
+                stream.shutdown().await.unwrap();
+            }
+        }
+    });
+    let server = format!("https://localhost:{port}");
+    let ask = |with: &[&str]| call(&[&["audit", "accounting", "--server", &server], with].concat());
+    let (cert, absent) = (at("cert"), at("absent"));
+    let (exit, _, err) = ask(&["--ca-file", cert.to_str().unwrap()]);
+    assert_eq!(exit, Exit::Usage);
+    assert!(err.contains("refused (418)"), "{err}");
+    let (_, _, err) = ask(&[]);
+    assert!(err.contains("UnknownIssuer"), "{err}");
+    let (_, _, err) = ask(&["--ca-file", absent.to_str().unwrap()]);
+    assert!(
+        err.contains("absent (--ca-file or PLIMSOLL_CA_FILE)") && err.contains("No such file"),
+        "{err}"
+    );
+}
+
 /// Calls against a collector that has two events and one unbalanced stage.
 fn call_served(args: &[&str]) -> (Exit, String, String) {
     let dir = tempfile::tempdir().unwrap();

@@ -181,6 +181,7 @@ mod tests {
         let args = TailArgs {
             server: crate::cli::Server {
                 server: String::new(),
+                ca_file: None,
             },
             which: Which {
                 class: None,
