@@ -239,11 +239,11 @@ impl History {
             Err(refused) if refused.is_unreadable() => refused,
             Err(refused) => return Err(refused),
         };
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(".unreadable");
-        std::fs::rename(path, aside).map_err(|source| HistoryError::Folder {
-            path: path.to_owned(),
-            source,
+        std::fs::rename(path, path.with_added_extension("unreadable")).map_err(|source| {
+            HistoryError::Folder {
+                path: path.to_owned(),
+                source,
+            }
         })?;
         Ok((Self::open(path, limits)?, Some(refused)))
     }

@@ -15,6 +15,7 @@ use crate::api::{self, ApiState, AuditRing};
 use crate::books::{InventoryBooks, Sources};
 use crate::config::Config;
 use crate::connections::paced::Pace;
+use crate::errors;
 use crate::history::{History, HistoryError, Limits};
 use crate::ingest::store::{HISTORY, SINK};
 use crate::ingest::{self, Store, StoreError, auth};
@@ -131,7 +132,11 @@ fn open_history(path: &Path, max_series: usize) -> Result<Arc<History>, HistoryE
     };
     let (history, set_aside) = History::open_or_set_aside(path, limits)?;
     if let Some(reason) = set_aside {
-        tracing::error!(%reason, "history was not readable: set aside, begun anew");
+        tracing::error!(
+            reason = errors::chain(&reason),
+            aside = %path.with_added_extension("unreadable").display(),
+            "history was not readable: set aside, begun anew"
+        );
     }
     Ok(Arc::new(history))
 }
