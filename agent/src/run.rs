@@ -80,9 +80,9 @@ pub enum RunError {
     )]
     NotKept {
         /// Usage windows.
-        usage: usize,
-        /// Audit events, with losses that nobody was told of.
-        security: usize,
+        usage: u64,
+        /// Audit events.
+        security: u64,
         /// Why.
         #[source]
         source: JournalError,
@@ -144,7 +144,10 @@ fn keep<S: Storage>(spool: &Mutex<Spool<S>>) -> Result<(), RunError> {
     if !spool.is_failing() {
         return Ok(());
     }
-    match (spool.commit(wall_unix_ns()), spool.undurable()) {
+    // The second has room for what tells of losses.
+    let now = wall_unix_ns();
+    let written = spool.commit(now).and_then(|()| spool.commit(now));
+    match (written, spool.undurable()) {
         (Ok(()), _) | (Err(_), [0, 0]) => Ok(()),
         (Err(source), [usage, security]) => Err(RunError::NotKept {
             usage,
@@ -365,7 +368,7 @@ mod tests {
     fn what_the_disk_refuses_to_the_last_is_no_good_end() {
         let disk = CrashStorage::default();
         let folder = |name| disk.folder(name);
-        let (spool, _) = Spool::open(folder("usage"), folder("security"), 1 << 20, "ab").unwrap();
+        let (spool, _) = Spool::open(folder("usage"), folder("security"), 1 << 30, "ab").unwrap();
         let spool = Mutex::new(spool);
         keep(&spool).unwrap();
         disk.set_room(Some(disk.used()));
@@ -384,6 +387,13 @@ mod tests {
         else {
             panic!("{error:?}");
         };
+        // More than memory holds: what is shed is in no record either.
+        let mut inner = spool.lock().unwrap();
+        (0..30_000).for_each(|pid| inner.event(&end(pid), 5, 5));
+        inner.commit(5).unwrap_err();
+        assert!(inner.shed_total() > 0);
+        assert_eq!(inner.undurable(), [0, 30_003]);
+        drop(inner);
         disk.set_room(None);
         keep(&spool).unwrap();
         assert_eq!(spool.lock().unwrap().undurable(), [0, 0]);

@@ -193,12 +193,22 @@ impl<S: Storage> Spool<S> {
         Ok(())
     }
 
-    /// Records that are on no disk: usage, and security with the losses that are to be told.
-    pub fn undurable(&self) -> [usize; 2] {
-        let untold = self.unreported.len();
+    /// Records, usage and security, that are on no disk, and those that were lost before without a
+    /// record of it on the disk.
+    pub fn undurable(&self) -> [u64; 2] {
+        let durable = self.security.journal.durable_seq();
+        let pending = self.reported.iter().filter(|(seq, _)| *seq > durable);
+        let told: Vec<_> = pending.map(|(_, loss)| loss).collect();
+        let untold = self.unreported.iter().chain(told.iter().copied());
+        let lost = |class| {
+            let of_class = untold.clone().filter(|loss| loss.lost_class == class);
+            of_class.map(|loss| loss.count).sum::<u64>()
+        };
+        // What tells of losses is no loss itself.
+        let records = self.security.journal.pending().saturating_sub(told.len());
         [
-            self.usage.journal.pending(),
-            self.security.journal.pending().saturating_add(untold),
+            self.usage.journal.pending() as u64 + lost(Class::Usage),
+            records as u64 + lost(Class::Security),
         ]
     }
 

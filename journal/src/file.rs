@@ -13,27 +13,29 @@ use std::path::{Path, PathBuf};
 use crate::Storage;
 
 /// Makes a folder, with its parents, that survives a crash: what each of them lies in is synced. The one
-/// that it lies in is synced even if it was there: the life that made it may have ended before.
+/// that a folder lies in which was there is synced as well, if it can be: the life that made it may have
+/// ended before.
 ///
 /// # Errors
 /// It cannot be made, or the disk does not say that it is there.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
-    let parents = |of: &Path| -> Vec<PathBuf> {
-        let named = |place: &Path| {
-            let is_here = place.as_os_str().is_empty();
-            if is_here { Path::new(".") } else { place }.to_owned()
-        };
-        of.ancestors().skip(1).map(named).collect()
+    let named = |place: &Path| {
+        let is_here = place.as_os_str().is_empty();
+        if is_here { Path::new(".") } else { place }.to_owned()
     };
-    let absent = parents(folder)
-        .iter()
-        .take_while(|place| !place.exists())
-        .count();
+    let places: Vec<PathBuf> = folder.ancestors().map(named).collect();
+    let made = places.iter().take_while(|place| !place.exists()).count();
     fs::create_dir_all(folder)?;
-    for parent in parents(folder).iter().take(absent + 1) {
-        File::open(parent)?.sync_all()?;
+    let sync = |place: &PathBuf| File::open(place).and_then(|parent| parent.sync_all());
+    if made == 0 {
+        places.get(1).map_or(Ok(()), sync).or_else(|error| {
+            // Nothing was made in it: it may be anybody's.
+            let kinds = [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput];
+            let is_left = kinds.contains(&error.kind());
+            is_left.then_some(()).ok_or(error)
+        })?;
     }
-    Ok(())
+    places.iter().skip(1).take(made).try_for_each(sync)
 }
 
 /// A folder on disk. Holds a descriptor of each file that it wrote to; their number is bounded by

@@ -153,18 +153,22 @@ impl Drop for Network {
     }
 }
 
-/// Removes every namespace whose name starts with `prefix`; only ever called with a run's own.
-pub fn remove_prefixed(prefix: &str) {
-    let Ok(entries) = fs::read_dir(NAMES) else {
-        return;
-    };
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(prefix) && name.starts_with("plimsoll-") {
-            // A namespace that is gone already is what we want.
-            drop(ip(&["netns", "del", &name], None));
-        }
+/// Removes every namespace whose name starts with `prefix`; only ever called with a run's own. Whether
+/// none is left.
+pub fn remove_prefixed(prefix: &str) -> bool {
+    for name in prefixed(prefix) {
+        // A namespace that is gone already is what we want.
+        drop(ip(&["netns", "del", &name], None));
     }
+    prefixed(prefix).is_empty()
+}
+
+fn prefixed(prefix: &str) -> Vec<String> {
+    let entries = fs::read_dir(NAMES).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(prefix) && name.starts_with("plimsoll-"))
+        .collect()
 }
 
 /// Runs `work` on a thread inside a namespace: sockets opened there stay there.

@@ -32,6 +32,10 @@ impl Node {
                 .sample(sample, &self.timeline, &mut self.out);
         }
         let gone = round.gone.to_vec();
+        if !gone.is_empty() {
+            // How they ended may be in the rings by now.
+            self.drain();
+        }
         for id in gone {
             self.removed(id, monotonic_ns());
         }
@@ -66,10 +70,10 @@ impl Node {
             &snapshot,
             |id| self.containers.owner(id),
             self.containers.followed().map(|(id, _)| id),
-            |id, used_ns| periods.push((id, used_ns)),
+            |id, used_ns, times| periods.push((id, used_ns, times)),
         );
-        for (id, used_ns) in periods {
-            self.containers.periods(id, used_ns, 1);
+        for (id, used_ns, times) in periods {
+            self.containers.periods(id, used_ns, times);
         }
         let index = self.containers.index();
         let is_known = |id| index.get(id).is_some();
@@ -91,6 +95,8 @@ impl Node {
 
     /// Walks the tree for what events missed.
     pub(super) fn rescan(&mut self) {
+        // Who is not found has ended, and how may be in the rings.
+        self.drain();
         let Some(root) = self.roots.naming().map(std::path::Path::to_path_buf) else {
             return;
         };

@@ -379,7 +379,7 @@ fn a_full_map_of_cpu_time_is_told_while_it_is_full() {
         stage
             .node
             .kernel_time
-            .take(&snapshot, |_| None, [].into_iter(), |_, _| {});
+            .take(&snapshot, |_| None, [].into_iter(), |_, _, _| {});
         assert_eq!(told(&stage.node), want, "{cgroups}");
         assert_eq!(stage.metric("plimsoll_agent_cpu_time_cgroups "), cgroups);
     }

@@ -47,15 +47,37 @@ impl Snapshot {
     }
 }
 
-/// One closed period of one cgroup.
+/// Closed periods of one cgroup, without a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed {
+pub struct Closed<'a> {
     /// Which cgroup.
     pub cgroup_id: u64,
-    /// CLOCK_MONOTONIC divided by 100 ms.
-    pub period: u64,
-    /// CPU time used in it on all CPUs together, nanoseconds.
-    pub used_ns: u64,
+    /// The first of them, CLOCK_MONOTONIC divided by 100 ms.
+    pub from: u64,
+    /// The one behind the last.
+    pub end: u64,
+    booked: &'a CpuUse,
+}
+
+impl Closed<'_> {
+    /// Those of them in which anything was used, in no order, with the CPU time used on all CPUs
+    /// together, nanoseconds.
+    pub fn used(&self) -> impl Iterator<Item = (u64, u64)> {
+        let slots = self.booked.period.iter().zip(&self.booked.used_ns);
+        let within = self.from..self.end;
+        slots
+            .filter(move |(period, used_ns)| **used_ns > 0 && within.contains(period))
+            .map(|(period, used_ns)| (*period, *used_ns))
+    }
+
+    /// All of them in order, idle ones included.
+    pub fn all(&self) -> impl Iterator<Item = (u64, u64)> {
+        let used = |of| {
+            let found = self.used().find(|(period, _)| *period == of);
+            found.map_or(0, |(_, used_ns)| used_ns)
+        };
+        (self.from..self.end).map(move |period| (period, used(period)))
+    }
 }
 
 /// What one closing could not say.
@@ -73,14 +95,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Hands every period that closed since the last call to `each`, in order per cgroup, idle ones
-    /// included. A cgroup starts with the first period that it used; one that is `followed`, whether it
+    /// Hands every period that closed since the last call to `each`, once for each cgroup. A cgroup starts with the first period that it used; one that is `followed`, whether it
     /// ever ran or not, with the first that closes after it was named here.
     pub fn close(
         &mut self,
         snapshot: &Snapshot,
         followed: impl Iterator<Item = u64>,
-        mut each: impl FnMut(Closed),
+        mut each: impl FnMut(Closed<'_>),
     ) -> Gaps {
         let mut gaps = Gaps::default();
         let end = snapshot.open_period();
@@ -93,7 +114,12 @@ impl Ledger {
             };
             let from = start.max(oldest);
             gaps.missed_periods += from - start;
-            hand_out(*cgroup_id, booked, from..end, &mut each);
+            each(Closed {
+                cgroup_id: *cgroup_id,
+                from,
+                end,
+                booked,
+            });
             next.insert(*cgroup_id, from.max(end));
         }
         let idle = CpuUse::default();
@@ -105,7 +131,12 @@ impl Ledger {
             let start = self.next.get(&cgroup_id).copied().unwrap_or(end);
             let from = start.max(oldest);
             gaps.missed_periods += from - start;
-            hand_out(cgroup_id, &idle, from..end, &mut each);
+            each(Closed {
+                cgroup_id,
+                from,
+                end,
+                booked: &idle,
+            });
             next.insert(cgroup_id, from.max(end));
         }
         self.next = next;
@@ -119,7 +150,7 @@ impl Ledger {
         cgroup_id: u64,
         booked: &CpuUse,
         at_ns: u64,
-        mut each: impl FnMut(Closed),
+        mut each: impl FnMut(Closed<'_>),
     ) -> Gaps {
         let slots = booked.period.iter().zip(&booked.used_ns);
         let used = slots.filter(|(_, used_ns)| **used_ns > 0);
@@ -132,25 +163,15 @@ impl Ledger {
             return Gaps::default();
         };
         let from = start.max(oldest);
-        hand_out(cgroup_id, booked, from..end, &mut each);
+        each(Closed {
+            cgroup_id,
+            from,
+            end,
+            booked,
+        });
         Gaps {
             missed_periods: from - start,
         }
-    }
-}
-
-fn hand_out(
-    cgroup_id: u64,
-    booked: &CpuUse,
-    periods: std::ops::Range<u64>,
-    each: &mut impl FnMut(Closed),
-) {
-    for period in periods {
-        each(Closed {
-            cgroup_id,
-            period,
-            used_ns: in_slot(booked, period),
-        });
     }
 }
 
@@ -161,14 +182,6 @@ fn first_use(booked: &CpuUse, oldest: u64) -> Option<u64> {
         .filter(|(period, used_ns)| **period >= oldest && **used_ns > 0)
         .map(|(period, _)| *period)
         .min()
-}
-
-/// What the kernel has booked for a period.
-fn in_slot(booked: &CpuUse, period: u64) -> u64 {
-    let mut slots = booked.period.iter().zip(&booked.used_ns);
-    slots
-        .find(|(tag, _)| **tag == period)
-        .map_or(0, |(_, used_ns)| *used_ns)
 }
 
 #[cfg(test)]
@@ -293,8 +306,10 @@ mod tests {
             let mut last_read = boot;
             let mut read = |machine: &mut Machine, now| {
                 let gaps = ledger.close(&machine.snapshot(now), [].into_iter(), |closed| {
-                    let again = seen.insert((closed.cgroup_id, closed.period), closed.used_ns);
-                    assert_eq!(again, None, "{closed:?} twice");
+                    for (period, used_ns) in closed.all() {
+                        let again = seen.insert((closed.cgroup_id, period), used_ns);
+                        assert_eq!(again, None, "{closed:?} twice");
+                    }
                 });
                 assert_eq!(gaps, Gaps::default());
             };
@@ -334,8 +349,10 @@ mod tests {
             machine.settle(now);
             for (id, used) in &machine.uses {
                 let gaps = ledger.end(*id, used, now, |closed| {
-                    let again = seen.insert((closed.cgroup_id, closed.period), closed.used_ns);
-                    assert_eq!(again, None, "{closed:?} twice");
+                    for (period, used_ns) in closed.all() {
+                        let again = seen.insert((closed.cgroup_id, period), used_ns);
+                        assert_eq!(again, None, "{closed:?} twice");
+                    }
                 });
                 prop_assert_eq!(gaps, Gaps::default());
             }
@@ -360,7 +377,7 @@ mod tests {
         machine.switch(0, 0, PERIOD_NS * 11);
         let mut close = |machine: &mut Machine, now| {
             ledger.close(&machine.snapshot(now), [].into_iter(), |closed| {
-                periods.push(closed.period);
+                periods.extend(closed.all().map(|(period, _)| period));
             })
         };
         assert_eq!(close(&mut machine, PERIOD_NS * 13), Gaps::default());
@@ -382,7 +399,7 @@ mod tests {
         for read in 1..=5 {
             let snapshot = machine.snapshot(PERIOD_NS * (10 + read * 10));
             ledger.close(&snapshot, [].into_iter(), |closed| {
-                used.push(closed.used_ns);
+                used.extend(closed.all().map(|(_, used_ns)| used_ns));
             });
         }
         assert_eq!(used.len(), 50);

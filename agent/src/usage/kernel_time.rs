@@ -54,7 +54,7 @@ impl KernelTime {
         snapshot: &Snapshot,
         owner: impl Fn(u64) -> Option<u64>,
         followed: impl Iterator<Item = u64>,
-        mut period: impl FnMut(u64, u64),
+        mut period: impl FnMut(u64, u64, u64),
     ) {
         let open = snapshot.open_period();
         let ended = |(_, period): &(u64, u64)| *period < open;
@@ -67,17 +67,32 @@ impl KernelTime {
             };
             into.insert(key, used_ns);
         }
+        // All that closed now end together, so that those of one owner have no gap between them.
+        let mut since: HashMap<u64, u64> = HashMap::new();
         let gaps = self.ledger.close(snapshot, followed, |part| {
             if let Some(owner) = owner(part.cgroup_id) {
-                *closed.entry((owner, part.period)).or_default() += part.used_ns;
+                for (period, used_ns) in part.used() {
+                    *closed.entry((owner, period)).or_default() += used_ns;
+                }
+                if part.from < part.end {
+                    let from = since.entry(owner).or_insert(part.from);
+                    *from = part.from.min(*from);
+                }
             }
         });
         self.counts.missed_periods += gaps.missed_periods;
         self.counts.unsettled += u64::from(!snapshot.settled);
         self.counts.unbooked = snapshot.unbooked;
         self.counts.cgroups = snapshot.uses.len() as u64;
+        for (owner, from) in since {
+            let named = closed.range((owner, from)..(owner, open)).count() as u64;
+            let idle = (open - from).saturating_sub(named);
+            if idle > 0 {
+                period(owner, 0, idle);
+            }
+        }
         for ((owner, _), used_ns) in closed {
-            period(owner, used_ns);
+            period(owner, used_ns, 1);
         }
         self.used_ns.clear();
         for (cgroup_id, booked) in &snapshot.uses {
@@ -133,11 +148,13 @@ impl KernelTime {
     fn keep_last_periods(&mut self, cgroup_id: u64, owner: u64, booked: &CpuUse, at_ns: u64) {
         let (kept, counts) = (&mut self.last_periods, &mut self.counts);
         let gaps = self.ledger.end(cgroup_id, booked, at_ns, |part| {
-            let key = (owner, part.period);
-            if kept.len() < MAX_LAST_PERIODS || kept.contains_key(&key) {
-                *kept.entry(key).or_default() += part.used_ns;
-            } else {
-                counts.missed_periods += 1;
+            for (period, used_ns) in part.all() {
+                let key = (owner, period);
+                if kept.len() < MAX_LAST_PERIODS || kept.contains_key(&key) {
+                    *kept.entry(key).or_default() += used_ns;
+                } else {
+                    counts.missed_periods += 1;
+                }
             }
         });
         counts.missed_periods += gaps.missed_periods;
@@ -181,8 +198,8 @@ mod tests {
             total_ns,
             ..CpuUse::default()
         };
-        used.period[0] = period;
-        used.used_ns[0] = in_period_ns;
+        let slot = usize::try_from(period).unwrap() % plimsoll_abi::PERIOD_SLOTS;
+        (used.period[slot], used.used_ns[slot]) = (period, in_period_ns);
         used
     }
 
@@ -202,10 +219,10 @@ mod tests {
         };
         let mut periods = Vec::new();
         let nobody = [].into_iter();
-        time.take(&snapshot, owner, nobody, |id, used_ns| {
-            periods.push((id, used_ns));
+        time.take(&snapshot, owner, nobody, |id, used_ns, times| {
+            periods.push((id, used_ns, times));
         });
-        assert_eq!(periods, [(1, 42)]);
+        assert_eq!(periods, [(1, 42, 1)]);
         assert_eq!(time.used_ns(1), Some(42));
         assert_eq!(time.used_ns(99), None, "nobody follows it");
         let at_ns = 101 * PERIOD_NS + 1;
@@ -233,7 +250,10 @@ mod tests {
             };
             let mut periods = Vec::new();
             let nobody = [].into_iter();
-            time.take(&snapshot, owner, nobody, |_, used_ns| periods.push(used_ns));
+            time.take(&snapshot, owner, nobody, |_, used_ns, times| {
+                periods.extend((0..times).map(|_| used_ns));
+            });
+            periods.sort_unstable();
             periods
         };
         let mut row = used(30, 100, 30);
@@ -254,7 +274,7 @@ mod tests {
         time.removed(99, None, Some(&used(5, 103, 5)), at_ns, none);
         assert_eq!(
             take(&mut time, 106, &[(1, row)]),
-            [0, 0, 12 + 7, 0, 0],
+            [0, 0, 0, 0, 12 + 7],
             "each period once, idle ones included"
         );
         let mut periods = Vec::new();
@@ -278,10 +298,15 @@ mod tests {
                 settled: true,
                 unbooked: Unbooked::default(),
             };
-            time.take(&snapshot, Some, [1, 2, 3].into_iter(), |id, used_ns| {
-                let (zeros, others) = idle.entry(id).or_insert((0, 0));
-                *(if used_ns == 0 { zeros } else { others }) += 1;
-            });
+            time.take(
+                &snapshot,
+                Some,
+                [1, 2, 3].into_iter(),
+                |id, used_ns, times| {
+                    let (zeros, others) = idle.entry(id).or_insert((0, 0));
+                    *(if used_ns == 0 { zeros } else { others }) += times;
+                },
+            );
         }
         // Of the last eighty periods the kernel has kept thirty.
         assert_eq!(idle[&1], (50, 0));
@@ -327,7 +352,7 @@ mod tests {
                     ns: unbooked * 1000,
                 },
             };
-            time.take(&snapshot, Some, [].into_iter(), |_, _| {});
+            time.take(&snapshot, Some, [].into_iter(), |_, _, _| {});
         };
         read(101, true, 0);
         read(101 + 50, false, 3);

@@ -14,7 +14,10 @@ impl Tally {
     /// followed (`is_young`); otherwise it only says from where to go on: `None`.
     pub(super) fn rise(&mut self, total: Option<u64>, is_young: bool) -> Option<u64> {
         let total = total?;
-        let before = self.seen.replace(total).or(is_young.then_some(0))?;
+        let Some(before) = self.seen.replace(total).or(is_young.then_some(0)) else {
+            self.ahead = 0;
+            return None;
+        };
         let rise = total.saturating_sub(before);
         let told = rise.min(self.ahead);
         self.ahead -= told;
@@ -35,6 +38,7 @@ mod tests {
     #[test]
     fn each_time_is_told_once() {
         let mut tally = Tally::default();
+        tally.once();
         assert_eq!(tally.rise(Some(7), false), None, "before we looked");
         assert_eq!(tally.rise(Some(9), false), Some(2));
         assert_eq!((tally.once(), tally.once()), (1, 1));

@@ -118,6 +118,10 @@ fn tls(ca_file: Option<&Path>) -> Result<TlsConfig, ClientError> {
         None => rustls_native_certs::load_native_certs().certs,
         Some(path) => CertificateDer::pem_file_iter(path)
             .and_then(Iterator::collect)
+            .and_then(|found: Vec<_>| {
+                let is_some = (!found.is_empty()).then_some(found);
+                is_some.ok_or(pem::Error::NoItemsFound)
+            })
             .map_err(|source| ClientError::Authorities {
                 path: path.to_owned(),
                 source,
@@ -144,6 +148,8 @@ impl Client {
         let mut config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
+            // Nothing that is asked is elsewhere: what redirects is no collector.
+            .max_redirects(0)
             // The collector is near: a proxy for the internet would not reach it.
             .proxy(None);
         if begins(server, "https://") {

@@ -197,7 +197,7 @@ fn an_answer_over_tls_is_from_whom_the_file_or_the_system_trusts() {
     });
     let server = format!("https://localhost:{port}");
     let ask = |with: &[&str]| call(&[&["audit", "accounting", "--server", &server], with].concat());
-    let (cert, absent) = (at("cert"), at("absent"));
+    let (cert, absent, key) = (at("cert"), at("absent"), at("key"));
     let (exit, _, err) = ask(&["--ca-file", cert.to_str().unwrap()]);
     assert_eq!(exit, Exit::Usage);
     assert!(err.contains("refused (418)"), "{err}");
@@ -208,6 +208,27 @@ fn an_answer_over_tls_is_from_whom_the_file_or_the_system_trusts() {
         err.contains("absent (--ca-file or PLIMSOLL_CA_FILE)") && err.contains("No such file"),
         "{err}"
     );
+    let (_, _, err) = ask(&["--ca-file", key.to_str().unwrap()]);
+    assert!(err.contains("key (--ca-file or PLIMSOLL_CA_FILE)"), "{err}");
+}
+
+/// As of a proxy that wants TLS.
+#[test]
+fn an_address_that_redirects_is_refused_and_not_followed() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let answers = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        let _length = peer.read(&mut [0; 1024]).unwrap();
+        let answer = b"HTTP/1.1 308 Permanent Redirect\r\nlocation: https://127.0.0.1:1/\r\n\
+            content-length: 0\r\n\r\n";
+        peer.write_all(answer).unwrap();
+    });
+    let (exit, _, err) = call(&["audit", "accounting", "--server", &server]);
+    assert_eq!(exit, Exit::Usage);
+    assert!(err.contains("refused (308)"), "{err}");
+    answers.join().unwrap();
 }
 
 /// Calls against a collector that has two events and one unbalanced stage.

@@ -15,7 +15,7 @@ mod programs;
 mod tests;
 
 use super::{Redactor, looks_secret};
-use names::{is_secret_header, is_secret_name};
+use names::{has_words, is_secret_header, is_secret_name};
 use programs::Command;
 
 /// Bytes of a command line that are looked at.
@@ -248,7 +248,8 @@ impl<'a> Line<'a> {
                     self.blank(value);
                     // Without a blank behind the colon the first word may be the scheme. In a script
                     // what is not quoted ends there.
-                    let goes_on = self.is_first || self.quotes.innermost().is_some();
+                    let goes_on =
+                        self.is_first || self.quotes.innermost().is_some() || has_words(name);
                     if mark == ":" && (goes_on || value.ends_with('\\')) {
                         self.expect = Expect::Rest;
                     }

@@ -80,7 +80,8 @@ pub(super) fn sweep(root: &Path) {
             continue;
         }
         let run = note.file_name().to_string_lossy().into_owned();
-        network::remove_prefixed(&format!("plimsoll-{run}-"));
+        // Without the right to it, a later run has it.
+        let no_network = network::remove_prefixed(&format!("plimsoll-{run}-"));
         let cgroups = text
             .lines()
             .skip(1)
@@ -93,7 +94,7 @@ pub(super) fn sweep(root: &Path) {
             // Not empty means that somebody lives there.
             drop(fs::remove_dir(root.join(shared)));
         }
-        if clean {
+        if clean && no_network {
             drop(fs::remove_file(note.path()));
         }
     }

@@ -76,6 +76,13 @@ pub(super) fn is_secret_name(name: &str) -> bool {
         || (name.ends_with("pass") && !NO_PASSWORDS.iter().any(|end| name.ends_with(end)))
 }
 
+/// Whether the value of a header may have several words, the first of which is a scheme.
+pub(super) fn has_words(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let ends = ["authorization", "cookie", "-auth"];
+    ends.iter().any(|end| name.ends_with(end))
+}
+
 /// Whether what stands behind a name and a colon is secret: of headers `X-Auth` and its like as well,
 /// which as the name of an option says no more than that there is something to choose.
 pub(super) fn is_secret_header(name: &str) -> bool {

@@ -332,6 +332,27 @@ fn headers_in_every_spelling() {
             );
         }
     }
+    // Not the first word of its argument, and in no quotes.
+    for (before, header, shown) in [
+        ("-H ", "Authorization:Bearer hunter2", "Authorization:# #"),
+        ("--header ", "X-Auth:Bearer hunter2", "X-Auth:# #"),
+        (
+            "Accept: x, ",
+            "authorization:Basic hunter2",
+            "authorization:# #",
+        ),
+        ("Host: h ", "Cookie:a=b hunter2; c=hunter2", "Cookie:# #"),
+        (
+            "cat <<E ",
+            "Proxy-Authorization:Basic hunter2",
+            "Proxy-Authorization:# #",
+        ),
+    ] {
+        check(
+            &["app", &format!("{before}{header}")],
+            &format!("app {before}{shown}"),
+        );
+    }
     check(
         &["sh", "-c", r#"curl -d '{"X-Auth": "hunter2", "a": "b"}' h"#],
         r##"sh -c curl -d '{"X-Auth": "#", "a": "b"}' h"##,
