@@ -14,6 +14,7 @@ pub mod audit;
 mod books;
 pub mod causes;
 pub mod cgroup;
+pub mod check;
 pub mod config;
 pub mod containers;
 pub mod export;

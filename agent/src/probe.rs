@@ -15,5 +15,5 @@ pub mod periods;
 mod pod;
 pub mod program;
 
-pub use load::{LoadError, Options, Probe};
+pub use load::{LoadError, Options, Probe, built_without};
 pub use program::{Outcome, ProgramName, ProgramReport};

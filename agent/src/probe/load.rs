@@ -136,11 +136,16 @@ pub struct Probe {
     programs: Ebpf,
 }
 
+/// Why this agent has no kernel programs in it; `None` if it has.
+pub fn built_without() -> Option<&'static str> {
+    OBJECT.is_empty().then_some(ABSENT)
+}
+
 impl Probe {
     /// Loads the object and executes the plan.
     pub fn load(plan: &AttachPlan, options: Options) -> Result<Self, LoadError> {
-        if OBJECT.is_empty() {
-            return Err(LoadError::Absent(ABSENT));
+        if let Some(why) = built_without() {
+            return Err(LoadError::Absent(why));
         }
         let mut loader = EbpfLoader::new();
         // Nothing in the object is relocated against the kernel's types, which aya has just parsed.
