@@ -3,6 +3,8 @@
     reason = "test: serves the API on a loopback port of its own"
 )]
 
+mod over_tls;
+
 use std::sync::Arc;
 
 use super::*;
@@ -164,16 +166,8 @@ fn an_unreachable_collector_is_exit_2_and_named() {
     assert!(err.contains("http://127.0.0.1:1/api/v1/sizing"), "{err}");
 }
 
-/// As behind a proxy that ends TLS.
-#[test]
-fn an_answer_over_tls_is_from_whom_the_file_or_the_system_trusts() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    std::fs::write(at("cert"), own.cert.pem()).unwrap();
-    std::fs::write(at("key"), own.signing_key.serialize_pem()).unwrap();
-    let acceptor = crate::ingest::tls::acceptor(&at("cert"), &at("key")).unwrap();
+/// A port of the loopback, and whoever serves it.
+fn listening() -> (tokio::runtime::Runtime, tokio::net::TcpListener) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -182,53 +176,7 @@ fn an_answer_over_tls_is_from_whom_the_file_or_the_system_trusts() {
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
         .unwrap();
-    let port = listener.local_addr().unwrap().port();
-    runtime.spawn(async move {
-        loop {
-            let (peer, _) = listener.accept().await.unwrap();
-            if let Ok(mut stream) = acceptor.accept(peer).await {
-                let mut asked = [0; 1024];
-                let _length = stream.read(&mut asked).await.unwrap();
-                let answer = b"HTTP/1.1 418 I'm a teapot\r\ncontent-length: 3\r\n\r\ntea";
-                stream.write_all(answer).await.unwrap();
-                stream.shutdown().await.unwrap();
-            }
-        }
-    });
-    let server = format!("https://localhost:{port}");
-    let ask = |with: &[&str]| call(&[&["audit", "accounting", "--server", &server], with].concat());
-    let (cert, absent, key) = (at("cert"), at("absent"), at("key"));
-    let (exit, _, err) = ask(&["--ca-file", cert.to_str().unwrap()]);
-    assert_eq!(exit, Exit::Usage);
-    assert!(err.contains("refused (418)"), "{err}");
-    let (_, _, err) = ask(&[]);
-    assert!(err.contains("UnknownIssuer"), "{err}");
-    let (_, _, err) = ask(&["--ca-file", absent.to_str().unwrap()]);
-    assert!(
-        err.contains("absent (--ca-file or PLIMSOLL_CA_FILE)") && err.contains("No such file"),
-        "{err}"
-    );
-    let (_, _, err) = ask(&["--ca-file", key.to_str().unwrap()]);
-    assert!(err.contains("key (--ca-file or PLIMSOLL_CA_FILE)"), "{err}");
-}
-
-/// As of a proxy that wants TLS.
-#[test]
-fn an_address_that_redirects_is_refused_and_not_followed() {
-    use std::io::{Read as _, Write as _};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = format!("http://{}", listener.local_addr().unwrap());
-    let answers = std::thread::spawn(move || {
-        let (mut peer, _) = listener.accept().unwrap();
-        let _length = peer.read(&mut [0; 1024]).unwrap();
-        let answer = b"HTTP/1.1 308 Permanent Redirect\r\nlocation: https://127.0.0.1:1/\r\n\
-            content-length: 0\r\n\r\n";
-        peer.write_all(answer).unwrap();
-    });
-    let (exit, _, err) = call(&["audit", "accounting", "--server", &server]);
-    assert_eq!(exit, Exit::Usage);
-    assert!(err.contains("refused (308)"), "{err}");
-    answers.join().unwrap();
+    (runtime, listener)
 }
 
 /// Calls against a collector that has two events and one unbalanced stage.
@@ -253,14 +201,7 @@ fn call_served(args: &[&str]) -> (Exit, String, String) {
     let state = ApiState::new(Arc::new(history), Arc::new(ring))
         .with_clock(|| 10_000_000_000)
         .with_accounting(Arc::new(move || rows.clone()));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let listener = runtime
-        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-        .unwrap();
+    let (runtime, listener) = listening();
     let server = format!("http://{}", listener.local_addr().unwrap());
     let serving =
         runtime.spawn(async move { axum::serve(listener, router(Arc::new(state))).await });
