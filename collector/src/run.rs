@@ -205,7 +205,7 @@ async fn watch(
         .watch(every, stop, move |found| {
             books.note(found);
             tell(found);
-            if let Err(error) = history.rejoin(&index.get()) {
+            if let Err(error) = history.rejoin(&index) {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "names cannot be given to past usage"

@@ -33,6 +33,19 @@ const MAX_YAML_NODES: usize = 8_000_000;
 /// and that would take it minutes. The message names the field and the object all the same.
 const MAX_JSON_WITH_LINES: usize = 32 << 20;
 
+/// Group and kind of every [`Object`].
+pub const KINDS: [(&str, &str); 9] = [
+    ("", "Pod"),
+    ("", "Namespace"),
+    ("", "Node"),
+    ("apps", "ReplicaSet"),
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("apps", "DaemonSet"),
+    ("batch", "Job"),
+    ("batch", "CronJob"),
+];
+
 /// An object that the index understands.
 #[derive(Clone, Debug)]
 pub enum Object {
@@ -57,6 +70,24 @@ pub enum Object {
 }
 
 impl Object {
+    /// Its metadata.
+    pub const fn meta(&self) -> &ObjectMeta {
+        self.head().1
+    }
+
+    /// The group of its API, and its kind.
+    pub const fn group_kind(&self) -> (&'static str, &'static str) {
+        let (kind, _) = self.head();
+        match self {
+            Self::Pod(_) | Self::Namespace(_) | Self::Node(_) => ("", kind),
+            Self::ReplicaSet(_)
+            | Self::Deployment(_)
+            | Self::StatefulSet(_)
+            | Self::DaemonSet(_) => ("apps", kind),
+            Self::Job(_) | Self::CronJob(_) => ("batch", kind),
+        }
+    }
+
     /// Its kind and its metadata.
     pub const fn head(&self) -> (&'static str, &ObjectMeta) {
         match self {

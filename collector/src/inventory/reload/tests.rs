@@ -76,8 +76,11 @@ fn a_deleted_pod_keeps_its_name_for_its_time() {
     let file = dir.path().join("pods.yaml");
     std::fs::write(&file, pod("one") + "---\n" + &pod("two")).unwrap();
     let (inventory, _) = Inventory::open(vec![dir.path().to_owned()]);
-    let at = Duration::from_secs;
-    let mut inventory = inventory.keeping_deleted(at(600));
+    let at = |s| Moment {
+        since_start: Duration::from_secs(s),
+        ..Moment::default()
+    };
+    let mut inventory = inventory.keeping_deleted(Duration::from_mins(10));
     let reader = inventory.reader();
     let known = |uid: &str| reader.get().lookup(uid, None).is_some();
     std::fs::write(&file, pod("two")).unwrap();
