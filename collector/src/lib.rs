@@ -14,6 +14,7 @@
 pub mod api;
 pub mod books;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod connections;
 pub mod dashboard;

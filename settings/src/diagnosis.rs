@@ -84,10 +84,11 @@ impl Lines {
             let entry = self.0.iter().find(|(known, _)| known == place)?;
             Some(entry.1)
         };
-        let section = || line(place.split_once('.')?.0);
+        let outer = |place| str::rsplit_once(place, '.').map(|(section, _)| section);
+        let mut sections = std::iter::successors(outer(place), |section| outer(section));
         line(place)
             .or_else(|| line(&element_of(place)?))
-            .or_else(section)
+            .or_else(|| sections.find_map(line))
     }
 }
 
@@ -177,15 +178,21 @@ struct At<'a> {
 impl At<'_> {
     /// The setting with this value, as a line of its own below its section.
     fn line_with(&self, value: &str) -> String {
-        let indent = self.section.map_or("", |_| "  ");
-        format!("{indent}{}: {value}\n", self.key)
+        let depth = self.section.map_or(0, |name| name.split('.').count());
+        format!("{}{}: {value}\n", "  ".repeat(depth), self.key)
     }
 
     /// The setting with this value, as a whole text.
     fn text_with(&self, value: &str) -> String {
-        let section = self.section.map(|name| format!("{name}:\n"));
-        format!("{}{}", section.unwrap_or_default(), self.line_with(value))
+        let sections = self.section.iter().flat_map(|name| name.split('.'));
+        let heads = (0..).zip(sections).map(|(depth, name)| head(depth, name));
+        format!("{}{}", heads.collect::<String>(), self.line_with(value))
     }
+}
+
+/// The line that begins a section.
+fn head(depth: usize, name: &str) -> String {
+    format!("{}{name}:\n", "  ".repeat(depth))
 }
 
 struct Reading<'a> {
@@ -206,10 +213,20 @@ impl Reading<'_> {
     ) {
         self.twice(&format!("{name}."), settings);
         for (key, value) in settings {
-            if known.contains(&key.value.as_str()) {
+            let place = format!("{name}.{}", key.value);
+            let mut sections = self.layout.sections.iter();
+            let inner = sections.find(|(section, _)| *section == place);
+            if let Some((inner, known)) = inner {
+                match &value.value {
+                    Node::Map(settings) => self.section::<T>(inner, known, settings),
+                    _ => {
+                        let line = key.referenced.line();
+                        self.mistake(line, &place, "must be a section of settings");
+                    }
+                }
+            } else if known.contains(&key.value.as_str()) {
                 self.setting::<T>(Some(name), key, value);
             } else {
-                let place = format!("{name}.{}", key.value);
                 self.unknown(key.referenced.line(), &place, &key.value, known.iter());
             }
         }
@@ -231,10 +248,24 @@ impl Reading<'_> {
             lines.map(|(_, line)| line.as_str()).collect::<String>()
         };
         let mut text = of(None);
-        for (name, _) in self.layout.sections {
-            let settings = of(Some(name));
+        for (name, _) in self
+            .layout
+            .sections
+            .iter()
+            .filter(|(name, _)| !name.contains('.'))
+        {
+            let mut settings = of(Some(name));
+            for (inner, _) in self.layout.sections {
+                let key = inner
+                    .strip_prefix(name)
+                    .and_then(|key| key.strip_prefix('.'));
+                let lines = of(Some(inner));
+                if let Some(key) = key.filter(|_| !lines.is_empty()) {
+                    settings.extend([&head(1, key), &lines].map(String::as_str));
+                }
+            }
             if !settings.is_empty() {
-                text.extend([name, ":\n", &settings]);
+                text.extend([&head(0, name), &settings].map(String::as_str));
             }
         }
         text

@@ -32,7 +32,8 @@ pub struct ConfigError(pub Vec<String>);
 pub struct Layout<'a> {
     /// Settings that lie in no section.
     pub top: &'a [&'static str],
-    /// Each section and the names of its settings, see [`names_of`].
+    /// Each section and the names of its settings, see [`names_of`]. A section within another is there by
+    /// its place, `outer.inner`, and by its name among the outer one's settings; no deeper.
     pub sections: &'a [(&'static str, &'static [&'static str])],
     /// Settings that are lists, as `section.setting`, and the names in each of its elements; no
     /// names where the elements are plain values.

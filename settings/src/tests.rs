@@ -26,6 +26,14 @@ struct Hold {
     max_bytes: u64,
     paths: Vec<PathBuf>,
     crew: Vec<Sailor>,
+    lock: Lock,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Lock {
+    turns: u8,
+    keepers: Vec<String>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -38,8 +46,16 @@ struct Sailor {
 fn parse(text: &str) -> Result<Ship, ConfigError> {
     let layout = Layout {
         top: &["name"],
-        sections: &[("hold", names_of::<Hold>()), ("flag", names_of::<Flag>())],
-        lists: &[("hold.crew", names_of::<Sailor>()), ("hold.paths", &[])],
+        sections: &[
+            ("hold", names_of::<Hold>()),
+            ("hold.lock", names_of::<Lock>()),
+            ("flag", names_of::<Flag>()),
+        ],
+        lists: &[
+            ("hold.crew", names_of::<Sailor>()),
+            ("hold.paths", &[]),
+            ("hold.lock.keepers", &[]),
+        ],
     };
     read("ship.yaml", text, layout, |ship: &Ship| {
         let nameless = |sailor: &Sailor| sailor.name.is_empty();
@@ -48,6 +64,9 @@ fn parse(text: &str) -> Result<Ship, ConfigError> {
             .filter(|(_, sailor)| nameless(sailor))
             .map(|(at, _)| (format!("hold.crew[{at}].name"), "must be given".to_owned()))
             .collect();
+        if ship.hold.lock.turns > 100 {
+            wrong.push(("hold.lock.turns".to_owned(), "must be fewer".to_owned()));
+        }
         if ship.hold.max_bytes > 100 {
             wrong.push(("hold.max_bytes".to_owned(), "must fit".to_owned()));
         }
@@ -75,6 +94,7 @@ fn a_text_without_a_mistake_is_what_it_says() {
             name: "c".into(),
             age: 7,
         }],
+        lock: Lock::default(),
     };
     let name = "a".into();
     let flag = Flag::default();
@@ -286,4 +306,37 @@ fn a_text_that_is_too_much_says_so() {
     let bomb = format!("a: &a [{}0]\n{lines}", "0,".repeat(9));
     let too_much = "holds too much, or too much once its aliases (`*name`) are written out";
     check(&bomb, &[&format!(":6: {too_much}")]);
+}
+
+#[test]
+fn a_section_within_a_section_is_read_like_any_other() {
+    let lock = |text: &str| parse(text).unwrap().hold.lock;
+    let locked = Lock {
+        turns: 2,
+        keepers: vec!["a".into()],
+    };
+    assert_eq!(
+        lock("hold:\n  lock: {turns: 2, keepers: [a]}\n  max_bytes: 5\n"),
+        locked
+    );
+    // Its values are checked although something else cannot be read, and what is wrong in it is told.
+    check(
+        "hold:\n  max_bytes: x\n  lock:\n    turns: 101\n    keepers:\n    - a\n    - [b]\n",
+        &[
+            ":2: hold.max_bytes: must be a plain number of bytes, as 1048576, not x",
+            ":4: hold.lock.turns: must be fewer",
+            ":7: hold.lock.keepers[1]: must be a single value",
+        ],
+    );
+    check(
+        "hold:\n  lock:\n    turn: 1\n    turns: 300\nflag: {is_up: true}\n",
+        &[
+            ":3: hold.lock.turn: there is no such setting; did you mean turns?",
+            ":4: hold.lock.turns: must be a whole number within its bounds, not 300",
+        ],
+    );
+    check(
+        "hold:\n  lock: 5\n",
+        &[":2: hold.lock: must be a section of settings"],
+    );
 }
