@@ -30,6 +30,8 @@ pub struct Config {
     pub ingest: Ingest,
     /// Dashboard and API.
     pub http: Http,
+    /// The API server.
+    pub kubernetes: Kubernetes,
     /// Kubernetes objects from files.
     pub inventory: Inventory,
     /// Audit events as JSON lines.
@@ -98,6 +100,16 @@ impl From<&Token> for auth::Token {
 pub struct Http {
     /// Address and port; must be loopback while there is no authentication.
     pub listen: SocketAddr,
+}
+
+/// The API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kubernetes {
+    /// Whether containers are named by the objects that it tells of, as they change.
+    pub watch: bool,
+    /// A kubeconfig file; the pod's own service account without.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// Objects that containers are named by.
@@ -234,6 +246,11 @@ impl Config {
                 ingest.tls_cert_file.as_ref(),
             ),
             ("ingest.tls_key_file", "file", ingest.tls_key_file.as_ref()),
+            (
+                "kubernetes.kubeconfig",
+                "file",
+                self.kubernetes.kubeconfig.as_ref(),
+            ),
             ("audit_file.path", "folder", self.audit_file.path.as_ref()),
         ];
         let single = single
@@ -268,17 +285,23 @@ impl Config {
             "not be the address of ingest.listen",
         );
         self.inventory.check(&mut checks);
+        checks.that(
+            !self.kubernetes.watch || self.inventory.paths.is_empty(),
+            "inventory.paths",
+            "be empty while kubernetes.watch is true: names come from one of the two",
+        );
         self.audit_file.check(&mut checks);
         self.history.check(&mut checks);
         checks.0
     }
 }
 
-fn sections() -> [(&'static str, &'static [&'static str]); 6] {
+fn sections() -> [(&'static str, &'static [&'static str]); 7] {
     [
         ("data", names_of::<Data>()),
         ("ingest", names_of::<Ingest>()),
         ("http", names_of::<Http>()),
+        ("kubernetes", names_of::<Kubernetes>()),
         ("inventory", names_of::<Inventory>()),
         ("audit_file", names_of::<AuditFile>()),
         ("history", names_of::<History>()),

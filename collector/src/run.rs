@@ -24,7 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::books::InventoryBooks;
-use crate::config::Config;
+use crate::cluster::census::Census;
+use crate::cluster::watch::WatchError;
+use crate::cluster::{self, ClusterError};
+use crate::config::{Config, Kubernetes};
 use crate::history::feed::Feed;
 use crate::history::{History, HistoryError};
 use crate::ingest::service::IngestError;
@@ -32,8 +35,10 @@ use crate::ingest::{self, Store, StoreError};
 use crate::inventory::{IndexReader, Inventory};
 use crate::reader::CarryError;
 use crate::sink::SinkError;
-use parts::{Parts, tell};
+use parts::{Objects, Parts, tell};
 
+/// Between two looks whether past usage can be given names.
+const REJOIN_EVERY: Duration = Duration::from_secs(10);
 /// Time that the end may take.
 const DRAIN: Duration = Duration::from_secs(10);
 /// Everything that runs; a task says what it was.
@@ -79,6 +84,12 @@ pub enum RunError {
     /// The way into the history.
     #[error("carry windows into the history")]
     Feed(#[from] CarryError<HistoryError>),
+    /// There is no way to the API server.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The watch of the cluster's objects.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// Signals.
     #[error("listen for signals")]
     Signal(#[source] std::io::Error),
@@ -105,10 +116,17 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let descriptors = descriptors();
     let otlp = bind(config.ingest.listen, "ingest.listen").await?;
     let http = bind(config.http.listen, "http.listen").await?;
-    let parts = Parts::open(&config, api::unix_ns())?;
+    let client = match &config.kubernetes {
+        Kubernetes { watch: false, .. } => None,
+        Kubernetes { kubeconfig, .. } => {
+            Some(cluster::client::patient(kubeconfig.as_deref()).await?)
+        }
+    };
+    let clock = cluster::watch::clock();
+    let parts = Parts::open(&config, api::unix_ns(), &clock)?;
     let store = parts.sources.store.clone();
     let stop = CancellationToken::new();
-    let tasks = begin(parts, &config, descriptors, [otlp, http], &stop);
+    let tasks = begin(parts, client, &config, descriptors, [otlp, http], &stop);
     tracing::info!(otlp = %config.ingest.listen, dashboard = format!("http://{}/", config.http.listen), "ready");
     let ended = until_told(tasks, stop).await;
     // Also after a failure: what was seen is written down if it can be, and told if it cannot.
@@ -119,6 +137,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 /// until the receiver has ended and the journal is empty.
 fn begin(
     parts: Parts,
+    client: Option<kube::Client>,
     config: &Config,
     descriptors: usize,
     [otlp, http]: [TcpListener; 2],
@@ -127,7 +146,7 @@ fn begin(
     let Parts {
         sources,
         file,
-        inventory,
+        objects,
         index,
     } = parts;
     let state = parts::state(&sources);
@@ -156,14 +175,32 @@ fn begin(
         let end = feeding.await;
         end.map(|()| "the history").map_err(RunError::from)
     });
-    tasks.spawn(watch(
-        inventory,
-        Duration::from_secs(config.inventory.reload_s),
-        sources.inventory,
-        history,
-        index,
-        stop.clone(),
-    ));
+    match (objects, client) {
+        (Objects::Files(inventory), _) => {
+            let every = Duration::from_secs(config.inventory.reload_s);
+            let stop = stop.clone();
+            tasks.spawn(watch(
+                inventory,
+                every,
+                sources.inventory,
+                history,
+                index,
+                stop,
+            ));
+        }
+        (Objects::Cluster(writer, census), Some(client)) => {
+            let names = rejoin(Arc::clone(&census), history, index, stop.clone());
+            tasks.spawn(names);
+            let clock = Arc::clone(&sources.clock);
+            let following = cluster::watch::run(client, writer, census, clock, stop.clone());
+            tasks.spawn(async move {
+                let end = following.await;
+                end.map(|()| "the cluster's watch").map_err(RunError::from)
+            });
+        }
+        // A client is made for whoever follows the cluster.
+        (Objects::Cluster(..), None) => {}
+    }
     tasks.spawn(async move {
         let router = api::router(Arc::new(state));
         api::serve(http, router, api::Bounds::default(), sources.requests, last).await;
@@ -192,6 +229,40 @@ async fn reclaim(store: Store) -> Result<(), RunError> {
         .map_err(RunError::Task)??)
 }
 
+/// Gives past usage the names that came late, while the cluster tells of changes.
+async fn rejoin(
+    census: Arc<Census>,
+    history: Arc<History>,
+    index: IndexReader,
+    stop: CancellationToken,
+) -> Result<&'static str, RunError> {
+    let mut known = 0;
+    while stop
+        .run_until_cancelled(tokio::time::sleep(REJOIN_EVERY))
+        .await
+        .is_some()
+    {
+        let changes = census.changes();
+        if std::mem::replace(&mut known, changes) == changes {
+            continue;
+        }
+        let (history, index) = (Arc::clone(&history), index.clone());
+        tokio::task::spawn_blocking(move || give_names(&history, &index))
+            .await
+            .map_err(RunError::Task)?;
+    }
+    Ok("the names of past usage")
+}
+
+fn give_names(history: &History, index: &IndexReader) {
+    if let Err(error) = history.rejoin(index) {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "names cannot be given to past usage"
+        );
+    }
+}
+
 /// Reads the inventory again when it changes, and gives past usage the names that came late.
 async fn watch(
     inventory: Inventory,
@@ -205,12 +276,7 @@ async fn watch(
         .watch(every, stop, move |found| {
             books.note(found);
             tell(found);
-            if let Err(error) = history.rejoin(&index) {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "names cannot be given to past usage"
-                );
-            }
+            give_names(&history, &index);
         })
         .await
         .map_err(RunError::Task)?;

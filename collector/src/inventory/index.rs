@@ -15,10 +15,11 @@ mod addresses;
 mod answer;
 mod entry;
 mod gone;
+mod kinds;
 mod names;
 mod nodes;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,13 +33,12 @@ pub use answer::{ContainerName, ContainerRef, Resources, Role, Workload};
 use entry::{Controller, ObjectName, Owner, Pod, Presence};
 use gone::Gone;
 pub use gone::{MAX_GONE, MAX_GONE_BYTES};
+use kinds::{GroupKind, Kinds};
 use names::Names;
 pub use nodes::{Node, Nodes};
 
 /// Longest owner chain that is followed; real ones have two links.
 const MAX_OWNER_DEPTH: usize = 8;
-/// Kinds of owners that are told as not followed, at the most.
-const MAX_STRANGE_KINDS: usize = 64;
 
 /// Now, on the two clocks that matter here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,9 +48,6 @@ pub struct Moment {
     /// Wall clock, Unix nanoseconds: when an address was whose.
     pub unix_ns: u64,
 }
-
-/// A group and a kind of its API; the core's group is empty.
-pub type GroupKind = (Arc<str>, Arc<str>);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -66,12 +63,7 @@ pub struct Index {
     owners: HashMap<ObjectName, Owner>,
     nodes: Nodes,
     addresses: Addresses,
-    /// The present or last listing of each kind, by number.
-    listings: HashMap<GroupKind, u32>,
-    /// Kinds whose objects are all told.
-    followed: HashSet<GroupKind>,
-    /// `apiVersion` and kind of controllers whose kind was never listed.
-    strange: HashSet<(Box<str>, Box<str>)>,
+    kinds: Kinds,
     gone: Gone<Key>,
 }
 
@@ -108,14 +100,14 @@ impl Index {
             Object::Namespace(_) => {}
             _ => {
                 let (group, kind) = object.group_kind();
-                self.apply_owner(group, kind, object.meta());
+                self.apply_named(group, kind, object.meta());
             }
         }
     }
 
-    /// Takes in what may own pods, of which nothing but its metadata is known.
-    pub fn apply_owner(&mut self, group: &str, kind: &str, meta: &ObjectMeta) {
-        self.note_strange(meta);
+    /// Takes in an object of which nothing but its metadata is known: it may own pods.
+    pub fn apply_named(&mut self, group: &str, kind: &str, meta: &ObjectMeta) {
+        self.note_owner(meta);
         let (name, mut owner) = Owner::of((group, kind), meta, &mut self.names);
         owner.presence.listing = self.listing(group, kind);
         let before = self.owners.insert(name, owner);
@@ -125,7 +117,7 @@ impl Index {
     }
 
     fn apply_pod(&mut self, object: &k8s_openapi::api::core::v1::Pod, now: Moment) {
-        self.note_strange(&object.metadata);
+        self.note_owner(&object.metadata);
         let Some((uid, mut pod)) = Pod::of(object, &mut self.names) else {
             return;
         };
@@ -184,10 +176,32 @@ impl Index {
         self.shed();
     }
 
+    /// An object is there, and cannot be read: what is known of it stays.
+    pub fn touch(&mut self, group: &str, kind: &str, meta: &ObjectMeta) {
+        let listing = self.listing(group, kind);
+        match (group, kind) {
+            ("", "Pod") => {
+                let uid = meta.uid.as_deref().unwrap_or_default();
+                if let Some(pod) = self.pods.get_mut(uid) {
+                    pod.presence.listing = listing;
+                }
+            }
+            ("", "Node") => self
+                .nodes
+                .touch(meta.name.as_deref().unwrap_or_default(), listing),
+            _ => {
+                let (name, _) = Owner::of((group, kind), meta, &mut self.names);
+                if let Some(owner) = self.owners.get_mut(&name) {
+                    owner.presence.listing = listing;
+                }
+            }
+        }
+    }
+
     /// A listing of all objects of a kind begins.
     pub fn begin(&mut self, group: &str, kind: &str) {
         let key = self.group_kind(group, kind);
-        *self.listings.entry(key).or_default() += 1;
+        self.kinds.begin(key);
     }
 
     /// The listing is whole: what it did not name is deleted.
@@ -220,13 +234,13 @@ impl Index {
     /// Objects of this kind are all told from now on, so that one that is not known is not known yet.
     pub fn follow(&mut self, group: &str, kind: &str) {
         let key = self.group_kind(group, kind);
-        self.followed.insert(key);
+        self.kinds.follow(key, true);
     }
 
     /// They are not any more.
     pub fn unfollow(&mut self, group: &str, kind: &str) {
         let key = self.group_kind(group, kind);
-        self.followed.remove(&key);
+        self.kinds.follow(key, false);
     }
 
     /// Forgets what was deleted too long ago; whether there was any.
@@ -295,6 +309,11 @@ impl Index {
         self.pod(pod_uid)?.node.as_deref()
     }
 
+    /// Number of objects that are not deleted.
+    pub fn objects(&self) -> usize {
+        self.pods.len() + self.owners.len() + self.nodes.len() - self.gone.count()
+    }
+
     /// Number of pods that are not deleted.
     pub fn pods(&self) -> usize {
         let gone = self
@@ -316,9 +335,7 @@ impl Index {
 
     /// `apiVersion` and kind of the controllers whose kind was never listed: what may own pods as well.
     pub fn strange_kinds(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.strange
-            .iter()
-            .map(|(version, kind)| (&**version, &**kind))
+        self.kinds.strange()
     }
 
     fn pod(&self, uid: &str) -> Option<&Pod> {
@@ -351,7 +368,7 @@ impl Index {
             }
             let Some(owner) = known else {
                 let kind = (Arc::clone(&top.group), Arc::clone(&top.kind));
-                return Some((top, self.followed.contains(&kind)));
+                return Some((top, self.kinds.is_followed(&kind)));
             };
             match &owner.controller {
                 Some(next) if next != top => top = next,
@@ -367,24 +384,14 @@ impl Index {
 
     fn listing(&mut self, group: &str, kind: &str) -> u32 {
         let key = self.group_kind(group, kind);
-        self.listings.get(&key).copied().unwrap_or_default()
+        self.kinds.listing(&key)
     }
 
-    fn note_strange(&mut self, meta: &ObjectMeta) {
-        let owners = meta.owner_references.iter().flatten();
-        let Some(owner) = owners
-            .into_iter()
-            .find(|owner| owner.controller == Some(true))
-        else {
-            return;
-        };
-        let key = self.group_kind(entry::group_of(&owner.api_version), &owner.kind);
-        if owner.kind != "Node"
-            && !self.listings.contains_key(&key)
-            && self.strange.len() < MAX_STRANGE_KINDS
-        {
-            let version = owner.api_version.as_str().into();
-            self.strange.insert((version, owner.kind.as_str().into()));
+    fn note_owner(&mut self, meta: &ObjectMeta) {
+        let mut owners = meta.owner_references.iter().flatten();
+        if let Some(owner) = owners.find(|owner| owner.controller == Some(true)) {
+            let kind = self.group_kind(entry::group_of(&owner.api_version), &owner.kind);
+            self.kinds.note_owner(&kind, owner);
         }
     }
 

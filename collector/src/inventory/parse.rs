@@ -304,28 +304,9 @@ impl<'a> Document<'a> {
                 .push(self.problem(&steps, &format!("{kind} {name}: {message}")));
         };
         let mut bad = Vec::new();
-        let result = match (version.as_str(), kind.as_str()) {
-            ("v1", "Pod") => typed(value, &mut bad).map(|o| Object::Pod(Box::new(o))),
-            ("v1", "Namespace") => typed(value, &mut bad).map(|o| Object::Namespace(Box::new(o))),
-            ("v1", "Node") => typed(value, &mut bad).map(|o| Object::Node(Box::new(o))),
-            ("apps/v1", "ReplicaSet") => {
-                typed(value, &mut bad).map(|o| Object::ReplicaSet(Box::new(o)))
-            }
-            ("apps/v1", "Deployment") => {
-                typed(value, &mut bad).map(|o| Object::Deployment(Box::new(o)))
-            }
-            ("apps/v1", "StatefulSet") => {
-                typed(value, &mut bad).map(|o| Object::StatefulSet(Box::new(o)))
-            }
-            ("apps/v1", "DaemonSet") => {
-                typed(value, &mut bad).map(|o| Object::DaemonSet(Box::new(o)))
-            }
-            ("batch/v1", "Job") => typed(value, &mut bad).map(|o| Object::Job(Box::new(o))),
-            ("batch/v1", "CronJob") => typed(value, &mut bad).map(|o| Object::CronJob(Box::new(o))),
-            _ => {
-                *into.ignored.entry(format!("{version}/{kind}")).or_default() += 1;
-                return;
-            }
+        let Some(result) = object(&version, &kind, value, &mut bad) else {
+            *into.ignored.entry(format!("{version}/{kind}")).or_default() += 1;
+            return;
         };
         for (path, why) in bad {
             told(path, &format!("{why}; the rest of the object is used"));
@@ -380,6 +361,40 @@ fn shown(path: &[Step]) -> String {
         };
     }
     out
+}
+
+/// Reads one object of a kind that is understood. A quantity that is none is left out.
+///
+/// # Errors
+/// The field that is not as it should be, and why.
+pub fn one(version: &str, kind: &str, value: Value) -> Result<Object, String> {
+    let read = object(version, kind, value, &mut Vec::new());
+    let read = read.ok_or_else(|| format!("{version} {kind} is not understood"))?;
+    read.map_err(|(path, why)| match path.as_slice() {
+        [] => why,
+        path => format!("{}: {why}", shown(path)),
+    })
+}
+
+/// `None` of other kinds.
+fn object(
+    version: &str,
+    kind: &str,
+    value: Value,
+    bad: &mut Vec<Wrong>,
+) -> Option<Result<Object, Wrong>> {
+    Some(match (version, kind) {
+        ("v1", "Pod") => typed(value, bad).map(|of| Object::Pod(Box::new(of))),
+        ("v1", "Namespace") => typed(value, bad).map(|of| Object::Namespace(Box::new(of))),
+        ("v1", "Node") => typed(value, bad).map(|of| Object::Node(Box::new(of))),
+        ("apps/v1", "ReplicaSet") => typed(value, bad).map(|of| Object::ReplicaSet(Box::new(of))),
+        ("apps/v1", "Deployment") => typed(value, bad).map(|of| Object::Deployment(Box::new(of))),
+        ("apps/v1", "StatefulSet") => typed(value, bad).map(|of| Object::StatefulSet(Box::new(of))),
+        ("apps/v1", "DaemonSet") => typed(value, bad).map(|of| Object::DaemonSet(Box::new(of))),
+        ("batch/v1", "Job") => typed(value, bad).map(|of| Object::Job(Box::new(of))),
+        ("batch/v1", "CronJob") => typed(value, bad).map(|of| Object::CronJob(Box::new(of))),
+        _ => return None,
+    })
 }
 
 /// A place in an object and what is wrong there.

@@ -100,10 +100,6 @@ pub struct Left {
     /// Each file or folder that could not be read, with the reason, and what was left out of those
     /// that could.
     pub troubles: Vec<String>,
-    /// Deleted objects whose names are kept.
-    pub deleted: u64,
-    /// Deleted objects whose names fell out before their time, since the start.
-    pub forgotten: u64,
 }
 
 impl LastLook {
@@ -156,14 +152,9 @@ impl Inventory {
         });
         let left_out = self.files.values().flat_map(|state| &state.left_out);
         let listing = self.listing.iter().map(ToString::to_string);
-        let reader = self.index.reader();
-        let index = reader.get();
         let left = Left {
             troubles: listing.chain(files).chain(left_out.cloned()).collect(),
-            deleted: index.gone() as u64,
-            forgotten: index.forgotten(),
         };
-        drop(index);
         *self.last.0.write().unwrap_or_else(PoisonError::into_inner) = left;
     }
 

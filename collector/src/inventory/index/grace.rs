@@ -194,7 +194,7 @@ fn an_owner_that_is_followed_and_not_known_is_pending_and_no_other_is() {
     index.follow("apps", "ReplicaSet");
     assert!(index.is_pending("u", None));
     assert!(index.lookup("u", None).unwrap().workload_pending);
-    index.apply_owner("apps", "ReplicaSet", &meta("o", Some("n")));
+    index.apply_named("apps", "ReplicaSet", &meta("o", Some("n")));
     assert!(!index.is_pending("u", None));
     index.unfollow("apps", "ReplicaSet");
     index.apply(&owned("v", "Rollout", "argoproj.io/v1alpha1"), at(1));
@@ -216,7 +216,7 @@ fn kinds_are_told_apart_by_their_group() {
         .meta()
         .owner_references
         .clone();
-    index.apply_owner("batch.volcano.sh", "Job", &owner);
+    index.apply_named("batch.volcano.sh", "Job", &owner);
     assert_eq!(index.lookup("u", None).unwrap().workload.kind, "Fleet");
     let mut strange: Vec<_> = index.strange_kinds().collect();
     strange.sort_unstable();

@@ -44,6 +44,12 @@ impl Nodes {
         self.of.insert(name, (read(object), listing));
     }
 
+    pub(super) fn touch(&mut self, name: &str, listing: u32) {
+        if let Some((_, of)) = self.of.get_mut(name) {
+            *of = listing;
+        }
+    }
+
     pub(super) fn delete(&mut self, name: &str) {
         self.of.remove(name);
     }
