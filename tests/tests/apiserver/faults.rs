@@ -1,0 +1,1 @@
+//! Each misbehaviour as a client meets it.
