@@ -160,6 +160,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Pulse {
     bookmarks: u64,
+    ends: u64,
 }
 
 #[derive(Debug)]

@@ -4,6 +4,10 @@
     clippy::disallowed_methods,
     reason = "shell: asks a server over sockets"
 )]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says by failing what it expected"
+)]
 
 #[path = "apiserver/clients.rs"]
 mod clients;

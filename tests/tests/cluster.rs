@@ -101,12 +101,17 @@ fn a_kind_that_is_not_there_is_a_fact() {
     let workload = || {
         let pods = recorded::list("pods.json").unwrap();
         let of = |value: &&Value| value["metadata"]["name"] == "search-6f7d9c5b84-fx5wh";
-        let uid = pods["items"].as_array().unwrap().iter().find(of).unwrap()["metadata"]["uid"].clone();
+        let uid =
+            pods["items"].as_array().unwrap().iter().find(of).unwrap()["metadata"]["uid"].clone();
         let found = rig.index.get().lookup(uid.as_str().unwrap(), None);
         found.map(|found| found.workload.kind)
     };
     rig.until("all pods are known", |index| index.pods() == 63);
-    assert_eq!(workload().as_deref(), Some("Rollout"), "as its ReplicaSet says");
+    assert_eq!(
+        workload().as_deref(),
+        Some("Rollout"),
+        "as its ReplicaSet says"
+    );
     assert!(rig.census.troubles(std::time::Duration::ZERO).is_empty());
     rig.finish();
 }

@@ -137,6 +137,12 @@ impl ApiServer {
         self.state().store.version()
     }
 
+    /// Ends every watch, as the server does when it is restarted.
+    pub fn end_watches(&self) {
+        let count = |pulse: &mut Pulse| pulse.ends = pulse.ends.wrapping_add(1);
+        self.shared.pulse.send_modify(count);
+    }
+
     /// Sends a bookmark to every watch that wants them.
     pub fn bookmark(&self) {
         let count = |pulse: &mut Pulse| pulse.bookmarks = pulse.bookmarks.wrapping_add(1);

@@ -148,6 +148,7 @@ impl List {
     /// Sends it.
     pub(super) async fn send(self, mut out: Out) -> Result<(), Over> {
         out.raw(&self.head).await?;
+        out.begin().await?;
         for object in self.items {
             let mut text = String::new();
             match self.form {

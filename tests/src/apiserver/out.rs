@@ -124,12 +124,13 @@ impl Out {
             }
             Some(fault) => {
                 self.at_point(&fault, &text).await?;
-                self.write(&text).await
+                self.write(&text).await?;
+                self.at_point(&fault, "").await
             }
         }
     }
 
-    /// What the faults of a watch do before its first event comes: some need none.
+    /// What a fault does before the first item comes: some need none.
     pub(super) async fn begin(&mut self) -> Result<(), Over> {
         match self.fault.clone() {
             Some(Fault::Insert { at: 0, text, last }) => {

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::catalog::Resource;
 use super::object::{Object, PARTIAL};
 use super::out::{Out, Over};
 use super::query::{Form, WatchOptions};
 use super::status;
 use super::store::{Change, Kind, Name};
+use super::{Pulse, Shared};
 
 /// How long a watch lasts that does not say it: an API server takes 30 to 60 minutes.
 const UNTOLD: Duration = Duration::from_mins(30);
@@ -34,7 +34,10 @@ impl Watch {
     /// Tells events until the time is over, the log is compacted away or the client leaves.
     pub(super) async fn send(self, shared: Arc<Shared>, mut out: Out) -> Result<(), Over> {
         let mut pulse = shared.pulse.subscribe();
-        let mut told = pulse.borrow_and_update().bookmarks;
+        let Pulse {
+            bookmarks: mut told,
+            ends,
+        } = *pulse.borrow_and_update();
         let Some(mut position) = self.begin(&shared, &mut out).await? else {
             return out.end().await;
         };
@@ -44,7 +47,10 @@ impl Watch {
         tokio::pin!(timeout);
         loop {
             // Before the changes: what came before a bookmark is told before it.
-            let asked = pulse.borrow_and_update().bookmarks;
+            let Pulse {
+                bookmarks: asked,
+                ends: ended,
+            } = *pulse.borrow_and_update();
             let (changes, version) = {
                 let state = shared.state();
                 let version = state.store.version().max(position);
@@ -60,6 +66,9 @@ impl Watch {
             if asked != told {
                 told = asked;
                 self.bookmark(position, false, &mut out).await?;
+            }
+            if ended != ends {
+                break;
             }
             tokio::select! {
                 () = &mut timeout => break,

@@ -129,18 +129,25 @@ fn identify(server: &ApiServer) {
                  \"plimsoll-collector\" to ServiceAccount \"plimsoll-collector/plimsoll\"",
             ),
     ];
-    reasons.into_iter().for_each(|rule| server.allow(rule));
+    for rule in reasons {
+        server.allow(rule);
+    }
 }
 
 /// `aud` of a JWT.
 fn audiences(token: &str) -> Vec<String> {
     let payload = token.split('.').nth(1).unwrap();
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let sextets = payload.chars().map(|c| alphabet.find(c).unwrap());
-    let bits: String = sextets.map(|s| format!("{s:06b}")).collect();
-    let bytes = bits.as_bytes().chunks_exact(8);
-    let bytes = bytes.map(|b| u8::from_str_radix(std::str::from_utf8(b).unwrap(), 2).unwrap());
-    let claims: Value = serde_json::from_slice(&bytes.collect::<Vec<_>>()).unwrap();
+    let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
+    for letter in payload.chars() {
+        bits = (bits << 6) | u32::try_from(alphabet.find(letter).unwrap()).unwrap();
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push(u8::try_from((bits >> held) & 0xff).unwrap());
+        }
+    }
+    let claims: Value = serde_json::from_slice(&bytes).unwrap();
     serde_json::from_value(claims["aud"].clone()).unwrap()
 }
 
@@ -159,7 +166,9 @@ fn normal(body: &str) -> Value {
         .as_array_mut()
         .filter(|_| review)
     {
-        fields.iter_mut().for_each(|f| f["time"] = "".into());
+        for field in fields.iter_mut() {
+            field["time"] = "".into();
+        }
     }
     if value["kind"] == "SelfSubjectReview" {
         value["metadata"]["creationTimestamp"] = "".into();

@@ -30,9 +30,11 @@ fn check_later(fault: Fault) -> Rig {
     rig.until("all pods are known", |index| index.pods() == 63);
     // The watch that is open ends, and the next one has the fault.
     rig.server.fault(On::watch(PODS), fault);
-    rig.server.end_watches(PODS);
+    rig.server.end_watches();
     rig.server.apply(pod("one")).unwrap();
-    rig.server.delete("", "pods", "shop", "web-9d97b65d4-4jtvg").unwrap();
+    rig.server
+        .delete("", "pods", "shop", "web-9d97b65d4-4jtvg")
+        .unwrap();
     rig.server.apply(pod("two")).unwrap();
     rig.until("what happened is known", |index| {
         index.lookup("uid-two", Some("c-two")).is_some()
@@ -110,14 +112,16 @@ fn a_watch_that_breaks_off_is_taken_up_again() {
 fn a_watch_that_ends_at_once_is_no_storm() {
     let rig = Rig::recorded(Options::default());
     rig.server.fault(On::watch(PODS).always(), Fault::closed());
-    rig.server.end_watches(PODS);
+    rig.server.end_watches();
     let before = rig.server.requests().len();
     std::thread::sleep(Duration::from_secs(4));
     let asked = rig.server.requests().len() - before;
     assert!((2..=6).contains(&asked), "{asked} requests in 4 s");
     rig.server.heal();
     rig.server.apply(pod("one")).unwrap();
-    rig.until("it is known", |index| index.lookup("uid-one", None).is_some());
+    rig.until("it is known", |index| {
+        index.lookup("uid-one", None).is_some()
+    });
     rig.finish();
 }
 
@@ -157,9 +161,18 @@ fn objects_that_cannot_be_read_are_counted_and_cost_themselves() {
     let rows = rig.census.rows();
     assert_eq!(rows[&(String::new(), "Pod".to_owned())].malformed, 1);
     // Mended, it is known; broken again, it keeps what it said.
-    let name = pods["items"][3]["metadata"]["name"].as_str().unwrap().to_owned();
-    let namespace = pods["items"][3]["metadata"]["namespace"].as_str().unwrap().to_owned();
-    let uid = pods["items"][3]["metadata"]["uid"].as_str().unwrap().to_owned();
+    let name = pods["items"][3]["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let namespace = pods["items"][3]["metadata"]["namespace"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let uid = pods["items"][3]["metadata"]["uid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let mut whole = pod(&name);
     whole["metadata"]["namespace"] = namespace.into();
     whole["metadata"]["uid"] = uid.clone().into();
@@ -168,7 +181,9 @@ fn objects_that_cannot_be_read_are_counted_and_cost_themselves() {
     whole["spec"]["containers"] = 7.into();
     rig.server.apply(whole).unwrap();
     rig.server.apply(pod("one")).unwrap();
-    rig.until("a later one is known", |index| index.lookup("uid-one", None).is_some());
+    rig.until("a later one is known", |index| {
+        index.lookup("uid-one", None).is_some()
+    });
     assert!(rig.index.get().lookup(&uid, None).is_some());
     rig.finish();
 }

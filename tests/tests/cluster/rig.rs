@@ -55,7 +55,13 @@ impl Rig {
         index.write().keep(Duration::from_mins(10));
         let (reader, census) = (index.reader(), Arc::new(Census::of_all()));
         let stop = CancellationToken::new();
-        let run = watch::run(client, index, Arc::clone(&census), watch::clock(), stop.clone());
+        let run = watch::run(
+            client,
+            index,
+            Arc::clone(&census),
+            watch::clock(),
+            stop.clone(),
+        );
         let watching = runtime.spawn(async move { run.await.unwrap() });
         Self {
             server,
