@@ -85,6 +85,9 @@ fn a_pod_that_came_and_went_keeps_its_name() {
     assert!(found.workload_pending, "its ReplicaSet was never told of");
     drop(index);
     rig.server.apply(replica_set("quick", "fast")).unwrap();
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "fast", "namespace": "shop"}});
+    rig.server.apply(deployment).unwrap();
     rig.until("its Deployment is known", |index| {
         let found = index.lookup("flash-uid", None).unwrap();
         !found.workload_pending && found.workload.name == "fast"

@@ -15,10 +15,13 @@ use tokio_util::sync::CancellationToken;
 /// Longest wait for what is to happen.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-pub struct Rig {
-    pub server: ApiServer,
-    pub index: IndexReader,
-    pub census: Arc<Census>,
+/// Where pods are.
+pub(crate) const PODS: &str = "/api/v1/pods";
+
+pub(crate) struct Rig {
+    pub(crate) server: ApiServer,
+    pub(crate) index: IndexReader,
+    pub(crate) census: Arc<Census>,
     runtime: Runtime,
     stop: CancellationToken,
     watching: JoinHandle<()>,
@@ -26,14 +29,14 @@ pub struct Rig {
 
 impl Rig {
     /// With all recorded lists, known whole.
-    pub fn recorded(options: Options) -> Self {
+    pub(crate) fn recorded(options: Options) -> Self {
         let rig = Self::of(ApiServer::start(options).unwrap(), &[]);
         rig.until_synced();
         rig
     }
 
     /// With all recorded lists but some, as they come.
-    pub fn of(server: ApiServer, but: &[&str]) -> Self {
+    pub(crate) fn of(server: ApiServer, but: &[&str]) -> Self {
         for name in recorded::LISTS {
             if !but.contains(name) {
                 server.load(&recorded::list(name).unwrap()).unwrap();
@@ -43,7 +46,7 @@ impl Rig {
     }
 
     /// Follows what the server has.
-    pub fn watching(server: ApiServer) -> Self {
+    pub(crate) fn watching(server: ApiServer) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
@@ -73,11 +76,11 @@ impl Rig {
         }
     }
 
-    pub fn until_synced(&self) {
+    pub(crate) fn until_synced(&self) {
         self.wait(|| self.census.is_synced(), "the cluster is known");
     }
 
-    pub fn until(&self, what: &str, is: impl Fn(&Index) -> bool) {
+    pub(crate) fn until(&self, what: &str, is: impl Fn(&Index) -> bool) {
         self.wait(|| is(&self.index.get()), what);
     }
 
@@ -94,8 +97,20 @@ impl Rig {
         }
     }
 
+    /// Ends the watches, and waits until pods are watched again.
+    pub(crate) fn interrupt(&self) {
+        let watches = |asked: &[Request]| {
+            let of_pods = |asked: &&Request| asked.path == PODS && asked.watch == Some(true);
+            asked.iter().filter(of_pods).count()
+        };
+        let before = watches(&self.server.requests());
+        self.server.end_watches();
+        let again = |asked: &[Request]| watches(asked) > before;
+        self.server.wait_for("a watch of pods", again).unwrap();
+    }
+
     /// Stops, and what was asked; fails if anything unexpected was.
-    pub fn finish(self) -> Vec<Request> {
+    pub(crate) fn finish(self) -> Vec<Request> {
         self.stop.cancel();
         self.runtime.block_on(self.watching).unwrap();
         drop(self.runtime);
@@ -103,12 +118,12 @@ impl Rig {
     }
 }
 
-pub fn named(name: &str) -> ContainerName {
+pub(crate) fn named(name: &str) -> ContainerName {
     ContainerName::Known(name.to_owned())
 }
 
 /// A ReplicaSet in `shop` of a Deployment.
-pub fn replica_set(name: &str, deployment: &str) -> Value {
+pub(crate) fn replica_set(name: &str, deployment: &str) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
         "metadata": {"name": name, "namespace": "shop", "ownerReferences": [
             {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment, "uid": "d", "controller": true}]},
@@ -116,7 +131,7 @@ pub fn replica_set(name: &str, deployment: &str) -> Value {
 }
 
 /// A pod in `shop` with one container, its id `c-<name>`.
-pub fn pod(name: &str) -> Value {
+pub(crate) fn pod(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}")},
         "spec": {"nodeName": "node-a", "containers": [{"name": "app", "image": "a"}]},
