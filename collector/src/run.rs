@@ -34,8 +34,8 @@ use crate::reader::CarryError;
 use crate::sink::SinkError;
 use parts::{Parts, tell};
 
-/// Time that the end may take.
-const DRAIN: Duration = Duration::from_secs(10);
+/// Time that the end may take: a pod's grace must be longer.
+pub const DRAIN: Duration = Duration::from_secs(10);
 /// Everything that runs; a task says what it was.
 type Tasks = JoinSet<Result<&'static str, RunError>>;
 
