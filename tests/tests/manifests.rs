@@ -13,6 +13,8 @@
     reason = "a test says by failing what it expected"
 )]
 
+#[path = "manifests/admission.rs"]
+mod admission;
 #[path = "manifests/agent.rs"]
 mod agent;
 #[path = "manifests/collector.rs"]
