@@ -75,8 +75,8 @@ impl Manifests {
 
 /// Every check that a tool is needed for, in order.
 pub(crate) fn check() -> Vec<(&'static str, Outcome)> {
-    let with = |tool: &'static str, check: fn() -> Result<()>| {
-        if !shell::has(tool) {
+    let with = |tool: &'static str, is_there: bool, check: fn() -> Result<()>| {
+        if !is_there {
             return Outcome::Without(tool);
         }
         match check() {
@@ -84,11 +84,30 @@ pub(crate) fn check() -> Vec<(&'static str, Outcome)> {
             Err(error) => Outcome::Failed(format!("{error:#}")),
         }
     };
+    let [validates, lints, signs] = ["kubernetes-validate", "checkov", "openssl"].map(shell::has);
     vec![
-        ("renderings", with("kubectl", compare)),
-        ("schemas", with("kubernetes-validate", validate)),
-        ("checkov", with("checkov", lint)),
+        (
+            "renderings",
+            with("kubectl 1.27 or newer", renders(), compare),
+        ),
+        ("schemas", with("kubernetes-validate", validates, validate)),
+        ("checkov", with("checkov", lints, lint)),
+        ("bootstrap of TLS", with("openssl", signs, bootstrap)),
     ]
+}
+
+/// Whether there is a kubectl with Kustomize 5: an older one (Debian has 1.20) knows no components.
+fn renders() -> bool {
+    let version = ["version", "--client", "-o", "json"];
+    shell::has("kubectl")
+        && shell::read(&mut shell::command("kubectl", &version)).is_ok_and(|text| is_new(&text))
+}
+
+fn is_new(version: &str) -> bool {
+    let version: Value = serde_json::from_str(version).unwrap_or_default();
+    let kustomize = version["kustomizeVersion"].as_str().unwrap_or_default();
+    let major = kustomize.trim_start_matches('v').split('.').next();
+    major.and_then(|major| major.parse::<u32>().ok()) >= Some(5)
 }
 
 fn folder() -> PathBuf {
@@ -215,9 +234,40 @@ fn found(command: &mut Command) -> Result<BTreeSet<String>> {
     Ok(names.collect())
 }
 
+/// The script checks the certificate that it made itself; run again, it keeps the authority.
+fn bootstrap() -> Result<()> {
+    let place = shell::target().join("manifests/tls");
+    match std::fs::remove_dir_all(&place) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let made = || -> Result<[Vec<u8>; 2]> {
+        let mut script = shell::command("sh", &["daemonset/tls/bootstrap.sh"]);
+        shell::read(script.arg(&place))?;
+        let read = |name: &str| std::fs::read(place.join(name)).context(name.to_owned());
+        Ok([read("ca.crt")?, read("tls.crt")?])
+    };
+    let ([authority, certificate], [authority_again, renewed]) = (made()?, made()?);
+    if authority != authority_again || certificate == renewed {
+        bail!("a second run renews the certificate and leaves the authority, and did not");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_kubectl_is_none() {
+        assert!(is_new(r#"{"kustomizeVersion": "v5.5.0"}"#));
+        assert!(is_new(r#"{"kustomizeVersion": "v10.0.0"}"#));
+        assert!(!is_new(r#"{"kustomizeVersion": "v4.5.7"}"#));
+        assert!(!is_new(
+            r#"{"clientVersion": {"major": "1", "minor": "20+"}}"#
+        ));
+        assert!(!is_new(""));
+    }
 
     #[test]
     fn what_is_accepted_has_a_reason() {

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plimsoll_agent::config::Config;
 
 use super::objects::Objects;
-use super::{AGENTS, COLLECTOR};
+use super::{AGENTS, COLLECTOR, root};
 
 /// Seconds beyond the drain: two syncs of the spool on a disk that is busy, and the kubelet's own pace.
 const AFTER_DRAIN_S: i64 = 10;
@@ -127,6 +127,12 @@ fn it_reads_the_host_and_writes_to_its_spool_alone() {
                 from_host.push((host.path.as_str(), mount.mount_path.as_str(), read_only));
                 let whole = mount.recursive_read_only.as_deref() == Some("IfPossible");
                 assert_eq!(whole, read_only, "{}", host.path);
+                let kind = if read_only {
+                    "Directory"
+                } else {
+                    "DirectoryOrCreate"
+                };
+                assert_eq!(host.type_.as_deref(), Some(kind), "{}", host.path);
             } else {
                 assert!(read_only, "{}", volume.name);
                 assert!(volume.secret.is_none(), "{}", volume.name);
@@ -259,5 +265,19 @@ fn it_runs_on_every_node_and_comes_to_a_tenth_of_prods_at_a_time() {
             (&None, &None)
         );
         assert_eq!(pod.priority_class_name.as_deref(), Some("plimsoll-agent"));
+    }
+}
+
+#[test]
+fn each_right_on_the_node_has_its_reason_in_the_documents() {
+    let text = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let pod = pod(&Objects::read("prod"));
+    let context = container(&pod).security_context.clone().unwrap();
+    let mut rights = context.capabilities.unwrap().add.unwrap();
+    let volumes = pod.volumes.iter().flatten();
+    rights.extend(volumes.filter_map(|volume| Some(volume.host_path.as_ref()?.path.clone())));
+    assert_eq!(rights.len(), 8);
+    for right in rights {
+        assert!(text.contains(&format!("| `{right}`")), "{right}");
     }
 }

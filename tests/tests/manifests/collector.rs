@@ -6,10 +6,11 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plimsoll_collector::config::{Config, DOCUMENTED};
 use plimsoll_collector::run::DRAIN;
+use serde_json::Value;
 
-use super::COLLECTOR;
 use super::agent::asks;
 use super::objects::Objects;
+use super::{COLLECTOR, root};
 
 const NAME: &str = "plimsoll-collector";
 
@@ -127,6 +128,57 @@ fn the_kubelet_and_the_services_ask_where_it_listens() {
         assert_eq!(served, [(4317, named("otlp")), (8443, named("https"))]);
         assert_eq!(service.type_.as_deref(), Some("ClusterIP"));
     }
+}
+
+#[test]
+fn it_goes_to_system_nodes_and_never_to_spot() {
+    for objects in Objects::each() {
+        let pod = pod(&objects);
+        let tolerated: Vec<_> = pod
+            .tolerations
+            .iter()
+            .flatten()
+            .map(|one| (one.key.as_deref().unwrap(), one.effect.as_deref().unwrap()))
+            .collect();
+        let taints = ["node-role.kubernetes.io/system", "CriticalAddonsOnly"];
+        assert_eq!(tolerated, taints.map(|taint| (taint, "NoSchedule")));
+        let affinity = pod.affinity.unwrap().node_affinity.unwrap();
+        let required = affinity
+            .required_during_scheduling_ignored_during_execution
+            .unwrap();
+        let [term] = required.node_selector_terms.as_slice() else {
+            panic!("one term, all of which holds");
+        };
+        for (key, value) in [
+            ("eks.amazonaws.com/capacityType", "SPOT"),
+            ("karpenter.sh/capacity-type", "spot"),
+        ] {
+            let rule = term.match_expressions.iter().flatten();
+            let rule = rule.clone().find(|rule| rule.key == key).unwrap();
+            assert_eq!(rule.operator, "NotIn");
+            assert_eq!(rule.values.as_ref().unwrap(), &[value]);
+        }
+    }
+}
+
+/// cert-manager puts the certificate where the collector reads it, for the name that agents ask for.
+#[test]
+fn its_certificate_is_for_the_name_that_agents_ask_for() {
+    const HOST: &str = "plimsoll-collector.plimsoll.svc";
+    for of in ["staging", "prod", "all-options"] {
+        let objects = Objects::read(of);
+        let certificate: Value = objects.one("Certificate", COLLECTOR, NAME);
+        let names = certificate["spec"]["dnsNames"].as_array().unwrap();
+        assert!(names.contains(&Value::from(HOST)));
+        let volumes = pod(&objects).volumes.unwrap();
+        let secret = volumes.iter().find_map(|volume| volume.secret.as_ref());
+        let secret = secret.unwrap().secret_name.as_deref().unwrap();
+        assert_eq!(certificate["spec"]["secretName"], secret);
+    }
+    let script = std::fs::read_to_string(root().join("daemonset/tls/bootstrap.sh")).unwrap();
+    assert!(script.contains(&format!("\nname={HOST}\n")));
+    let endpoint = plimsoll_agent::config::Config::default().export.endpoint;
+    assert_eq!(endpoint, format!("https://{HOST}:4317"));
 }
 
 /// Settings that the manifests use and that a collector may be too old for.
