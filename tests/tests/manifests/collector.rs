@@ -184,7 +184,7 @@ fn its_certificate_is_for_the_name_that_agents_ask_for() {
 /// Settings that the manifests use and that a collector may be too old for.
 const NEEDED: [&str; 4] = ["kubernetes:", "  token_review:", "  access:", "  watch:"];
 /// What its parser says then is of these.
-const NEW: [&str; 3] = [": kubernetes:", ": ingest.token_review:", ": http."];
+const NEW: [&str; 3] = [": kubernetes", ": ingest.token_review:", ": http."];
 
 /// Whether this collector has them all.
 fn is_new_enough() -> bool {
@@ -252,6 +252,49 @@ fn it_has_room_for_what_it_keeps() {
         // 21 KiB a series, 256 MiB of requests in hand, and 2 KiB for each of 50,000 pods.
         let held = series * (21 << 10) + 256 * MIB + 100 * MIB;
         assert!(limit >= held, "{}: {} MiB", objects.of, held / MIB);
+    }
+}
+
+/// The table of capacity says what is deployed.
+#[test]
+fn its_sizes_are_those_of_the_documents() {
+    let text = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    for of in ["dev", "staging", "prod"] {
+        let objects = Objects::read(of);
+        let map: ConfigMap = objects.one("ConfigMap", COLLECTOR, NAME);
+        let settings = map.data.unwrap()["collector.yaml"].clone();
+        let series = settings
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("max_series: "))
+            .unwrap();
+        let resources = pod(&objects).containers[0].resources.clone().unwrap();
+        let limit = with_unit(&resources.limits.unwrap()["memory"].0);
+        let claims = set(&objects).spec.unwrap().volume_claim_templates.unwrap();
+        let claim = claims[0].spec.clone().unwrap().resources.unwrap();
+        let volume = with_unit(&claim.requests.unwrap()["storage"].0);
+        let row = text
+            .lines()
+            .find(|line| line.starts_with('|') && line.contains(&format!("({of})")))
+            .unwrap();
+        let wanted = format!("| {} |", grouped(series));
+        assert!(row.contains(&wanted), "{row}: {wanted}");
+        assert!(row.ends_with(&format!(", {limit} | {volume} |")), "{row}");
+    }
+}
+
+/// As documents write it: `1,280 MiB`.
+fn with_unit(quantity: &str) -> String {
+    let (number, unit) = quantity.split_at(quantity.len() - 2);
+    format!("{} {unit}B", grouped(number))
+}
+
+fn grouped(digits: &str) -> String {
+    match digits.len().checked_sub(3) {
+        None | Some(0) => digits.to_owned(),
+        Some(at) => {
+            let (thousands, rest) = digits.split_at(at);
+            format!("{},{rest}", grouped(thousands))
+        }
     }
 }
 
