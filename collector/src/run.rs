@@ -39,8 +39,8 @@ use parts::{Objects, Parts, tell};
 
 /// Between two looks whether past usage can be given names.
 const REJOIN_EVERY: Duration = Duration::from_secs(10);
-/// Time that the end may take.
-const DRAIN: Duration = Duration::from_secs(10);
+/// Time that the end may take: a pod's grace must be longer.
+pub const DRAIN: Duration = Duration::from_secs(10);
 /// Everything that runs; a task says what it was.
 type Tasks = JoinSet<Result<&'static str, RunError>>;
 
