@@ -141,7 +141,7 @@ struct Root {
 }
 
 impl Root {
-    /// Puts into it what the kubelet puts into every container, and the host's folders.
+    /// Puts into it what the kubelet and the runtime put into every container, and the host's folders.
     fn new(folder: &Path, image: &'static Image) -> Result<Self> {
         let root = Self {
             image,
@@ -150,6 +150,7 @@ impl Root {
         root.write("etc/hosts", "127.0.0.1 localhost\n")?;
         root.write("etc/resolv.conf", names::RESOLV_CONF)?;
         for (from, to) in [
+            ("/dev", "dev"),
             ("/proc", "host/proc"),
             ("/proc", "proc"),
             ("/sys", "sys"),

@@ -15,18 +15,14 @@ use crate::shell;
 /// Longer than the folder of the first build, so that a path of either shifts what follows it.
 const ELSEWHERE: &str = "target/image/again/in-a-folder-of-another-length";
 
+/// Builds again, on what a comparison before this one has left if it did not end well.
+///
+/// # Errors
+/// The second build is another, or cannot be made.
 pub(crate) fn run(root: &Path, tool: &Path, first: &[Built]) -> Result<()> {
     let elsewhere = root.join(ELSEWHERE);
-    remove(&elsewhere)?;
     for name in sources::tracked()? {
-        let (from, to) = (root.join(&name), elsewhere.join(&name));
-        if !from.is_file() {
-            continue;
-        }
-        if let Some(folder) = to.parent() {
-            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        }
-        std::fs::copy(&from, &to).with_context(|| format!("copying {}", from.display()))?;
+        copy(&root.join(&name), &elsewhere.join(&name))?;
     }
     let second = all(&place(root, &elsewhere, &elsewhere.join("built"))?, tool)?;
     let mut different = Vec::new();
@@ -58,4 +54,29 @@ pub(crate) fn run(root: &Path, tool: &Path, first: &[Built]) -> Result<()> {
         return Ok(());
     }
     bail!("not the same in {ELSEWHERE}: {}", different.join("; "))
+}
+
+/// Copies a file if it is another, so that cargo compiles nothing for its time alone.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    // Deleted, and not yet committed so.
+    if !from.is_file() {
+        return remove_file(to);
+    }
+    let bytes = sources::read(from)?;
+    if std::fs::read(to).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    std::fs::write(to, bytes).with_context(|| format!("writing {}", to.display()))
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
