@@ -91,11 +91,14 @@ fn blob<'a>(layout: &'a Layout, descriptor: &Value) -> Result<&'a [u8]> {
 
 /// Whether a program carries the list of its crates, and all that are linked into it are on that.
 pub(crate) fn lists_its_crates(program: &[u8], linked: &BTreeSet<Crate>) -> Result<()> {
-    let list = auditable_info::audit_info_from_slice(program, MAX_LIST_BYTES)
+    let list = auditable_info::json_from_slice(program, MAX_LIST_BYTES)
         .context("the list of crates that cargo auditable puts into a program")?;
-    let list = list.packages.into_iter();
-    let listed: BTreeSet<Crate> = list
-        .map(|one| (one.name, one.version.to_string()))
+    let list = json(list.as_bytes())?;
+    let packages = list["packages"].as_array().context("packages")?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let listed: BTreeSet<Crate> = packages
+        .iter()
+        .map(|one| (text(&one["name"]), text(&one["version"])))
         .collect();
     let unlisted: Vec<&Crate> = linked.difference(&listed).collect();
     ensure!(
