@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(100);
 /// The agent's name for its node.
 const NODE: &str = "image-check";
+/// Where both have the agent's token.
+const TOKEN: &str = "etc/plimsoll/token";
 /// Bytes of the list of crates in a program at the most.
 const MAX_LIST_BYTES: usize = 8 << 20;
 
@@ -288,13 +290,14 @@ impl Drop for Running {
 
 /// The agent finds the collector by its name and sends to it; the command line sees that.
 fn together(agent: &Root, collector: &Root) -> Result<()> {
-    collector.write(
-        "etc/plimsoll/collector.yaml",
-        "data: { path: /var/lib/plimsoll/collector }\n",
-    )?;
+    for root in [agent, collector] {
+        root.write(TOKEN, "word-of-the-agent-to-the-collector\n")?;
+    }
+    let config = format!("ingest: {{ tokens: [{{ node: {NODE}, file: /{TOKEN} }}] }}\n");
+    collector.write("etc/plimsoll/collector.yaml", &config)?;
     let config = format!(
         "node: {NODE}\nhost: {{ proc: /host/proc, cgroup: /host/cgroup }}\nkernel: {{ enabled: false }}\n\
-         export: {{ endpoint: 'http://{}:4317', insecure: true }}\n",
+         export: {{ endpoint: 'http://{}:4317', insecure: true, token_file: /{TOKEN} }}\n",
         names::COLLECTOR
     );
     agent.write("etc/plimsoll/agent.yaml", &config)?;
