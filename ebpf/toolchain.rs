@@ -147,11 +147,9 @@ fn moved(source: &Path) -> String {
         .chain(fs::canonicalize(source.join("..")).map(|root| (root, "/plimsoll")))
         .collect();
     moved.sort();
-    let mut options = String::new();
-    for (from, to) in moved {
-        options += &format!(" --remap-path-prefix={}={to}", from.display());
-    }
-    options
+    let options = moved.iter();
+    let options = options.map(|(from, to)| format!(" --remap-path-prefix={}={to}", from.display()));
+    options.collect::<Vec<_>>().concat()
 }
 
 /// The first compiler that can.
