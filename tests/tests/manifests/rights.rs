@@ -4,43 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule};
+use plimsoll_collector::cluster::kinds;
 
 use super::objects::Objects;
-
-/// What the collector lists and watches, by group. To be compared with the code's own list, once
-/// `collector/src/cluster/kinds.rs` has it.
-const WATCHED: [(&str, &[&str]); 10] = [
-    (
-        "",
-        &[
-            "limitranges",
-            "namespaces",
-            "nodes",
-            "pods",
-            "resourcequotas",
-            "services",
-        ],
-    ),
-    (
-        "apps",
-        &["daemonsets", "deployments", "replicasets", "statefulsets"],
-    ),
-    ("argoproj.io", &["rollouts"]),
-    ("autoscaling", &["horizontalpodautoscalers"]),
-    ("autoscaling.k8s.io", &["verticalpodautoscalers"]),
-    ("batch", &["cronjobs", "jobs"]),
-    ("discovery.k8s.io", &["endpointslices"]),
-    ("networking.k8s.aws", &["policyendpoints"]),
-    ("networking.k8s.io", &["networkpolicies"]),
-    (
-        "policy.networking.k8s.io",
-        &[
-            "adminnetworkpolicies",
-            "baselineadminnetworkpolicies",
-            "clusternetworkpolicies",
-        ],
-    ),
-];
 
 /// What it asks of whom it lets in.
 const ASKED: [(&str, &str); 2] = [
@@ -72,11 +38,9 @@ fn role(objects: &Objects, name: &str) -> ClusterRole {
 #[test]
 fn the_collector_lists_watches_and_asks_and_nothing_else() {
     let words = |verbs: &[&str]| verbs.iter().map(|verb| (*verb).to_owned()).collect();
-    let watched = WATCHED.iter().flat_map(|(group, resources)| {
-        resources.iter().map(|resource| {
-            let name = ((*group).to_owned(), (*resource).to_owned());
-            (name, words(&["list", "watch"]))
-        })
+    let watched = kinds::BUILT_IN.iter().chain(&kinds::OPTIONAL).map(|kind| {
+        let name = (kind.group.to_owned(), kind.plural.to_owned());
+        (name, words(&["list", "watch"]))
     });
     let asked = ASKED.iter().map(|(group, resource)| {
         let name = ((*group).to_owned(), (*resource).to_owned());
