@@ -34,7 +34,7 @@
 //! | `store`, `object` | the objects, their versions and the log |
 //! | `identity`, `review` | tokens, rights and what reviews say of them |
 //! | `fault`, `out` | misbehaviour, and the bytes on their way |
-//! | `fleet` | generated clusters of any size |
+//! | `fleet`, `template` | generated clusters of any size |
 //!
 //! It writes nothing that clients send: but for reviews it is read only, and what happens in the
 //! cluster is said by the test.
@@ -44,6 +44,7 @@ mod catalog;
 mod cluster;
 mod connection;
 mod fault;
+pub mod fleet;
 mod identity;
 mod list;
 mod object;
@@ -53,6 +54,7 @@ pub mod recorded;
 mod review;
 mod status;
 mod store;
+mod template;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -13,6 +13,8 @@
 mod clients;
 #[path = "apiserver/faults.rs"]
 mod faults;
+#[path = "apiserver/fleets.rs"]
+mod fleets;
 #[path = "apiserver/recorded.rs"]
 mod replayed;
 

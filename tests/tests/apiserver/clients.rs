@@ -21,7 +21,7 @@ use plimsoll_tests::apiserver::{
 use serde_json::json;
 use tokio_stream::{Stream, StreamExt};
 
-async fn client(kubeconfig: &str) -> Client {
+pub(crate) async fn client(kubeconfig: &str) -> Client {
     let kubeconfig = Kubeconfig::from_yaml(kubeconfig).unwrap();
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(kubeconfig, &options)
@@ -51,7 +51,7 @@ fn recorded_names(list: &str) -> BTreeSet<String> {
     items.map(|item| name(&item["metadata"])).collect()
 }
 
-fn named<K: ResourceExt>(object: &K) -> String {
+pub(crate) fn named<K: ResourceExt>(object: &K) -> String {
     format!(
         "{}/{}",
         object.namespace().unwrap_or_default(),
@@ -60,7 +60,7 @@ fn named<K: ResourceExt>(object: &K) -> String {
 }
 
 /// What a watcher tells until it has the whole list; errors are passed over.
-async fn initial<K, S>(stream: &mut S) -> BTreeSet<String>
+pub(crate) async fn initial<K, S>(stream: &mut S) -> BTreeSet<String>
 where
     K: ResourceExt,
     S: Stream<Item = Result<Event<K>, watcher::Error>> + Unpin,
@@ -78,7 +78,7 @@ where
 }
 
 /// Waits for the next thing that happens.
-async fn next<K, S>(stream: &mut S) -> (&'static str, String)
+pub(crate) async fn next<K, S>(stream: &mut S) -> (&'static str, String)
 where
     K: ResourceExt,
     S: Stream<Item = Result<Event<K>, watcher::Error>> + Unpin,
