@@ -29,8 +29,8 @@ const STALLED: Duration = Duration::from_mins(1);
 /// Waits after failures in a row: so long at first, doubled each time, with jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(800);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Wait after a refusal for want of rights, which somebody has to grant.
-const DENIED_WAIT: Duration = Duration::from_mins(1);
+/// Wait after a refusal for want of rights, which somebody has to grant, and for a kind to be there.
+const REFUSED_WAIT: Duration = Duration::from_mins(1);
 /// Objects on one page of a list.
 const PAGE: u32 = 500;
 
@@ -122,10 +122,12 @@ fn wait(failures: u32, jitter: f64) -> Duration {
     doubled.min(LONGEST_WAIT).mul_f64(1.0 + jitter)
 }
 
-/// Follows a kind. Ends when there is no such kind, and when nobody listens any more.
+/// Follows a kind. Ends when nobody listens any more, and, of an `optional` kind, when there is no such
+/// kind. One that every cluster has may be missing while a server starts, and is asked for again.
 pub(super) struct Follower {
     pub(super) client: Client,
     pub(super) of: Arc<ApiResource>,
+    pub(super) optional: bool,
     pub(super) changes: mpsc::Sender<Change>,
     pub(super) census: Arc<Census>,
     pub(super) clock: Clock,
@@ -190,7 +192,8 @@ impl Follower {
             };
             match meaning(&error, way) {
                 Meaning::NoStream => return Ended::Anew(Way::Pages),
-                Meaning::NoKind => return Ended::NoKind,
+                Meaning::NoKind if self.optional => return Ended::NoKind,
+                Meaning::NoKind => self.refused(State::Absent).await,
                 Meaning::Unreadable => {
                     self.unreadable("a line of the stream", &errors::chain(&error));
                 }
@@ -209,11 +212,16 @@ impl Follower {
 
     async fn pause_after(&self, failure: Failure, failures: u32) {
         if failure == Failure::Forbidden {
-            self.census.set(&self.of, State::Denied);
-            tokio::time::sleep(DENIED_WAIT.mul_f64(1.0 + fastrand::f64())).await;
+            self.refused(State::Denied).await;
         } else {
             self.pause(failures).await;
         }
+    }
+
+    /// Somebody has to do something before it is otherwise.
+    async fn refused(&self, state: State) {
+        self.census.set(&self.of, state);
+        tokio::time::sleep(REFUSED_WAIT.mul_f64(1.0 + fastrand::f64())).await;
     }
 
     async fn pause(&self, failures: u32) {
