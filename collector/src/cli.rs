@@ -9,6 +9,7 @@ mod client;
 pub mod imds;
 mod sizing;
 mod table;
+mod through;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -25,7 +26,8 @@ use crate::errors::chain;
 
 /// What containers really need, and who touched what they should not have.
 ///
-/// Reads the collector's API. Nothing is ever written to a cluster.
+/// Reads the collector's API: in the cluster of the kubeconfig's current context, or where --server says.
+/// Nothing is ever written to a cluster.
 ///
 /// Exit codes: 0 success; 1 the check found something; 2 bad usage or unreadable input;
 /// 64 bad configuration.
@@ -63,21 +65,46 @@ enum Command {
     },
 }
 
-/// Where the collector is.
-#[derive(Debug, Args)]
+/// Where the collector is: at an address, or in the cluster of a kubeconfig, where it is reached by a
+/// port-forward. Without any of these options it is in the cluster of the kubeconfig's current context; without
+/// a kubeconfig at http://127.0.0.1:8080.
+#[derive(Clone, Debug, Args)]
 struct Server {
-    /// The collector's address.
+    /// The collector's address; no kubeconfig is read then.
     #[arg(
         long,
         value_name = "URL",
         env = "PLIMSOLL_SERVER",
-        default_value = "http://127.0.0.1:8080",
-        value_parser = client::address
+        value_parser = client::address,
+        conflicts_with_all = ["kubeconfig", "context"]
     )]
-    server: String,
-    /// PEM file of the authorities that are trusted for an https:// address, instead of the system's.
+    server: Option<String>,
+    /// File with a bearer token to show to an https:// address.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PLIMSOLL_TOKEN_FILE",
+        requires = "server"
+    )]
+    token_file: Option<PathBuf>,
+    /// PEM file of the authorities by which the collector is known, instead of the system's for an https://
+    /// address, and instead of ConfigMap plimsoll-ca in a cluster.
     #[arg(long, value_name = "FILE", env = "PLIMSOLL_CA_FILE")]
     ca_file: Option<PathBuf>,
+    /// Kubeconfig of the cluster, instead of $KUBECONFIG or ~/.kube/config.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig, instead of the current one.
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Namespace of the collector in the cluster.
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        env = "PLIMSOLL_NAMESPACE",
+        default_value = "plimsoll"
+    )]
+    collector_namespace: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -196,6 +196,9 @@ impl Follower {
                 Meaning::NoKind => self.refused(State::Absent).await,
                 Meaning::Unreadable => {
                     self.unreadable("a line of the stream", &errors::chain(&error));
+                    // Which object it told of is not known: all are told anew.
+                    self.pause(failures).await;
+                    return Ended::Anew(way);
                 }
                 Meaning::Failed(failure) => {
                     self.failed(failure, errors::chain(&error));
