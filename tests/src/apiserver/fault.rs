@@ -107,6 +107,10 @@ pub enum Fault {
     Answer(Canned),
     /// No byte, until the client leaves.
     Hang,
+    /// The connection is reset (RST) before a byte of the answer.
+    ResetAtOnce,
+    /// The true answer, so much later.
+    Late(Duration),
     /// The connection is reset (RST) there.
     Reset(Point),
     /// The connection is closed there, without the end of the chunked body.
