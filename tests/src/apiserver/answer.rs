@@ -177,12 +177,7 @@ fn objects(shared: &Shared, asked: &Asked, target: Target) -> Answer {
         }
         _ => Err(status::no_such_resource()),
     };
-    made.unwrap_or_else(|refusal| {
-        if refusal.body.contains("label selectors") {
-            return unexpected(shared, asked, refusal).into();
-        }
-        refusal.into()
-    })
+    made.unwrap_or_else(Answer::from)
 }
 
 fn collection(
@@ -193,6 +188,10 @@ fn collection(
     form: Form,
 ) -> Result<Answer, Canned> {
     let query = Query::parse(&asked.query);
+    if query.get("labelSelector").is_some() {
+        let refusal = status::bad_request("this server knows no label selectors");
+        return Err(unexpected(shared, asked, refusal));
+    }
     if !query.is_watch() {
         let options = ListOptions::parse(&query)?;
         let namespace = namespace.as_deref();

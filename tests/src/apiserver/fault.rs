@@ -192,6 +192,15 @@ impl Fault {
         }
     }
 
+    /// A list with an item more, which may be anything.
+    pub fn item(at: usize, item: &Value) -> Self {
+        Self::Insert {
+            at,
+            text: item.to_string(),
+            last: false,
+        }
+    }
+
     /// A watch with an event whose object has members of the wrong types.
     pub fn wrong_types(at: usize, api_version: &str, kind: &str) -> Self {
         let metadata = json!({"name": "wrong-types", "namespace": "default", "resourceVersion": "1",

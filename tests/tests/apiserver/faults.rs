@@ -189,6 +189,21 @@ fn lines_that_no_client_can_read_stand_between_good_ones() {
 }
 
 #[test]
+fn an_item_of_a_list_is_none() {
+    let server = cluster();
+    server.fault(On::list(PODS), Fault::item(0, &json!({"metadata": 7})));
+    server.fault(On::list(PODS), Fault::item(2, &json!("text")));
+    for at in [0, 2] {
+        let list: Value = serde_json::from_str(&get(&server, PODS).body).unwrap();
+        let items = list["items"].as_array().unwrap();
+        let odd = |item: &Value| item["metadata"]["name"].is_null();
+        assert_eq!(items.iter().position(odd), Some(at));
+        assert_eq!(items.len(), 4);
+    }
+    server.finish().unwrap();
+}
+
+#[test]
 fn nothing_comes_or_it_comes_slowly() {
     let server = cluster();
     server.fault(On::list(PODS), Fault::Hang);
