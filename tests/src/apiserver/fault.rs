@@ -184,7 +184,22 @@ impl Fault {
 
     /// A watch with a line that is no JSON.
     pub fn bad_json(at: usize) -> Self {
-        let text = r#"{"type":"MODIFIED","object":{"kind":"Pod","apiVersion":"v1","metadata":{"na"#;
+        Self::line(
+            at,
+            r#"{"type":"MODIFIED","object":{"kind":"Pod","metadata":{"name":x"}}}"#,
+        )
+    }
+
+    /// A watch with a line that ends too early: kube's client passes over it without a word.
+    pub fn cut_line(at: usize) -> Self {
+        Self::line(
+            at,
+            r#"{"type":"MODIFIED","object":{"kind":"Pod","metadata":{"na"#,
+        )
+    }
+
+    /// A watch with that line more.
+    pub fn line(at: usize, text: &str) -> Self {
         Self::Insert {
             at,
             text: text.to_owned(),

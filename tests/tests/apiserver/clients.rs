@@ -193,6 +193,35 @@ async fn a_watcher_lives_through_what_is_scripted() {
     server.finish().unwrap();
 }
 
+/// What a line that cannot be read does to kube's watcher: an error for two of three, nothing for
+/// one that ends too early, and in no case a new list. What the line told is not told again.
+#[tokio::test]
+async fn a_watcher_passes_over_lines_that_it_cannot_read() {
+    for (fault, errors) in [
+        (Fault::bad_json(0), 1),
+        (Fault::wrong_types(0, "v1", "Pod"), 1),
+        (Fault::cut_line(0), 0),
+    ] {
+        let server = cluster(Options::default());
+        server.fault(On::watch("/api/v1/pods"), fault);
+        let client = client(&server.kubeconfig()).await;
+        let config = watcher::Config::default();
+        let mut stream = pin!(watcher(Api::<Pod>::all(client), config));
+        initial(&mut stream).await;
+        server.apply(pod("one")).unwrap();
+        let mut seen = 0;
+        loop {
+            match stream.next().await.unwrap() {
+                Err(_) => seen += 1,
+                Ok(Event::Apply(pod)) => break assert_eq!(pod.name_any(), "one"),
+                Ok(_) => panic!("it begins anew"),
+            }
+        }
+        assert_eq!(seen, errors);
+        server.finish().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn reviews_tell_what_the_test_said() {
     let server = ApiServer::start(Options::default()).unwrap();
