@@ -68,8 +68,8 @@ enum Command {
 /// Where the collector is: at an address, or in the cluster of a kubeconfig, where it is reached by a
 /// port-forward. Without any of these options it is in the cluster of the kubeconfig's current context; without
 /// a kubeconfig at http://127.0.0.1:8080.
-#[derive(Clone, Debug, Args)]
-struct Server {
+#[derive(Clone, Debug, Default, Args)]
+struct Collector {
     /// The collector's address; no kubeconfig is read then.
     #[arg(
         long,
@@ -99,12 +99,12 @@ struct Server {
     context: Option<String>,
     /// Namespace of the collector in the cluster.
     #[arg(
-        long,
+        long = "collector-namespace",
         value_name = "NAMESPACE",
         env = "PLIMSOLL_NAMESPACE",
         default_value = "plimsoll"
     )]
-    collector_namespace: String,
+    within: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -124,7 +124,7 @@ enum SizingCommand {
 #[derive(Debug, Args)]
 struct ReportArgs {
     #[command(flatten)]
-    server: Server,
+    collector: Collector,
     /// Only this namespace.
     #[arg(short, long, value_name = "NAMESPACE", value_parser = given)]
     namespace: Option<String>,
@@ -219,7 +219,7 @@ struct Which {
 #[derive(Debug, Args)]
 struct TailArgs {
     #[command(flatten)]
-    server: Server,
+    collector: Collector,
     #[command(flatten)]
     which: Which,
     /// How many events to begin with.
@@ -237,7 +237,7 @@ struct TailArgs {
 #[derive(Debug, Args)]
 struct QueryArgs {
     #[command(flatten)]
-    server: Server,
+    collector: Collector,
     #[command(flatten)]
     which: Which,
     /// Most events.
@@ -251,7 +251,7 @@ struct QueryArgs {
 #[derive(Debug, Args)]
 struct AccountingArgs {
     #[command(flatten)]
-    server: Server,
+    collector: Collector,
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,

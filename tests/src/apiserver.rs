@@ -169,6 +169,8 @@ struct Pulse {
 struct Shared {
     state: Mutex<State>,
     pulse: tokio::sync::watch::Sender<Pulse>,
+    /// Whether connections are closed as they come.
+    down: tokio::sync::watch::Sender<bool>,
     options: Options,
     begin: Instant,
 }
@@ -213,6 +215,7 @@ impl ApiServer {
                 ..State::default()
             }),
             pulse: tokio::sync::watch::Sender::default(),
+            down: tokio::sync::watch::Sender::default(),
             options,
             begin: Instant::now(),
         });
@@ -372,6 +375,12 @@ impl ApiServer {
         self.state().script.clear();
     }
 
+    /// Down: all connections are closed, new ones as soon as they are made. Up: they are served
+    /// again, with the objects as they are by then.
+    pub fn set_down(&self, down: bool) {
+        self.shared.down.send_replace(down);
+    }
+
     /// Everything that was asked so far.
     pub fn requests(&self) -> Vec<Request> {
         self.state().requests.clone()
@@ -391,6 +400,24 @@ impl ApiServer {
                 );
             }
             std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// As [`ApiServer::wait_for`], for tests whose client runs on the same thread.
+    ///
+    /// # Errors
+    /// It is not, for a long while.
+    pub async fn until(&self, what: &str, is: impl Fn(&[Request]) -> bool) -> Result<()> {
+        let begin = Instant::now();
+        while !is(&self.state().requests) {
+            if begin.elapsed() > PATIENCE {
+                bail!(
+                    "{what} was not asked for in {PATIENCE:?}: {:#?}",
+                    self.requests()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use thiserror::Error;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::Server;
+use super::Collector;
 use super::through::{self, Place, Through, ThroughError};
 
 /// Longest wait for a whole answer.
@@ -178,20 +178,20 @@ pub(super) enum Client {
 impl Client {
     /// # Errors
     /// A file that is named cannot be read.
-    pub(super) fn new(server: &Server) -> Result<Self, ClientError> {
-        let named = server.kubeconfig.is_some() || server.context.is_some();
-        match &server.server {
-            Some(address) => Direct::new(address, server).map(Self::Direct),
+    pub(super) fn new(collector: &Collector) -> Result<Self, ClientError> {
+        let named = collector.kubeconfig.is_some() || collector.context.is_some();
+        match &collector.server {
+            Some(address) => Direct::new(address, collector).map(Self::Direct),
             None if named || through::is_there() => {
                 let place = Place {
-                    kubeconfig: server.kubeconfig.clone(),
-                    context: server.context.clone(),
-                    namespace: server.collector_namespace.clone(),
-                    ca_file: server.ca_file.clone(),
+                    kubeconfig: collector.kubeconfig.clone(),
+                    context: collector.context.clone(),
+                    namespace: collector.within.clone(),
+                    ca_file: collector.ca_file.clone(),
                 };
                 Ok(Self::Through(Box::new(Through::new(place)?)))
             }
-            None => Direct::new(HERE, server).map(Self::Direct),
+            None => Direct::new(HERE, collector).map(Self::Direct),
         }
     }
 
@@ -242,7 +242,7 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    fn new(server: &str, options: &Server) -> Result<Self, ClientError> {
+    fn new(server: &str, options: &Collector) -> Result<Self, ClientError> {
         let mut config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)

@@ -1,10 +1,11 @@
 #![expect(
     clippy::disallowed_methods,
-    reason = "shell: the makers of long answers are tasks of the server's runtime"
+    reason = "shell: answers are made by tasks of the server's runtime, late if scripted"
 )]
 //! One call from its head to its answer: recorded, met by a fault or not, authenticated, allowed
 //! and served.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -54,7 +55,7 @@ pub(super) async fn answer(
     shared: Arc<Shared>,
     socket: Socket,
     request: axum::http::Request<Incoming>,
-) -> Response<Body> {
+) -> io::Result<Response<Body>> {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(Body::new(body), BODY_AT_MOST).await;
     let text = |name| text_of(&parts.headers, name);
@@ -73,8 +74,15 @@ pub(super) async fn answer(
     let watch = watch_of(&asked, &target);
     let fault = shared.state().script.next(&asked.path, watch);
     let at = record(&shared, &asked, watch);
+    if let Some(Fault::Late(time)) = fault {
+        tokio::time::sleep(time).await;
+    }
     let answer = match &fault {
         Some(Fault::Hang) => return std::future::pending().await,
+        Some(Fault::ResetAtOnce) => {
+            socket.reset_when_closed();
+            return Err(io::Error::other("scripted"));
+        }
         Some(Fault::Answer(canned)) => canned.clone().into(),
         _ if body.is_err() => status::too_large().into(),
         _ => decide(&shared, &asked, target, at),
@@ -86,8 +94,8 @@ pub(super) async fn answer(
     if let Some(request) = shared.state().requests.get_mut(at) {
         request.status = status;
     }
-    let fault = fault.filter(|fault| !matches!(fault, Fault::Answer(_)));
-    respond(shared, socket, answer, fault)
+    let fault = fault.filter(|fault| !matches!(fault, Fault::Answer(_) | Fault::Late(_)));
+    Ok(respond(shared, socket, answer, fault))
 }
 
 fn text_of(headers: &HeaderMap, name: header::HeaderName) -> String {
@@ -169,12 +177,7 @@ fn objects(shared: &Shared, asked: &Asked, target: Target) -> Answer {
         }
         _ => Err(status::no_such_resource()),
     };
-    made.unwrap_or_else(|refusal| {
-        if refusal.body.contains("label selectors") {
-            return unexpected(shared, asked, refusal).into();
-        }
-        refusal.into()
-    })
+    made.unwrap_or_else(Answer::from)
 }
 
 fn collection(
@@ -185,6 +188,10 @@ fn collection(
     form: Form,
 ) -> Result<Answer, Canned> {
     let query = Query::parse(&asked.query);
+    if query.get("labelSelector").is_some() {
+        let refusal = status::bad_request("this server knows no label selectors");
+        return Err(unexpected(shared, asked, refusal));
+    }
     if !query.is_watch() {
         let options = ListOptions::parse(&query)?;
         let namespace = namespace.as_deref();

@@ -32,6 +32,15 @@ impl ApiServer {
         Ok(())
     }
 
+    /// Puts everything in that was recorded: [`super::recorded::LISTS`].
+    ///
+    /// # Errors
+    /// A recorded list is not there.
+    pub fn load_recorded(&self) -> Result<()> {
+        let mut lists = super::recorded::LISTS.iter();
+        lists.try_for_each(|name| self.load(&super::recorded::list(name)?))
+    }
+
     /// Puts generated objects of a kind in, like [`ApiServer::load`]; each has namespace and name.
     ///
     /// # Errors

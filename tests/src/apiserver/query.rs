@@ -157,11 +157,6 @@ fn not_supported(value: &str, known: &str) -> Cause {
 }
 
 fn selector(query: &Query) -> Result<Option<Selector>, Canned> {
-    if query.get("labelSelector").is_some() {
-        return Err(status::bad_request(
-            "this test server knows no label selectors",
-        ));
-    }
     query.get("fieldSelector").map(Selector::parse).transpose()
 }
 
