@@ -24,7 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::books::InventoryBooks;
-use crate::config::Config;
+use crate::cluster::{self, ClusterError, Reviewer};
+use crate::config::{Access, Config};
 use crate::history::feed::Feed;
 use crate::history::{History, HistoryError};
 use crate::ingest::service::IngestError;
@@ -64,6 +65,9 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
+    /// The way to the API server.
+    #[error("find the Kubernetes API server")]
+    Cluster(#[from] ClusterError),
     /// The journals.
     #[error("open the journal")]
     Store(#[from] StoreError),
@@ -105,10 +109,18 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let descriptors = descriptors();
     let otlp = bind(config.ingest.listen, "ingest.listen").await?;
     let http = bind(config.http.listen, "http.listen").await?;
+    let reviewer = reviewer(&config).await?;
     let parts = Parts::open(&config, api::unix_ns())?;
     let store = parts.sources.store.clone();
     let stop = CancellationToken::new();
-    let tasks = begin(parts, &config, descriptors, [otlp, http], &stop);
+    let tasks = begin(
+        parts,
+        &config,
+        descriptors,
+        [otlp, http],
+        reviewer.as_ref(),
+        &stop,
+    );
     tracing::info!(otlp = %config.ingest.listen, dashboard = format!("http://{}/", config.http.listen), "ready");
     let ended = until_told(tasks, stop).await;
     // Also after a failure: what was seen is written down if it can be, and told if it cannot.
@@ -122,6 +134,7 @@ fn begin(
     config: &Config,
     descriptors: usize,
     [otlp, http]: [TcpListener; 2],
+    reviewer: Option<&Reviewer>,
     stop: &CancellationToken,
 ) -> Tasks {
     let Parts {
@@ -134,7 +147,7 @@ fn begin(
     let history = Arc::clone(&sources.history);
     let last = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let options = parts::ingest_options(config, descriptors);
+    let options = parts::ingest_options(config, descriptors, &index, reviewer);
     let receiving = ingest::serve(otlp, sources.store.clone(), options, stop.clone());
     let after = last.clone();
     tasks.spawn(async move {
@@ -170,6 +183,16 @@ fn begin(
         Ok("the dashboard")
     });
     tasks
+}
+
+/// Who asks the API server whose a token is and who may see what, if somebody has to.
+async fn reviewer(config: &Config) -> Result<Option<Reviewer>, ClusterError> {
+    let for_senders = config.ingest.token_review.audience.is_some();
+    if !for_senders && config.http.access != Access::Kubernetes {
+        return Ok(None);
+    }
+    let client = cluster::client(config.kubernetes.kubeconfig.as_deref()).await?;
+    Ok(Some(Reviewer::new(client)))
 }
 
 /// How many descriptors may be open: as many as the hard limit allows from now on, for the soft one is

@@ -110,6 +110,7 @@ impl AuditRecord {
             AuditEvent::OomKill(_) => "oom_kill",
             AuditEvent::ContainerEnd(_) => "container_end",
             AuditEvent::Loss(_) => "loss",
+            AuditEvent::Misplaced(_) => "misplaced",
             AuditEvent::Heartbeat(_) => "heartbeat",
         }
     }
@@ -255,9 +256,10 @@ impl AuditRing {
                 return;
             }
             AuditEvent::ContainerEnd(_) => (&mut rings.ends, MAX_ENDS),
-            AuditEvent::Imds(_) | AuditEvent::OomKill(_) | AuditEvent::Loss(_) => {
-                (&mut rings.events, MAX_EVENTS)
-            }
+            AuditEvent::Imds(_)
+            | AuditEvent::OomKill(_)
+            | AuditEvent::Loss(_)
+            | AuditEvent::Misplaced(_) => (&mut rings.events, MAX_EVENTS),
         };
         ring.make_room(bytes, bound);
         ring.kept.push_back(Kept {

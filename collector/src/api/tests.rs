@@ -283,7 +283,11 @@ async fn the_audit_page_refuses_an_unknown_class_and_names_those_there_are() {
         let (status, _, body) = get_at(state, &path, "localhost").await;
         assert_eq!(status, 400);
         says(&path, &body, words);
-        says(&path, &body, "container_end, loss; all is every one</p>");
+        says(
+            &path,
+            &body,
+            "container_end, loss, misplaced; all is every one</p>",
+        );
     }
     // What the form of the page sends when nothing is chosen and nothing filled in.
     let path = "/audit?class=all&namespace=&workload=&since=";

@@ -31,7 +31,7 @@ pub enum ClusterError {
 
 /// A client with a connection pool of its own: who asks much keeps no other waiting.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
-    let config = match kubeconfig {
+    let mut config = match kubeconfig {
         None => Config::incluster().map_err(ClusterError::InCluster)?,
         Some(path) => {
             let failed = |source| ClusterError::Kubeconfig {
@@ -44,5 +44,7 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
                 .map_err(failed)?
         }
     };
+    // What comes after a failure is for whoever asks: most have somebody waiting who asks again.
+    config.default_retry = false;
     Client::try_from(config).map_err(ClusterError::Client)
 }

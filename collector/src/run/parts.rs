@@ -13,10 +13,14 @@ use serde_json::{Map, Value};
 use super::RunError;
 use crate::api::{self, ApiState, AuditRing};
 use crate::books::{InventoryBooks, Sources};
+use crate::cluster::{self, Reviewer};
 use crate::config::Config;
 use crate::connections::paced::Pace;
 use crate::errors;
 use crate::history::{History, HistoryError, Limits};
+use crate::ingest::placed::Pods;
+use crate::ingest::rate::Rate;
+use crate::ingest::review::{self, Reviews};
 use crate::ingest::store::{HISTORY, SINK};
 use crate::ingest::{self, Store, StoreError, auth};
 use crate::inventory::{IndexReader, Inventory, Reloaded};
@@ -141,21 +145,52 @@ fn open_history(path: &Path, max_series: usize) -> Result<Arc<History>, HistoryE
     Ok(Arc::new(history))
 }
 
-/// How senders are received by a process that may have that many descriptors open.
-pub(super) fn ingest_options(config: &Config, descriptors: usize) -> ingest::Options {
+/// On which node a pod is, as the inventory says.
+fn pods(index: &IndexReader) -> Pods {
+    let index = index.clone();
+    Pods::new(move |uid| index.get().lookup(uid, None)?.node)
+}
+
+/// How senders are received by a process that may have that many descriptors open. `reviewer` is there if
+/// the API server is to be asked.
+pub(super) fn ingest_options(
+    config: &Config,
+    descriptors: usize,
+    index: &IndexReader,
+    reviewer: Option<&Reviewer>,
+) -> ingest::Options {
+    let (pods, senders) = (pods(index), &config.ingest.token_review);
+    let reviews = senders.audience.as_ref().zip(reviewer);
+    let reviews = reviews.map(|(audience, reviewer)| {
+        let senders = review::Senders {
+            audience: audience.clone(),
+            service_accounts: senders.service_accounts.clone(),
+        };
+        let (asks, clock) = (reviewer.clone(), cluster::reviews::clock());
+        Arc::new(Reviews::new(senders, asks, pods.clone(), clock, unix_s))
+    });
     ingest::Options {
         tokens: config.ingest.tokens.iter().map(auth::Token::from).collect(),
-        tls: config
-            .ingest
-            .tls_cert_file
-            .clone()
-            .zip(config.ingest.tls_key_file.clone()),
+        reviews,
+        pods,
+        rate: Rate {
+            bytes_per_s: config.ingest.node_bytes_per_s,
+            burst_bytes: config.ingest.node_burst_bytes,
+            requests_per_s: config.ingest.node_requests_per_s,
+            burst_requests: config.ingest.node_burst_requests,
+        },
+        clock: cluster::reviews::clock(),
+        tls: config.ingest.tls(),
         max_request_bytes: config.ingest.max_request_bytes,
         max_request_records: MAX_REQUEST_RECORDS,
         max_connections: MAX_CONNECTIONS.min(descriptors / 2),
         pace: SENDERS_PACE,
         request_within: REQUEST_WITHIN,
     }
+}
+
+fn unix_s() -> u64 {
+    api::unix_ns() / 1_000_000_000
 }
 
 /// What the API shows, and where it comes from.

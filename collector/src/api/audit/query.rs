@@ -13,8 +13,8 @@ const DEFAULT_LIMIT: usize = 200;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
-    /// `CRED`, `TOKEN`, …, or `imds` (every metadata request), `oom_kill`, `container_end`, `loss`;
-    /// several with commas. `all`, or none given, is everything; an empty text is a mistake.
+    /// `CRED`, `TOKEN`, …, or `imds` (every metadata request), `oom_kill`, `container_end`, `loss`,
+    /// `misplaced`; several with commas. `all`, or none given, is everything; an empty text is a mistake.
     pub class: Option<String>,
     /// Namespace of the pod; an empty text is a mistake.
     pub namespace: Option<String>,
@@ -46,7 +46,7 @@ pub const REQUEST_CLASSES: [&str; 12] = [
     "LIFECYCLE",
 ];
 /// What else can be asked for: every metadata request, and the other kinds of events.
-pub const OTHER_CLASSES: [&str; 4] = ["imds", "oom_kill", "container_end", "loss"];
+pub const OTHER_CLASSES: [&str; 5] = ["imds", "oom_kill", "container_end", "loss", "misplaced"];
 
 /// Everything, in so many words: what a form sends that asks for no class.
 pub const ALL: &str = "all";

@@ -2,7 +2,7 @@
 //! fails the test.
 #![expect(
     clippy::disallowed_methods,
-    reason = "shell: a server on a socket, with the recorded answers"
+    reason = "a server on a socket, with the recorded answers"
 )]
 
 use std::collections::VecDeque;
@@ -92,7 +92,9 @@ impl ApiServer {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::try_from(kube::Config::new(self.uri.parse().unwrap())).unwrap()
+        let mut config = kube::Config::new(self.uri.parse().unwrap());
+        config.default_retry = false;
+        Client::try_from(config).unwrap()
     }
 
     pub(crate) fn reviewer(&self) -> Reviewer {
