@@ -12,7 +12,7 @@ mod parts;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use plimsoll_journal::make_folder;
@@ -33,6 +33,7 @@ use crate::ingest::{self, Store, StoreError};
 use crate::inventory::{IndexReader, Inventory};
 use crate::reader::CarryError;
 use crate::sink::SinkError;
+use crate::tls::{self, TlsError};
 use parts::{Parts, tell};
 
 /// Time that the end may take.
@@ -68,6 +69,9 @@ pub enum RunError {
     /// The way to the API server.
     #[error("find the Kubernetes API server")]
     Cluster(#[from] ClusterError),
+    /// Certificate or key of the dashboard.
+    #[error("dashboard")]
+    Tls(#[from] TlsError),
     /// The journals.
     #[error("open the journal")]
     Store(#[from] StoreError),
@@ -109,19 +113,21 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let descriptors = descriptors();
     let otlp = bind(config.ingest.listen, "ingest.listen").await?;
     let http = bind(config.http.listen, "http.listen").await?;
-    let reviewer = reviewer(&config).await?;
+    let reviewers = Reviewers::of(&config).await?;
+    let shown = config.http.tls().map(tls::Shown::read).transpose()?;
     let parts = Parts::open(&config, api::unix_ns())?;
     let store = parts.sources.store.clone();
     let stop = CancellationToken::new();
+    let scheme = if shown.is_some() { "https" } else { "http" };
     let tasks = begin(
         parts,
         &config,
         descriptors,
         [otlp, http],
-        reviewer.as_ref(),
+        (reviewers, shown),
         &stop,
     );
-    tracing::info!(otlp = %config.ingest.listen, dashboard = format!("http://{}/", config.http.listen), "ready");
+    tracing::info!(otlp = %config.ingest.listen, dashboard = format!("{scheme}://{}/", config.http.listen), "ready");
     let ended = until_told(tasks, stop).await;
     // Also after a failure: what was seen is written down if it can be, and told if it cannot.
     ended.and(reclaim(store).await)
@@ -134,7 +140,7 @@ fn begin(
     config: &Config,
     descriptors: usize,
     [otlp, http]: [TcpListener; 2],
-    reviewer: Option<&Reviewer>,
+    (reviewers, shown): (Reviewers, Option<tls::Shown>),
     stop: &CancellationToken,
 ) -> Tasks {
     let Parts {
@@ -143,11 +149,13 @@ fn begin(
         inventory,
         index,
     } = parts;
-    let state = parts::state(&sources);
+    let shown = shown.map(Arc::new);
+    let trouble = Arc::<Mutex<Option<String>>>::default();
+    let state = parts::state(&sources, &reviewers, Arc::clone(&trouble)).with_tls(shown.is_some());
     let history = Arc::clone(&sources.history);
     let last = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let options = parts::ingest_options(config, descriptors, &index, reviewer);
+    let options = parts::ingest_options(config, descriptors, &index, reviewers.of_senders.as_ref());
     let receiving = ingest::serve(otlp, sources.store.clone(), options, stop.clone());
     let after = last.clone();
     tasks.spawn(async move {
@@ -177,22 +185,55 @@ fn begin(
         index,
         stop.clone(),
     ));
+    let serving = shown.clone();
     tasks.spawn(async move {
         let router = api::router(Arc::new(state));
-        api::serve(http, router, api::Bounds::default(), sources.requests, last).await;
+        let (bounds, requests) = (api::Bounds::default(), sources.requests);
+        api::serve(http, router, bounds, requests, serving, last).await;
         Ok("the dashboard")
     });
+    if shown.is_some() {
+        let note = move |now| *trouble.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        let looking = tls::watch(shown, Arc::new(note), stop.clone());
+        tasks.spawn(async move {
+            looking.await.map_err(RunError::Task)?;
+            Ok("the look at the dashboard's certificate")
+        });
+    }
     tasks
 }
 
-/// Who asks the API server whose a token is and who may see what, if somebody has to.
-async fn reviewer(config: &Config) -> Result<Option<Reviewer>, ClusterError> {
-    let for_senders = config.ingest.token_review.audience.is_some();
-    if !for_senders && config.http.access != Access::Kubernetes {
-        return Ok(None);
+/// Who asks the API server: about senders' tokens, and about people and their rights. Each has a client
+/// and turns of its own, so that neither keeps the other waiting.
+#[derive(Clone)]
+struct Reviewers {
+    of_senders: Option<Reviewer>,
+    of_people: Option<Reviewer>,
+}
+
+impl Reviewers {
+    /// Those that are needed.
+    async fn of(config: &Config) -> Result<Self, ClusterError> {
+        let kubeconfig = config.kubernetes.kubeconfig.as_deref();
+        let reviewer = async |needed: bool| {
+            if !needed {
+                return Ok(None);
+            }
+            cluster::client(kubeconfig)
+                .await
+                .map(Reviewer::new)
+                .map(Some)
+        };
+        Ok(Self {
+            of_senders: reviewer(config.ingest.token_review.audience.is_some()).await?,
+            of_people: reviewer(config.http.access == Access::Kubernetes).await?,
+        })
     }
-    let client = cluster::client(config.kubernetes.kubeconfig.as_deref()).await?;
-    Ok(Some(Reviewer::new(client)))
+
+    fn troubles(&self) -> impl Iterator<Item = String> {
+        let all = [&self.of_senders, &self.of_people].into_iter().flatten();
+        all.filter_map(Reviewer::trouble)
+    }
 }
 
 /// How many descriptors may be open: as many as the hard limit allows from now on, for the soft one is

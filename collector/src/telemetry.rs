@@ -12,7 +12,9 @@ use std::sync::atomic::Ordering;
 use prometheus_client::metrics::counter::Counter;
 
 pub use families::Metrics;
-use families::{ClassLabels, DestinationLabels, FateLabels, ReasonLabels, StatusLabels};
+use families::{
+    ClassLabels, DecisionLabels, DestinationLabels, FateLabels, ReasonLabels, StatusLabels,
+};
 
 use crate::api::StageRow;
 use crate::history::HistoryStats;
@@ -123,6 +125,10 @@ pub struct Books {
     pub requests: Vec<(&'static str, u64)>,
     /// HTTP connections refused or broken off, by reason.
     pub http_refused: Vec<(&'static str, u64)>,
+    /// Decisions about who may see what, by what they were.
+    pub http_access: Vec<(&'static str, u64)>,
+    /// Answers of the API server about users and rights that are remembered.
+    pub http_answers: u64,
     /// HTTP connections that are open.
     pub http_connections: u64,
     /// Senders' connections that are open.
@@ -176,6 +182,10 @@ impl Metrics {
                 *count,
             );
         }
+        for (decision, count) in &books.http_access {
+            let labels = DecisionLabels { decision };
+            set(&self.http_access.get_or_create(&labels), *count);
+        }
         for (reason, count) in &books.http_refused {
             set(
                 &self.http_refused.get_or_create(&ReasonLabels { reason }),
@@ -195,6 +205,7 @@ impl Metrics {
         self.inventory_objects.set(signed(books.inventory.objects));
         self.inventory_deleted.set(signed(books.inventory.deleted));
         self.two_agents.set(signed(books.nodes_with_two_agents));
+        self.http_answers.set(signed(books.http_answers));
         self.http_connections.set(signed(books.http_connections));
         self.ingest_connections
             .set(signed(books.ingest_connections));
@@ -383,6 +394,8 @@ mod tests {
             nodes_let_go: 67,
             requests: vec![("2xx", 71)],
             http_refused: vec![("slow", 72)],
+            http_access: vec![("denied", 76)],
+            http_answers: 77,
             http_connections: 73,
             ingest_connections: 74,
             in_hand_bytes: 75,

@@ -257,7 +257,7 @@ fn clients(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
 type Stamps = Vec<Option<(SystemTime, u64, u64)>>;
 
 /// Certificate and key as they are shown now.
-pub(crate) struct Shown {
+pub struct Shown {
     files: Files,
     acceptor: RwLock<TlsAcceptor>,
     seen: Mutex<Seen>,
@@ -279,9 +279,20 @@ enum Look {
     Trouble(String),
 }
 
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shown")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Shown {
     /// Waits for the disk.
-    pub(crate) fn read(files: Files) -> Result<Self, TlsError> {
+    ///
+    /// # Errors
+    /// As [`acceptor`].
+    pub fn read(files: Files) -> Result<Self, TlsError> {
         let stamps = stamps(&files);
         Ok(Self {
             acceptor: RwLock::new(acceptor(&files)?),

@@ -94,11 +94,7 @@ pub(super) async fn secured(
         ),
     ];
     let sometimes = [
-        (
-            state.is_tls,
-            header::STRICT_TRANSPORT_SECURITY,
-            ALWAYS_TLS,
-        ),
+        (state.is_tls, header::STRICT_TRANSPORT_SECURITY, ALWAYS_TLS),
         (
             status == StatusCode::UNAUTHORIZED,
             header::WWW_AUTHENTICATE,

@@ -17,9 +17,9 @@ use crate::history::{Entry, Limits};
 use crate::inventory::{Index, parse};
 
 /// 00:10 of 1 January 1970: ten minutes after the windows begin.
-const NOW: u64 = 600_000_000_000;
+pub(crate) const NOW: u64 = 600_000_000_000;
 
-fn state(dir: &tempfile::TempDir) -> ApiState {
+pub(crate) fn state(dir: &tempfile::TempDir) -> ApiState {
     let pod = r#"
 apiVersion: v1
 kind: Pod

@@ -48,3 +48,43 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
     config.default_retry = false;
     Client::try_from(config).map_err(ClusterError::Client)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "writes a kubeconfig")]
+
+    use super::*;
+    use crate::cluster::reviews::tests::{ApiServer, recorded};
+    use crate::cluster::{Reviewer, token};
+    use crate::errors::chain;
+
+    #[tokio::test]
+    async fn a_kubeconfig_leads_to_its_server() {
+        let server = ApiServer::of(vec![(201, recorded("tokenreview-pod-bound"))]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: k, cluster: {{server: '{}'}}}}]\nusers: [{{name: u, user: {{token: t}}}}]\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n",
+            server.uri()
+        );
+        std::fs::write(&path, text).unwrap();
+        let reviewer = Reviewer::new(client(Some(&path)).await.unwrap());
+        let asked = token::prepare("x", None).unwrap();
+        assert!(reviewer.token(&asked).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_leads_nowhere_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let absent = folder.path().join("absent");
+        let error = client(Some(&absent)).await.err().unwrap();
+        let said = chain(&error);
+        assert!(said.contains("absent (kubernetes.kubeconfig)"), "{said}");
+        let error = client(None).await.err().unwrap();
+        let said = chain(&error);
+        assert!(
+            said.contains("kubernetes.kubeconfig must name a file"),
+            "{said}"
+        );
+    }
+}

@@ -147,6 +147,21 @@ mod tests {
                 at("other")
             )]
         );
+        let text = format!(
+            "data: {{path: {}}}\nhttp:\n  access: kubernetes\n  tls_cert_file: {}\n  tls_key_file: {}\n  client_ca_file: {}\n",
+            at("state"),
+            at("cert"),
+            at("key"),
+            at("empty"),
+        );
+        fs::write(at("http.yaml"), text).unwrap();
+        let ConfigError(said) = read(Some(Path::new(&at("http.yaml")))).unwrap_err();
+        let told = format!(
+            "{}:6: http.client_ca_file: must be usable: {} holds no PEM certificate",
+            at("http.yaml"),
+            at("empty")
+        );
+        assert_eq!(said, [told]);
         fs::write(at("same"), "secret\n").unwrap();
         let shared = |at: &str, node: &str| {
             format!("the token file {at} holds the token of node {node} as well")

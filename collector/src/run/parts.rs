@@ -2,7 +2,7 @@
 //! the process and has no clock: `run` has.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use plimsoll_journal::Recovery;
@@ -10,7 +10,7 @@ use plimsoll_wire::{AuditEvent, Class};
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
 
-use super::RunError;
+use super::{Reviewers, RunError};
 use crate::api::{self, ApiState, AuditRing};
 use crate::books::{InventoryBooks, Sources};
 use crate::cluster::{self, Reviewer};
@@ -193,8 +193,12 @@ fn unix_s() -> u64 {
     api::unix_ns() / 1_000_000_000
 }
 
-/// What the API shows, and where it comes from.
-pub(super) fn state(sources: &Sources) -> ApiState {
+/// What the API shows, to whom, and where it comes from. `trouble` is that of its certificate.
+pub(super) fn state(
+    sources: &Sources,
+    reviewers: &Reviewers,
+    trouble: Arc<Mutex<Option<String>>>,
+) -> ApiState {
     let ring = &sources.ring;
     let mut registry = Registry::with_prefix(telemetry::PREFIX);
     let metrics = Metrics::default();
@@ -216,10 +220,29 @@ pub(super) fn state(sources: &Sources) -> ApiState {
         rows
     };
     let (streams, health) = (sources.clone(), sources.clone());
-    ApiState::new(Arc::clone(&sources.history), Arc::clone(ring))
+    let asking = reviewers.clone();
+    let health = move || {
+        let mut health = health.health();
+        let unasked = asking.troubles().map(|why| format!("kubernetes: {why}"));
+        let trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let certificate = trouble.iter().map(|why| format!("http: the certificate has changed and cannot be used, the one before is shown: {why}"));
+        health.degraded.extend(unasked.chain(certificate));
+        health
+    };
+    let requests = Arc::clone(&sources.requests);
+    let rules = reviewers.of_people.clone().map(|reviewer| {
+        let clock = cluster::reviews::clock();
+        Arc::new(api::Rules::new(reviewer, clock, unix_s, requests))
+    });
+    let state = ApiState::new(Arc::clone(&sources.history), Arc::clone(ring));
+    let state = match rules {
+        Some(rules) => state.with_rules(rules),
+        None => state,
+    };
+    state
         .with_accounting(Arc::new(rows))
         .with_gaps(Arc::new(move || streams.gaps()))
-        .with_ready(Arc::new(move || health.health()))
+        .with_ready(Arc::new(health))
         .with_requests(Arc::clone(&sources.requests))
         .with_metrics(Arc::new(metrics))
 }

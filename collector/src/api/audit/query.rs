@@ -4,6 +4,7 @@ use plimsoll_wire::AuditEvent;
 use serde::Deserialize;
 
 use super::AuditRecord;
+use crate::api::access::Seen;
 
 /// Most events in one answer.
 pub const MAX_LIMIT: usize = 5_000;
@@ -105,9 +106,16 @@ pub(super) struct Filter<'a> {
     classes: Vec<&'a str>,
     namespace: Option<&'a str>,
     workload: Option<&'a str>,
+    seen: &'a Seen,
 }
 
 impl AuditQuery {
+    /// The one namespace that is asked for, as it is compared.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        let given = self.namespace.as_deref().map(str::trim);
+        given.filter(|text| !text.is_empty())
+    }
+
     /// As a form sends it: a field that nobody filled in is no mistake there.
     #[must_use]
     pub fn of_form(mut self) -> Self {
@@ -119,7 +127,7 @@ impl AuditQuery {
 }
 
 impl<'a> Filter<'a> {
-    pub(super) fn of(query: &'a AuditQuery) -> Result<Self, QueryError> {
+    pub(super) fn of(query: &'a AuditQuery, seen: &'a Seen) -> Result<Self, QueryError> {
         // As often as not a variable that was not set: not to be answered with everything.
         let given = |name, text: &'a Option<String>| match text.as_deref().map(str::trim) {
             Some("") => Err(QueryError::NoName(name)),
@@ -144,6 +152,7 @@ impl<'a> Filter<'a> {
             classes,
             namespace: given("namespace", &query.namespace)?,
             workload: given("workload", &query.workload)?,
+            seen,
         })
     }
 
@@ -153,7 +162,8 @@ impl<'a> Filter<'a> {
         let of_class = |wanted: &&str| {
             class.eq_ignore_ascii_case(wanted) || (is_imds && wanted.eq_ignore_ascii_case("imds"))
         };
-        (self.classes.is_empty() || self.classes.iter().any(of_class))
+        self.seen.has(record.name("namespace"))
+            && (self.classes.is_empty() || self.classes.iter().any(of_class))
             && self
                 .namespace
                 .is_none_or(|namespace| record.name("namespace") == Some(namespace))

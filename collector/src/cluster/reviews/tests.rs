@@ -76,7 +76,7 @@ impl ApiServer {
             let requests = crate::api::Requests::default();
             let bounds = crate::api::Bounds::default();
             let stop = tokio_util::sync::CancellationToken::new();
-            crate::api::serve(listener, router, bounds, Arc::new(requests), stop).await;
+            crate::api::serve(listener, router, bounds, Arc::new(requests), None, stop).await;
         });
         Self {
             asked,
@@ -95,6 +95,10 @@ impl ApiServer {
         let mut config = kube::Config::new(self.uri.parse().unwrap());
         config.default_retry = false;
         Client::try_from(config).unwrap()
+    }
+
+    pub(crate) fn uri(&self) -> &str {
+        &self.uri
     }
 
     pub(crate) fn reviewer(&self) -> Reviewer {
