@@ -399,7 +399,8 @@ pub(super) async fn identified(
             rules.requests.decide(Decision::Unauthenticated);
             if rules.has_line() {
                 let client = address.map(tracing::field::display);
-                tracing::warn!(client, ?path, %why, "access denied: nobody is known");
+                let why = why.to_string();
+                tracing::warn!(client, ?path, why, "access denied: nobody is known");
             }
             ApiError::unauthorized(why != Stranger::Nothing).into_response()
         }

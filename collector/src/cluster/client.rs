@@ -57,15 +57,29 @@ mod tests {
     use crate::cluster::reviews::tests::{ApiServer, recorded};
     use crate::cluster::{Reviewer, token};
     use crate::errors::chain;
+    use crate::tls;
 
+    /// With TLS, as every API server has it, and with the certificate as its own authority.
     #[tokio::test]
     async fn a_kubeconfig_leads_to_its_server() {
-        let server = ApiServer::of(vec![(201, recorded("tokenreview-pod-bound"))]).await;
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("kubeconfig");
+        let at = |name: &str| folder.path().join(name);
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(at("cert"), made.cert.pem()).unwrap();
+        std::fs::write(at("key"), made.signing_key.serialize_pem()).unwrap();
+        let shown = tls::Shown::read(tls::Files {
+            door: tls::Door::Http,
+            certificate: at("cert"),
+            key: at("key"),
+            client_ca: None,
+        });
+        let answers = vec![(201, recorded("tokenreview-pod-bound"))];
+        let server = ApiServer::with_tls(answers, shown.unwrap()).await;
+        let path = at("kubeconfig");
         let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: k, cluster: {{server: '{}'}}}}]\nusers: [{{name: u, user: {{token: t}}}}]\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n",
-            server.uri()
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: k, cluster: {{server: 'https://localhost:{}', certificate-authority: {}}}}}]\nusers: [{{name: u, user: {{token: t}}}}]\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n",
+            server.port(),
+            at("cert").display(),
         );
         std::fs::write(&path, text).unwrap();
         let reviewer = Reviewer::new(client(Some(&path)).await.unwrap());

@@ -143,7 +143,7 @@ impl Reviewer {
             (Some(_), None) => tracing::info!("the API server answers questions of access again"),
             (before, Some(why)) if before.as_ref().map(discriminant) != Some(discriminant(why)) => {
                 tracing::warn!(
-                    %why,
+                    why = why.to_string(),
                     "nobody new can be let in (said once); what was answered within the last minute counts"
                 );
             }

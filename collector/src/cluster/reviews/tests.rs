@@ -25,7 +25,7 @@ type Answers = dyn Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync;
 /// See the module; ends when it is dropped.
 pub(crate) struct ApiServer {
     asked: Arc<Mutex<Vec<(String, Value)>>>,
-    uri: String,
+    port: u16,
     _serving: JoinSet<()>,
 }
 
@@ -57,48 +57,62 @@ async fn answer(State(script): State<Script>, request: Request) -> impl IntoResp
     )
 }
 
+fn in_turn(answers: Vec<(u16, Value)>) -> Arc<Answers> {
+    let answers = Mutex::new(VecDeque::from(answers));
+    Arc::new(move |_, _| answers.lock().unwrap().pop_front())
+}
+
 impl ApiServer {
     /// Answers whatever `answers` does: the resource's name and the question's `spec` in, status and body
     /// out.
     pub(crate) async fn start(
         answers: impl Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync + 'static,
     ) -> Self {
+        Self::serving(Arc::new(answers), None).await
+    }
+
+    /// As [`ApiServer::of`], with TLS.
+    pub(crate) async fn with_tls(answers: Vec<(u16, Value)>, shown: crate::tls::Shown) -> Self {
+        Self::serving(in_turn(answers), Some(Arc::new(shown))).await
+    }
+
+    async fn serving(answers: Arc<Answers>, tls: Option<Arc<crate::tls::Shown>>) -> Self {
         let script = Script {
-            answers: Arc::new(answers),
+            answers,
             asked: Arc::default(),
         };
         let asked = Arc::clone(&script.asked);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("http://{}", listener.local_addr().unwrap());
+        let port = listener.local_addr().unwrap().port();
         let router = Router::new().fallback(answer).with_state(script);
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let requests = crate::api::Requests::default();
             let bounds = crate::api::Bounds::default();
             let stop = tokio_util::sync::CancellationToken::new();
-            crate::api::serve(listener, router, bounds, Arc::new(requests), None, stop).await;
+            crate::api::serve(listener, router, bounds, Arc::new(requests), tls, stop).await;
         });
         Self {
             asked,
-            uri,
+            port,
             _serving: serving,
         }
     }
 
     /// One that answers these in turn, whatever it is asked.
     pub(crate) async fn of(answers: Vec<(u16, Value)>) -> Self {
-        let answers = Mutex::new(VecDeque::from(answers));
-        Self::start(move |_, _| answers.lock().unwrap().pop_front()).await
+        Self::serving(in_turn(answers), None).await
     }
 
     pub(crate) fn client(&self) -> Client {
-        let mut config = kube::Config::new(self.uri.parse().unwrap());
+        let mut config =
+            kube::Config::new(format!("http://127.0.0.1:{}", self.port).parse().unwrap());
         config.default_retry = false;
         Client::try_from(config).unwrap()
     }
 
-    pub(crate) fn uri(&self) -> &str {
-        &self.uri
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn reviewer(&self) -> Reviewer {
