@@ -286,6 +286,10 @@ fn signed(count: u64) -> i64 {
 /// Why the program ends is told under this name, whatever the filter.
 const LAST_WORDS: &str = "plimsoll_collector::end";
 
+/// The client of the API server tells each question that fails as an error, and repeats what came back.
+/// Who asks says so once, and without tokens, see `cluster::reviews`; strangers can make it ask.
+const QUIET: &str = "kube_client::client=off";
+
 /// The log goes to standard error, as JSON lines where `json` is set. `filter` is a level or
 /// `module=level` pairs, see [`plimsoll_settings::log_filter`]; one that cannot be used falls back to
 /// `info`, and says so. [`last_words`] are always shown.
@@ -294,7 +298,7 @@ pub fn start_log(filter: &str, json: bool) {
     let refused = wanted.as_ref().err().cloned();
     let taken = wanted.unwrap_or_else(|_| "info".to_owned());
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(format!("{taken},{LAST_WORDS}=error"))
+        .with_env_filter(format!("{taken},{QUIET},{LAST_WORDS}=error"))
         // Where a line cannot be written, neither can the word that says so, and that would be a panic.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);

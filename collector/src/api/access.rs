@@ -305,9 +305,9 @@ fn check_namespace(namespace: &str) -> Result<(), ApiError> {
 impl Known {
     async fn verdict(&self, right: Right) -> Result<Verdict, ApiError> {
         let verdict = self.rules.verdict(&self.user, self.hash, right).await;
-        verdict.map_err(|why| {
+        verdict.map_err(|_| {
             self.rules.requests.decide(Decision::Unavailable);
-            ApiError::unavailable(&why)
+            ApiError::unavailable()
         })
     }
 
@@ -391,9 +391,9 @@ pub(super) async fn identified(
                 .insert(Caller::Known(Arc::new(known)));
             next.run(request).await
         }
-        Err(Stranger::Unavailable(why)) => {
+        Err(Stranger::Unavailable(_)) => {
             rules.requests.decide(Decision::Unavailable);
-            ApiError::unavailable(&why).into_response()
+            ApiError::unavailable().into_response()
         }
         Err(why) => {
             rules.requests.decide(Decision::Unauthenticated);

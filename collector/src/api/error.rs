@@ -64,11 +64,13 @@ impl ApiError {
         }
     }
 
-    /// 503: nobody can say who somebody is, or what they may.
-    pub fn unavailable(why: &dyn std::error::Error) -> Self {
+    /// 503: nobody can say who somebody is, or what they may. Why is for the log, not for strangers.
+    pub fn unavailable() -> Self {
+        let message =
+            "the API server does not say now who may see this; the collector's log says why";
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
-            message: format!("who may see this cannot be found out now: {why}"),
+            message: message.to_owned(),
         }
     }
 

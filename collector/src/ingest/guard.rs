@@ -83,8 +83,13 @@ impl Guard {
         match reviews.node_of(token, &self.counts).await {
             Ok(node) => Ok(node),
             Err(Failure::Refused(why)) => Err(self.refuse(peer, &why.to_string())),
-            // The reviewer has said why. A code that the agent answers by keeping its records.
-            Err(why) => {
+            // The log says why. A code that the agent answers by keeping its records.
+            Err(Failure::Unavailable(_)) => {
+                self.counts.refuse("review_unavailable");
+                let message = "the API server does not say now whose token it is";
+                Err(Status::unavailable(message))
+            }
+            Err(why @ Failure::UnknownPod(_)) => {
                 self.counts.refuse("review_unavailable");
                 Err(Status::unavailable(why.to_string()))
             }

@@ -216,3 +216,42 @@ async fn one_that_says_nothing_is_not_waited_for() {
     let token = token::prepare("x.y.z", None).unwrap();
     assert_eq!(reviewer.token(&token).await, Err(Unavailable::Slow));
 }
+
+/// What is logged of everything, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_repeats_a_token_whatever_comes_back() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _all = tracing::subscriber::set_default(subscriber);
+    // As a server that says what it was asked, and goes wrong behind it.
+    let server = ApiServer::of(vec![
+        (201, json!({"spec": {"token": "c2VjcmV0"}, "status": 7})),
+        (201, recorded("tokenreview-garbage")),
+    ])
+    .await;
+    let reviewer = server.reviewer();
+    let token = token::prepare("c2VjcmV0", None).unwrap();
+    assert_eq!(reviewer.token(&token).await, Err(Unavailable::Malformed));
+    assert!(reviewer.token(&token).await.is_ok());
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("nobody new can be let in"), "{text}");
+    assert!(!text.contains("c2VjcmV0"), "{text}");
+}
