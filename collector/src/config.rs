@@ -220,8 +220,8 @@ impl Default for Ingest {
             max_request_bytes: 8 << 20,
             node_bytes_per_s: 4 << 20,
             node_burst_bytes: 64 << 20,
-            node_requests_per_s: 50,
-            node_burst_requests: 500,
+            node_requests_per_s: 500,
+            node_burst_requests: 5000,
         }
     }
 }

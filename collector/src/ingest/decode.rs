@@ -177,6 +177,7 @@ impl Decoded {
 /// Log records of `node`, the token's node, about what is on it.
 pub fn security(request: Vec<ResourceLogs>, node: &str, pods: &Pods) -> Decoded {
     let mut decoded = Decoded::default();
+    let mut places = pods.for_sender(node);
     for ResourceLogs {
         resource,
         scope_logs,
@@ -199,7 +200,7 @@ pub fn security(request: Vec<ResourceLogs>, node: &str, pods: &Pods) -> Decoded 
                     continue;
                 }
             };
-            if let Some(pod) = pods.event_elsewhere(&event, node) {
+            if let Some(pod) = places.event_elsewhere(&event) {
                 decoded.refuse_elsewhere(id, pod);
                 continue;
             }
@@ -273,6 +274,7 @@ pub fn envelope(record: LogRecord, node: &str) -> ResourceLogs {
 /// Windows of `node`, of what is on it.
 pub fn usage(request: Vec<ResourceMetrics>, node: &str, pods: &Pods) -> Decoded {
     let mut decoded = Decoded::default();
+    let mut places = pods.for_sender(node);
     for message in request {
         let attributes = message
             .resource
@@ -290,7 +292,7 @@ pub fn usage(request: Vec<ResourceMetrics>, node: &str, pods: &Pods) -> Decoded 
             continue;
         }
         match metrics::decode(&message) {
-            Ok(window) => match pods.elsewhere(&window.identity, node) {
+            Ok(window) => match places.elsewhere(&window.identity) {
                 Some(pod) => decoded.refuse_elsewhere(id, pod),
                 None => decoded.records.push(Incoming {
                     content: Content::Payload(message.encode_to_vec()),

@@ -5,7 +5,7 @@
 //! node that is in somebody else's hands must not write the history of pods elsewhere. A pod that is not
 //! known yet is let through, for its name may come after its first records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use plimsoll_wire::event::Misplaced;
@@ -58,25 +58,51 @@ impl Pods {
         (self.0)(pod_uid)
     }
 
+    /// For one request of that sender.
+    pub(super) fn for_sender<'a>(&'a self, sender: &'a str) -> Places<'a> {
+        Places {
+            pods: self,
+            sender,
+            elsewhere: HashMap::new(),
+        }
+    }
+}
+
+/// Where the pods of one request are: each is looked up once.
+pub(super) struct Places<'a> {
+    pods: &'a Pods,
+    sender: &'a str,
+    /// By UID: the node, if it is known and not the sender's.
+    elsewhere: HashMap<String, Option<String>>,
+}
+
+impl Places<'_> {
     /// The pod that a record names, if it is known to be on another node than the sender's.
-    pub(super) fn elsewhere(&self, named: &Identity, sender: &str) -> Option<Elsewhere> {
+    pub(super) fn elsewhere(&mut self, named: &Identity) -> Option<Elsewhere> {
         let (Subject::Pod { pod_uid, .. } | Subject::Container { pod_uid, .. }) = &named.subject
         else {
             return None;
         };
-        let node = self.node_of(pod_uid).filter(|node| node != sender)?;
+        let node = if let Some(known) = self.elsewhere.get(pod_uid) {
+            known.clone()
+        } else {
+            let found = self.pods.node_of(pod_uid);
+            let found = found.filter(|node| node != self.sender);
+            self.elsewhere.insert(pod_uid.clone(), found.clone());
+            found
+        };
         let pod_uid = pod_uid.clone();
-        Some(Elsewhere { pod_uid, node })
+        node.map(|node| Elsewhere { pod_uid, node })
     }
 
     /// The same of every pod that an event names.
-    pub(super) fn event_elsewhere(&self, event: &AuditEvent, sender: &str) -> Option<Elsewhere> {
+    pub(super) fn event_elsewhere(&mut self, event: &AuditEvent) -> Option<Elsewhere> {
         let task = match event {
             AuditEvent::Imds(access) => access.task_identity.as_ref(),
             _ => None,
         };
         let mut named = crate::join::identity_of(event).into_iter().chain(task);
-        named.find_map(|identity| self.elsewhere(identity, sender))
+        named.find_map(|identity| self.elsewhere(identity))
     }
 }
 
@@ -149,6 +175,40 @@ mod tests {
             pod_uid: "p".to_owned(),
             node: "b".to_owned(),
         }
+    }
+
+    #[test]
+    fn a_pod_is_looked_up_once_for_a_request_and_the_task_counts_as_well() {
+        use plimsoll_wire::event::ImdsAccess;
+        use plimsoll_wire::identity::Qos;
+        let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let pods = Pods::new(move |uid| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            (uid != "new").then(|| uid.to_owned())
+        });
+        let on = |uid: &str| Identity {
+            subject: Subject::Pod {
+                pod_uid: uid.to_owned(),
+                qos: Qos::Burstable,
+            },
+            ..Identity::unknown(7)
+        };
+        let mut places = pods.for_sender("a");
+        for _ in 0..3 {
+            assert_eq!(places.elsewhere(&on("a")), None);
+            assert_eq!(places.elsewhere(&on("new")), None);
+            let found = places.elsewhere(&on("b")).unwrap();
+            assert_eq!((found.pod_uid.as_str(), found.node.as_str()), ("b", "b"));
+        }
+        assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 3);
+        let event = AuditEvent::Imds(ImdsAccess {
+            identity: on("a"),
+            process: None,
+            task_identity: Some(on("b")),
+            request: serde_json::Map::new(),
+        });
+        assert!(places.event_elsewhere(&event).is_some());
     }
 
     #[test]
