@@ -199,10 +199,8 @@ mod tests {
     use super::*;
     use crate::sizing::Unnamed;
 
-    /// Namespaces of the nameless containers that are left of these.
-    #[track_caller]
-    fn check(namespace: Option<&str>, selector: Option<&str>, expected: &[Option<&str>]) {
-        let nameless = |namespace: Option<&str>| Unnamed {
+    fn nameless(namespace: Option<&str>) -> Unnamed {
+        Unnamed {
             namespace: namespace.map(str::to_owned),
             pod: None,
             pod_uid: None,
@@ -211,7 +209,12 @@ mod tests {
             windows: 1,
             cpu_seconds: crate::sizing::Quantiles::default(),
             memory_peak_bytes: None,
-        };
+        }
+    }
+
+    /// Namespaces of the nameless containers that are left of these.
+    #[track_caller]
+    fn check(namespace: Option<&str>, selector: Option<&str>, expected: &[Option<&str>]) {
         let mut report = crate::sizing::report(&crate::history::Fleet::default(), 0);
         report.unnamed = [Some("shop"), Some("kube-system"), None]
             .map(nameless)
@@ -228,6 +231,29 @@ mod tests {
             .map(|u| u.namespace.as_deref())
             .collect();
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn who_sees_one_namespace_sees_nothing_that_is_in_none_or_another() {
+        let mut report = crate::sizing::report(&crate::history::Fleet::default(), 0);
+        report.unnamed = [Some("shop"), Some("kube-system"), None]
+            .map(nameless)
+            .to_vec();
+        report.hosts.push(crate::sizing::Host {
+            node: "n".to_owned(),
+            unit: "kubelet.service".to_owned(),
+            windows: 1,
+            cpu_seconds: crate::sizing::Quantiles::default(),
+            memory_peak_bytes: None,
+        });
+        let all = report.clone();
+        show(&mut report, &Seen::All);
+        assert_eq!(report, all);
+        let both = ["kube-system".to_owned(), "shop".to_owned()];
+        assert_eq!(namespaces(&report), both.into());
+        show(&mut report, &Seen::Only(["shop".to_owned()].into()));
+        assert_eq!(namespaces(&report), ["shop".to_owned()].into());
+        assert_eq!((report.unnamed.len(), report.hosts.len()), (1, 0));
     }
 
     #[test]

@@ -27,6 +27,8 @@ use crate::errors;
 pub const MAX_OPEN: usize = 16;
 /// For one question, with the wait for its turn.
 const WITHIN: Duration = Duration::from_secs(5);
+/// For how long a question without an answer is trouble: senders ask each minute.
+const TROUBLE_FOR: Duration = Duration::from_mins(2);
 
 /// The API server gave no answer that counts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +60,8 @@ pub enum Unavailable {
 pub struct Reviewer {
     client: Client,
     turns: Arc<Semaphore>,
-    trouble: Arc<Mutex<Option<Unavailable>>>,
+    /// Of the last question, and when it was asked.
+    trouble: Arc<Mutex<Option<(Unavailable, Instant)>>>,
     within: Duration,
 }
 
@@ -121,16 +124,19 @@ impl Reviewer {
         let body = serde_json::to_vec(asked).map_err(kube::Error::SerdeError)?;
         let request = http::Request::post(path)
             .header(http::header::CONTENT_TYPE, "application/json")
+            .header(http::header::ACCEPT, "application/json")
             .body(body)
             .map_err(kube::Error::HttpError)?;
         let answer = self.client.request_text(request).await?;
         serde_json::from_str(&answer).map_err(kube::Error::SerdeError)
     }
 
-    /// Why the last question got no answer; `None` if it did.
+    /// Why the last question got no answer; `None` if it did, or if it was asked so long ago that it says
+    /// nothing of now.
     pub fn trouble(&self) -> Option<String> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.as_ref().map(ToString::to_string)
+        let (why, at) = trouble.as_ref()?;
+        (at.elapsed() < TROUBLE_FOR).then(|| why.to_string())
     }
 
     /// The answer; `None` if the question is invalid.
@@ -151,8 +157,10 @@ impl Reviewer {
     /// One word for each change.
     fn note(&self, now: Option<&Unavailable>) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *trouble, now.cloned());
+        let noted = now.map(|why| (why.clone(), Instant::now()));
+        let before = std::mem::replace(&mut *trouble, noted);
         drop(trouble);
+        let before = before.map(|(why, _)| why);
         match (before, now) {
             (Some(_), None) => tracing::info!("the API server answers questions of access again"),
             (before, Some(why)) if before.as_ref().map(discriminant) != Some(discriminant(why)) => {

@@ -1,5 +1,5 @@
-//! Requests with tokens and certificates, and an API server that knows three people: `root` may see all,
-//! `alice` the namespace `shop`, `bob` nothing.
+//! Requests with tokens and certificates, and an API server that knows some people: `root` may see all,
+//! `alice` the namespace `shop`, `bob` nothing; and `dora`, who may see all of the sizing.
 #![expect(
     clippy::disallowed_methods,
     reason = "a server on a socket, with certificates in files"
@@ -45,8 +45,10 @@ fn answer(resource: &str, spec: &Value) -> Option<(u16, Value)> {
         && attributes["namespace"] == "shop";
     let name = match spec["user"].as_str()? {
         "root" => "allowed",
+        // The sizing of all namespaces, and nothing else.
+        "dora" if attributes["resource"] == "sizing" => "allowed",
         "alice" if is_shop => "allowed",
-        "alice" | "bob" => "denied",
+        "alice" | "bob" | "dora" => "denied",
         _ => return None,
     };
     Some((201, recorded(&format!("subjectaccessreview-{name}"))))
@@ -200,6 +202,24 @@ async fn a_list_has_what_the_caller_may_see_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn namespaces_without_end_are_not_asked_about_one_by_one() {
+    let asked = Asked::new().await;
+    for seq in 0..=MAX_NAMESPACES as u64 {
+        let event = access(seq + 10, NOW, "CRED", &format!("n{seq}"));
+        asked.state.audit.arrived(event, 1, NOW);
+    }
+    let found = asked.as_user("alice", "/api/v1/audit").await;
+    Asked::says(
+        &found,
+        403,
+        "2003 namespaces are too many to ask about one by one",
+    );
+    assert_eq!(asked.server.asked().len(), 2);
+    let one = asked.as_user("alice", "/api/v1/audit?namespace=shop").await;
+    assert_eq!(one.0, 200, "{}", one.1);
+}
+
+#[tokio::test]
 async fn one_object_is_denied_before_it_is_looked_for() {
     let asked = Asked::new().await;
     let found = asked.as_user("alice", "/api/v1/sizing/shop/pod/web").await;
@@ -238,6 +258,14 @@ async fn what_is_of_the_whole_fleet_needs_the_right_in_all_namespaces() {
     Asked::says(&root, 200, "<h2>Nodes</h2>");
     Asked::says(&alice, 200, "/workloads/shop/Pod/web");
     assert!(!alice.1.contains("<h2>Nodes</h2>"), "{}", alice.1);
+    let dora = asked.as_user("dora", "/").await;
+    Asked::says(&dora, 200, "<h2>Nodes</h2>");
+    let law = "records unaccounted for";
+    assert!(root.1.contains(law) && !dora.1.contains(law), "{}", dora.1);
+    assert_eq!(asked.as_user("dora", "/api/v1/nodes").await.0, 200);
+    for path in ["/nodes", "/api/v1/accounting", "/api/v1/audit", "/audit"] {
+        assert_eq!(asked.as_user("dora", path).await.0, 403, "{path}");
+    }
     let page = asked.as_user("alice", "/audit").await;
     Asked::says(&page, 200, "shop/pod/app");
     assert!(!page.1.contains("batch/pod/app"), "{}", page.1);
