@@ -108,7 +108,7 @@ status:
 "
         );
         for object in &parse::parse("bench", &text).objects {
-            index.apply(object);
+            index.apply(object, plimsoll_collector::inventory::Moment::default());
         }
     }
     assert_eq!(index.pods() as u64, CONTAINERS);

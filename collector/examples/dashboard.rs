@@ -17,7 +17,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use plimsoll_collector::api::{ApiState, AuditRecord, AuditRing, StageRow, router, unix_ns};
 use plimsoll_collector::history::{Entry, History, Limits};
-use plimsoll_collector::inventory::{Index, parse};
+use plimsoll_collector::inventory::{Index, IndexReader, parse};
 use plimsoll_collector::join::join;
 use plimsoll_wire::event::{Heartbeat, ImdsAccess, Loss, OomKill, Process};
 use plimsoll_wire::fate::Fates;
@@ -68,7 +68,7 @@ async fn main() -> anyhow::Result<()> {
         .context("the port")?;
     let folder = std::env::temp_dir().join(format!("plimsoll-dashboard-{}", std::process::id()));
     let now = unix_ns() / MINUTE_NS * MINUTE_NS;
-    let index = index();
+    let index = IndexReader::fixed(index());
     let history = History::open(&folder.join("history.redb"), Limits::default())?;
     history.apply(&windows(now), &index)?;
     let size = history.stats();
@@ -78,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
         size.bytes / size.series.max(1)
     );
     let ring = AuditRing::default();
-    events(&ring, &index, now);
+    events(&ring, &index.get(), now);
     let state = ApiState::new(Arc::new(history), Arc::new(ring)).with_accounting(Arc::new(rows));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
         .await
@@ -157,7 +157,9 @@ fn index() -> Index {
     let mut index = Index::default();
     let parsed = parse::parse("invented.yaml", &text);
     assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
-    parsed.objects.iter().for_each(|object| index.apply(object));
+    for object in &parsed.objects {
+        index.apply(object, plimsoll_collector::inventory::Moment::default());
+    }
     index
 }
 

@@ -16,10 +16,12 @@ use plimsoll_wire::{Class, stage};
 use rustix::time::ClockId;
 
 use crate::api::{self, AuditRing, Gap, Health, Requests, StageRow};
+use crate::cluster::Clock;
+use crate::cluster::census::Census;
 use crate::history::History;
 use crate::history::feed::Feed;
 use crate::ingest::Store;
-use crate::inventory::{LastLook, Reloaded};
+use crate::inventory::{IndexReader, LastLook, Reloaded};
 use crate::reader::{Destination, Reader};
 use crate::sink::{FileSink, Written};
 use crate::telemetry::{Books, InventoryRow, JournalRow, ReaderRow, SinkRow, StreamsRow};
@@ -32,7 +34,6 @@ impl InventoryBooks {
     /// Notes a read that found something, or the first.
     pub fn note(&self, found: &Reloaded) {
         let mut row = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        row.objects = found.objects as u64;
         row.reloads += 1;
         row.problems += found.problems.len() as u64;
     }
@@ -63,8 +64,14 @@ pub struct Sources {
     pub written: Arc<Written>,
     /// The inventory's reads.
     pub inventory: Arc<InventoryBooks>,
-    /// What the last look at the inventory left.
+    /// What the last look at the inventory's files left.
     pub last_look: LastLook,
+    /// What the inventory says now.
+    pub index: IndexReader,
+    /// What is followed at the API server, if anything is.
+    pub census: Option<Arc<Census>>,
+    /// What time it is.
+    pub clock: Clock,
     /// The nodes' last words.
     pub ring: Arc<AuditRing>,
     /// HTTP answers.
@@ -119,6 +126,7 @@ impl Sources {
             .filter_map(|(name, reader)| Some((name, reader.failing()?)));
         let nameless = self.last_look.get().troubles.into_iter();
         let nameless = nameless.map(|trouble| ("inventory", trouble));
+        let cluster = self.cluster_troubles().into_iter();
         let tokens = self.store.counts.unusable_tokens();
         let tokenless = tokenless(tokens).map(|told| ("ingest", told));
         let certificate = self.store.counts.certificate_trouble();
@@ -138,6 +146,7 @@ impl Sources {
             refuses: self.store.refuses(),
             degraded: stuck
                 .chain(nameless)
+                .chain(cluster.map(|trouble| ("cluster", trouble)))
                 .chain(tokenless)
                 .chain(certificate)
                 .chain(upkeep)
@@ -145,6 +154,17 @@ impl Sources {
                 .map(|(what, why)| format!("{what}: {why}"))
                 .collect(),
         }
+    }
+
+    fn cluster_troubles(&self) -> Vec<String> {
+        let Some(census) = &self.census else {
+            return Vec::new();
+        };
+        let mut troubles = census.troubles((self.clock)().since_start);
+        if !census.is_synced() {
+            troubles.push("its objects are not all known yet: names may be missing".to_owned());
+        }
+        troubles
     }
 
     /// Everything, now.
@@ -191,10 +211,11 @@ impl Sources {
     }
 
     fn inventory_row(&self) -> InventoryRow {
-        let left = self.last_look.get();
+        let index = self.index.get();
         InventoryRow {
-            deleted: left.deleted,
-            forgotten: left.forgotten,
+            objects: index.objects() as u64,
+            deleted: index.gone() as u64,
+            forgotten: index.forgotten(),
             ..self.inventory.row()
         }
     }

@@ -142,14 +142,6 @@ pub enum Access {
     Kubernetes,
 }
 
-/// The API server.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Kubernetes {
-    /// A kubeconfig file; the pod's own service account without.
-    pub kubeconfig: Option<PathBuf>,
-}
-
 impl Ingest {
     /// What the receiver shows, if it does TLS.
     pub fn tls(&self) -> Option<tls::Files> {
@@ -172,6 +164,16 @@ impl Http {
             client_ca: self.client_ca_file.clone(),
         })
     }
+}
+
+/// The API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kubernetes {
+    /// Whether containers are named by the objects that it tells of, as they change.
+    pub watch: bool,
+    /// A kubeconfig file; the pod's own service account without.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// Objects that containers are named by.
@@ -356,6 +358,11 @@ impl Config {
             "not be the address of ingest.listen",
         );
         self.inventory.check(&mut checks);
+        checks.that(
+            !self.kubernetes.watch || self.inventory.paths.is_empty(),
+            "inventory.paths",
+            "be empty while kubernetes.watch is true: names come from one of the two",
+        );
         self.audit_file.check(&mut checks);
         self.history.check(&mut checks);
         checks.0

@@ -8,16 +8,17 @@
 //!  files, folders ── reload ──► parse ──► Object ──► Index ──► lookup(pod UID, container id)
 //! ```
 
-pub mod gone;
 pub mod index;
 pub mod parse;
 pub mod quantity;
 pub mod reload;
 pub mod selector;
+pub mod shared;
 mod twice;
 
-pub use index::{ContainerName, ContainerRef, Index, Resources, Role, Workload};
+pub use index::{ContainerName, ContainerRef, Holder, Index, Moment, Resources, Role, Workload};
 pub use parse::{Object, Parsed, Problem};
 pub use quantity::QuantityError;
-pub use reload::{IndexReader, Inventory, LastLook, Reloaded};
+pub use reload::{Inventory, LastLook, Reloaded};
 pub use selector::{Selector, SelectorError};
+pub use shared::{IndexReader, IndexWriter};

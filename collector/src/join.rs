@@ -46,6 +46,18 @@ pub struct Joined {
     pub names: Option<Names>,
     /// A name is missing that may still come.
     pub pending: bool,
+    /// What the pod may do by where and as whom it runs, if the inventory knows it.
+    pub standing: Option<Standing>,
+}
+
+/// Where and as whom a pod runs: what its requests for credentials are judged by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Its service account.
+    pub service_account: Option<String>,
+    /// It is in the node's network namespace, where no hop limit and no policy keeps it from the node's
+    /// metadata service.
+    pub host_network: bool,
 }
 
 /// Whose event it is, for events that have a subject.
@@ -66,6 +78,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
                 subject: format!("host/{unit}"),
                 names: None,
                 pending: false,
+                standing: None,
             };
         }
         Subject::Unknown => {
@@ -74,6 +87,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
                 subject,
                 names: None,
                 pending: false,
+                standing: None,
             };
         }
         Subject::Pod { pod_uid, .. } => (pod_uid, None),
@@ -92,9 +106,14 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
             subject,
             names: None,
             pending: true,
+            standing: None,
         };
     };
-    let pending = found.container == ContainerName::Pending;
+    let pending = found.container == ContainerName::Pending || found.workload_pending;
+    let standing = Standing {
+        service_account: found.service_account,
+        host_network: found.host_network,
+    };
     let container = match found.container {
         ContainerName::Known(name) => Some(name),
         ContainerName::Pending | ContainerName::NotInStatus => None,
@@ -119,6 +138,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
         subject,
         names: Some(names),
         pending,
+        standing: Some(standing),
     }
 }
 
@@ -158,6 +178,14 @@ impl Joined {
                 map.insert("pod_node".to_owned(), node.clone().into());
             }
         }
+        if let Some(standing) = &self.standing {
+            if let Some(account) = &standing.service_account {
+                map.insert("service_account".to_owned(), account.clone().into());
+            }
+            if standing.host_network {
+                map.insert("host_network".to_owned(), true.into());
+            }
+        }
         if self.pending {
             map.insert("name_pending".to_owned(), true.into());
         }
@@ -182,7 +210,7 @@ status:
 "#;
         let mut index = Index::default();
         for object in &parse::parse("t", text).objects {
-            index.apply(object);
+            index.apply(object, crate::inventory::Moment::default());
         }
         index
     }
@@ -211,6 +239,28 @@ status:
             runtime: None,
             qos: Qos::Burstable,
         }
+    }
+
+    /// A pod on the node's network reaches the metadata service whatever the hop limit.
+    #[test]
+    fn where_and_as_whom_a_pod_runs_is_said() {
+        let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: cni, namespace: kube-system, uid: u}\n\
+                   spec: {hostNetwork: true, serviceAccountName: aws-node, containers: []}\n";
+        let mut index = Index::default();
+        for object in &parse::parse("t", pod).objects {
+            index.apply(object, crate::inventory::Moment::default());
+        }
+        let identity = Identity {
+            cgroup_id: 7,
+            cgroup_path: None,
+            subject: Subject::Pod {
+                pod_uid: "u".to_owned(),
+                qos: Qos::Burstable,
+            },
+        };
+        let said = Value::from(join(&identity, &index).to_map()).to_string();
+        let standing = r#""host_network":true,"namespace":"kube-system","pod":"cni","service_account":"aws-node""#;
+        assert!(said.contains(standing), "{said}");
     }
 
     #[test]

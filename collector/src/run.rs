@@ -24,8 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::books::InventoryBooks;
+use crate::cluster::census::Census;
+use crate::cluster::watch::WatchError;
 use crate::cluster::{self, ClusterError, Reviewer};
-use crate::config::{Access, Config};
+use crate::config::{Access, Config, Kubernetes};
 use crate::history::feed::Feed;
 use crate::history::{History, HistoryError};
 use crate::ingest::service::IngestError;
@@ -34,10 +36,12 @@ use crate::inventory::{IndexReader, Inventory};
 use crate::reader::CarryError;
 use crate::sink::SinkError;
 use crate::tls::{self, TlsError};
-use parts::{Parts, tell};
+use parts::{Objects, Parts, tell};
 
-/// Time that the end may take.
-const DRAIN: Duration = Duration::from_secs(10);
+/// Between two looks whether past usage can be given names.
+const REJOIN_EVERY: Duration = Duration::from_secs(10);
+/// Time that the end may take: a pod's grace must be longer.
+pub const DRAIN: Duration = Duration::from_secs(10);
 /// Everything that runs; a task says what it was.
 type Tasks = JoinSet<Result<&'static str, RunError>>;
 
@@ -66,9 +70,6 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
-    /// The way to the API server.
-    #[error("find the Kubernetes API server")]
-    Cluster(#[from] ClusterError),
     /// Certificate or key of the dashboard.
     #[error("dashboard")]
     Tls(#[from] TlsError),
@@ -87,6 +88,12 @@ pub enum RunError {
     /// The way into the history.
     #[error("carry windows into the history")]
     Feed(#[from] CarryError<HistoryError>),
+    /// There is no way to the API server.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The watch of the cluster's objects.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// Signals.
     #[error("listen for signals")]
     Signal(#[source] std::io::Error),
@@ -113,20 +120,25 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let descriptors = descriptors();
     let otlp = bind(config.ingest.listen, "ingest.listen").await?;
     let http = bind(config.http.listen, "http.listen").await?;
+    let client = match &config.kubernetes {
+        Kubernetes { watch: false, .. } => None,
+        Kubernetes { kubeconfig, .. } => {
+            Some(cluster::client::patient(kubeconfig.as_deref()).await?)
+        }
+    };
     let reviewers = Reviewers::of(&config).await?;
     let shown = config.http.tls().map(tls::Shown::read).transpose()?;
-    let parts = Parts::open(&config, api::unix_ns())?;
+    let clock = cluster::watch::clock();
+    let parts = Parts::open(&config, api::unix_ns(), &clock)?;
     let store = parts.sources.store.clone();
     let stop = CancellationToken::new();
     let scheme = if shown.is_some() { "https" } else { "http" };
-    let tasks = begin(
-        parts,
-        &config,
-        descriptors,
-        [otlp, http],
-        (reviewers, shown),
-        &stop,
-    );
+    let asking = Asking {
+        client,
+        reviewers,
+        shown: shown.map(Arc::new),
+    };
+    let tasks = begin(parts, asking, &config, descriptors, [otlp, http], &stop);
     tracing::info!(otlp = %config.ingest.listen, dashboard = format!("{scheme}://{}/", config.http.listen), "ready");
     let ended = until_told(tasks, stop).await;
     // Also after a failure: what was seen is written down if it can be, and told if it cannot.
@@ -137,19 +149,22 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 /// until the receiver has ended and the journal is empty.
 fn begin(
     parts: Parts,
+    Asking {
+        client,
+        reviewers,
+        shown,
+    }: Asking,
     config: &Config,
     descriptors: usize,
     [otlp, http]: [TcpListener; 2],
-    (reviewers, shown): (Reviewers, Option<tls::Shown>),
     stop: &CancellationToken,
 ) -> Tasks {
     let Parts {
         sources,
         file,
-        inventory,
+        objects,
         index,
     } = parts;
-    let shown = shown.map(Arc::new);
     let trouble = Arc::<Mutex<Option<String>>>::default();
     let state = parts::state(&sources, &reviewers, Arc::clone(&trouble)).with_tls(shown.is_some());
     let history = Arc::clone(&sources.history);
@@ -177,14 +192,32 @@ fn begin(
         let end = feeding.await;
         end.map(|()| "the history").map_err(RunError::from)
     });
-    tasks.spawn(watch(
-        inventory,
-        Duration::from_secs(config.inventory.reload_s),
-        sources.inventory,
-        history,
-        index,
-        stop.clone(),
-    ));
+    match (objects, client) {
+        (Objects::Files(inventory), _) => {
+            let every = Duration::from_secs(config.inventory.reload_s);
+            let stop = stop.clone();
+            tasks.spawn(watch(
+                inventory,
+                every,
+                sources.inventory,
+                history,
+                index,
+                stop,
+            ));
+        }
+        (Objects::Cluster(writer, census), Some(client)) => {
+            let names = rejoin(Arc::clone(&census), history, index, stop.clone());
+            tasks.spawn(names);
+            let clock = Arc::clone(&sources.clock);
+            let following = cluster::watch::run(client, writer, census, clock, stop.clone());
+            tasks.spawn(async move {
+                let end = following.await;
+                end.map(|()| "the cluster's watch").map_err(RunError::from)
+            });
+        }
+        // A client is made for whoever follows the cluster.
+        (Objects::Cluster(..), None) => {}
+    }
     let serving = shown.clone();
     tasks.spawn(async move {
         let router = api::router(Arc::new(state));
@@ -201,6 +234,15 @@ fn begin(
         });
     }
     tasks
+}
+
+/// What is made before anything begins.
+struct Asking {
+    /// Of whoever follows the cluster.
+    client: Option<kube::Client>,
+    reviewers: Reviewers,
+    /// What the dashboard shows, if it does TLS.
+    shown: Option<Arc<tls::Shown>>,
 }
 
 /// Who asks the API server: about senders' tokens, and about people and their rights. Each has a client
@@ -256,6 +298,40 @@ async fn reclaim(store: Store) -> Result<(), RunError> {
         .map_err(RunError::Task)??)
 }
 
+/// Gives past usage the names that came late, while the cluster tells of changes.
+async fn rejoin(
+    census: Arc<Census>,
+    history: Arc<History>,
+    index: IndexReader,
+    stop: CancellationToken,
+) -> Result<&'static str, RunError> {
+    let mut known = 0;
+    while stop
+        .run_until_cancelled(tokio::time::sleep(REJOIN_EVERY))
+        .await
+        .is_some()
+    {
+        let changes = census.changes();
+        if std::mem::replace(&mut known, changes) == changes {
+            continue;
+        }
+        let (history, index) = (Arc::clone(&history), index.clone());
+        tokio::task::spawn_blocking(move || give_names(&history, &index))
+            .await
+            .map_err(RunError::Task)?;
+    }
+    Ok("the names of past usage")
+}
+
+fn give_names(history: &History, index: &IndexReader) {
+    if let Err(error) = history.rejoin(index) {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "names cannot be given to past usage"
+        );
+    }
+}
+
 /// Reads the inventory again when it changes, and gives past usage the names that came late.
 async fn watch(
     inventory: Inventory,
@@ -269,12 +345,7 @@ async fn watch(
         .watch(every, stop, move |found| {
             books.note(found);
             tell(found);
-            if let Err(error) = history.rejoin(&index.get()) {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "names cannot be given to past usage"
-                );
-            }
+            give_names(&history, &index);
         })
         .await
         .map_err(RunError::Task)?;

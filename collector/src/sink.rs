@@ -66,8 +66,8 @@ pub type Pending = Arc<dyn Fn(&AuditEvent) -> bool + Send + Sync>;
 /// How long an event may wait for its names.
 #[derive(Clone)]
 pub struct NameWait {
-    /// From the time at which the record came into the journal.
-    pub within: Duration,
+    /// From the time at which the record came into the journal; asked anew each time.
+    pub within: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// Asked of each event that is young enough.
     pub pending: Pending,
 }
@@ -76,7 +76,7 @@ impl NameWait {
     /// Nothing waits: nothing could name it later.
     pub fn none() -> Self {
         Self {
-            within: Duration::ZERO,
+            within: Arc::new(|| Duration::ZERO),
             pending: Arc::new(|_| false),
         }
     }
@@ -85,7 +85,7 @@ impl NameWait {
     /// came, as a node's backlog, does not wait: its pod was listed long ago or never. A clock that was
     /// set back makes nobody wait for longer than the bound.
     fn is_open(&self, event_unix_ns: u64, arrived_unix_ns: u64, now_unix_ns: u64) -> bool {
-        let within = u64::try_from(self.within.as_nanos()).unwrap_or(u64::MAX);
+        let within = u64::try_from((self.within)().as_nanos()).unwrap_or(u64::MAX);
         let waited = now_unix_ns.checked_sub(arrived_unix_ns);
         let age_at_arrival = arrived_unix_ns.saturating_sub(event_unix_ns);
         age_at_arrival < within && waited.is_some_and(|waited| waited < within)

@@ -216,7 +216,7 @@ pub fn inventory_parse(bytes: &[u8]) {
     let parsed = collector::inventory::parse::parse("objects.yaml", &text(bytes));
     let mut index = collector::inventory::Index::default();
     for object in &parsed.objects {
-        index.apply(object);
+        index.apply(object, plimsoll_collector::inventory::Moment::default());
     }
 }
 

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alive;
+pub mod apiserver;
 pub mod bench;
 pub mod cgroups;
 pub mod checks;

@@ -131,6 +131,9 @@ fn metrics() {
 fn collector() -> Registry {
     let mut registry = Registry::with_prefix(telemetry::PREFIX);
     plimsoll_collector::ingest::Counts::default().register(&mut registry);
+    let cluster = plimsoll_collector::cluster::telemetry::Metrics::default();
+    cluster.register(&mut registry);
+    cluster.show(&plimsoll_collector::cluster::census::Census::of_all());
     let metrics = telemetry::Metrics::default();
     metrics.register(&mut registry);
     metrics.show(&telemetry::Books {

@@ -7,6 +7,7 @@ mod docs;
 mod ebpf;
 mod install;
 mod lab;
+mod manifests;
 mod shell;
 mod test;
 mod up;
@@ -38,6 +39,8 @@ enum Command {
     Bench(bench::Bench),
     /// Writes the generated documents: docs/configuration.md and docs/metrics.md.
     Docs,
+    /// Renders the manifests, compares them with the committed renderings, and has them judged.
+    Manifests(manifests::Manifests),
     /// Compiles the kernel programs alone, and prints where the object is.
     Ebpf(Ebpf),
 }
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Lab(lab) => lab.run(),
         Command::Bench(bench) => bench.run(),
         Command::Docs => docs::run(),
+        Command::Manifests(manifests) => manifests.run(),
         Command::Ebpf(ebpf) => ebpf.run(),
     };
     match result {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use self::count::Sum;
-use crate::{ebpf, install, lab, shell, up};
+use crate::{ebpf, install, lab, manifests, shell, up};
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -62,6 +62,10 @@ impl Test {
                 cargo.env("PLIMSOLL_TEST_LONG", "1");
             }
             cargo_tests(sum, &mut cargo)
+        });
+        step(&mut sum, "manifests", |sum| {
+            judge_manifests(sum);
+            Ok(())
         });
         step(&mut sum, "scenarios on this kernel", host_scenarios);
         if self.fast {
@@ -124,6 +128,18 @@ fn cargo_tests(sum: &mut Sum, cargo: &mut Command) -> Result<()> {
         bail!("cargo test: {status}");
     }
     Ok(())
+}
+
+/// With the tools that are there; what the manifests promise is among the tests.
+fn judge_manifests(sum: &mut Sum) {
+    for (name, outcome) in manifests::check() {
+        let name = format!("manifests: {name}");
+        match outcome {
+            manifests::Outcome::Passed => sum.pass(&name),
+            manifests::Outcome::Failed(why) => sum.fail(&name, &why),
+            manifests::Outcome::Without(tool) => sum.skip(&name, &format!("needs {tool}")),
+        }
+    }
 }
 
 fn host_scenarios(sum: &mut Sum) -> Result<()> {

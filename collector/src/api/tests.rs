@@ -32,7 +32,7 @@ status:
     parse::parse("t", pod)
         .objects
         .iter()
-        .for_each(|object| index.apply(object));
+        .for_each(|object| index.apply(object, crate::inventory::Moment::default()));
     let history = History::open(&dir.path().join("h.redb"), Limits::default()).unwrap();
     let entries: Vec<Entry> = (1..10)
         .map(|n| Entry {
@@ -41,7 +41,9 @@ status:
             window: window("c1", n, 120, 64 << 20),
         })
         .collect();
-    history.apply(&entries, &index).unwrap();
+    history
+        .apply(&entries, &crate::inventory::IndexReader::fixed(index))
+        .unwrap();
     ApiState::new(Arc::new(history), Arc::new(AuditRing::default())).with_clock(|| NOW)
 }
 

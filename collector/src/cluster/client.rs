@@ -4,8 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use kube::client::ClientBuilder;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+
+use super::pace::Pace;
 
 /// There is no way to the API server.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +34,24 @@ pub enum ClusterError {
 
 /// A client with a connection pool of its own: who asks much keeps no other waiting.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
-    let mut config = match kubeconfig {
-        None => Config::incluster().map_err(ClusterError::InCluster)?,
+    // Whoever asks has somebody waiting who asks again.
+    let mut config = config(kubeconfig).await?;
+    config.default_retry = false;
+    Client::try_from(config).map_err(ClusterError::Client)
+}
+
+/// A client for those who ask for the same thing for ever. It tries nothing again by itself: they see
+/// each failure, and say how long they wait.
+pub async fn patient(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
+    let mut config = config(kubeconfig).await?;
+    config.default_retry = false;
+    let client = ClientBuilder::try_from(config).map_err(ClusterError::Client)?;
+    Ok(client.with_layer(&Pace::default()).build())
+}
+
+async fn config(kubeconfig: Option<&Path>) -> Result<Config, ClusterError> {
+    match kubeconfig {
+        None => Config::incluster().map_err(ClusterError::InCluster),
         Some(path) => {
             let failed = |source| ClusterError::Kubeconfig {
                 path: path.to_owned(),
@@ -41,12 +60,9 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
             let read = Kubeconfig::read_from(path).map_err(failed)?;
             Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
                 .await
-                .map_err(failed)?
+                .map_err(failed)
         }
-    };
-    // What comes after a failure is for whoever asks: most have somebody waiting who asks again.
-    config.default_retry = false;
-    Client::try_from(config).map_err(ClusterError::Client)
+    }
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Destination for Feed {
     }
 
     fn take(&mut self, entries: Vec<Entry>, _: &str, _: u64) -> Result<u64, HistoryError> {
-        let applied = self.history.apply(&entries, &self.index.get())?;
+        let applied = self.history.apply(&entries, &self.index)?;
         Ok(applied.rejected)
     }
 }

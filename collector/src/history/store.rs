@@ -20,7 +20,7 @@ use thiserror::Error;
 use super::batch::{Batch, Changes, Stored};
 use super::encoding::{self, EncodingError};
 use super::series::{Entry, Series, key_of};
-use crate::inventory::Index;
+use crate::inventory::IndexReader;
 
 const SERIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("series.v1");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta.v1");
@@ -281,7 +281,7 @@ impl History {
     }
 
     /// Takes a batch in, durably, exactly once. Sequences rise within and over batches.
-    pub fn apply(&self, entries: &[Entry], index: &Index) -> Result<Applied, HistoryError> {
+    pub fn apply(&self, entries: &[Entry], index: &IndexReader) -> Result<Applied, HistoryError> {
         let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut applied = Applied::default();
         let state = self.durable();
@@ -299,9 +299,8 @@ impl History {
             let series = batch.entry(&key, || Series::new(&entry.node, &entry.window.identity));
             series.receive(&entry.node, &entry.window, now_unix_ns);
         }
-        for key in batch.changed_keys() {
-            batch.rename(&key, index);
-        }
+        let keys = batch.changed_keys();
+        batch.rename_all(keys.iter(), index);
         batch.shrink(self.limits.max_series, now_unix_ns, &mut applied);
         let changes = batch.changes(cursor);
         drop(state);
@@ -319,13 +318,11 @@ impl History {
 
     /// Asks the inventory again for every series: names that came late, requests that changed.
     /// Returns how many series changed.
-    pub fn rejoin(&self, index: &Index) -> Result<usize, HistoryError> {
+    pub fn rejoin(&self, index: &IndexReader) -> Result<usize, HistoryError> {
         let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.durable();
         let mut batch = Batch::new(&state.series, state.expired);
-        for key in state.series.keys() {
-            batch.rename(key, index);
-        }
+        batch.rename_all(state.series.keys(), index);
         let changes = batch.changes(state.cursor);
         drop(state);
         let renamed = changes.series.len();

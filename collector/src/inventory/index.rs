@@ -1,132 +1,255 @@
-//! The index: pod UID and container id to names, owner, requests and limits.
+//! The index: pod UID and container id to names, owner, requests and limits; an address to its pod.
 //!
-//! Pure: objects go in by [`Index::apply`], answers come out by [`Index::lookup`]. Owners are
-//! followed through the objects that were given (ReplicaSet → Deployment, Job → CronJob, any other
-//! controller as it stands); a missing link ends the chain there, a name is never derived from
+//! Pure: objects go in by [`Index::apply`] and [`Index::delete`], answers come out by [`Index::lookup`] and
+//! [`Index::holder`]. It has one writer, and no clock: times are given. Files and the API server feed it
+//! alike: a listing of all objects of a kind is what stands between [`Index::begin`] and [`Index::end`],
+//! and what was not in it is gone.
+//!
+//! Owners are followed through the objects that were given (ReplicaSet → Deployment, Job → CronJob, any
+//! other controller as it stands); a missing link ends the chain there, a name is never derived from
 //! another name's spelling.
+//!
+//! What is deleted keeps its names for a while: an event of a pod that is gone comes later than its end.
 
-pub(super) mod said;
+mod addresses;
+mod answer;
+mod entry;
+mod gone;
+mod kinds;
+mod names;
+mod nodes;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::parse::Object;
-use said::{ObjectName, PodEntry, Said};
+use addresses::Addresses;
+pub use addresses::Holder;
+pub use answer::{ContainerName, ContainerRef, Resources, Role, Workload};
+use entry::{Controller, ObjectName, Owner, Pod, Presence};
+use gone::Gone;
+pub use gone::{MAX_GONE, MAX_GONE_BYTES};
+use kinds::{GroupKind, Kinds};
+use names::Names;
+pub use nodes::{Node, Nodes};
 
 /// Longest owner chain that is followed; real ones have two links.
 const MAX_OWNER_DEPTH: usize = 8;
 
-/// Requests or limits of one container. `None` is not set, unless it is marked as unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resources {
-    /// CPU, millicores.
-    pub cpu_millicores: Option<u64>,
-    /// Memory, bytes.
-    pub memory_bytes: Option<u64>,
-    /// Something is set for CPU, and it is no quantity.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub cpu_unknown: bool,
-    /// Something is set for memory, and it is no quantity.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub memory_unknown: bool,
-}
-
-/// A controller that owns pods, or the pod itself if nothing does.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Workload {
-    /// `Deployment`, `StatefulSet`, `DaemonSet`, `CronJob`, `Job`, `Pod`, or a custom kind.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
-}
-
-/// How a container takes part in its pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// One of `spec.containers`.
-    Main,
-    /// Runs to its end before the main ones start.
-    Init,
-    /// An init container with `restartPolicy: Always`: runs beside the main ones.
-    Sidecar,
-    /// Added by `kubectl debug`.
-    Ephemeral,
-}
-
-/// What a container id stands for within a known pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ContainerName {
-    /// The status names it.
-    Known(String),
-    /// Some container of the pod has no id in the status yet: the answer may still come.
-    Pending,
-    /// Every container has its id and this is none of them: the pause sandbox, or an earlier life.
-    NotInStatus,
-}
-
-/// The answer to a lookup.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContainerRef {
-    /// Namespace.
-    pub namespace: String,
-    /// Pod.
-    pub pod: String,
-    /// Container.
-    pub container: ContainerName,
-    /// Node, once scheduled.
-    pub node: Option<String>,
-    /// Topmost controller that is known.
-    pub workload: Workload,
-    /// The pod's labels.
-    pub labels: BTreeMap<String, String>,
-    /// The container's requests.
-    pub requests: Resources,
-    /// The container's limits.
-    pub limits: Resources,
-    /// The container's part; [`Role::Main`] while it has no name.
-    pub role: Role,
+/// Now, on the two clocks that matter here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Since the start of the process, on a clock that only goes forward: for how long something is kept.
+    pub since_start: Duration,
+    /// Wall clock, Unix nanoseconds: when an address was whose.
+    pub unix_ns: u64,
 }
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    pods: HashMap<String, PodEntry>,
+    /// How long what is deleted keeps its names.
+    keep: Duration,
+    names: Names,
+    pods: HashMap<Arc<str>, Pod>,
+    /// The empty name, which is that of no namespace.
+    nowhere: Arc<str>,
     /// Config hash of a static pod to its UID.
-    static_pods: HashMap<String, String>,
-    /// (namespace, kind, name) to its controller.
-    owners: HashMap<ObjectName, Workload>,
+    static_pods: HashMap<Box<str>, Arc<str>>,
+    owners: HashMap<ObjectName, Owner>,
+    nodes: Nodes,
+    addresses: Addresses,
+    kinds: Kinds,
+    gone: Gone<Key>,
+}
+
+/// What finds an entry.
+#[derive(Clone, Debug)]
+enum Key {
+    Pod(Arc<str>),
+    Owner(ObjectName),
 }
 
 impl Index {
-    /// Takes an object in; a later one of the same name or UID replaces the earlier. Namespaces and nodes
-    /// name nothing here.
-    pub fn apply(&mut self, object: &Object) {
-        if let Some(said) = Said::of(object) {
-            self.take(said);
+    /// Keeps the names of what is deleted for so long; zero keeps none.
+    #[must_use]
+    pub fn keeping(keep: Duration) -> Self {
+        Self {
+            keep,
+            ..Self::default()
         }
     }
 
-    /// Takes in what an object said, as [`apply`](Self::apply) does.
-    pub(super) fn take(&mut self, said: Said) {
-        match said {
-            Said::Pod { uid, hashes, entry } => {
-                for hash in hashes {
-                    self.static_pods.insert(hash, uid.clone());
-                }
-                self.pods.insert(uid, *entry);
+    /// Sets how long the names of what is deleted from now on are kept.
+    pub const fn keep(&mut self, keep: Duration) {
+        self.keep = keep;
+    }
+
+    /// Takes an object in; a later one of the same name or UID replaces the earlier.
+    pub fn apply(&mut self, object: &Object, now: Moment) {
+        match object {
+            Object::Pod(pod) => self.apply_pod(pod, now),
+            Object::Node(node) => {
+                let listing = self.listing("", "Node");
+                self.nodes.apply(node, listing);
             }
-            // One of the same name that is gone may have had an owner.
-            Said::Owner { object, owner } => match owner {
-                Some(owner) => {
-                    self.owners.insert(object, owner);
-                }
-                None => {
-                    self.owners.remove(&object);
-                }
-            },
+            Object::Namespace(_) => {}
+            _ => {
+                let (group, kind) = object.group_kind();
+                self.apply_named(group, kind, object.meta());
+            }
         }
+    }
+
+    /// Takes in an object of which nothing but its metadata is known: it may own pods.
+    pub fn apply_named(&mut self, group: &str, kind: &str, meta: &ObjectMeta) {
+        self.note_owner(meta);
+        let (name, mut owner) = Owner::of((group, kind), meta, &mut self.names);
+        owner.presence.listing = self.listing(group, kind);
+        let before = self.owners.insert(name, owner);
+        if before.is_some_and(|before| before.presence.gone_since.is_some()) {
+            self.gone.came_back(size_of::<(ObjectName, Owner)>());
+        }
+    }
+
+    fn apply_pod(&mut self, object: &k8s_openapi::api::core::v1::Pod, now: Moment) {
+        self.note_owner(&object.metadata);
+        let Some((uid, mut pod)) = Pod::of(object, &mut self.names) else {
+            return;
+        };
+        pod.presence.listing = self.listing("", "Pod");
+        let (uid, before) = match self.pods.remove_entry(&uid) {
+            Some((uid, before)) => (uid, Some(before)),
+            None => (uid, None),
+        };
+        if let Some(before) = &before {
+            if before.presence.gone_since.is_some() {
+                self.gone.came_back(before.bytes());
+            }
+            pod.remember(before);
+            let left = before.ips.iter().filter(|ip| !pod.ips.contains(ip));
+            left.for_each(|ip| self.addresses.ended(*ip, &uid, now.unix_ns));
+        }
+        let status = object.status.as_ref();
+        let ended = status
+            .and_then(|status| status.phase.as_deref())
+            .is_some_and(|phase| matches!(phase, "Succeeded" | "Failed"));
+        let started = status
+            .and_then(|status| status.start_time.as_ref())
+            .and_then(|time| u64::try_from(time.0.as_nanosecond()).ok());
+        for ip in &pod.ips {
+            if ended {
+                self.addresses.ended(*ip, &uid, now.unix_ns);
+            } else {
+                let started = started.unwrap_or(now.unix_ns);
+                self.addresses.seen(*ip, &uid, started, now.unix_ns);
+            }
+        }
+        for hash in &pod.hashes {
+            self.static_pods.insert(hash.clone(), Arc::clone(&uid));
+        }
+        self.pods.insert(uid, pod);
+    }
+
+    /// An object is deleted.
+    pub fn delete(&mut self, group: &str, kind: &str, meta: &ObjectMeta, now: Moment) {
+        match (group, kind) {
+            ("", "Pod") => {
+                let known = meta
+                    .uid
+                    .as_deref()
+                    .and_then(|uid| self.pods.get_key_value(uid));
+                if let Some(uid) = known.map(|(uid, _)| Arc::clone(uid)) {
+                    self.part_with(Key::Pod(uid), now);
+                }
+            }
+            ("", "Node") => self.nodes.delete(meta.name.as_deref().unwrap_or_default()),
+            _ => {
+                let (name, _) = Owner::of((group, kind), meta, &mut self.names);
+                self.part_with(Key::Owner(name), now);
+            }
+        }
+        self.shed();
+    }
+
+    /// An object is there, and cannot be read: what is known of it stays.
+    pub fn touch(&mut self, group: &str, kind: &str, meta: &ObjectMeta) {
+        let listing = self.listing(group, kind);
+        match (group, kind) {
+            ("", "Pod") => {
+                let uid = meta.uid.as_deref().unwrap_or_default();
+                if let Some(pod) = self.pods.get_mut(uid) {
+                    pod.presence.listing = listing;
+                }
+            }
+            ("", "Node") => self
+                .nodes
+                .touch(meta.name.as_deref().unwrap_or_default(), listing),
+            _ => {
+                let (name, _) = Owner::of((group, kind), meta, &mut self.names);
+                if let Some(owner) = self.owners.get_mut(&name) {
+                    owner.presence.listing = listing;
+                }
+            }
+        }
+    }
+
+    /// A listing of all objects of a kind begins.
+    pub fn begin(&mut self, group: &str, kind: &str) {
+        let key = self.group_kind(group, kind);
+        self.kinds.begin(key);
+    }
+
+    /// The listing is whole: what it did not name is deleted.
+    pub fn end(&mut self, group: &str, kind: &str, now: Moment) {
+        let listing = self.listing(group, kind);
+        let unlisted =
+            |presence: &Presence| presence.gone_since.is_none() && presence.listing != listing;
+        let gone: Vec<Key> = match (group, kind) {
+            ("", "Pod") => {
+                let pods = self.pods.iter().filter(|(_, pod)| unlisted(&pod.presence));
+                pods.map(|(uid, _)| Key::Pod(Arc::clone(uid))).collect()
+            }
+            ("", "Node") => {
+                self.nodes.end(listing);
+                Vec::new()
+            }
+            _ => {
+                let owners = self.owners.iter().filter(|(name, owner)| {
+                    &*name.group == group && &*name.kind == kind && unlisted(&owner.presence)
+                });
+                owners.map(|(name, _)| Key::Owner(name.clone())).collect()
+            }
+        };
+        for key in gone {
+            self.part_with(key, now);
+        }
+        self.shed();
+    }
+
+    /// Objects of this kind are all told from now on, so that one that is not known is not known yet.
+    pub fn follow(&mut self, group: &str, kind: &str) {
+        let key = self.group_kind(group, kind);
+        self.kinds.follow(key, true);
+    }
+
+    /// They are not any more.
+    pub fn unfollow(&mut self, group: &str, kind: &str) {
+        let key = self.group_kind(group, kind);
+        self.kinds.follow(key, false);
+    }
+
+    /// Forgets what was deleted too long ago; whether there was any.
+    pub fn expire(&mut self, now: Moment) -> bool {
+        let before = self.gone.count();
+        while self.gone.is_due(now.since_start, self.keep) {
+            self.forget_longest_gone();
+        }
+        self.gone.count() < before
     }
 
     /// Names what a cgroup path says. `None`: the pod is not known (yet).
@@ -135,23 +258,29 @@ impl Index {
     /// [`ContainerName::NotInStatus`]: the pod itself.
     pub fn lookup(&self, pod_uid: &str, container_id: Option<&str>) -> Option<ContainerRef> {
         let pod = self.pod(pod_uid)?;
-        let name = container_id.and_then(|id| pod.ids.get(id));
-        let entry = name.and_then(|name| pod.containers.get(name));
-        let container = match (name, container_id) {
-            (Some(name), _) => ContainerName::Known(name.clone()),
-            (None, Some(_)) if !pod.complete => ContainerName::Pending,
+        let entry = container_id.and_then(|id| pod.container(id));
+        let container = match (entry, container_id) {
+            (Some(entry), _) => ContainerName::Known((*entry.name).to_owned()),
+            (None, Some(_)) if awaits_ids(pod) => ContainerName::Pending,
             (None, _) => ContainerName::NotInStatus,
         };
+        let (workload, workload_pending) = self.workload_of(pod);
+        let labels = pod.labels.iter();
         Some(ContainerRef {
-            namespace: pod.namespace.clone(),
-            pod: pod.name.clone(),
+            namespace: (*pod.namespace).to_owned(),
+            pod: (*pod.name).to_owned(),
             container,
-            node: pod.node.clone(),
-            workload: self.workload_of(pod),
-            labels: pod.labels.clone(),
-            requests: entry.map(|e| e.requests).unwrap_or_default(),
-            limits: entry.map(|e| e.limits).unwrap_or_default(),
-            role: entry.map_or(Role::Main, |e| e.role),
+            node: pod.node.as_deref().map(str::to_owned),
+            service_account: pod.service_account.as_deref().map(str::to_owned),
+            host_network: pod.host_network,
+            workload,
+            workload_pending,
+            labels: labels
+                .map(|(key, value)| ((**key).to_owned(), (**value).to_owned()))
+                .collect(),
+            requests: entry.map(|of| of.requests).unwrap_or_default(),
+            limits: entry.map(|of| of.limits).unwrap_or_default(),
+            role: entry.map_or(Role::Main, |of| of.role),
         })
     }
 
@@ -160,41 +289,198 @@ impl Index {
         let Some(pod) = self.pod(pod_uid) else {
             return true;
         };
-        container_id.is_some_and(|id| !pod.complete && !pod.ids.contains_key(id))
+        let no_name = |id| awaits_ids(pod) && pod.container(id).is_none();
+        container_id.is_some_and(no_name) || self.top_of(pod).is_some_and(|(_, pending)| pending)
     }
 
-    fn pod(&self, uid: &str) -> Option<&PodEntry> {
+    /// Whose an address was at a time (Unix nanoseconds), as far as that is known. Pods on a node's network
+    /// have none.
+    pub fn holder(&self, ip: IpAddr, at_unix_ns: u64) -> Option<Holder> {
+        self.addresses.holder(ip, at_unix_ns)
+    }
+
+    /// The nodes.
+    pub const fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    /// The node that a pod is or was on, by its UID or a static pod's config hash.
+    pub fn node_of(&self, pod_uid: &str) -> Option<&str> {
+        self.pod(pod_uid)?.node.as_deref()
+    }
+
+    /// Number of objects that are not deleted.
+    pub fn objects(&self) -> usize {
+        self.pods.len() + self.owners.len() + self.nodes.len() - self.gone.count()
+    }
+
+    /// Number of pods that are not deleted.
+    pub fn pods(&self) -> usize {
+        let gone = self
+            .pods
+            .values()
+            .filter(|pod| pod.presence.gone_since.is_some());
+        self.pods.len() - gone.count()
+    }
+
+    /// Deleted objects whose names are kept.
+    pub const fn gone(&self) -> usize {
+        self.gone.count()
+    }
+
+    /// Deleted objects whose names were forgotten before their time, since the start.
+    pub const fn forgotten(&self) -> u64 {
+        self.gone.forgotten()
+    }
+
+    /// `apiVersion` and kind of the controllers whose kind was never listed: what may own pods as well.
+    pub fn strange_kinds(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.kinds.strange()
+    }
+
+    fn pod(&self, uid: &str) -> Option<&Pod> {
         let known = self.pods.get(uid);
         known.or_else(|| self.pods.get(self.static_pods.get(uid)?))
     }
 
-    /// Number of pods.
-    pub fn pods(&self) -> usize {
-        self.pods.len()
+    fn workload_of(&self, pod: &Pod) -> (Workload, bool) {
+        let of_itself = || Workload {
+            kind: "Pod".to_owned(),
+            name: (*pod.name).to_owned(),
+        };
+        let top = self.top_of(pod);
+        top.map_or_else(
+            || (of_itself(), false),
+            |(top, pending)| (top.workload(), pending),
+        )
     }
 
-    fn workload_of(&self, pod: &PodEntry) -> Workload {
-        let Some(mut workload) = pod.owner.clone() else {
-            return Workload {
-                kind: "Pod".to_owned(),
-                name: pod.name.clone(),
-            };
-        };
+    /// The topmost controller, and whether it is not known yet.
+    fn top_of<'a>(&'a self, pod: &'a Pod) -> Option<(&'a Controller, bool)> {
+        let mut top = pod.controller.as_ref()?;
         for _ in 0..MAX_OWNER_DEPTH {
-            let key = (
-                pod.namespace.clone(),
-                workload.kind.clone(),
-                workload.name.clone(),
-            );
-            match self.owners.get(&key) {
-                Some(owner) if *owner != workload => workload = owner.clone(),
+            let mut name = top.within(&pod.namespace);
+            let mut known = self.owners.get(&name);
+            if known.is_none() {
+                // One of no namespace may own what is in one.
+                name.namespace = Arc::clone(&self.nowhere);
+                known = self.owners.get(&name);
+            }
+            let Some(owner) = known else {
+                let kind = (Arc::clone(&top.group), Arc::clone(&top.kind));
+                return Some((top, self.kinds.is_followed(&kind)));
+            };
+            match &owner.controller {
+                Some(next) if next != top => top = next,
                 _ => break,
             }
         }
-        workload
+        Some((top, false))
+    }
+
+    fn group_kind(&mut self, group: &str, kind: &str) -> GroupKind {
+        (self.names.intern(group), self.names.intern(kind))
+    }
+
+    fn listing(&mut self, group: &str, kind: &str) -> u32 {
+        let key = self.group_kind(group, kind);
+        self.kinds.listing(&key)
+    }
+
+    fn note_owner(&mut self, meta: &ObjectMeta) {
+        let mut owners = meta.owner_references.iter().flatten();
+        if let Some(owner) = owners.find(|owner| owner.controller == Some(true)) {
+            let kind = self.group_kind(entry::group_of(&owner.api_version), &owner.kind);
+            self.kinds.note_owner(&kind, owner);
+        }
+    }
+
+    /// What has gone keeps its names, if there is a time for that.
+    fn part_with(&mut self, key: Key, now: Moment) {
+        let presence = match &key {
+            Key::Pod(uid) => {
+                let Some(pod) = self.pods.get_mut(uid) else {
+                    return;
+                };
+                for ip in &pod.ips {
+                    self.addresses.ended(*ip, uid, now.unix_ns);
+                }
+                &mut pod.presence
+            }
+            Key::Owner(name) => {
+                let Some(owner) = self.owners.get_mut(name) else {
+                    return;
+                };
+                &mut owner.presence
+            }
+        };
+        if presence.gone_since.is_some() {
+            return;
+        }
+        presence.gone_since = Some(now.since_start);
+        let bytes = self.bytes(&key);
+        self.gone.went(now.since_start, key, bytes);
+    }
+
+    fn bytes(&self, key: &Key) -> usize {
+        match key {
+            Key::Pod(uid) => self.pods.get(uid).map_or(0, Pod::bytes),
+            Key::Owner(_) => size_of::<(ObjectName, Owner)>(),
+        }
+    }
+
+    /// Keeps the names of the deleted within their bounds.
+    fn shed(&mut self) {
+        while self.gone.is_over() || (self.keep.is_zero() && !self.gone.is_empty()) {
+            let before = self.gone.count();
+            self.forget_longest_gone();
+            if !self.keep.is_zero() && self.gone.count() < before {
+                self.gone.note_forgotten();
+            }
+        }
+    }
+
+    fn forget_longest_gone(&mut self) {
+        let Some((since, key)) = self.gone.longest() else {
+            return;
+        };
+        let presence = match &key {
+            Key::Pod(uid) => self.pods.get(uid).map(|pod| pod.presence),
+            Key::Owner(name) => self.owners.get(name).map(|owner| owner.presence),
+        };
+        // It may have come back, and gone once more.
+        if presence.and_then(|presence| presence.gone_since) != Some(since) {
+            return;
+        }
+        self.gone.came_back(self.bytes(&key));
+        match key {
+            Key::Owner(name) => {
+                self.owners.remove(&name);
+            }
+            Key::Pod(uid) => {
+                let pod = self.pods.remove(&uid);
+                if let Some(pod) = &pod {
+                    pod.ips
+                        .iter()
+                        .for_each(|ip| self.addresses.forget(*ip, &uid));
+                    for hash in &pod.hashes {
+                        if self.static_pods.get(hash) == Some(&uid) {
+                            self.static_pods.remove(hash);
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
+/// An id that is not known may still be told of.
+fn awaits_ids(pod: &Pod) -> bool {
+    !pod.complete && pod.presence.gone_since.is_none()
+}
+
+#[cfg(test)]
+mod grace;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]

@@ -33,6 +33,19 @@ const MAX_YAML_NODES: usize = 8_000_000;
 /// and that would take it minutes. The message names the field and the object all the same.
 const MAX_JSON_WITH_LINES: usize = 32 << 20;
 
+/// Group and kind of every [`Object`].
+pub const KINDS: [(&str, &str); 9] = [
+    ("", "Pod"),
+    ("", "Namespace"),
+    ("", "Node"),
+    ("apps", "ReplicaSet"),
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("apps", "DaemonSet"),
+    ("batch", "Job"),
+    ("batch", "CronJob"),
+];
+
 /// An object that the index understands.
 #[derive(Clone, Debug)]
 pub enum Object {
@@ -57,6 +70,24 @@ pub enum Object {
 }
 
 impl Object {
+    /// Its metadata.
+    pub const fn meta(&self) -> &ObjectMeta {
+        self.head().1
+    }
+
+    /// The group of its API, and its kind.
+    pub const fn group_kind(&self) -> (&'static str, &'static str) {
+        let (kind, _) = self.head();
+        match self {
+            Self::Pod(_) | Self::Namespace(_) | Self::Node(_) => ("", kind),
+            Self::ReplicaSet(_)
+            | Self::Deployment(_)
+            | Self::StatefulSet(_)
+            | Self::DaemonSet(_) => ("apps", kind),
+            Self::Job(_) | Self::CronJob(_) => ("batch", kind),
+        }
+    }
+
     /// Its kind and its metadata.
     pub const fn head(&self) -> (&'static str, &ObjectMeta) {
         match self {
@@ -273,28 +304,9 @@ impl<'a> Document<'a> {
                 .push(self.problem(&steps, &format!("{kind} {name}: {message}")));
         };
         let mut bad = Vec::new();
-        let result = match (version.as_str(), kind.as_str()) {
-            ("v1", "Pod") => typed(value, &mut bad).map(|o| Object::Pod(Box::new(o))),
-            ("v1", "Namespace") => typed(value, &mut bad).map(|o| Object::Namespace(Box::new(o))),
-            ("v1", "Node") => typed(value, &mut bad).map(|o| Object::Node(Box::new(o))),
-            ("apps/v1", "ReplicaSet") => {
-                typed(value, &mut bad).map(|o| Object::ReplicaSet(Box::new(o)))
-            }
-            ("apps/v1", "Deployment") => {
-                typed(value, &mut bad).map(|o| Object::Deployment(Box::new(o)))
-            }
-            ("apps/v1", "StatefulSet") => {
-                typed(value, &mut bad).map(|o| Object::StatefulSet(Box::new(o)))
-            }
-            ("apps/v1", "DaemonSet") => {
-                typed(value, &mut bad).map(|o| Object::DaemonSet(Box::new(o)))
-            }
-            ("batch/v1", "Job") => typed(value, &mut bad).map(|o| Object::Job(Box::new(o))),
-            ("batch/v1", "CronJob") => typed(value, &mut bad).map(|o| Object::CronJob(Box::new(o))),
-            _ => {
-                *into.ignored.entry(format!("{version}/{kind}")).or_default() += 1;
-                return;
-            }
+        let Some(result) = object(&version, &kind, value, &mut bad) else {
+            *into.ignored.entry(format!("{version}/{kind}")).or_default() += 1;
+            return;
         };
         for (path, why) in bad {
             told(path, &format!("{why}; the rest of the object is used"));
@@ -349,6 +361,40 @@ fn shown(path: &[Step]) -> String {
         };
     }
     out
+}
+
+/// Reads one object of a kind that is understood. A quantity that is none is left out.
+///
+/// # Errors
+/// The field that is not as it should be, and why.
+pub fn one(version: &str, kind: &str, value: Value) -> Result<Object, String> {
+    let read = object(version, kind, value, &mut Vec::new());
+    let read = read.ok_or_else(|| format!("{version} {kind} is not understood"))?;
+    read.map_err(|(path, why)| match path.as_slice() {
+        [] => why,
+        path => format!("{}: {why}", shown(path)),
+    })
+}
+
+/// `None` of other kinds.
+fn object(
+    version: &str,
+    kind: &str,
+    value: Value,
+    bad: &mut Vec<Wrong>,
+) -> Option<Result<Object, Wrong>> {
+    Some(match (version, kind) {
+        ("v1", "Pod") => typed(value, bad).map(|of| Object::Pod(Box::new(of))),
+        ("v1", "Namespace") => typed(value, bad).map(|of| Object::Namespace(Box::new(of))),
+        ("v1", "Node") => typed(value, bad).map(|of| Object::Node(Box::new(of))),
+        ("apps/v1", "ReplicaSet") => typed(value, bad).map(|of| Object::ReplicaSet(Box::new(of))),
+        ("apps/v1", "Deployment") => typed(value, bad).map(|of| Object::Deployment(Box::new(of))),
+        ("apps/v1", "StatefulSet") => typed(value, bad).map(|of| Object::StatefulSet(Box::new(of))),
+        ("apps/v1", "DaemonSet") => typed(value, bad).map(|of| Object::DaemonSet(Box::new(of))),
+        ("batch/v1", "Job") => typed(value, bad).map(|of| Object::Job(Box::new(of))),
+        ("batch/v1", "CronJob") => typed(value, bad).map(|of| Object::CronJob(Box::new(of))),
+        _ => return None,
+    })
 }
 
 /// A place in an object and what is wrong there.

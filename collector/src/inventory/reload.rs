@@ -20,9 +20,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-use super::gone::Gone;
-use super::index::Index;
-use super::parse::{self, Object, Problem};
+use super::index::Moment;
+use super::parse::{self, KINDS, Object, Problem};
+use super::shared::{IndexReader, IndexWriter};
 use super::twice::{self, Twice};
 use listed::Listed;
 pub use listed::MAX_FILES;
@@ -77,20 +77,16 @@ struct FileState {
     ignored: BTreeMap<String, u64>,
 }
 
-/// The index that is served, and the files that it came from. Clones of [`Inventory::index`] stay
-/// valid while a new one is built.
+/// The index that is served, and the files that it comes from.
 pub struct Inventory {
     paths: Vec<PathBuf>,
     files: BTreeMap<PathBuf, FileState>,
     /// What the last listing of the folders met: told once.
     listing: Vec<Problem>,
-    shared: Arc<RwLock<Arc<Index>>>,
+    index: IndexWriter,
     last: LastLook,
     /// Objects that have the UID of another: told once.
     twice: BTreeSet<Twice>,
-    /// What files said before this look.
-    were: Vec<Object>,
-    gone: Gone,
     began: Instant,
 }
 
@@ -104,34 +100,11 @@ pub struct Left {
     /// Each file or folder that could not be read, with the reason, and what was left out of those
     /// that could.
     pub troubles: Vec<String>,
-    /// Deleted objects whose names are kept.
-    pub deleted: u64,
-    /// Deleted objects whose names fell out before their time, since the start.
-    pub forgotten: u64,
 }
 
 impl LastLook {
     /// As it is now.
     pub fn get(&self) -> Left {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-/// Reads the present index; cheap to clone.
-#[derive(Clone)]
-pub struct IndexReader(Arc<RwLock<Arc<Index>>>);
-
-impl IndexReader {
-    /// An index that never changes, for tests and pictures.
-    pub fn fixed(index: Index) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(index))))
-    }
-
-    /// The index as it is now.
-    pub fn get(&self) -> Arc<Index> {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -146,11 +119,9 @@ impl Inventory {
             paths,
             files: BTreeMap::new(),
             listing: Vec::new(),
-            shared: Arc::default(),
+            index: IndexWriter::default(),
             last: LastLook::default(),
             twice: BTreeSet::new(),
-            were: Vec::new(),
-            gone: Gone::default(),
             began: Instant::now(),
         };
         let reloaded = inventory.look();
@@ -159,13 +130,13 @@ impl Inventory {
 
     /// A reader of the index, for the parts that join.
     pub fn reader(&self) -> IndexReader {
-        IndexReader(Arc::clone(&self.shared))
+        self.index.reader()
     }
 
     /// Keeps the names of deleted pods and of their owners for so long after the look that missed them.
     #[must_use]
     pub fn keeping_deleted(mut self, keep: Duration) -> Self {
-        self.gone = Gone::new(keep);
+        self.index.write().keep(keep);
         self
     }
 
@@ -183,19 +154,20 @@ impl Inventory {
         let listing = self.listing.iter().map(ToString::to_string);
         let left = Left {
             troubles: listing.chain(files).chain(left_out.cloned()).collect(),
-            deleted: self.gone.kept() as u64,
-            forgotten: self.gone.dropped(),
         };
         *self.last.0.write().unwrap_or_else(PoisonError::into_inner) = left;
     }
 
     /// Looks at the files and reads those that changed since the last look.
     pub fn look(&mut self) -> Reloaded {
-        self.look_at(self.began.elapsed())
+        self.look_at(Moment {
+            since_start: self.began.elapsed(),
+            unix_ns: unix_ns(),
+        })
     }
 
-    /// [`look`](Self::look), so long after the start.
-    fn look_at(&mut self, now: Duration) -> Reloaded {
+    /// [`look`](Self::look), at that time.
+    fn look_at(&mut self, now: Moment) -> Reloaded {
         let mut reloaded = Reloaded::default();
         let mut listed = Listed::default();
         for path in &self.paths {
@@ -211,14 +183,12 @@ impl Inventory {
             reloaded.problems.clone_from(&problems);
             self.listing = problems;
         }
-        let were = &mut self.were;
-        self.files.retain(|path, state| {
+        self.files.retain(|path, _| {
             // A folder that cannot be looked into now says nothing about what is in it.
             let kept =
                 found.contains_key(path) || unsure.iter().any(|place| path.starts_with(place));
             if !kept {
                 reloaded.changed += 1;
-                were.append(&mut state.objects);
             }
             kept
         });
@@ -231,11 +201,8 @@ impl Inventory {
                 reloaded.changed += 1;
             }
         }
-        let expired = self.gone.expire(now);
-        if reloaded.changed > 0 || expired {
-            let live = self.files.values().flat_map(|state| &state.objects);
-            self.gone.note(&std::mem::take(&mut self.were), live, now);
-            self.rebuild();
+        self.tell_index(reloaded.changed > 0, now);
+        if reloaded.changed > 0 {
             reloaded.problems.extend(self.find_twice());
         }
         self.note_last();
@@ -303,7 +270,6 @@ impl Inventory {
                 if parsed.broken && !state.objects.is_empty() {
                     problems.push(whole(&file, "keeping what this file said before"));
                 } else {
-                    self.were.append(&mut state.objects);
                     state.objects = parsed.objects;
                     state.ignored = parsed.ignored;
                 }
@@ -332,14 +298,31 @@ impl Inventory {
         problems
     }
 
-    fn rebuild(&self) {
-        let mut index = Index::default();
-        self.gone.apply_to(&mut index);
-        for object in self.files.values().flat_map(|state| &state.objects) {
-            index.apply(object);
+    /// Gives the index all that the files say, if that has changed, and has it forget what it may.
+    fn tell_index(&mut self, changed: bool, now: Moment) {
+        let mut index = self.index.write();
+        index.expire(now);
+        if !changed {
+            return;
         }
-        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
+        for (group, kind) in KINDS {
+            index.begin(group, kind);
+        }
+        for object in self.files.values().flat_map(|state| &state.objects) {
+            index.apply(object, now);
+        }
+        for (group, kind) in KINDS {
+            index.end(group, kind, now);
+        }
     }
+}
+
+/// Now, by the wall clock.
+fn unix_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 /// The text of a file that was a regular one when it was listed. If it is none any more, this waits

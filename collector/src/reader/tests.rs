@@ -28,7 +28,7 @@ use crate::history::{History, Limits};
 use crate::ingest::decode::{self, PayloadError};
 use crate::ingest::dedupe::Bounds;
 use crate::ingest::store::{Arrival, Folders, HISTORY, SINK};
-use crate::inventory::{Index, IndexReader};
+use crate::inventory::IndexReader;
 use crate::join;
 use crate::records;
 use crate::sink::{self, FileSink};
@@ -112,7 +112,7 @@ impl Life {
         stop.cancel();
         let feed = Feed {
             history: Arc::clone(&self.history),
-            index: IndexReader::fixed(Index::default()),
+            index: IndexReader::default(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

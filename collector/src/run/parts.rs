@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 use super::{Reviewers, RunError};
 use crate::api::{self, ApiState, AuditRing};
 use crate::books::{InventoryBooks, Sources};
-use crate::cluster::{self, Reviewer};
+use crate::cluster::census::Census;
+use crate::cluster::{self, Clock, Reviewer};
 use crate::config::Config;
 use crate::connections::paced::Pace;
 use crate::errors;
@@ -23,7 +24,7 @@ use crate::ingest::rate::Rate;
 use crate::ingest::review::{self, Reviews};
 use crate::ingest::store::{HISTORY, SINK};
 use crate::ingest::{self, Store, StoreError, auth};
-use crate::inventory::{IndexReader, Inventory, Reloaded};
+use crate::inventory::{IndexReader, IndexWriter, Inventory, LastLook, Reloaded};
 use crate::join::{identity_of, is_pending, join};
 use crate::reader::Reader;
 use crate::sink::{self, FileSink, NameWait};
@@ -41,33 +42,57 @@ const SENDERS_PACE: Pace = Pace {
 /// One request on its way in; an agent gives up sooner.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 
+/// Events wait so long at the most for the first listing of the cluster's objects.
+const FIRST_LISTING: Duration = Duration::from_mins(1);
+
 /// See the module.
 pub(super) struct Parts {
     /// All that keeps books.
     pub(super) sources: Sources,
     /// The audit file, for its reader.
     pub(super) file: FileSink,
-    pub(super) inventory: Inventory,
+    pub(super) objects: Objects,
     /// What the inventory says now.
     pub(super) index: IndexReader,
 }
 
+/// Where the objects come from that containers are named by.
+pub(super) enum Objects {
+    /// From files.
+    Files(Inventory),
+    /// From the API server; what follows it writes here.
+    Cluster(IndexWriter, Arc<Census>),
+}
+
+impl Objects {
+    fn reader(&self) -> IndexReader {
+        match self {
+            Self::Files(inventory) => inventory.reader(),
+            Self::Cluster(index, _) => index.reader(),
+        }
+    }
+
+    fn census(&self) -> Option<Arc<Census>> {
+        match self {
+            Self::Files(_) => None,
+            Self::Cluster(_, census) => Some(Arc::clone(census)),
+        }
+    }
+}
+
 impl Parts {
     /// Opens what is in the folders, which exist; `life` as in [`AuditRing::of_life`].
-    pub(super) fn open(config: &Config, life: u64) -> Result<Self, RunError> {
+    pub(super) fn open(config: &Config, life: u64, clock: &Clock) -> Result<Self, RunError> {
         let data = &config.data.path;
         let (store, recoveries) = open_journals(data, config.data.max_journal_bytes)?;
         let history_path = data.join("history.redb");
         let history = open_history(&history_path, config.history.max_series)?;
-        let (inventory, first) = Inventory::open(config.inventory.paths.clone());
-        let keep_deleted = Duration::from_secs(config.inventory.keep_deleted_s);
-        let inventory = inventory.keeping_deleted(keep_deleted);
         let inventory_books = Arc::new(InventoryBooks::default());
-        inventory_books.note(&first);
-        tell(&first);
-        let index = inventory.reader();
+        let (objects, last_look) = open_objects(config, &inventory_books);
+        let index = objects.reader();
         let ring = Arc::new(AuditRing::of_life(life));
-        let file = open_audit_file(config, &index, &ring);
+        let wait = name_wait(config, &index, objects.census(), clock);
+        let file = open_audit_file(config, &index, &ring, wait);
         let sources = Sources {
             data: data.clone(),
             found: Arc::new(recoveries),
@@ -78,21 +103,48 @@ impl Parts {
             history_path,
             written: file.written(),
             inventory: inventory_books,
-            last_look: inventory.last_look(),
+            last_look,
+            index: index.clone(),
+            census: objects.census(),
+            clock: Arc::clone(clock),
             ring,
             requests: Arc::default(),
         };
         Ok(Self {
             sources,
             file,
-            inventory,
+            objects,
             index,
         })
     }
 }
 
+/// The files' objects are read, those of the API server are not asked for yet.
+fn open_objects(config: &Config, books: &InventoryBooks) -> (Objects, LastLook) {
+    let keep_deleted = Duration::from_secs(config.inventory.keep_deleted_s);
+    if config.kubernetes.watch {
+        let mut index = IndexWriter::default();
+        index.write().keep(keep_deleted);
+        return (
+            Objects::Cluster(index, Arc::new(Census::of_all())),
+            LastLook::default(),
+        );
+    }
+    let (inventory, first) = Inventory::open(config.inventory.paths.clone());
+    let inventory = inventory.keeping_deleted(keep_deleted);
+    books.note(&first);
+    tell(&first);
+    let last_look = inventory.last_look();
+    (Objects::Files(inventory), last_look)
+}
+
 /// The file sink, with what is in the file already in the ring.
-fn open_audit_file(config: &Config, index: &IndexReader, ring: &Arc<AuditRing>) -> FileSink {
+fn open_audit_file(
+    config: &Config,
+    index: &IndexReader,
+    ring: &Arc<AuditRing>,
+    wait: NameWait,
+) -> FileSink {
     let options = sink::Options {
         path: config.audit_path().join("audit.jsonl"),
         rotate_bytes: config.audit_file.rotate_bytes,
@@ -103,7 +155,7 @@ fn open_audit_file(config: &Config, index: &IndexReader, ring: &Arc<AuditRing>) 
     }
     let names = index.clone();
     let names = Arc::new(move |event: &AuditEvent| names_of(event, &names));
-    FileSink::new(options, names, Arc::clone(ring)).waiting(name_wait(config, index))
+    FileSink::new(options, names, Arc::clone(ring)).waiting(wait)
 }
 
 fn open_journals(
@@ -204,9 +256,14 @@ pub(super) fn state(
     let metrics = Metrics::default();
     metrics.register(&mut registry);
     sources.store.counts.register(&mut registry);
+    let cluster = cluster::telemetry::Metrics::default();
+    cluster.register(&mut registry);
     let scraped = sources.clone();
     let metrics = move || {
         metrics.show(&scraped.books());
+        if let Some(census) = &scraped.census {
+            cluster.show(census);
+        }
         let mut text = String::new();
         match prometheus_client::encoding::text::encode(&mut text, &registry) {
             Ok(()) => text,
@@ -267,14 +324,28 @@ fn names_of(event: &AuditEvent, index: &IndexReader) -> Map<String, Value> {
         .unwrap_or_default()
 }
 
-/// Without an inventory nothing ever gets a name, and nothing waits for one.
-fn name_wait(config: &Config, index: &IndexReader) -> NameWait {
-    if config.inventory.paths.is_empty() {
+/// Without an inventory nothing ever gets a name, and nothing waits for one. While the cluster's objects
+/// are being listed for the first time, everything does.
+fn name_wait(
+    config: &Config,
+    index: &IndexReader,
+    census: Option<Arc<Census>>,
+    clock: &Clock,
+) -> NameWait {
+    if config.inventory.paths.is_empty() && census.is_none() {
         return NameWait::none();
     }
-    let index = index.clone();
+    let (index, clock) = (index.clone(), Arc::clone(clock));
+    let known = Duration::from_secs(config.audit_file.name_wait_s);
     NameWait {
-        within: Duration::from_secs(config.audit_file.name_wait_s),
+        within: Arc::new(move || {
+            let listing = census.as_ref().is_some_and(|census| !census.is_synced());
+            if listing && clock().since_start < FIRST_LISTING {
+                known.max(FIRST_LISTING)
+            } else {
+                known
+            }
+        }),
         pending: Arc::new(move |event| {
             identity_of(event).is_some_and(|identity| is_pending(identity, &index.get()))
         }),

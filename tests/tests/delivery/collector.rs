@@ -17,6 +17,8 @@ pub(crate) struct Collector {
     http: u16,
     /// Certificate and key, from the next start on.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// Where the API server is that it follows, from the next start on.
+    pub(crate) kubeconfig: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -29,6 +31,7 @@ impl Collector {
             otlp: free_port(),
             http: free_port(),
             tls: None,
+            kubeconfig: None,
             child: None,
         }
     }
@@ -43,6 +46,7 @@ impl Collector {
                 "tls_key_file": key,
                 "tokens": [{"node": "node-1", "file": self.folder.join("token")}],
             },
+            "kubernetes": {"watch": self.kubeconfig.is_some(), "kubeconfig": self.kubeconfig},
             "http": {"listen": format!("127.0.0.1:{}", self.http)},
             // Small, so that rotation is part of every run.
             "audit_file": {"rotate_bytes": 65536, "keep_files": 10_000},

@@ -11,13 +11,13 @@ fn entry(seq: u64, id: &str, minute: u64) -> Entry {
 }
 
 /// An inventory in which container `id` is `app` of pod `web-<id>` of StatefulSet `web`.
-fn index(ids: &[&str]) -> Index {
+fn index(ids: &[&str]) -> IndexReader {
     owned(ids, |_| "kind: StatefulSet, name: web".to_owned())
 }
 
 /// As [`index`], with an owner for each.
-fn owned(ids: &[&str], owner: impl Fn(&str) -> String) -> Index {
-    let mut index = Index::default();
+fn owned(ids: &[&str], owner: impl Fn(&str) -> String) -> IndexReader {
+    let mut index = crate::inventory::Index::default();
     for id in ids {
         let owner = owner(id);
         let text = format!(
@@ -34,10 +34,10 @@ status:
 "
         );
         for object in &parse::parse("t", &text).objects {
-            index.apply(object);
+            index.apply(object, crate::inventory::Moment::default());
         }
     }
-    index
+    IndexReader::fixed(index)
 }
 
 fn open(dir: &tempfile::TempDir, max_series: usize) -> History {
@@ -56,7 +56,7 @@ fn a_window_counts_once_however_often_it_is_given() {
     let dir = tempfile::tempdir().unwrap();
     let history = open(&dir, 100);
     let batch = [entry(1, "a", 0), entry(2, "a", 1), entry(3, "b", 0)];
-    let none = Index::default();
+    let none = IndexReader::default();
     assert_eq!(history.apply(&batch[..2], &none).unwrap().applied, 2);
     let again = history.apply(&batch, &none).unwrap();
     assert_eq!((again.applied, again.repeated), (1, 2));
@@ -94,7 +94,7 @@ fn a_store_that_was_never_closed_has_every_batch_it_acknowledged() {
         history
             .apply(
                 &[entry(2 * seq - 1, "a", seq), entry(2 * seq, "b", seq)],
-                &Index::default(),
+                &IndexReader::default(),
             )
             .unwrap();
         let left = dir.path().join(format!("killed-{seq}.redb"));
@@ -110,14 +110,14 @@ fn a_late_name_repairs_the_past_and_a_deleted_pod_keeps_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let history = open(&dir, 100);
     history
-        .apply(&[entry(1, "a", 0)], &Index::default())
+        .apply(&[entry(1, "a", 0)], &IndexReader::default())
         .unwrap();
     assert!(history.snapshot()[0].1.name_pending);
     assert_eq!(history.rejoin(&index(&["a"])).unwrap(), 1);
     assert_eq!(history.rejoin(&index(&["a"])).unwrap(), 0);
-    assert_eq!(history.rejoin(&Index::default()).unwrap(), 0);
+    assert_eq!(history.rejoin(&IndexReader::default()).unwrap(), 0);
     history
-        .apply(&[entry(2, "a", 1)], &Index::default())
+        .apply(&[entry(2, "a", 1)], &IndexReader::default())
         .unwrap();
     let series = &history.snapshot()[0].1;
     assert_eq!(series.names.as_ref().unwrap().pod, "web-a");
@@ -157,7 +157,10 @@ fn nameless_series_expire_and_are_counted() {
     let history = open(&dir, 10);
     for seq in 1..=15 {
         history
-            .apply(&[entry(seq, &format!("c{seq:02}"), seq)], &Index::default())
+            .apply(
+                &[entry(seq, &format!("c{seq:02}"), seq)],
+                &IndexReader::default(),
+            )
             .unwrap();
     }
     let stats = history.stats();
@@ -309,7 +312,7 @@ fn a_foreign_file_is_refused_with_its_name() {
         b"not a database"
     );
     history
-        .apply(&[entry(1, "a", 0)], &Index::default())
+        .apply(&[entry(1, "a", 0)], &IndexReader::default())
         .unwrap();
 
     // A store in use is not a broken one.
@@ -387,7 +390,7 @@ fn a_corrupt_series_is_counted_and_the_rest_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let history = open(&dir, 100);
     let batch = [entry(1, "a", 0), entry(2, "b", 0)];
-    history.apply(&batch, &Index::default()).unwrap();
+    history.apply(&batch, &IndexReader::default()).unwrap();
     let keys: Vec<String> = history.snapshot().into_iter().map(|(key, _)| key).collect();
     drop(history);
     tamper(&dir, |transaction| {
@@ -409,7 +412,7 @@ fn a_corrupt_series_is_counted_and_the_rest_is_there() {
     );
     // The container goes on, as a new series.
     history
-        .apply(&[entry(3, "a", 1)], &Index::default())
+        .apply(&[entry(3, "a", 1)], &IndexReader::default())
         .unwrap();
     assert_eq!(history.snapshot()[0].1.usage.windows, 1);
     drop(history);
@@ -423,7 +426,7 @@ fn a_node_with_a_clock_ahead_does_not_fill_the_store() {
     let history = open(&dir, 10);
     let now = || unix_ns() / 60_000_000_000;
     let year = 365 * 24 * 60;
-    let none = Index::default();
+    let none = IndexReader::default();
     for seq in 0..10 {
         let ahead = entry(2 * seq + 1, &format!("ahead-{seq}"), now() + year);
         let mut end = entry(2 * seq + 2, &format!("ahead-{seq}"), now() - 1);

@@ -39,7 +39,9 @@ fn index() -> Index {
     for name in LISTS {
         let parsed = parse(name, &text(name));
         assert_eq!(parsed.problems, [], "{name}");
-        parsed.objects.iter().for_each(|object| index.apply(object));
+        for object in &parsed.objects {
+            index.apply(object, Moment::default());
+        }
     }
     index
 }

@@ -86,7 +86,7 @@ fn index() -> Index {
     assert_eq!(parsed.problems, []);
     let mut index = Index::default();
     for object in &parsed.objects {
-        index.apply(object);
+        index.apply(object, Moment::default());
     }
     index
 }
@@ -207,7 +207,7 @@ fn check_resources(resources: &str, expected: [&str; 4]) {
     );
     let mut index = Index::default();
     for object in &parse::parse("p.yaml", &pod).objects {
-        index.apply(object);
+        index.apply(object, Moment::default());
     }
     let found = index.lookup("u", Some("c")).unwrap();
     let shown = |value: Option<u64>, unknown: bool| match (value, unknown) {
@@ -255,7 +255,7 @@ fn an_owner_is_not_that_of_one_that_is_gone() {
     let again = parse::parse("again.yaml", again);
     let mut index = Index::default();
     for object in parsed.objects.iter().chain(&again.objects) {
-        index.apply(object);
+        index.apply(object, Moment::default());
     }
     let found = index.lookup("uid-api", None).unwrap();
     assert_eq!(found.workload.kind, "ReplicaSet");
@@ -273,7 +273,7 @@ fn an_owner_circle_ends() {
     let parsed = parse::parse("circle.yaml", circle);
     let mut index = Index::default();
     for object in &parsed.objects {
-        index.apply(object);
+        index.apply(object, Moment::default());
     }
     assert_eq!(index.lookup("u", None).unwrap().namespace, "n");
 }

@@ -76,17 +76,20 @@ fn a_deleted_pod_keeps_its_name_for_its_time() {
     let file = dir.path().join("pods.yaml");
     std::fs::write(&file, pod("one") + "---\n" + &pod("two")).unwrap();
     let (inventory, _) = Inventory::open(vec![dir.path().to_owned()]);
-    let at = Duration::from_secs;
-    let mut inventory = inventory.keeping_deleted(at(600));
+    let at = |s| Moment {
+        since_start: Duration::from_secs(s),
+        ..Moment::default()
+    };
+    let mut inventory = inventory.keeping_deleted(Duration::from_mins(10));
     let reader = inventory.reader();
     let known = |uid: &str| reader.get().lookup(uid, None).is_some();
     std::fs::write(&file, pod("two")).unwrap();
     let look = inventory.look_at(at(100));
-    let last = inventory.last_look();
-    assert_eq!((look.objects, last.get().deleted), (1, 1));
+    let deleted = || reader.get().gone();
+    assert_eq!((look.objects, deleted()), (1, 1));
     std::fs::remove_file(&file).unwrap();
     let look = inventory.look_at(at(200));
-    assert_eq!((look.objects, last.get().deleted), (0, 2));
+    assert_eq!((look.objects, deleted()), (0, 2));
     assert!(known("one") && known("two"));
     inventory.look_at(at(699));
     assert!(known("one") && known("two"));
@@ -94,7 +97,7 @@ fn a_deleted_pod_keeps_its_name_for_its_time() {
     assert!(!known("one") && known("two"));
     std::fs::write(&file, pod("two")).unwrap();
     let look = inventory.look_at(at(701));
-    assert_eq!((look.objects, last.get().deleted), (1, 0));
+    assert_eq!((look.objects, deleted()), (1, 0));
     inventory.look_at(at(9000));
     assert!(known("two"));
 }

@@ -26,7 +26,7 @@ impl Waiting {
             matches!(subject, Subject::Pod { pod_uid, .. } if !known.lock().unwrap().contains(pod_uid))
         };
         let wait = sink::NameWait {
-            within: WAIT,
+            within: Arc::new(|| WAIT),
             pending: Arc::new(pending),
         };
         Self {

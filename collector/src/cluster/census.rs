@@ -1,0 +1,289 @@
+//! What is known of each kind that is followed: whether all its objects are known, what went wrong.
+//!
+//! Kept by whoever follows, read by metrics, health and the API. Knows no clock: times are given, since
+//! the start of the process.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::core::ApiResource;
+
+use super::kinds;
+
+/// A failure is a trouble for so long; one that goes on is told anew before that.
+const FRESH: Duration = Duration::from_secs(45);
+/// Between two words in the log about objects of one kind that cannot be read.
+const LOG_EVERY: Duration = Duration::from_mins(1);
+
+/// How far a kind is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Nothing was asked yet.
+    #[default]
+    Unknown,
+    /// All its objects are being told.
+    Listing,
+    /// All are known, and each change is.
+    Live,
+    /// The cluster has no such kind.
+    Absent,
+    /// The account that asks may not see it.
+    Denied,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Unknown,
+        Self::Listing,
+        Self::Live,
+        Self::Absent,
+        Self::Denied,
+    ];
+
+    /// As metrics say it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Listing => "listing",
+            Self::Live => "live",
+            Self::Absent => "absent",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// Why a request or a stream came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// What was asked for is too old: all is listed anew (410, an expired `continue`).
+    Expired,
+    /// The credentials are not accepted (401).
+    Unauthorized,
+    /// The account has not the right (403).
+    Forbidden,
+    /// Asked too much (429).
+    Throttled,
+    /// 5xx.
+    Server,
+    /// A list whose next page or object did not come.
+    Stalled,
+    /// The connection.
+    Connection,
+    /// Anything else.
+    Other,
+}
+
+impl Failure {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Expired,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Throttled,
+        Self::Server,
+        Self::Stalled,
+        Self::Connection,
+        Self::Other,
+    ];
+
+    /// As metrics say it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::Throttled => "throttled",
+            Self::Server => "server",
+            Self::Stalled => "stalled",
+            Self::Connection => "connection",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// One kind.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    /// How far it is known.
+    pub state: State,
+    /// Objects and deletions that were told.
+    pub changes: u64,
+    /// Listings that came to their end.
+    pub listings: u64,
+    /// Objects that could not be read.
+    pub malformed: u64,
+    /// What came to nothing, by reason.
+    pub failures: BTreeMap<Failure, u64>,
+    /// It was known whole once.
+    synced: bool,
+    /// The last failure and its time.
+    trouble: Option<(Duration, String)>,
+    /// When a malformed object was told the last time.
+    told: Option<Duration>,
+}
+
+/// Group and kind.
+pub type Name = (String, String);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Census(Mutex<BTreeMap<Name, Row>>);
+
+impl Census {
+    /// Of everything that is followed.
+    pub fn rows(&self) -> BTreeMap<Name, Row> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// With a row for every kind that is always followed.
+    pub fn of_all() -> Self {
+        let rows = kinds::BUILT_IN.iter().map(|kind| {
+            let name = (kind.group.to_owned(), kind.kind.to_owned());
+            (name, Row::default())
+        });
+        Self(Mutex::new(rows.collect()))
+    }
+
+    /// Whether every kind that names something has been known whole, or cannot be.
+    pub fn is_synced(&self) -> bool {
+        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds::BUILT_IN.iter().all(|kind| {
+            let row = rows.get(&(kind.group.to_owned(), kind.kind.to_owned()));
+            row.is_some_and(|row| row.synced || matches!(row.state, State::Absent | State::Denied))
+        })
+    }
+
+    /// Objects and deletions that were told, of all kinds.
+    pub fn changes(&self) -> u64 {
+        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.values().map(|row| row.changes).sum()
+    }
+
+    /// What is wrong now, in words.
+    pub fn troubles(&self, now: Duration) -> Vec<String> {
+        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut troubles = Vec::new();
+        for ((group, kind), row) in rows.iter() {
+            let known = kinds::BUILT_IN;
+            let needed = known.iter().any(|of| of.group == group && of.kind == kind);
+            if row.state == State::Denied && needed {
+                troubles.push(format!("{kind}: the account may not list and watch it"));
+            } else if let Some((at, why)) = &row.trouble
+                && row.state != State::Denied
+                && now.saturating_sub(*at) < FRESH
+            {
+                troubles.push(format!("{kind}: {why}"));
+            }
+        }
+        troubles
+    }
+
+    fn row<T>(&self, of: &ApiResource, change: impl FnOnce(&mut Row) -> T) -> T {
+        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(rows.entry((of.group.clone(), of.kind.clone())).or_default())
+    }
+
+    pub(super) fn set(&self, of: &ApiResource, state: State) {
+        self.row(of, |row| {
+            row.state = state;
+            if state == State::Live {
+                row.listings += 1;
+                row.synced = true;
+            }
+            if state != State::Listing {
+                row.trouble = None;
+            }
+        });
+    }
+
+    pub(super) fn changed(&self, of: &ApiResource) {
+        self.row(of, |row| {
+            row.changes += 1;
+            if row.state == State::Live {
+                row.trouble = None;
+            }
+        });
+    }
+
+    pub(super) fn failed(&self, of: &ApiResource, failure: Failure, why: String, now: Duration) {
+        self.row(of, |row| {
+            *row.failures.entry(failure).or_default() += 1;
+            row.trouble = Some((now, why));
+        });
+    }
+
+    /// An object cannot be read; whether the log is to say so now.
+    pub(super) fn malformed(&self, of: &ApiResource, now: Duration) -> bool {
+        self.row(of, |row| {
+            row.malformed += 1;
+            let due = row
+                .told
+                .is_none_or(|told| now.saturating_sub(told) >= LOG_EVERY);
+            if due {
+                row.told = Some(now);
+            }
+            due
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pods() -> ApiResource {
+        let pods = kinds::BUILT_IN.iter().find(|kind| kind.kind == "Pod");
+        pods.unwrap().resource()
+    }
+
+    #[test]
+    fn a_cluster_is_known_when_every_kind_has_been_or_cannot_be() {
+        let census = Census::default();
+        for kind in kinds::BUILT_IN {
+            assert!(!census.is_synced());
+            census.set(&kind.resource(), State::Listing);
+            let end = match kind.kind {
+                "CronJob" => State::Absent,
+                "LimitRange" => State::Denied,
+                _ => State::Live,
+            };
+            census.set(&kind.resource(), end);
+        }
+        assert!(census.is_synced());
+        census.set(&pods(), State::Listing);
+        assert!(census.is_synced(), "names are known, if not the newest");
+        let [denied] = census.troubles(SECOND).try_into().unwrap();
+        assert_eq!(denied, "LimitRange: the account may not list and watch it");
+    }
+
+    #[test]
+    fn a_failure_is_a_trouble_until_it_is_old_or_something_is_heard() {
+        let census = Census::default();
+        census.set(&pods(), State::Live);
+        let fail = |now| census.failed(&pods(), Failure::Server, "503".to_owned(), now);
+        fail(SECOND);
+        assert_eq!(census.troubles(10 * SECOND), ["Pod: 503"]);
+        assert!(census.troubles(50 * SECOND).is_empty());
+        fail(60 * SECOND);
+        census.changed(&pods());
+        assert!(census.troubles(61 * SECOND).is_empty());
+        let row = &census.rows()[&(String::new(), "Pod".to_owned())];
+        assert_eq!((row.changes, row.failures[&Failure::Server]), (1, 2));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_once_a_minute() {
+        let census = Census::default();
+        let told: Vec<bool> = [0, 1, 59, 60, 61]
+            .map(|now| census.malformed(&pods(), now * SECOND))
+            .to_vec();
+        assert_eq!(told, [true, false, false, true, false]);
+    }
+}

@@ -1,0 +1,426 @@
+#![expect(clippy::disallowed_methods, reason = "shell: waits between requests")]
+//! One kind of objects, followed for ever: listed, watched, listed anew where the server has forgotten.
+//!
+//! kube's watcher does the protocol; what it leaves to us is here: which way of listing the server can
+//! do, what an error means, how long to wait, and that an object that cannot be read costs itself. What
+//! is heard goes to the one writer, in the order of the server.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::ApiResource;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+
+use super::Clock;
+use super::census::{Census, Failure, State};
+use super::item::Item;
+use crate::errors;
+use crate::inventory::{Object, parse};
+
+/// Longest silence within a list, or between its pages.
+const STALLED: Duration = Duration::from_mins(1);
+/// Waits after failures in a row: so long at first, doubled each time, with jitter.
+const FIRST_WAIT: Duration = Duration::from_millis(800);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Wait after a refusal for want of rights, which somebody has to grant, and for a kind to be there.
+const REFUSED_WAIT: Duration = Duration::from_mins(1);
+/// Objects on one page of a list.
+const PAGE: u32 = 500;
+
+/// What is heard of a kind.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A listing begins.
+    Begin(Arc<ApiResource>),
+    /// An object, whole.
+    Object(Box<Object>),
+    /// An object's metadata.
+    Named(Arc<ApiResource>, Box<ObjectMeta>),
+    /// An object that cannot be read. It is there; what is known of it stays.
+    Unread(Arc<ApiResource>, Box<ObjectMeta>),
+    /// An object is deleted.
+    Deleted(Arc<ApiResource>, Box<ObjectMeta>),
+    /// The listing is whole.
+    End(Arc<ApiResource>),
+    /// There is no such kind any more.
+    Gone(Arc<ApiResource>),
+}
+
+/// How objects are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// As the first events of a watch (KEP-3157), which costs the server least.
+    Stream,
+    /// Page by page.
+    Pages,
+    /// In one piece, where pages expire before the next is asked for.
+    Whole,
+}
+
+impl Way {
+    fn config(self) -> watcher::Config {
+        let config = watcher::Config::default();
+        match self {
+            Self::Stream => config.streaming_lists(),
+            Self::Pages => config.page_size(PAGE),
+            Self::Whole => watcher::Config {
+                page_size: None,
+                ..config
+            },
+        }
+    }
+}
+
+/// What an error of the watcher means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// The server does not stream lists.
+    NoStream,
+    /// There is no such kind.
+    NoKind,
+    /// A line of the stream is no event.
+    Unreadable,
+    Failed(Failure),
+}
+
+fn meaning(error: &watcher::Error, way: Way) -> Meaning {
+    use watcher::Error as E;
+    let status = match error {
+        E::WatchError(status)
+        | E::InitialListFailed(kube::Error::Api(status))
+        | E::WatchStartFailed(kube::Error::Api(status))
+        | E::WatchFailed(kube::Error::Api(status)) => status,
+        E::WatchFailed(kube::Error::SerdeError(_)) => return Meaning::Unreadable,
+        E::InitialListFailed(_) | E::WatchStartFailed(_) | E::WatchFailed(_) => {
+            return Meaning::Failed(Failure::Connection);
+        }
+        E::NoResourceVersion => return Meaning::Failed(Failure::Other),
+    };
+    let starting = matches!(error, E::WatchStartFailed(_));
+    match status.code {
+        400 | 422 if starting && way == Way::Stream => Meaning::NoStream,
+        404 | 405 => Meaning::NoKind,
+        401 => Meaning::Failed(Failure::Unauthorized),
+        403 => Meaning::Failed(Failure::Forbidden),
+        410 => Meaning::Failed(Failure::Expired),
+        429 => Meaning::Failed(Failure::Throttled),
+        500..=599 => Meaning::Failed(Failure::Server),
+        _ => Meaning::Failed(Failure::Other),
+    }
+}
+
+/// The wait after so many failures in a row, the first being 0; `jitter` lies between 0 and 1.
+fn wait(failures: u32, jitter: f64) -> Duration {
+    let doubled = FIRST_WAIT.saturating_mul(1 << failures.min(16));
+    doubled.min(LONGEST_WAIT).mul_f64(1.0 + jitter)
+}
+
+/// Follows a kind. Ends when nobody listens any more, and, of an `optional` kind, when there is no such
+/// kind. One that every cluster has may be missing while a server starts, and is asked for again.
+pub(super) struct Follower {
+    pub(super) client: Client,
+    pub(super) of: Arc<ApiResource>,
+    pub(super) optional: bool,
+    pub(super) changes: mpsc::Sender<Change>,
+    pub(super) census: Arc<Census>,
+    pub(super) clock: Clock,
+}
+
+/// How a stream came to its end.
+enum Ended {
+    /// To be begun anew, in this way.
+    Anew(Way),
+    NoKind,
+    NobodyListens,
+}
+
+impl Follower {
+    /// See [`Follower`]. `WHOLE` objects, or their metadata.
+    pub(super) async fn follow<const WHOLE: bool>(self) {
+        let mut way = Way::Stream;
+        loop {
+            match self.stream::<WHOLE>(way).await {
+                Ended::Anew(next) => way = next,
+                Ended::NoKind => {
+                    self.census.set(&self.of, State::Absent);
+                    self.tell(Change::Gone(Arc::clone(&self.of))).await;
+                    return;
+                }
+                Ended::NobodyListens => return,
+            }
+        }
+    }
+
+    async fn stream<const WHOLE: bool>(&self, way: Way) -> Ended {
+        let api: Api<Item<WHOLE>> = Api::all_with(self.client.clone(), self.of.as_ref());
+        let mut stream = pin!(watcher::watcher(api, way.config()));
+        let (mut failures, mut broken_lists, mut listing) = (0, 0, true);
+        loop {
+            let next = if listing {
+                tokio::time::timeout(STALLED, stream.next()).await
+            } else {
+                Ok(stream.next().await)
+            };
+            let error = match next {
+                Ok(None) => return Ended::Anew(way),
+                Ok(Some(Ok(event))) => {
+                    match event {
+                        Event::Init => listing = true,
+                        Event::InitDone => (listing, broken_lists, failures) = (false, 0, 0),
+                        Event::Apply(_) | Event::Delete(_) => failures = 0,
+                        Event::InitApply(_) => {}
+                    }
+                    if !self.heard(event).await {
+                        return Ended::NobodyListens;
+                    }
+                    continue;
+                }
+                Ok(Some(Err(error))) => error,
+                Err(_) => {
+                    let why = format!("no answer within {} s", STALLED.as_secs());
+                    self.failed(Failure::Stalled, why);
+                    self.pause(failures).await;
+                    return Ended::Anew(after_broken(way));
+                }
+            };
+            match meaning(&error, way) {
+                Meaning::NoStream => return Ended::Anew(Way::Pages),
+                Meaning::NoKind if self.optional => return Ended::NoKind,
+                Meaning::NoKind => self.refused(State::Absent).await,
+                Meaning::Unreadable => {
+                    self.unreadable("a line of the stream", &errors::chain(&error));
+                    // Which object it told of is not known: all are told anew.
+                    self.pause(failures).await;
+                    return Ended::Anew(way);
+                }
+                Meaning::Failed(failure) => {
+                    self.failed(failure, errors::chain(&error));
+                    self.pause_after(failure, failures).await;
+                    failures += 1;
+                    broken_lists += u32::from(listing);
+                    if broken_lists == 2 {
+                        return Ended::Anew(after_broken(way));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn pause_after(&self, failure: Failure, failures: u32) {
+        if failure == Failure::Forbidden {
+            self.refused(State::Denied).await;
+        } else {
+            self.pause(failures).await;
+        }
+    }
+
+    /// Somebody has to do something before it is otherwise.
+    async fn refused(&self, state: State) {
+        self.census.set(&self.of, state);
+        tokio::time::sleep(REFUSED_WAIT.mul_f64(1.0 + fastrand::f64())).await;
+    }
+
+    async fn pause(&self, failures: u32) {
+        tokio::time::sleep(wait(failures, fastrand::f64())).await;
+    }
+
+    fn failed(&self, failure: Failure, why: String) {
+        let kind = self.of.kind.as_str();
+        // A version that is too old is the way of the world, and no word in the log.
+        if failure == Failure::Expired {
+            tracing::debug!(kind, why, "listed anew");
+        } else {
+            tracing::warn!(kind, error = why, "the API server does not tell");
+        }
+        let now = (self.clock)().since_start;
+        self.census.failed(&self.of, failure, why, now);
+    }
+
+    fn unreadable(&self, object: &str, why: &str) {
+        let now = (self.clock)().since_start;
+        if self.census.malformed(&self.of, now) {
+            let kind = self.of.kind.as_str();
+            tracing::warn!(kind, object, error = why, "left out: it cannot be read");
+        }
+    }
+
+    /// False if nobody listens.
+    async fn heard<const WHOLE: bool>(&self, event: Event<Item<WHOLE>>) -> bool {
+        let of = || Arc::clone(&self.of);
+        let change = match event {
+            Event::Init => {
+                self.census.set(&self.of, State::Listing);
+                Change::Begin(of())
+            }
+            Event::InitDone => Change::End(of()),
+            Event::Delete(item) => {
+                self.census.changed(&self.of);
+                Change::Deleted(of(), Box::new(item.metadata))
+            }
+            Event::InitApply(item) | Event::Apply(item) => {
+                self.census.changed(&self.of);
+                self.applied(item)
+            }
+        };
+        let is_end = matches!(change, Change::End(_));
+        let told = self.tell(change).await;
+        if is_end {
+            self.census.set(&self.of, State::Live);
+        }
+        told
+    }
+
+    fn applied<const WHOLE: bool>(&self, item: Item<WHOLE>) -> Change {
+        let meta = Box::new(item.metadata);
+        if !WHOLE {
+            return Change::Named(Arc::clone(&self.of), meta);
+        }
+        match read(&self.of, item.text.get()) {
+            Ok(object) => Change::Object(Box::new(object)),
+            Err(why) => {
+                self.unreadable(&named(&meta), &why);
+                Change::Unread(Arc::clone(&self.of), meta)
+            }
+        }
+    }
+
+    async fn tell(&self, change: Change) -> bool {
+        self.changes.send(change).await.is_ok()
+    }
+}
+
+/// What is tried after lists that did not come to their end.
+const fn after_broken(way: Way) -> Way {
+    match way {
+        Way::Stream => Way::Pages,
+        Way::Pages => Way::Whole,
+        Way::Whole => Way::Stream,
+    }
+}
+
+fn named(meta: &ObjectMeta) -> String {
+    let name = meta.name.as_deref().unwrap_or("without a name");
+    match &meta.namespace {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name.to_owned(),
+    }
+}
+
+/// Reads a whole object. A quantity that is none costs itself, as in a file.
+fn read(of: &ApiResource, text: &str) -> Result<Object, String> {
+    let read = match (of.group.as_str(), of.kind.as_str()) {
+        ("", "Pod") => {
+            serde_json::from_str::<core::Pod>(text).map(|pod| Object::Pod(Box::new(pod)))
+        }
+        ("", "Node") => {
+            serde_json::from_str::<core::Node>(text).map(|node| Object::Node(Box::new(node)))
+        }
+        (_, kind) => return Err(format!("{kind} is not read whole")),
+    };
+    read.or_else(|_| {
+        let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        parse::one(&of.api_version, &of.kind, value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn api(code: u16) -> kube::Error {
+        let mut status = Status::failure("no", "No");
+        status.code = code;
+        kube::Error::Api(status.boxed())
+    }
+
+    #[test]
+    fn errors_mean_what_the_server_means_by_them() {
+        use watcher::Error as E;
+        let check = |error: &E, way, expected| {
+            assert_eq!(meaning(error, way), expected, "{error}");
+        };
+        let failed = Meaning::Failed;
+        check(
+            &E::WatchStartFailed(api(422)),
+            Way::Stream,
+            Meaning::NoStream,
+        );
+        check(
+            &E::WatchStartFailed(api(422)),
+            Way::Pages,
+            failed(Failure::Other),
+        );
+        check(&E::WatchStartFailed(api(404)), Way::Stream, Meaning::NoKind);
+        check(
+            &E::InitialListFailed(api(403)),
+            Way::Pages,
+            failed(Failure::Forbidden),
+        );
+        check(
+            &E::InitialListFailed(api(410)),
+            Way::Pages,
+            failed(Failure::Expired),
+        );
+        check(
+            &E::WatchFailed(api(401)),
+            Way::Stream,
+            failed(Failure::Unauthorized),
+        );
+        check(
+            &E::WatchStartFailed(api(429)),
+            Way::Stream,
+            failed(Failure::Throttled),
+        );
+        let mut gone = Status::failure("too old", "Expired");
+        gone.code = 410;
+        check(
+            &E::WatchError(gone.boxed()),
+            Way::Stream,
+            failed(Failure::Expired),
+        );
+        let text = serde_json::from_str::<Value>("{").unwrap_err();
+        let broken = E::WatchFailed(kube::Error::SerdeError(text));
+        check(&broken, Way::Stream, Meaning::Unreadable);
+    }
+
+    #[test]
+    fn waits_double_up_to_a_bound_and_differ() {
+        let waits: Vec<u128> = (0..8).map(|n| wait(n, 0.0).as_millis()).collect();
+        assert_eq!(
+            waits,
+            [800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]
+        );
+        assert_eq!(wait(99, 0.5).as_millis(), 45_000);
+    }
+
+    #[test]
+    fn an_object_is_read_as_far_as_it_can_be() {
+        let pod = |resources: &str| {
+            let text = format!(
+                r#"{{"metadata":{{"name":"p","uid":"u"}},"spec":{{"containers":[{{"name":"a","resources":{resources}}}]}}}}"#
+            );
+            let pods = ApiResource::erase::<core::Pod>(&());
+            read(&pods, &text)
+        };
+        assert!(matches!(
+            pod(r#"{"limits":{"cpu":"1"}}"#),
+            Ok(Object::Pod(_))
+        ));
+        // One quantity is none, and costs itself.
+        assert!(matches!(
+            pod(r#"{"limits":{"cpu":["1"]}}"#),
+            Ok(Object::Pod(_))
+        ));
+        let why = pod("7").unwrap_err();
+        assert!(why.starts_with("spec.containers[0].resources: "), "{why}");
+    }
+}

@@ -1,0 +1,229 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: has the clock, owns the tasks that follow the API server"
+)]
+//! The cluster's objects, followed at the API server and written into the index.
+//!
+//! ```text
+//!  Follower (one for each kind) ─► changes ─► writer ─► Index
+//!        ▲                                                │
+//!        └── discovery ◄── kinds of owners that nobody follows
+//! ```
+//!
+//! Owns the tasks and which kinds there are. A kind that is not there is looked for again every
+//! [`LOOK_AGAIN`]; a cluster may learn it at any time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use kube::Client;
+use kube::core::ApiResource;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Clock;
+use super::census::{Census, State};
+use super::discover::{self, Found, Wanted};
+use super::follow::{Change, Follower};
+use super::kinds;
+use crate::inventory::{IndexWriter, Moment};
+
+/// Until a kind that is not there is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_mins(5);
+/// Until a look whether pods have owners of a kind that nobody follows.
+const LOOK_FOR_OWNERS: Duration = Duration::from_secs(10);
+/// Changes that wait for the writer, and that it takes at once.
+const CHANGES: usize = 256;
+/// Between two looks for names whose time is up.
+const EXPIRE_EVERY: Duration = Duration::from_secs(5);
+
+/// A task of the watch failed.
+#[derive(Debug, thiserror::Error)]
+#[error("follow the cluster's objects")]
+pub struct WatchError(#[from] tokio::task::JoinError);
+
+/// The clock from now on.
+pub fn clock() -> Clock {
+    let began = Instant::now();
+    Arc::new(move || {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Moment {
+            since_start: began.elapsed(),
+            unix_ns: since.map_or(0, |since| {
+                u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+            }),
+        }
+    })
+}
+
+/// What a task of the watch was.
+enum Task {
+    Writer,
+    /// This kind is not there any more.
+    Follower(Arc<ApiResource>),
+    Discovery(Vec<(Wanted, Found)>),
+}
+
+struct Watch {
+    client: Client,
+    changes: mpsc::Sender<Change>,
+    census: Arc<Census>,
+    clock: Clock,
+    tasks: JoinSet<Task>,
+    /// Group and kind of what is followed.
+    following: BTreeSet<(String, String)>,
+    /// Looked for and not found, or denied.
+    missed: BTreeSet<(String, String)>,
+}
+
+/// Follows the cluster until `stop`.
+pub async fn run(
+    client: Client,
+    index: IndexWriter,
+    census: Arc<Census>,
+    clock: Clock,
+    stop: CancellationToken,
+) -> Result<(), WatchError> {
+    let (changes, heard) = mpsc::channel(CHANGES);
+    let reader = index.reader();
+    let mut watch = Watch {
+        client,
+        changes,
+        census,
+        clock: Arc::clone(&clock),
+        tasks: JoinSet::new(),
+        following: BTreeSet::new(),
+        missed: BTreeSet::new(),
+    };
+    watch.tasks.spawn(async move {
+        write(index, heard, clock).await;
+        Task::Writer
+    });
+    for kind in kinds::BUILT_IN {
+        watch.follow(Arc::new(kind.resource()), kind.whole, false);
+    }
+    let mut look_again = tokio::time::interval(LOOK_AGAIN);
+    let mut look_for_owners = tokio::time::interval(LOOK_FOR_OWNERS);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = look_again.tick() => {
+                watch.missed.clear();
+                watch.discover(kinds::OPTIONAL.iter().map(Wanted::from).collect());
+            }
+            _ = look_for_owners.tick() => {
+                let index = reader.get();
+                let owners = index.strange_kinds().map(Wanted::owner).collect();
+                drop(index);
+                watch.discover(owners);
+            }
+            Some(ended) = watch.tasks.join_next() => watch.ended(ended?),
+        }
+    }
+}
+
+impl Watch {
+    fn follow(&mut self, of: Arc<ApiResource>, whole: bool, optional: bool) {
+        if !self.following.insert((of.group.clone(), of.kind.clone())) {
+            return;
+        }
+        let follower = Follower {
+            client: self.client.clone(),
+            of: Arc::clone(&of),
+            optional,
+            changes: self.changes.clone(),
+            census: Arc::clone(&self.census),
+            clock: Arc::clone(&self.clock),
+        };
+        self.tasks.spawn(async move {
+            if whole {
+                follower.follow::<true>().await;
+            } else {
+                follower.follow::<false>().await;
+            }
+            Task::Follower(of)
+        });
+    }
+
+    /// Looks for those of them that are neither followed nor known to be missing.
+    fn discover(&mut self, mut wanted: Vec<Wanted>) {
+        wanted.retain(|of| {
+            let name = of.name();
+            !self.following.contains(&name) && self.missed.insert(name)
+        });
+        if !wanted.is_empty() {
+            let client = self.client.clone();
+            self.tasks
+                .spawn(async move { Task::Discovery(discover::find(&client, wanted).await) });
+        }
+    }
+
+    fn ended(&mut self, task: Task) {
+        match task {
+            // It ends with the last of those that tell it something, of which this is one.
+            Task::Writer => {}
+            Task::Follower(of) => {
+                self.following.remove(&(of.group.clone(), of.kind.clone()));
+            }
+            Task::Discovery(found) => {
+                for (wanted, found) in found {
+                    match found {
+                        Found::Served(of) => self.follow(Arc::new(of), false, true),
+                        Found::Absent => self.census.set(&wanted.resource(), State::Absent),
+                        Found::Unknown(why) => {
+                            tracing::warn!(
+                                kind = wanted.kind,
+                                error = why,
+                                "whether the cluster has this kind is not known"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The one writer of the index.
+async fn write(mut index: IndexWriter, mut heard: mpsc::Receiver<Change>, clock: Clock) {
+    let mut expire = tokio::time::interval(EXPIRE_EVERY);
+    let mut changes = Vec::with_capacity(CHANGES);
+    loop {
+        tokio::select! {
+            count = heard.recv_many(&mut changes, CHANGES) => {
+                if count == 0 {
+                    return;
+                }
+                let now = clock();
+                let mut index = index.write();
+                for change in changes.drain(..) {
+                    apply(&mut index, change, now);
+                }
+            }
+            _ = expire.tick() => {
+                index.write().expire(clock());
+            }
+        }
+    }
+}
+
+fn apply(index: &mut crate::inventory::Index, change: Change, now: Moment) {
+    match change {
+        Change::Begin(of) => index.begin(&of.group, &of.kind),
+        Change::Object(object) => index.apply(&object, now),
+        Change::Named(of, meta) => index.apply_named(&of.group, &of.kind, &meta),
+        Change::Unread(of, meta) => index.touch(&of.group, &of.kind, &meta),
+        Change::Deleted(of, meta) => index.delete(&of.group, &of.kind, &meta, now),
+        Change::End(of) => {
+            index.end(&of.group, &of.kind, now);
+            index.follow(&of.group, &of.kind);
+        }
+        Change::Gone(of) => {
+            index.unfollow(&of.group, &of.kind);
+            index.begin(&of.group, &of.kind);
+            index.end(&of.group, &of.kind, now);
+        }
+    }
+}

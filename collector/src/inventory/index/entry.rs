@@ -1,0 +1,330 @@
+//! What is kept of an object: what names something, and nothing else of it. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::names::Names;
+use super::{Resources, Role, Workload};
+use crate::inventory::quantity;
+
+/// Kubelet's annotation on a static pod; its value names the pod's cgroup.
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+/// Kubelet's annotation on the mirror of a static pod, same value.
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+/// Lives of one container that are told by their ids, the present one included. The status tells two.
+const MAX_LIVES: usize = 8;
+
+/// An object that owns others, or is owned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ObjectName {
+    /// Empty for what is of no namespace.
+    pub(super) namespace: Arc<str>,
+    /// Group of its API, empty for the core's: two groups may have a kind of one name.
+    pub(super) group: Arc<str>,
+    pub(super) kind: Arc<str>,
+    pub(super) name: Arc<str>,
+}
+
+/// A reference to a controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Controller {
+    pub(super) group: Arc<str>,
+    pub(super) kind: Arc<str>,
+    pub(super) name: Arc<str>,
+}
+
+impl Controller {
+    /// The owner that is the controller. A node "owns" the mirror of a static pod; it is no workload.
+    fn of(meta: &ObjectMeta, names: &mut Names) -> Option<Self> {
+        let owners = meta.owner_references.as_deref().unwrap_or_default();
+        let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
+        (owner.kind != "Node").then(|| Self {
+            group: names.intern(group_of(&owner.api_version)),
+            kind: names.intern(&owner.kind),
+            name: names.intern(&owner.name),
+        })
+    }
+
+    pub(super) fn within(&self, namespace: &Arc<str>) -> ObjectName {
+        ObjectName {
+            namespace: Arc::clone(namespace),
+            group: Arc::clone(&self.group),
+            kind: Arc::clone(&self.kind),
+            name: Arc::clone(&self.name),
+        }
+    }
+
+    pub(super) fn workload(&self) -> Workload {
+        Workload {
+            kind: (*self.kind).to_owned(),
+            name: (*self.name).to_owned(),
+        }
+    }
+}
+
+/// The group of an `apiVersion`.
+pub(super) fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// When an object was last listed, and since when it is not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Presence {
+    /// The listing of its kind, by number.
+    pub(super) listing: u32,
+    pub(super) gone_since: Option<Duration>,
+}
+
+/// What may own pods.
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    /// Its own controller.
+    pub(super) controller: Option<Controller>,
+    pub(super) presence: Presence,
+}
+
+impl Owner {
+    pub(super) fn of(
+        (group, kind): (&str, &str),
+        meta: &ObjectMeta,
+        names: &mut Names,
+    ) -> (ObjectName, Self) {
+        let name = ObjectName {
+            namespace: names.intern(meta.namespace.as_deref().unwrap_or(namespace_of(group))),
+            group: names.intern(group),
+            kind: names.intern(kind),
+            name: names.intern(meta.name.as_deref().unwrap_or_default()),
+        };
+        let owner = Self {
+            controller: Controller::of(meta, names),
+            presence: Presence::default(),
+        };
+        (name, owner)
+    }
+}
+
+/// Manifests leave the namespace out where they mean the default one; all owners of these groups are in one.
+fn namespace_of(group: &str) -> &'static str {
+    match group {
+        "apps" | "batch" => "default",
+        _ => "",
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Container {
+    pub(super) name: Arc<str>,
+    pub(super) requests: Resources,
+    pub(super) limits: Resources,
+    pub(super) role: Role,
+    /// Of its lives, the latest last.
+    pub(super) ids: Vec<Box<str>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Pod {
+    pub(super) namespace: Arc<str>,
+    pub(super) name: Box<str>,
+    pub(super) node: Option<Arc<str>>,
+    pub(super) service_account: Option<Arc<str>>,
+    pub(super) host_network: bool,
+    pub(super) labels: Box<[(Arc<str>, Arc<str>)]>,
+    pub(super) controller: Option<Controller>,
+    pub(super) containers: Box<[Container]>,
+    /// Every container of the spec has an id.
+    pub(super) complete: bool,
+    /// Of a static pod: what its cgroup is called by.
+    pub(super) hashes: Box<[Box<str>]>,
+    /// Its own addresses; none of a pod on the host's network.
+    pub(super) ips: Box<[IpAddr]>,
+    pub(super) presence: Presence,
+}
+
+impl Pod {
+    /// `None` of a manifest, which has no UID and names nothing that runs.
+    pub(super) fn of(pod: &core::Pod, names: &mut Names) -> Option<(Arc<str>, Self)> {
+        let meta = &pod.metadata;
+        let uid = meta.uid.as_deref().filter(|uid| !uid.is_empty())?;
+        let spec = pod.spec.as_ref();
+        let hash = |name| meta.annotations.as_ref()?.get(name);
+        let labels = meta.labels.iter().flatten();
+        let host_network = spec.and_then(|spec| spec.host_network) == Some(true);
+        let mut containers = spec.map_or_else(Vec::new, |spec| containers(spec, names));
+        give_ids(&mut containers, pod.status.as_ref());
+        let entry = Self {
+            namespace: names.intern(meta.namespace.as_deref().unwrap_or("default")),
+            name: meta.name.as_deref().unwrap_or_default().into(),
+            node: spec
+                .and_then(|spec| spec.node_name.as_deref())
+                .map(|node| names.intern(node)),
+            service_account: spec
+                .and_then(|spec| spec.service_account_name.as_deref())
+                .map(|account| names.intern(account)),
+            host_network,
+            labels: labels
+                .map(|(key, value)| (names.intern(key), names.intern(value)))
+                .collect(),
+            controller: Controller::of(meta, names),
+            complete: containers.iter().all(|of| !of.ids.is_empty()),
+            containers: containers.into(),
+            hashes: [CONFIG_HASH, CONFIG_MIRROR]
+                .into_iter()
+                .filter_map(|name| hash(name).map(|hash| hash.as_str().into()))
+                .collect(),
+            ips: if host_network {
+                Box::default()
+            } else {
+                addresses(pod)
+            },
+            presence: Presence::default(),
+        };
+        Some((uid.into(), entry))
+    }
+
+    /// The container of an id.
+    pub(super) fn container(&self, id: &str) -> Option<&Container> {
+        let has = |of: &&Container| of.ids.iter().any(|known| **known == *id);
+        self.containers.iter().find(has)
+    }
+
+    /// Keeps the lives that an earlier status told of, as far as there is room.
+    pub(super) fn remember(&mut self, before: &Self) {
+        for container in &mut self.containers {
+            let same = |of: &&Container| of.name == container.name;
+            let known = before.containers.iter().find(same);
+            for id in known.iter().flat_map(|of| &of.ids).rev() {
+                if container.ids.len() < MAX_LIVES && !container.ids.contains(id) {
+                    container.ids.insert(0, id.clone());
+                }
+            }
+        }
+    }
+
+    /// About what it takes in memory without what it shares with others, bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let ids = self.containers.iter().flat_map(|of| &of.ids);
+        let hashes = self.hashes.iter();
+        let texts = ids.chain(hashes).map(|text| text.len() + 32);
+        size_of::<Self>()
+            + self.name.len()
+            + size_of_val(&*self.labels)
+            + size_of_val(&*self.containers)
+            + size_of_val(&*self.ips)
+            + texts.sum::<usize>()
+    }
+}
+
+/// `status.podIPs`, or what older servers say.
+fn addresses(pod: &core::Pod) -> Box<[IpAddr]> {
+    let Some(status) = &pod.status else {
+        return Box::default();
+    };
+    let all = status.pod_ips.iter().flatten().map(|ip| &ip.ip);
+    let mut ips: Vec<IpAddr> = all
+        .chain(&status.pod_ip)
+        .filter_map(|ip| ip.parse().ok())
+        .collect();
+    ips.sort_unstable();
+    ips.dedup();
+    ips.into()
+}
+
+fn containers(spec: &core::PodSpec, names: &mut Names) -> Vec<Container> {
+    let mut containers = Vec::new();
+    for of in spec.init_containers.iter().flatten() {
+        let always = of.restart_policy.as_deref() == Some("Always");
+        let role = if always { Role::Sidecar } else { Role::Init };
+        containers.push(container(of, role, names));
+    }
+    for of in &spec.containers {
+        containers.push(container(of, Role::Main, names));
+    }
+    for of in spec.ephemeral_containers.iter().flatten() {
+        containers.push(Container {
+            name: names.intern(&of.name),
+            requests: Resources::default(),
+            limits: Resources::default(),
+            role: Role::Ephemeral,
+            ids: Vec::new(),
+        });
+    }
+    containers
+}
+
+fn container(of: &core::Container, role: Role, names: &mut Names) -> Container {
+    let required = of.resources.as_ref();
+    let limits = resources(required.and_then(|required| required.limits.as_ref()));
+    let asked = resources(required.and_then(|required| required.requests.as_ref()));
+    // A limit without a request is the request, the API server's defaulting; one that could not be
+    // read is no request that is missing.
+    let mut requests = asked;
+    if asked.cpu_millicores.is_none() && !asked.cpu_unknown {
+        requests.cpu_millicores = limits.cpu_millicores;
+        requests.cpu_unknown = limits.cpu_unknown;
+    }
+    if asked.memory_bytes.is_none() && !asked.memory_unknown {
+        requests.memory_bytes = limits.memory_bytes;
+        requests.memory_unknown = limits.memory_unknown;
+    }
+    Container {
+        name: names.intern(&of.name),
+        requests,
+        limits,
+        role,
+        ids: Vec::new(),
+    }
+}
+
+fn resources(quantities: Option<&BTreeMap<String, Quantity>>) -> Resources {
+    let text = |name| {
+        quantities
+            .and_then(|map| map.get(name))
+            .map(|quantity| quantity.0.as_str())
+    };
+    let cpu = text("cpu").map(quantity::parse_millicores);
+    let memory = text("memory").map(quantity::parse_bytes);
+    Resources {
+        cpu_unknown: matches!(cpu, Some(Err(_))),
+        cpu_millicores: cpu.and_then(Result::ok),
+        memory_unknown: matches!(memory, Some(Err(_))),
+        memory_bytes: memory.and_then(Result::ok),
+    }
+}
+
+/// Ids of previous and present lives of every container in the status.
+fn give_ids(containers: &mut [Container], status: Option<&core::PodStatus>) {
+    let Some(status) = status else { return };
+    let lists = [
+        &status.container_statuses,
+        &status.init_container_statuses,
+        &status.ephemeral_container_statuses,
+    ];
+    let mut of: HashMap<&str, &core::ContainerStatus> = HashMap::new();
+    for status in lists.into_iter().flatten().flatten() {
+        of.insert(&status.name, status);
+    }
+    for container in containers {
+        for id in of.get(&*container.name).copied().into_iter().flat_map(ids) {
+            // `containerd://<id>`, `cri-o://<id>`
+            let bare = id.split_once("://").map_or(id, |(_, bare)| bare);
+            if !bare.is_empty() && !container.ids.iter().any(|known| **known == *bare) {
+                container.ids.push(bare.into());
+            }
+        }
+    }
+}
+
+fn ids(status: &core::ContainerStatus) -> impl Iterator<Item = &str> {
+    let previous = status
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref())
+        .and_then(|end| end.container_id.as_deref());
+    previous.into_iter().chain(status.container_id.as_deref())
+}

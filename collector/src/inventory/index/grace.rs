@@ -1,0 +1,275 @@
+//! What is deleted, what comes back, and for how long names are kept.
+
+use k8s_openapi::api::core::v1 as core;
+
+use super::*;
+
+fn pod(uid: usize) -> Object {
+    let mut pod = core::Pod::default();
+    pod.metadata.name = Some(format!("p-{uid}"));
+    pod.metadata.uid = Some(uid.to_string());
+    Object::Pod(Box::new(pod))
+}
+
+fn at(seconds: u64) -> Moment {
+    Moment {
+        since_start: Duration::from_secs(seconds),
+        unix_ns: seconds * 1_000_000_000,
+    }
+}
+
+/// All pods there are, at that time.
+fn list(index: &mut Index, uids: &[usize], seconds: u64) {
+    index.begin("", "Pod");
+    for uid in uids {
+        index.apply(&pod(*uid), at(seconds));
+    }
+    index.end("", "Pod", at(seconds));
+}
+
+fn known(index: &Index, uids: [usize; 3]) -> [bool; 3] {
+    uids.map(|uid| index.lookup(&uid.to_string(), None).is_some())
+}
+
+#[test]
+fn what_is_gone_is_kept_for_its_time_and_what_comes_back_is_not_gone() {
+    let mut index = Index::keeping(Duration::from_secs(10));
+    list(&mut index, &[1, 2], 1);
+    list(&mut index, &[2], 5);
+    assert_eq!((index.pods(), index.gone()), (1, 1));
+    list(&mut index, &[2, 1], 6);
+    assert_eq!((index.pods(), index.gone()), (2, 0));
+    list(&mut index, &[2], 7);
+    index.delete("", "Pod", pod(2).meta(), at(9));
+    // Told twice, as a stream that is taken up again may.
+    index.delete("", "Pod", pod(2).meta(), at(11));
+    assert_eq!((index.pods(), index.gone()), (0, 2));
+    assert!(!index.expire(at(16)), "the first time it went is no matter");
+    assert!(index.expire(at(17)));
+    assert_eq!(known(&index, [1, 2, 3]), [false, true, false]);
+    assert!(index.expire(at(19)));
+    assert_eq!((index.gone(), index.gone.bytes()), (0, 0));
+    assert_eq!(index.forgotten(), 0);
+}
+
+#[test]
+fn no_more_are_kept_than_the_bound_and_the_longest_gone_go_first() {
+    let mut index = Index::keeping(Duration::from_secs(10));
+    list(&mut index, &(0..MAX_GONE + 3).collect::<Vec<_>>(), 1);
+    for uid in 0..MAX_GONE + 3 {
+        index.delete("", "Pod", pod(uid).meta(), at(2));
+    }
+    assert_eq!((index.gone(), index.forgotten()), (MAX_GONE, 3));
+    assert_eq!(known(&index, [1, 2, 3]), [false, false, true]);
+    let mut none = Index::default();
+    list(&mut none, &[1], 1);
+    none.delete("", "Pod", pod(1).meta(), at(1));
+    assert_eq!((none.gone(), known(&none, [1, 1, 1])[0]), (0, false));
+}
+
+#[test]
+fn what_is_kept_is_bounded_in_bytes() {
+    let large = |uid: usize| {
+        let Object::Pod(mut object) = pod(uid) else {
+            panic!("a pod")
+        };
+        object.metadata.name = Some("x".repeat(1 << 20));
+        Object::Pod(object)
+    };
+    let mut index = Index::keeping(Duration::from_secs(10));
+    for uid in 0..70 {
+        index.apply(&large(uid), at(1));
+        index.delete("", "Pod", large(uid).meta(), at(1));
+    }
+    assert!(index.gone.bytes() <= MAX_GONE_BYTES);
+    assert_eq!((index.gone(), index.forgotten()), (63, 7));
+}
+
+/// A listing that broke off says nothing of what it did not come to.
+#[test]
+fn a_listing_that_begins_again_deletes_nothing_in_between() {
+    let mut index = Index::default();
+    list(&mut index, &[1, 2, 3], 1);
+    index.begin("", "Pod");
+    index.apply(&pod(1), at(2));
+    index.begin("", "Pod");
+    assert_eq!(index.pods(), 3);
+    index.apply(&pod(2), at(3));
+    index.apply(&pod(3), at(3));
+    index.end("", "Pod", at(3));
+    assert_eq!(known(&index, [1, 2, 3]), [false, true, true]);
+}
+
+const LIVES: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: p, namespace: n, uid: u}
+spec: {containers: [{name: app, image: a}]}
+status:
+  containerStatuses:
+  - {name: app, containerID: "containerd://NOW", image: a, imageID: a, ready: true, restartCount: 1,
+     lastState: {terminated: {containerID: "containerd://BEFORE", exitCode: 1}}}
+"#;
+
+/// The status tells of two lives; an event of the one before these may still be on its way.
+#[test]
+fn lives_that_the_status_has_dropped_keep_their_names() {
+    let mut index = Index::default();
+    for life in 1..=20 {
+        let text = LIVES
+            .replace("NOW", &format!("c{life}"))
+            .replace("BEFORE", &format!("c{}", life - 1));
+        for object in &crate::inventory::parse::parse("lives", &text).objects {
+            index.apply(object, at(life));
+        }
+    }
+    let name = |life: u64| {
+        index
+            .lookup("u", Some(&format!("c{life}")))
+            .unwrap()
+            .container
+    };
+    for life in 13..=20 {
+        assert_eq!(name(life), ContainerName::Known("app".to_owned()), "{life}");
+    }
+    assert_eq!(name(12), ContainerName::NotInStatus, "bounded");
+}
+
+#[test]
+fn a_deleted_pod_without_ids_waits_for_none() {
+    let text = "{apiVersion: v1, kind: Pod, metadata: {name: p, uid: u}, spec: {containers: [{name: app, image: a}]}}";
+    let mut index = Index::keeping(Duration::from_secs(10));
+    let objects = crate::inventory::parse::parse("p", text).objects;
+    index.apply(&objects[0], at(1));
+    assert!(index.is_pending("u", Some("c")));
+    index.delete("", "Pod", objects[0].meta(), at(2));
+    assert!(!index.is_pending("u", Some("c")));
+    assert_eq!(
+        index.lookup("u", Some("c")).unwrap().container,
+        ContainerName::NotInStatus
+    );
+}
+
+#[test]
+fn a_static_pod_answers_to_its_hash_until_its_time_is_up() {
+    let mirror = |uid: &str| {
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: proxy-{uid}, namespace: kube-system, uid: {uid}, annotations: {{kubernetes.io/config.hash: h}}}}}}"
+        );
+        crate::inventory::parse::parse("p", &text).objects.remove(0)
+    };
+    let mut index = Index::keeping(Duration::from_secs(10));
+    index.apply(&mirror("one"), at(1));
+    // Made anew by the kubelet under another UID; the old one's deletion comes later.
+    index.apply(&mirror("two"), at(2));
+    index.delete("", "Pod", mirror("one").meta(), at(3));
+    index.expire(at(13));
+    assert_eq!(index.lookup("h", None).unwrap().pod, "proxy-two");
+    index.delete("", "Pod", mirror("two").meta(), at(14));
+    assert!(index.lookup("h", None).is_some());
+    index.expire(at(24));
+    assert!(index.lookup("h", None).is_none() && index.static_pods.is_empty());
+}
+
+fn owned(uid: &str, kind: &str, api_version: &str) -> Object {
+    let text = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: p, namespace: n, uid: {uid}, ownerReferences: [{{apiVersion: {api_version}, kind: {kind}, name: o, uid: x, controller: true}}]}}}}"
+    );
+    crate::inventory::parse::parse("p", &text).objects.remove(0)
+}
+
+fn meta(name: &str, namespace: Option<&str>) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: namespace.map(str::to_owned),
+        ..ObjectMeta::default()
+    }
+}
+
+#[test]
+fn an_owner_that_is_followed_and_not_known_is_pending_and_no_other_is() {
+    let mut index = Index::default();
+    index.apply(&owned("u", "ReplicaSet", "apps/v1"), at(1));
+    assert!(!index.is_pending("u", None), "nothing is followed");
+    index.follow("apps", "ReplicaSet");
+    assert!(index.is_pending("u", None));
+    assert!(index.lookup("u", None).unwrap().workload_pending);
+    index.apply_named("apps", "ReplicaSet", &meta("o", Some("n")));
+    assert!(!index.is_pending("u", None));
+    index.unfollow("apps", "ReplicaSet");
+    index.apply(&owned("v", "Rollout", "argoproj.io/v1alpha1"), at(1));
+    assert!(!index.is_pending("v", None));
+}
+
+/// Volcano's Job is none of batch's, and a kind of no namespace may own what is in one.
+#[test]
+fn kinds_are_told_apart_by_their_group() {
+    let mut index = Index::default();
+    index.apply(&owned("u", "Job", "batch.volcano.sh/v1alpha1"), at(1));
+    let job = "{apiVersion: batch/v1, kind: Job, metadata: {name: o, namespace: n, ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: c, uid: x, controller: true}]}}";
+    for object in &crate::inventory::parse::parse("j", job).objects {
+        index.apply(object, at(1));
+    }
+    assert_eq!(index.lookup("u", None).unwrap().workload.kind, "Job");
+    let mut owner = meta("o", None);
+    owner.owner_references = owned("x", "Fleet", "example.com/v1")
+        .meta()
+        .owner_references
+        .clone();
+    index.apply_named("batch.volcano.sh", "Job", &owner);
+    assert_eq!(index.lookup("u", None).unwrap().workload.kind, "Fleet");
+    let mut strange: Vec<_> = index.strange_kinds().collect();
+    strange.sort_unstable();
+    let expected = [
+        ("batch.volcano.sh/v1alpha1", "Job"),
+        ("batch/v1", "CronJob"),
+        ("example.com/v1", "Fleet"),
+    ];
+    assert_eq!(strange, expected);
+}
+
+#[test]
+fn a_pod_has_its_address_from_its_start_to_its_end() {
+    let with_ip = |uid: &str, phase: &str, host: bool, start: &str| {
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {uid}, uid: {uid}}}, spec: {{containers: [], hostNetwork: {host}}}, status: {{phase: {phase}, startTime: \"{start}\", podIPs: [{{ip: 10.0.0.7}}, {{ip: \"fd00::7\"}}]}}}}"
+        );
+        let parsed = crate::inventory::parse::parse("p", &text);
+        assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
+        parsed.objects.into_iter().next().unwrap()
+    };
+    let mut index = Index::keeping(Duration::from_secs(100));
+    let ip: IpAddr = "fd00::7".parse().unwrap();
+    let holder = |index: &Index, seconds| index.holder(ip, at(seconds).unix_ns);
+    let pod = |uid: &str| Some(Holder::Pod(uid.into()));
+    index.apply(
+        &with_ip("host", "Running", true, "1970-01-01T00:00:01Z"),
+        at(2),
+    );
+    assert_eq!(holder(&index, 2), None);
+    assert!(index.lookup("host", None).unwrap().host_network);
+    index.apply(
+        &with_ip("a", "Running", false, "1970-01-01T00:00:10Z"),
+        at(12),
+    );
+    assert_eq!(holder(&index, 11), pod("a"));
+    index.apply(
+        &with_ip("a", "Succeeded", false, "1970-01-01T00:00:10Z"),
+        at(20),
+    );
+    assert_eq!((holder(&index, 19), holder(&index, 20)), (pod("a"), None));
+    index.apply(
+        &with_ip("b", "Running", false, "1970-01-01T00:00:20Z"),
+        at(21),
+    );
+    index.delete(
+        "",
+        "Pod",
+        with_ip("b", "Running", false, "1970-01-01T00:00:20Z").meta(),
+        at(30),
+    );
+    assert_eq!((holder(&index, 29), holder(&index, 30)), (pod("b"), None));
+    list(&mut index, &[], 40);
+    index.expire(at(200));
+    assert_eq!((holder(&index, 29), index.addresses.len()), (None, 0));
+}

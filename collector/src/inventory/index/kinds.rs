@@ -1,0 +1,59 @@
+//! The kinds of objects that the index was given: their listings, which of them are told without gaps, and
+//! which own something and were never given.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+/// Kinds of owners that are told as not given, at the most.
+const MAX_STRANGE: usize = 64;
+
+/// A group and a kind of its API; the core's group is empty.
+pub(super) type GroupKind = (Arc<str>, Arc<str>);
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kinds {
+    /// The present or last listing of each kind, by number.
+    listings: HashMap<GroupKind, u32>,
+    followed: HashSet<GroupKind>,
+    /// `apiVersion` and kind.
+    strange: HashSet<(Box<str>, Box<str>)>,
+}
+
+impl Kinds {
+    pub(super) fn begin(&mut self, kind: GroupKind) {
+        *self.listings.entry(kind).or_default() += 1;
+    }
+
+    pub(super) fn listing(&self, kind: &GroupKind) -> u32 {
+        self.listings.get(kind).copied().unwrap_or_default()
+    }
+
+    pub(super) fn follow(&mut self, kind: GroupKind, followed: bool) {
+        if followed {
+            self.followed.insert(kind);
+        } else {
+            self.followed.remove(&kind);
+        }
+    }
+
+    pub(super) fn is_followed(&self, kind: &GroupKind) -> bool {
+        self.followed.contains(kind)
+    }
+
+    /// Something has this controller.
+    pub(super) fn note_owner(&mut self, kind: &GroupKind, owner: &OwnerReference) {
+        let known = owner.kind == "Node" || self.listings.contains_key(kind);
+        if !known && self.strange.len() < MAX_STRANGE {
+            let version = owner.api_version.as_str().into();
+            self.strange.insert((version, owner.kind.as_str().into()));
+        }
+    }
+
+    pub(super) fn strange(&self) -> impl Iterator<Item = (&str, &str)> {
+        let strange = self.strange.iter();
+        strange.map(|(version, kind)| (&**version, &**kind))
+    }
+}

@@ -1,0 +1,122 @@
+//! The collector's watch of the cluster against a scripted API server: it knows what the server knows,
+//! whatever happens on the way, and asks no more than it may.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test waits, and fails where it cannot go on"
+)]
+
+#[path = "cluster/faults.rs"]
+mod faults;
+#[path = "cluster/load.rs"]
+mod load;
+#[path = "cluster/rig.rs"]
+mod rig;
+
+use plimsoll_tests::apiserver::{ApiServer, Options, recorded};
+use rig::{Rig, named, replica_set};
+use serde_json::{Value, json};
+
+#[test]
+fn every_pod_of_a_recorded_cluster_is_named() {
+    let rig = Rig::recorded(Options::default());
+    let pods = recorded::list("pods.json").unwrap();
+    let pods = pods["items"].as_array().unwrap();
+    rig.until("all pods are known", |index| index.pods() == pods.len());
+    let index = rig.index.get();
+    for pod in pods {
+        let uid = pod["metadata"]["uid"].as_str().unwrap();
+        let found = index.lookup(uid, None).unwrap();
+        assert_eq!(found.pod, pod["metadata"]["name"].as_str().unwrap());
+        assert!(!index.is_pending(uid, None), "{}", found.pod);
+        let statuses = pod["status"]["containerStatuses"].as_array();
+        for status in statuses.into_iter().flatten() {
+            let Some(id) = status["containerID"].as_str() else {
+                continue;
+            };
+            let id = id.strip_prefix("containerd://").unwrap();
+            let name = index.lookup(uid, Some(id)).unwrap().container;
+            assert_eq!(name, named(status["name"].as_str().unwrap()));
+        }
+    }
+    let workload = |pod: &str| {
+        let of = |value: &&Value| value["metadata"]["name"] == pod;
+        let uid = pods.iter().find(of).unwrap()["metadata"]["uid"].as_str();
+        let found = index.lookup(uid.unwrap(), None).unwrap().workload;
+        format!("{}/{}", found.kind, found.name)
+    };
+    assert_eq!(workload("search-6f7d9c5b84-fx5wh"), "Rollout/search");
+    assert_eq!(workload("report-29922192-qv6gn"), "CronJob/report");
+    assert_eq!(workload("cache-d76ccdbd-49sx7"), "Deployment/cache");
+    assert!(index.nodes().len() == 8 && index.nodes().get("node-a").is_some());
+    drop(index);
+    assert!(rig.census.troubles(std::time::Duration::ZERO).is_empty());
+    let asked = rig.finish();
+    // Objects of which only names are used are not sent whole, and nothing is listed twice.
+    for path in ["/apis/apps/v1/replicasets", "/api/v1/services"] {
+        let of: Vec<_> = asked.iter().filter(|asked| asked.path == path).collect();
+        assert_eq!(of.len(), 1, "{path}: {of:?}");
+        assert!(of[0].accept.contains("as=PartialObjectMetadata"), "{path}");
+    }
+    assert!(asked.iter().all(|asked| asked.method == "GET"));
+}
+
+/// Created, bound, run and deleted within the blink of an eye: its name stays for its grace.
+#[test]
+fn a_pod_that_came_and_went_keeps_its_name() {
+    let rig = Rig::recorded(Options::default());
+    let pod = |status: Value| {
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "flash", "namespace": "shop", "uid": "flash-uid",
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "quick",
+                    "uid": "q", "controller": true}]},
+            "spec": {"nodeName": "node-a", "containers": [{"name": "app", "image": "a"}]},
+            "status": status})
+    };
+    let running = json!({"phase": "Running", "podIPs": [{"ip": "10.9.9.9"}], "containerStatuses": [
+        {"name": "app", "containerID": "containerd://c1", "image": "a", "imageID": "a", "ready": true,
+         "restartCount": 0}]});
+    rig.server.apply(pod(json!({"phase": "Pending"}))).unwrap();
+    rig.server.apply(pod(running)).unwrap();
+    rig.server.delete("", "pods", "shop", "flash").unwrap();
+    rig.until("it has come and gone", |index| index.gone() == 1);
+    let index = rig.index.get();
+    let found = index.lookup("flash-uid", Some("c1")).unwrap();
+    assert_eq!(found.container, named("app"));
+    assert!(found.workload_pending, "its ReplicaSet was never told of");
+    drop(index);
+    rig.server.apply(replica_set("quick", "fast")).unwrap();
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "fast", "namespace": "shop"}});
+    rig.server.apply(deployment).unwrap();
+    rig.until("its Deployment is known", |index| {
+        let found = index.lookup("flash-uid", None).unwrap();
+        !found.workload_pending && found.workload.name == "fast"
+    });
+    rig.finish();
+}
+
+/// As a cluster learns one: by a CustomResourceDefinition that is applied later.
+#[test]
+fn a_kind_that_is_not_there_is_a_fact() {
+    let server = ApiServer::start(Options::default()).unwrap();
+    server.hide_group("argoproj.io");
+    let rig = Rig::of(server, &["rollouts.json"]);
+    let workload = || {
+        let pods = recorded::list("pods.json").unwrap();
+        let of = |value: &&Value| value["metadata"]["name"] == "search-6f7d9c5b84-fx5wh";
+        let uid =
+            pods["items"].as_array().unwrap().iter().find(of).unwrap()["metadata"]["uid"].clone();
+        let found = rig.index.get().lookup(uid.as_str().unwrap(), None);
+        found.map(|found| found.workload.kind)
+    };
+    rig.until("all pods are known", |index| index.pods() == 63);
+    assert_eq!(
+        workload().as_deref(),
+        Some("Rollout"),
+        "as its ReplicaSet says"
+    );
+    assert!(rig.census.troubles(std::time::Duration::ZERO).is_empty());
+    rig.finish();
+}

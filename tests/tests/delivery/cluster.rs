@@ -1,0 +1,154 @@
+//! A collector that follows an API server: what it writes has the names that the server knows.
+
+use plimsoll_tests::apiserver::{ApiServer, Fault, On, Options, recorded};
+use plimsoll_wire::identity::{Qos, Subject};
+use plimsoll_wire::{AuditEvent, Identity};
+use serde_json::Value;
+
+use super::collector::{Collector, wait_until};
+use super::{empty, oom, open, runtime};
+
+/// A container of the recorded cluster: pod UID, container id, and what an event says of it.
+struct Container {
+    pod_uid: String,
+    id: String,
+    said: [String; 4],
+    node: Value,
+}
+
+/// `search` of a Rollout's pod.
+fn container() -> Container {
+    let pods = recorded::list("pods.json").unwrap();
+    let of = |pod: &&Value| pod["metadata"]["name"] == "search-6f7d9c5b84-fx5wh";
+    let pod = pods["items"].as_array().unwrap().iter().find(of).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let id = text(&pod["status"]["containerStatuses"][0]["containerID"]);
+    Container {
+        pod_uid: text(&pod["metadata"]["uid"]),
+        id: id.strip_prefix("containerd://").unwrap().to_owned(),
+        said: [
+            text(&pod["metadata"]["namespace"]),
+            text(&pod["metadata"]["name"]),
+            text(&pod["status"]["containerStatuses"][0]["name"]),
+            "Rollout/search".to_owned(),
+        ],
+        node: pod["spec"]["nodeName"].clone(),
+    }
+}
+
+fn event(number: u32, pod_uid: &str, container_id: &str) -> AuditEvent {
+    let AuditEvent::OomKill(mut kill) = oom(number) else {
+        panic!("an OOM kill")
+    };
+    kill.identity = Identity {
+        subject: Subject::Container {
+            pod_uid: pod_uid.to_owned(),
+            container_id: container_id.to_owned(),
+            runtime: None,
+            qos: Qos::Burstable,
+        },
+        ..Identity::unknown(7)
+    };
+    AuditEvent::OomKill(kill)
+}
+
+/// Namespace, pod, container and workload of a line.
+fn said(line: &Value) -> [String; 4] {
+    let text = |key: &str| line["names"][key].as_str().unwrap_or("-").to_owned();
+    let workload = format!("{}/{}", text("workload_kind"), text("workload_name"));
+    [text("namespace"), text("pod"), text("container"), workload]
+}
+
+struct Rig {
+    folder: tempfile::TempDir,
+    server: ApiServer,
+    collector: Collector,
+    runtime: tokio::runtime::Runtime,
+    sent: u32,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = ApiServer::start(Options::default()).unwrap();
+        for name in recorded::LISTS {
+            server.load(&recorded::list(name).unwrap()).unwrap();
+        }
+        let kubeconfig = folder.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
+        let mut collector = Collector::new(&folder.path().join("collector"));
+        collector.kubeconfig = Some(kubeconfig);
+        Self {
+            folder,
+            server,
+            collector,
+            runtime: runtime(),
+            sent: 0,
+        }
+    }
+
+    /// Sends one event, and waits until so many are written.
+    fn send(&mut self, pod_uid: &str, container_id: &str) {
+        self.sent += 1;
+        let spool = open(&self.folder.path().join(format!("spool-{}", self.sent)));
+        let mut held = spool.lock().unwrap();
+        // By now: an older one waits for no name.
+        let now = jiff::Timestamp::now().as_nanosecond();
+        held.event(
+            &event(self.sent, pod_uid, container_id),
+            u64::try_from(now).unwrap(),
+            1,
+        );
+        held.commit(1).unwrap();
+        drop(held);
+        empty(
+            &self.runtime,
+            &spool,
+            self.collector.otlp,
+            &self.collector.token(),
+        );
+    }
+
+    fn written(&self, count: usize) -> Vec<Value> {
+        wait_until("the events are written", || {
+            self.collector.written().len() == count
+        });
+        self.collector.written()
+    }
+}
+
+#[test]
+fn events_have_the_names_that_the_cluster_gives() {
+    let mut rig = Rig::new();
+    let known = container();
+    rig.collector.start();
+    wait_until("it answers", || {
+        rig.collector.get("/api/v1/accounting").is_some()
+    });
+    rig.send(&known.pod_uid, &known.id);
+    let written = rig.written(1);
+    assert_eq!(said(&written[0]), known.said);
+    assert_eq!(written[0]["names"]["pod_node"], known.node);
+    assert!(written[0]["names"].get("name_pending").is_none());
+    rig.server.finish().unwrap();
+}
+
+/// The collector is restarted while the API server is away: events wait for the names, and get them.
+#[test]
+fn events_wait_for_a_cluster_that_is_not_known_yet() {
+    let mut rig = Rig::new();
+    let known = container();
+    let away = On::watch("/api/v1/pods");
+    rig.server.fault(away.times(2), Fault::unavailable());
+    rig.collector.start();
+    wait_until("it answers", || {
+        rig.collector.get("/api/v1/accounting").is_some()
+    });
+    rig.send(&known.pod_uid, &known.id);
+    let written = rig.written(1);
+    assert_eq!(said(&written[0]), known.said);
+    let asked = rig.server.requests();
+    let asked = asked.iter().filter(|asked| asked.path == "/api/v1/pods");
+    assert_eq!(asked.count(), 3, "it was told after two refusals");
+    rig.server.finish().unwrap();
+}

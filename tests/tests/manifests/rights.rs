@@ -1,0 +1,180 @@
+//! Who may ask the API server what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule};
+use plimsoll_collector::cluster::kinds;
+
+use super::objects::Objects;
+
+/// What it asks of whom it lets in.
+const ASKED: [(&str, &str); 2] = [
+    ("authentication.k8s.io", "tokenreviews"),
+    ("authorization.k8s.io", "subjectaccessreviews"),
+];
+
+/// (group, resource) → verbs.
+type Rights = BTreeMap<(String, String), BTreeSet<String>>;
+
+fn rights(rules: &[PolicyRule]) -> Rights {
+    let mut rights = Rights::new();
+    for rule in rules {
+        assert_eq!(rule.resource_names, None);
+        for group in rule.api_groups.iter().flatten() {
+            for resource in rule.resources.iter().flatten() {
+                let verbs = rights.entry((group.clone(), resource.clone()));
+                verbs.or_default().extend(rule.verbs.iter().cloned());
+            }
+        }
+    }
+    rights
+}
+
+fn role(objects: &Objects, name: &str) -> ClusterRole {
+    objects.one("ClusterRole", "", name)
+}
+
+#[test]
+fn the_collector_lists_watches_and_asks_and_nothing_else() {
+    let words = |verbs: &[&str]| verbs.iter().map(|verb| (*verb).to_owned()).collect();
+    let watched = kinds::BUILT_IN.iter().chain(&kinds::OPTIONAL).map(|kind| {
+        let name = (kind.group.to_owned(), kind.plural.to_owned());
+        (name, words(&["list", "watch"]))
+    });
+    let asked = ASKED.iter().map(|(group, resource)| {
+        let name = ((*group).to_owned(), (*resource).to_owned());
+        (name, words(&["create"]))
+    });
+    let expected: Rights = watched.chain(asked).collect();
+    for objects in Objects::each() {
+        let found = role(&objects, "plimsoll-collector");
+        assert_eq!(found.aggregation_rule, None);
+        assert_eq!(rights(&found.rules.unwrap()), expected, "{}", objects.of);
+    }
+}
+
+#[test]
+fn people_get_sizing_and_audit_apart() {
+    let only = |resource: &str| -> Rights {
+        let name = ("plimsoll.dev".to_owned(), resource.to_owned());
+        Rights::from([(name, BTreeSet::from(["get".to_owned()]))])
+    };
+    let objects = Objects::read("prod");
+    let sizing = role(&objects, "plimsoll-sizing-reader");
+    assert_eq!(rights(&sizing.rules.unwrap()), only("sizing"));
+    let labels = sizing.metadata.labels.unwrap();
+    assert_eq!(
+        labels["rbac.authorization.k8s.io/aggregate-to-view"],
+        "true"
+    );
+    let events = role(&objects, "plimsoll-audit-events");
+    assert_eq!(rights(&events.rules.unwrap()), only("audit"));
+    let marks = events.metadata.labels.unwrap();
+    assert!(
+        !marks
+            .keys()
+            .any(|key| key.starts_with("rbac.authorization.k8s.io/")),
+        "audit is in no role that people have for something else"
+    );
+    let reader = role(&objects, "plimsoll-audit-reader");
+    let selectors = reader
+        .aggregation_rule
+        .unwrap()
+        .cluster_role_selectors
+        .unwrap();
+    let wanted = selectors[0].match_labels.clone().unwrap();
+    assert!(
+        wanted
+            .iter()
+            .all(|(key, value)| marks.get(key) == Some(value))
+    );
+    let metrics = role(&objects, "plimsoll-metrics-reader").rules.unwrap();
+    assert_eq!(
+        metrics[0].non_resource_urls.as_ref().unwrap(),
+        &["/metrics"]
+    );
+    assert_eq!(metrics[0].verbs, ["get"]);
+}
+
+#[test]
+fn no_role_reads_secrets_or_is_a_wildcard_and_none_is_the_agents() {
+    for objects in Objects::each() {
+        for kind in ["Role", "RoleBinding"] {
+            assert_eq!(objects.of_kind(kind).count(), 0);
+        }
+        for object in objects.of_kind("ClusterRole") {
+            let role: ClusterRole = serde_json::from_value(object.clone()).unwrap();
+            for rule in role.rules.iter().flatten() {
+                let words = [
+                    rule.api_groups.as_ref(),
+                    rule.resources.as_ref(),
+                    rule.non_resource_urls.as_ref(),
+                    Some(&rule.verbs),
+                ];
+                for word in words.into_iter().flatten().flatten() {
+                    let bad = word.contains('*') || word.contains("secrets") || word.contains('/');
+                    assert!(!bad || word == "/metrics", "{}: {word}", objects.of);
+                    let writes = [
+                        "update",
+                        "patch",
+                        "delete",
+                        "impersonate",
+                        "escalate",
+                        "bind",
+                    ];
+                    assert!(!writes.contains(&word.as_str()), "{word}");
+                }
+            }
+        }
+        let mut subjects = Vec::new();
+        for object in objects.of_kind("ClusterRoleBinding") {
+            let binding: ClusterRoleBinding = serde_json::from_value(object.clone()).unwrap();
+            for subject in binding.subjects.unwrap() {
+                assert_eq!(subject.kind, "ServiceAccount");
+                subjects.push(format!(
+                    "{}: {}/{}",
+                    binding.role_ref.name,
+                    subject.namespace.unwrap(),
+                    subject.name
+                ));
+            }
+        }
+        subjects.sort_unstable();
+        assert_eq!(
+            subjects,
+            [
+                "plimsoll-collector: plimsoll/plimsoll-collector",
+                "plimsoll-metrics-reader: ops/prometheus-kube-prometheus-prometheus",
+            ]
+        );
+    }
+}
+
+/// What holds for every container of either pod.
+#[test]
+fn every_container_is_of_a_digest_and_says_what_it_takes() {
+    for objects in Objects::each() {
+        for (name, template) in objects.pods() {
+            for container in template.spec.unwrap().containers {
+                let Container {
+                    image, resources, ..
+                } = container;
+                let image = image.unwrap();
+                let digest = image.split_once("@sha256:").map(|(_, digest)| digest);
+                let is_digest =
+                    |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+                assert!(digest.is_some_and(is_digest), "{name}: {image}");
+                let resources = resources.unwrap();
+                let requests = resources.requests.unwrap();
+                assert!(requests.contains_key("cpu") && requests.contains_key("memory"));
+                let limits = resources.limits.unwrap();
+                assert!(limits.contains_key("memory"), "{name}");
+                assert!(
+                    !limits.contains_key("cpu"),
+                    "{name}: throttled, it would see late"
+                );
+            }
+        }
+    }
+}
