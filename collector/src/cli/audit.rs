@@ -171,6 +171,17 @@ fn row(event: &Value) -> Vec<String> {
                 at("stage")
             ),
         ),
+        "misplaced" => (
+            String::new(),
+            kind,
+            format!(
+                "{} sent {} records about pods on other nodes, the first {} on {}",
+                at("sender"),
+                at("count"),
+                at("pod_uid"),
+                at("pod_node")
+            ),
+        ),
         _ => (String::new(), kind, String::new()),
     };
     vec![
