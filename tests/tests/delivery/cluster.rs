@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::collector::{Collector, wait_until};
 use super::{empty, oom, open, runtime};
 
+/// The node of the token.
+const NODE: &str = "node-1";
+
 /// A container of the recorded cluster: pod UID, container id, and what an event says of it.
 struct Container {
     pod_uid: String,
@@ -32,8 +35,19 @@ fn container() -> Container {
             text(&pod["status"]["containerStatuses"][0]["name"]),
             "Rollout/search".to_owned(),
         ],
-        node: pod["spec"]["nodeName"].clone(),
+        node: NODE.into(),
     }
+}
+
+/// The recorded lists, with the pod of [`container`] on the node that sends, and the others elsewhere.
+fn list(name: &str) -> Value {
+    let mut list = recorded::list(name).unwrap();
+    for item in list["items"].as_array_mut().unwrap() {
+        if item["metadata"]["name"] == "search-6f7d9c5b84-fx5wh" {
+            item["spec"]["nodeName"] = NODE.into();
+        }
+    }
+    list
 }
 
 fn event(number: u32, pod_uid: &str, container_id: &str) -> AuditEvent {
@@ -72,7 +86,7 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let server = ApiServer::start(Options::default()).unwrap();
         for name in recorded::LISTS {
-            server.load(&recorded::list(name).unwrap()).unwrap();
+            server.load(&list(name)).unwrap();
         }
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
@@ -130,6 +144,33 @@ fn events_have_the_names_that_the_cluster_gives() {
     assert_eq!(said(&written[0]), known.said);
     assert_eq!(written[0]["names"]["pod_node"], known.node);
     assert!(written[0]["names"].get("name_pending").is_none());
+    rig.server.finish().unwrap();
+}
+
+/// A node speaks of its own pods; of others it is told, and nothing is kept.
+#[test]
+fn records_about_pods_of_other_nodes_are_refused_and_told() {
+    let mut rig = Rig::new();
+    let known = container();
+    rig.collector.start();
+    wait_until("it answers", || {
+        rig.collector.get("/api/v1/accounting").is_some()
+    });
+    rig.send(&known.pod_uid, &known.id);
+    assert_eq!(said(&rig.written(1)[0]), known.said);
+    let pods = list("pods.json");
+    let elsewhere = |pod: &&Value| pod["spec"]["nodeName"] == "node-a";
+    let pods = pods["items"].as_array().unwrap();
+    let uid = pods.iter().find(elsewhere).unwrap()["metadata"]["uid"].as_str();
+    rig.send(uid.unwrap(), &known.id);
+    let told = |line: &Value| line["event"] == "misplaced";
+    wait_until("it is told", || rig.collector.written().iter().any(told));
+    let written = rig.collector.written();
+    let found = written.iter().find(|line| told(line)).unwrap();
+    let fields = ["sender", "pod_uid", "pod_node"].map(|field| found[field].as_str());
+    assert_eq!(fields, [Some(NODE), uid, Some("node-a")]);
+    let kills = written.iter().filter(|line| line["event"] == "oom_kill");
+    assert_eq!(kills.count(), 1, "only that of its own pod is kept");
     rig.server.finish().unwrap();
 }
 
