@@ -1,6 +1,8 @@
 //! A collector that follows an API server: what it writes has the names that the server knows.
 
-use plimsoll_tests::apiserver::{ApiServer, Fault, On, Options, recorded};
+use std::path::Path;
+
+use plimsoll_tests::apiserver::{ApiServer, Fault, On, Options, Token, User, recorded};
 use plimsoll_wire::identity::{Qos, Subject};
 use plimsoll_wire::{AuditEvent, Identity};
 use serde_json::Value;
@@ -103,6 +105,12 @@ impl Rig {
 
     /// Sends one event, and waits until so many are written.
     fn send(&mut self, pod_uid: &str, container_id: &str) {
+        let token = self.collector.token();
+        self.send_with(&token, pod_uid, container_id);
+    }
+
+    /// The same with another token than the collector's file has.
+    fn send_with(&mut self, token: &Path, pod_uid: &str, container_id: &str) {
         self.sent += 1;
         let spool = open(&self.folder.path().join(format!("spool-{}", self.sent)));
         let mut held = spool.lock().unwrap();
@@ -115,12 +123,7 @@ impl Rig {
         );
         held.commit(1).unwrap();
         drop(held);
-        empty(
-            &self.runtime,
-            &spool,
-            self.collector.otlp,
-            &self.collector.token(),
-        );
+        empty(&self.runtime, &spool, self.collector.otlp, token);
     }
 
     fn written(&self, count: usize) -> Vec<Value> {
@@ -144,6 +147,35 @@ fn events_have_the_names_that_the_cluster_gives() {
     assert_eq!(said(&written[0]), known.said);
     assert_eq!(written[0]["names"]["pod_node"], known.node);
     assert!(written[0]["names"].get("name_pending").is_none());
+    rig.server.finish().unwrap();
+}
+
+/// As an agent's pod has it: the API server says whose the token is and on which node, and is asked once.
+#[test]
+fn a_service_accounts_token_sends_for_its_node() {
+    let mut rig = Rig::new();
+    let known = container();
+    let agent = User::service_account("plimsoll-agent", "plimsoll-agent");
+    let agent = agent.in_pod("plimsoll-agent-x", "u1").on_node(NODE, "u2");
+    let projected = "h.eyJleHAiOjQxMDI0NDQ4MDB9.s";
+    rig.server
+        .token(projected, Token::valid(agent, "plimsoll-collector"));
+    let file = rig.folder.path().join("projected");
+    std::fs::write(&file, projected).unwrap();
+    rig.collector.start();
+    wait_until("it answers", || {
+        rig.collector.get("/api/v1/accounting").is_some()
+    });
+    for count in 1..3 {
+        rig.send_with(&file, &known.pod_uid, &known.id);
+        assert_eq!(rig.written(count)[count - 1]["node"], NODE);
+    }
+    let asked = rig.server.requests();
+    let reviews = asked
+        .iter()
+        .filter(|asked| asked.path.ends_with("/tokenreviews"));
+    assert_eq!(reviews.count(), 1);
+    assert!(!rig.collector.log().contains(projected));
     rig.server.finish().unwrap();
 }
 
