@@ -1,12 +1,17 @@
 //! A collector that follows an API server: what it writes has the names that the server knows.
 
-use plimsoll_tests::apiserver::{ApiServer, Fault, On, Options, recorded};
+use std::path::Path;
+
+use plimsoll_tests::apiserver::{ApiServer, Fault, On, Options, Token, User, recorded};
 use plimsoll_wire::identity::{Qos, Subject};
 use plimsoll_wire::{AuditEvent, Identity};
 use serde_json::Value;
 
 use super::collector::{Collector, wait_until};
 use super::{empty, oom, open, runtime};
+
+/// The node of the token.
+const NODE: &str = "node-1";
 
 /// A container of the recorded cluster: pod UID, container id, and what an event says of it.
 struct Container {
@@ -32,8 +37,19 @@ fn container() -> Container {
             text(&pod["status"]["containerStatuses"][0]["name"]),
             "Rollout/search".to_owned(),
         ],
-        node: pod["spec"]["nodeName"].clone(),
+        node: NODE.into(),
     }
+}
+
+/// The recorded lists, with the pod of [`container`] on the node that sends, and the others elsewhere.
+fn list(name: &str) -> Value {
+    let mut list = recorded::list(name).unwrap();
+    for item in list["items"].as_array_mut().unwrap() {
+        if item["metadata"]["name"] == "search-6f7d9c5b84-fx5wh" {
+            item["spec"]["nodeName"] = NODE.into();
+        }
+    }
+    list
 }
 
 fn event(number: u32, pod_uid: &str, container_id: &str) -> AuditEvent {
@@ -72,7 +88,7 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let server = ApiServer::start(Options::default()).unwrap();
         for name in recorded::LISTS {
-            server.load(&recorded::list(name).unwrap()).unwrap();
+            server.load(&list(name)).unwrap();
         }
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
@@ -89,6 +105,12 @@ impl Rig {
 
     /// Sends one event, and waits until so many are written.
     fn send(&mut self, pod_uid: &str, container_id: &str) {
+        let token = self.collector.token();
+        self.send_with(&token, pod_uid, container_id);
+    }
+
+    /// The same with another token than the collector's file has.
+    fn send_with(&mut self, token: &Path, pod_uid: &str, container_id: &str) {
         self.sent += 1;
         let spool = open(&self.folder.path().join(format!("spool-{}", self.sent)));
         let mut held = spool.lock().unwrap();
@@ -101,12 +123,7 @@ impl Rig {
         );
         held.commit(1).unwrap();
         drop(held);
-        empty(
-            &self.runtime,
-            &spool,
-            self.collector.otlp,
-            &self.collector.token(),
-        );
+        empty(&self.runtime, &spool, self.collector.otlp, token);
     }
 
     fn written(&self, count: usize) -> Vec<Value> {
@@ -130,6 +147,62 @@ fn events_have_the_names_that_the_cluster_gives() {
     assert_eq!(said(&written[0]), known.said);
     assert_eq!(written[0]["names"]["pod_node"], known.node);
     assert!(written[0]["names"].get("name_pending").is_none());
+    rig.server.finish().unwrap();
+}
+
+/// As an agent's pod has it: the API server says whose the token is and on which node, and is asked once.
+#[test]
+fn a_service_accounts_token_sends_for_its_node() {
+    let mut rig = Rig::new();
+    let known = container();
+    let agent = User::service_account("plimsoll-agent", "plimsoll-agent");
+    let agent = agent.in_pod("plimsoll-agent-x", "u1").on_node(NODE, "u2");
+    let projected = "h.eyJleHAiOjQxMDI0NDQ4MDB9.s";
+    rig.server
+        .token(projected, Token::valid(agent, "plimsoll-collector"));
+    let file = rig.folder.path().join("projected");
+    std::fs::write(&file, projected).unwrap();
+    rig.collector.start();
+    wait_until("it answers", || {
+        rig.collector.get("/api/v1/accounting").is_some()
+    });
+    for count in 1..3 {
+        rig.send_with(&file, &known.pod_uid, &known.id);
+        assert_eq!(rig.written(count)[count - 1]["node"], NODE);
+    }
+    let asked = rig.server.requests();
+    let reviews = asked
+        .iter()
+        .filter(|asked| asked.path.ends_with("/tokenreviews"));
+    assert_eq!(reviews.count(), 1);
+    assert!(!rig.collector.log().contains(projected));
+    rig.server.finish().unwrap();
+}
+
+/// A node speaks of its own pods; of others it is told, and nothing is kept.
+#[test]
+fn records_about_pods_of_other_nodes_are_refused_and_told() {
+    let mut rig = Rig::new();
+    let known = container();
+    rig.collector.start();
+    wait_until("it answers", || {
+        rig.collector.get("/api/v1/accounting").is_some()
+    });
+    rig.send(&known.pod_uid, &known.id);
+    assert_eq!(said(&rig.written(1)[0]), known.said);
+    let pods = list("pods.json");
+    let elsewhere = |pod: &&Value| pod["spec"]["nodeName"] == "node-a";
+    let pods = pods["items"].as_array().unwrap();
+    let uid = pods.iter().find(elsewhere).unwrap()["metadata"]["uid"].as_str();
+    rig.send(uid.unwrap(), &known.id);
+    let told = |line: &Value| line["event"] == "misplaced";
+    wait_until("it is told", || rig.collector.written().iter().any(told));
+    let written = rig.collector.written();
+    let found = written.iter().find(|line| told(line)).unwrap();
+    let fields = ["sender", "pod_uid", "pod_node"].map(|field| found[field].as_str());
+    assert_eq!(fields, [Some(NODE), uid, Some("node-a")]);
+    let kills = written.iter().filter(|line| line["event"] == "oom_kill");
+    assert_eq!(kills.count(), 1, "only that of its own pod is kept");
     rig.server.finish().unwrap();
 }
 

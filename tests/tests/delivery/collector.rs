@@ -38,6 +38,14 @@ impl Collector {
 
     pub(crate) fn start(&mut self) {
         let (certificate, key) = self.tls.clone().unzip();
+        let senders = serde_json::json!({
+            "audience": "plimsoll-collector",
+            "service_accounts": ["plimsoll-agent/plimsoll-agent"],
+        });
+        let senders = self
+            .kubeconfig
+            .as_ref()
+            .map_or(serde_json::json!({}), |_| senders);
         let config = serde_json::json!({
             "data": {"path": self.folder.join("state")},
             "ingest": {
@@ -45,6 +53,7 @@ impl Collector {
                 "tls_cert_file": certificate,
                 "tls_key_file": key,
                 "tokens": [{"node": "node-1", "file": self.folder.join("token")}],
+                "token_review": senders,
             },
             "kubernetes": {"watch": self.kubeconfig.is_some(), "kubeconfig": self.kubeconfig},
             "http": {"listen": format!("127.0.0.1:{}", self.http)},
