@@ -14,8 +14,8 @@ use hyper::body::Incoming;
 
 use super::catalog::{Resource, Target};
 use super::connection::Socket;
-use super::forward;
 use super::fault::Fault;
+use super::forward;
 use super::identity::{API_AUDIENCE, User, authenticate};
 use super::list::{self, List};
 use super::out::{Out, Separator};

@@ -53,7 +53,9 @@ pub(super) fn forward(
         }
     }
     tokio::spawn(async move {
-        let upgraded = hyper::upgrade::on(request).await.map_err(io::Error::other)?;
+        let upgraded = hyper::upgrade::on(request)
+            .await
+            .map_err(io::Error::other)?;
         let socket = TokioIo::new(upgraded);
         let socket = WebSocketStream::from_raw_socket(socket, Role::Server, None).await;
         carry(socket, port, to).await
