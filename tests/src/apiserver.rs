@@ -44,6 +44,7 @@ mod catalog;
 mod cluster;
 mod connection;
 mod fault;
+mod forward;
 pub mod fleet;
 mod identity;
 mod list;
@@ -153,6 +154,8 @@ struct State {
     denied_paths: BTreeSet<String>,
     only: Option<BTreeSet<(String, String)>>,
     expected: Vec<String>,
+    /// Where the ports of pods lead to, by namespace and name.
+    forwards: BTreeMap<(String, String), (u16, SocketAddr)>,
     script: Script,
     requests: Vec<Request>,
     unexpected: Vec<String>,

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 
 use super::catalog::{Resource, Target};
 use super::connection::Socket;
+use super::forward;
 use super::fault::Fault;
 use super::identity::{API_AUDIENCE, User, authenticate};
 use super::list::{self, List};
@@ -56,6 +57,12 @@ pub(super) async fn answer(
     socket: Socket,
     request: axum::http::Request<Incoming>,
 ) -> io::Result<Response<Body>> {
+    if let Some(answer) = forwarded(&shared, &request) {
+        return Ok(match answer {
+            Ok((port, to)) => forward::forward(request, port, to),
+            Err(refusal) => respond(shared, socket, refusal.into(), None),
+        });
+    }
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(Body::new(body), BODY_AT_MOST).await;
     let text = |name| text_of(&parts.headers, name);
@@ -96,6 +103,35 @@ pub(super) async fn answer(
     }
     let fault = fault.filter(|fault| !matches!(fault, Fault::Answer(_) | Fault::Late(_)));
     Ok(respond(shared, socket, answer, fault))
+}
+
+/// Where a port-forward leads to, or why it does not; `None` of what is none.
+fn forwarded(
+    shared: &Shared,
+    request: &axum::http::Request<Incoming>,
+) -> Option<Result<(u16, std::net::SocketAddr), Canned>> {
+    let (namespace, pod) = forward::pod_of(request.uri().path())?;
+    let text = |name| text_of(request.headers(), name);
+    let asked = Asked {
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        accept: text(header::ACCEPT),
+        agent: text(header::USER_AGENT),
+        bearer: text(header::AUTHORIZATION)
+            .strip_prefix("Bearer ")
+            .map(str::to_owned),
+        body: Bytes::new(),
+    };
+    record(shared, &asked, None);
+    Some(caller(shared, &asked).and_then(|user| {
+        let state = shared.state();
+        if user == User::anonymous() || state.denied_paths.contains(&asked.path) {
+            return Err(status::forbidden_path(&user.name, "create", &asked.path));
+        }
+        let to = state.forwards.get(&(namespace, pod)).copied();
+        to.ok_or_else(status::no_such_resource)
+    }))
 }
 
 fn text_of(headers: &HeaderMap, name: header::HeaderName) -> String {
@@ -188,10 +224,6 @@ fn collection(
     form: Form,
 ) -> Result<Answer, Canned> {
     let query = Query::parse(&asked.query);
-    if query.get("labelSelector").is_some() {
-        let refusal = status::bad_request("this server knows no label selectors");
-        return Err(unexpected(shared, asked, refusal));
-    }
     if !query.is_watch() {
         let options = ListOptions::parse(&query)?;
         let namespace = namespace.as_deref();

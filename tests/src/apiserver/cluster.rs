@@ -146,6 +146,12 @@ impl ApiServer {
         self.state().store.version()
     }
 
+    /// A port of a pod leads to an address on loopback.
+    pub fn forward(&self, namespace: &str, pod: &str, port: u16, to: std::net::SocketAddr) {
+        let pod = (namespace.to_owned(), pod.to_owned());
+        self.state().forwards.insert(pod, (port, to));
+    }
+
     /// Ends every watch, as the server does when it is restarted.
     pub fn end_watches(&self) {
         let count = |pulse: &mut Pulse| pulse.ends = pulse.ends.wrapping_add(1);

@@ -121,5 +121,5 @@ where
         answer(shared, socket, request)
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    drop(connection.await);
+    drop(connection.with_upgrades().await);
 }
