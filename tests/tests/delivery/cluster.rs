@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use plimsoll_tests::apiserver::{ApiServer, Fault, On, Options, Token, User, recorded};
+use plimsoll_tests::apiserver::{
+    API_AUDIENCE, ApiServer, Fault, On, Options, Rule, Token, User, recorded,
+};
 use plimsoll_wire::identity::{Qos, Subject};
 use plimsoll_wire::{AuditEvent, Identity};
 use serde_json::Value;
@@ -176,6 +178,49 @@ fn a_service_accounts_token_sends_for_its_node() {
         .filter(|asked| asked.path.ends_with("/tokenreviews"));
     assert_eq!(reviews.count(), 1);
     assert!(!rig.collector.log().contains(projected));
+    rig.server.finish().unwrap();
+}
+
+/// People show tokens for the API server, and see what its rules say.
+#[test]
+fn people_see_what_the_rules_of_the_cluster_allow() {
+    let mut rig = Rig::new();
+    for (token, user) in [("of.alice", "alice"), ("of.security", "security")] {
+        let user = User::person(user, &["team"]);
+        rig.server.token(token, Token::valid(user, API_AUDIENCE));
+    }
+    let (alice, security) = (Rule::user("alice"), Rule::user("security"));
+    let sizing = |rule: Rule| rule.may("get", "plimsoll.dev", "sizing");
+    let audit = |rule: Rule| rule.may("get", "plimsoll.dev", "audit");
+    rig.server.allow(sizing(alice).within("shop"));
+    rig.server.allow(audit(security.clone()));
+    rig.server.allow(security.may_path("get", "/metrics"));
+    rig.collector.has_rules = true;
+    rig.collector.start();
+    wait_until("it lives", || {
+        rig.collector.status_for("/livez", None) == Some(200)
+    });
+    let (alice, security) = (Some("of.alice"), Some("of.security"));
+    for (path, token, status) in [
+        ("/", None, 401),
+        ("/", Some("of.nobody"), 401),
+        ("/?namespace=shop", alice, 200),
+        ("/api/v1/sizing?namespace=shop", alice, 200),
+        ("/api/v1/sizing?namespace=batch", alice, 403),
+        ("/api/v1/audit?namespace=shop", alice, 403),
+        ("/api/v1/nodes", alice, 403),
+        ("/metrics", alice, 403),
+        ("/api/v1/audit", security, 200),
+        ("/api/v1/accounting", security, 200),
+        ("/api/v1/sizing", security, 403),
+        ("/metrics", security, 200),
+    ] {
+        let found = rig.collector.status_for(path, token);
+        assert_eq!(found, Some(status), "{path} {token:?}");
+    }
+    let log = rig.collector.log();
+    assert!(log.contains("access denied") && log.contains("access allowed"));
+    assert!(!log.contains("of.alice"), "{log}");
     rig.server.finish().unwrap();
 }
 
