@@ -31,6 +31,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(800);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Wait after a refusal for want of rights, which somebody has to grant, and for a kind to be there.
 const REFUSED_WAIT: Duration = Duration::from_mins(1);
+/// Lists that begin and do not end, before another way of listing is tried.
+const MOST_BROKEN_LISTS: u32 = 2;
 /// Objects on one page of a list.
 const PAGE: u32 = 500;
 
@@ -144,9 +146,9 @@ enum Ended {
 impl Follower {
     /// See [`Follower`]. `WHOLE` objects, or their metadata.
     pub(super) async fn follow<const WHOLE: bool>(self) {
-        let mut way = Way::Stream;
+        let (mut way, mut failures) = (Way::Stream, 0);
         loop {
-            match self.stream::<WHOLE>(way).await {
+            match self.stream::<WHOLE>(way, &mut failures).await {
                 Ended::Anew(next) => way = next,
                 Ended::NoKind => {
                     self.census.set(&self.of, State::Absent);
@@ -158,10 +160,11 @@ impl Follower {
         }
     }
 
-    async fn stream<const WHOLE: bool>(&self, way: Way) -> Ended {
+    /// Follows in one way as long as that serves; `failures` in a row are counted from one way to the next.
+    async fn stream<const WHOLE: bool>(&self, way: Way, failures: &mut u32) -> Ended {
         let api: Api<Item<WHOLE>> = Api::all_with(self.client.clone(), self.of.as_ref());
         let mut stream = pin!(watcher::watcher(api, way.config()));
-        let (mut failures, mut broken_lists, mut listing) = (0, 0, true);
+        let (mut lists, mut listing) = (0, true);
         loop {
             let next = if listing {
                 tokio::time::timeout(STALLED, stream.next()).await
@@ -172,10 +175,13 @@ impl Follower {
                 Ok(None) => return Ended::Anew(way),
                 Ok(Some(Ok(event))) => {
                     match event {
-                        Event::Init => listing = true,
-                        Event::InitDone => (listing, broken_lists, failures) = (false, 0, 0),
-                        Event::Apply(_) | Event::Delete(_) => failures = 0,
+                        Event::Init => (listing, lists) = (true, lists + 1),
+                        Event::InitDone => (listing, lists, *failures) = (false, 0, 0),
+                        Event::Apply(_) | Event::Delete(_) => *failures = 0,
                         Event::InitApply(_) => {}
+                    }
+                    if lists > MOST_BROKEN_LISTS {
+                        return Ended::Anew(after_broken(way));
                     }
                     if !self.heard(event).await {
                         return Ended::NobodyListens;
@@ -200,24 +206,15 @@ impl Follower {
                     self.pause(failures).await;
                     return Ended::Anew(way);
                 }
+                Meaning::Failed(Failure::Forbidden) => {
+                    self.failed(Failure::Forbidden, errors::chain(&error));
+                    self.refused(State::Denied).await;
+                }
                 Meaning::Failed(failure) => {
                     self.failed(failure, errors::chain(&error));
-                    self.pause_after(failure, failures).await;
-                    failures += 1;
-                    broken_lists += u32::from(listing);
-                    if broken_lists == 2 {
-                        return Ended::Anew(after_broken(way));
-                    }
+                    self.pause(failures).await;
                 }
             }
-        }
-    }
-
-    async fn pause_after(&self, failure: Failure, failures: u32) {
-        if failure == Failure::Forbidden {
-            self.refused(State::Denied).await;
-        } else {
-            self.pause(failures).await;
         }
     }
 
@@ -227,8 +224,10 @@ impl Follower {
         tokio::time::sleep(REFUSED_WAIT.mul_f64(1.0 + fastrand::f64())).await;
     }
 
-    async fn pause(&self, failures: u32) {
-        tokio::time::sleep(wait(failures, fastrand::f64())).await;
+    /// Waits after one more failure.
+    async fn pause(&self, failures: &mut u32) {
+        tokio::time::sleep(wait(*failures, fastrand::f64())).await;
+        *failures = failures.saturating_add(1);
     }
 
     fn failed(&self, failure: Failure, why: String) {
