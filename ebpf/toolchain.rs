@@ -101,8 +101,9 @@ impl Toolchain {
             .env(
                 "RUSTFLAGS",
                 format!(
-                    "-C debuginfo=2 -C target-cpu=v3 -C linker={} -C link-arg=--btf --cfg bpf_target_arch=\"{arch}\"",
-                    self.linker.display()
+                    "-C debuginfo=2 -C target-cpu=v3 -C linker={} -C link-arg=--btf --cfg bpf_target_arch=\"{arch}\"{}",
+                    self.linker.display(),
+                    moved(source)
                 ),
             );
         match &self.compiler {
@@ -133,6 +134,24 @@ impl Toolchain {
             }
         }
     }
+}
+
+/// Options by which the object has no path of the machine that compiled it: BTF names the file of each line.
+fn moved(source: &Path) -> String {
+    let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let cargo = env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let registries = cargo.and_then(|home| fs::read_dir(home.join("registry/src")).ok());
+    let registries = registries.into_iter().flatten().flatten();
+    let mut moved: Vec<(PathBuf, &str)> = registries
+        .map(|entry| (entry.path(), "/crates"))
+        .chain(fs::canonicalize(source.join("..")).map(|root| (root, "/plimsoll")))
+        .collect();
+    moved.sort();
+    let mut options = String::new();
+    for (from, to) in moved {
+        options += &format!(" --remap-path-prefix={}={to}", from.display());
+    }
+    options
 }
 
 /// The first compiler that can.

@@ -19,10 +19,14 @@ mod admission;
 mod agent;
 #[path = "manifests/collector.rs"]
 mod collector;
+#[path = "manifests/images.rs"]
+mod images;
 #[path = "manifests/monitoring.rs"]
 mod monitoring;
 #[path = "manifests/objects.rs"]
 mod objects;
+#[path = "../../xtask/src/image/plan.rs"]
+mod plan;
 #[path = "manifests/policy.rs"]
 mod policy;
 #[path = "manifests/rights.rs"]

@@ -90,15 +90,16 @@ fn compiler(yes: bool) -> anyhow::Result<Way> {
 
 /// Compiles the kernel programs for machines of this architecture; the path of the object.
 pub(crate) fn build_ebpf(root: &Path) -> anyhow::Result<PathBuf> {
-    let found = toolchain::Toolchain::find(&root.join("target/tools"));
+    build_ebpf_of(root, root, &root.join("target/ebpf"))
+}
+
+/// The same for the sources below another root, with the tools of this one, into a folder.
+pub(crate) fn build_ebpf_of(tools: &Path, root: &Path, target: &Path) -> anyhow::Result<PathBuf> {
+    let found = toolchain::Toolchain::find(&tools.join("target/tools"));
     let found = found
         .map_err(|missing| anyhow::anyhow!("kernel programs cannot be compiled: {missing}"))?;
     found
-        .build(
-            &root.join("ebpf"),
-            &root.join("target/ebpf"),
-            std::env::consts::ARCH,
-        )
+        .build(&root.join("ebpf"), target, std::env::consts::ARCH)
         .map_err(anyhow::Error::msg)
 }
 

@@ -1,6 +1,7 @@
 //! What must be on the machine, and installing it with apt.
 
 use std::io::{BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
@@ -72,6 +73,20 @@ pub(crate) fn packages(wanted: &[&str], yes: bool) -> Result<()> {
     let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
     args.extend(missing);
     apt(&args)
+}
+
+/// Makes sure that a program of a crate (`NAME@VERSION`) is below `tools`, where `cargo install` puts it; where it is.
+///
+/// # Errors
+/// It cannot be fetched or compiled.
+pub(crate) fn cargo_tool(tools: &Path, of: &str, program: &str) -> Result<PathBuf> {
+    let path = tools.join("bin").join(program);
+    if !path.is_file() {
+        shell::say(&format!("installing {of} into {}", tools.display()));
+        let mut command = shell::cargo(&["install", "--locked", "--root"]);
+        shell::run(command.arg(tools).arg(of))?;
+    }
+    Ok(path)
 }
 
 /// Whether dpkg has it whole. Where there is no dpkg nothing is known to be there.

@@ -5,6 +5,7 @@
 mod bench;
 mod docs;
 mod ebpf;
+mod image;
 mod install;
 mod lab;
 mod manifests;
@@ -41,6 +42,8 @@ enum Command {
     Docs,
     /// Renders the manifests, compares them with the committed renderings, and has them judged.
     Manifests(manifests::Manifests),
+    /// Builds the OCI images of agent and collector, from scratch, and tries them.
+    Image(image::Images),
     /// Compiles the kernel programs alone, and prints where the object is.
     Ebpf(Ebpf),
 }
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Docs => docs::run(),
         Command::Manifests(manifests) => manifests.run(),
+        Command::Image(images) => images.run(),
         Command::Ebpf(ebpf) => ebpf.run(),
     };
     match result {
