@@ -139,7 +139,7 @@ impl Status {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         self.health
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

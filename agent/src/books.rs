@@ -10,6 +10,7 @@ use plimsoll_wire::{Class, stage};
 
 use crate::audit::TextCounts;
 use crate::cgroup::fs::Roots;
+use crate::host::facts::Capability;
 use crate::host::{CgroupMode, HostFacts};
 use crate::probe::decode::{Record, Undecodable};
 use crate::spool::Level;
@@ -268,6 +269,12 @@ pub(crate) fn missing_sources(roots: &Roots, facts: &HostFacts) -> Vec<String> {
         ),
         CgroupMode::V1 => missing.push("cgroup v2: not mounted; no pressure, no kernel audit".to_owned()),
         CgroupMode::Unknown => missing.push("cgroup: arrangement unknown".to_owned()),
+    }
+    let ptrace = Capability::SysPtrace;
+    if facts.capabilities.is_some_and(|held| !held.allow(ptrace)) {
+        missing.push(format!(
+            "programs behind metadata requests: {ptrace} is missing; of others' processes no program is told"
+        ));
     }
     missing
 }

@@ -11,15 +11,20 @@ use serde::Serialize;
 
 use crate::books;
 use crate::cgroup::fs::Roots;
-use crate::config::Config;
-use crate::host::facts::{Capability, HostFacts, Lockdown};
+use crate::config::{self, Config};
+use crate::host::facts::{Capability, Hidden, HostFacts, Lockdown};
 use crate::host::plan::Action;
 use crate::host::{self, AttachPlan};
 use crate::probe;
 
 const SCHEMA: &str = "plimsoll.agent-check/v1";
-/// Capabilities that the programs need.
-const CAPABILITIES: [Capability; 3] = [Capability::Bpf, Capability::Perfmon, Capability::NetAdmin];
+/// Capabilities that something in the agent needs.
+const CAPABILITIES: [Capability; 4] = [
+    Capability::Bpf,
+    Capability::Perfmon,
+    Capability::NetAdmin,
+    Capability::SysPtrace,
+];
 
 /// The document. What is null could not be found out, which is no finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,6 +35,8 @@ pub struct Check {
     host: Host,
     /// In the order in which they are attached.
     programs: Vec<Program>,
+    /// What the settings name on this host.
+    files: Vec<NamedFile>,
     /// What will not be seen on this host, or not as well, and why.
     missing: Vec<String>,
 }
@@ -45,8 +52,31 @@ struct Host {
     tracepoints: Vec<String>,
     lockdown: Option<&'static str>,
     bpf_jit_harden: Option<u8>,
-    /// Those that the programs need, and whether this process has them.
+    /// Those that the agent needs, and whether this process has them.
     capabilities: Option<BTreeMap<String, bool>>,
+    /// How many it has beside them, of no use to the agent.
+    other_capabilities: Option<u32>,
+    cgroup_labels: Labels,
+    /// Of the facts above, those that there may be and that are not visible here.
+    not_visible_here: Vec<&'static str>,
+}
+
+/// SELinux labels of the cgroup tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Labels {
+    /// Of its root; null where files have none.
+    root: Option<String>,
+    /// Folders with a container's label, which no system gives them.
+    of_containers: BTreeMap<String, String>,
+}
+
+/// A file or folder that a setting names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct NamedFile {
+    setting: &'static str,
+    path: PathBuf,
+    /// Why it cannot be used as it is meant to be; null if it can.
+    problem: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -80,7 +110,13 @@ pub fn of_this_host(config: &Config) -> Check {
         Some("switched off by configuration".to_owned())
     };
     let sources = books::missing_sources(&Roots::find(cgroup), &facts);
-    Check::new(&facts, &host::plan(&facts), absent.as_deref(), sources)
+    let files = config::file::look_at_named(config);
+    let files = files.into_iter().map(|(setting, path, problem)| NamedFile {
+        setting,
+        path,
+        problem,
+    });
+    Check::new(&facts, &host::plan(&facts), absent.as_deref(), sources).with(files.collect())
 }
 
 impl Check {
@@ -105,43 +141,41 @@ impl Check {
             }
         });
         let programs: Vec<Program> = planned.collect();
-        let mut missing = skipped(&programs);
+        let reasons = plan.programs.iter().zip(&programs);
+        let reasons =
+            reasons.filter_map(|(planned, told)| Some((planned.name, told.reason.clone()?)));
+        let mut missing = probe::missing(&reasons.collect::<Vec<_>>());
         missing.extend(sources);
+        missing.extend(facts.cgroup_labels.finding());
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             host: Host::new(facts),
             programs,
+            files: Vec::new(),
             missing,
         }
+    }
+
+    /// What is named and cannot be used is missing.
+    fn with(mut self, files: Vec<NamedFile>) -> Self {
+        let told = files.iter().filter_map(|file| {
+            let problem = file.problem.as_ref()?;
+            Some(format!(
+                "{} {}: {problem}",
+                file.setting,
+                file.path.display()
+            ))
+        });
+        self.missing.extend(told);
+        self.files = files;
+        self
     }
 
     /// Nothing is missing.
     pub const fn is_complete(&self) -> bool {
         self.missing.is_empty()
     }
-}
-
-/// Each reason once, with the programs that it concerns.
-fn skipped(programs: &[Program]) -> Vec<String> {
-    let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
-    for program in programs {
-        let Some(reason) = program.reason.as_deref() else {
-            continue;
-        };
-        match by_reason.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, names)) => names.push(&program.name),
-            None => by_reason.push((reason, vec![&program.name])),
-        }
-    }
-    let line = |(reason, names): (&str, Vec<&str>)| {
-        if names.len() == programs.len() {
-            format!("kernel programs: {reason}")
-        } else {
-            format!("kernel programs {}: {reason}", names.join(", "))
-        }
-    };
-    by_reason.into_iter().map(line).collect()
 }
 
 impl Host {
@@ -170,6 +204,12 @@ impl Host {
             }),
             bpf_jit_harden: facts.jit_harden,
             capabilities: CAPABILITIES.into_iter().map(has).collect(),
+            other_capabilities: facts.capabilities.map(|held| held.beside(&CAPABILITIES)),
+            cgroup_labels: Labels {
+                root: facts.cgroup_labels.root.clone(),
+                of_containers: facts.cgroup_labels.of_containers.iter().cloned().collect(),
+            },
+            not_visible_here: facts.hidden.iter().map(|fact| fact.as_str()).collect(),
         }
     }
 }
@@ -179,6 +219,13 @@ impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNKNOWN: &str = "not known";
         let host = &self.host;
+        let unseen = |fact: Hidden| {
+            if host.not_visible_here.contains(&fact.as_str()) {
+                "not visible here"
+            } else {
+                UNKNOWN
+            }
+        };
         let path = |path: &Option<PathBuf>, none: &str| {
             let shown = path.as_ref().map(|path| path.display().to_string());
             shown.unwrap_or_else(|| none.to_owned())
@@ -192,8 +239,11 @@ impl fmt::Display for Check {
             let words = all
                 .iter()
                 .map(|(name, has)| format!("{name}: {}", yes(*has)));
-            words.collect::<Vec<_>>().join(", ")
+            let others = host.other_capabilities.unwrap_or(0);
+            let others = (others > 0).then(|| format!("and {others} that it does not need"));
+            words.chain(others).collect::<Vec<_>>().join(", ")
         });
+        let label = host.cgroup_labels.root.as_deref();
         let cgroup = &host.cgroup;
         let mut v1: Vec<String> = cgroup.v1.keys().cloned().collect();
         v1.sort_unstable();
@@ -211,11 +261,23 @@ impl fmt::Display for Check {
             ),
             ("tracefs", path(&host.tracefs, "not mounted")),
             ("tracepoints", list(&host.tracepoints)),
-            ("lockdown", host.lockdown.unwrap_or(UNKNOWN).to_owned()),
-            ("bpf_jit_harden", harden.unwrap_or(UNKNOWN.to_owned())),
+            (
+                "lockdown",
+                host.lockdown.unwrap_or(unseen(Hidden::Lockdown)).to_owned(),
+            ),
+            (
+                "bpf_jit_harden",
+                harden.unwrap_or(unseen(Hidden::JitHarden).to_owned()),
+            ),
             ("capabilities", capabilities.unwrap_or(UNKNOWN.to_owned())),
+            ("SELinux, cgroups", label.unwrap_or("no label").to_owned()),
         ] {
             writeln!(f, "{what:<22}{how}")?;
+        }
+        f.write_char('\n')?;
+        for file in &self.files {
+            let problem = file.problem.as_deref().unwrap_or("usable");
+            writeln!(f, "{:<22}{}: {problem}", file.setting, file.path.display())?;
         }
         f.write_char('\n')?;
         for program in &self.programs {

@@ -110,9 +110,10 @@ pub struct Spool {
 pub struct Export {
     /// `https://host:port`; `http://` only to loopback unless `insecure`.
     pub endpoint: String,
-    /// File with the bearer token; re-read when the collector refuses it.
+    /// File with the bearer token; read before each request, so that a renewed one counts at once.
     pub token_file: Option<PathBuf>,
-    /// PEM file of the only authorities that are trusted.
+    /// PEM file of the only authorities that are trusted; read before each request, and a change makes a
+    /// new connection.
     pub ca_file: Option<PathBuf>,
     /// Name that the collector's certificate must have, if not the endpoint's host.
     pub server_name: Option<String>,

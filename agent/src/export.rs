@@ -1,6 +1,6 @@
 #![expect(
     clippy::disallowed_methods,
-    reason = "shell: speaks to the collector, reads token and authority files, waits"
+    reason = "shell: speaks to the collector, waits"
 )]
 //! The way to the collector: OTLP over gRPC, one task for each class, each with its own cursor.
 //!
@@ -8,7 +8,7 @@
 //! about a failure is decided in [`retry`], what a request looks like in [`request`]; here it is
 //! only done.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use plimsoll_wire::Class;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
 use crate::admin::Pulse;
@@ -28,11 +28,13 @@ use crate::config;
 use crate::spool::{Outgoing, Spool};
 
 mod course;
+mod link;
 pub mod request;
 pub mod retry;
 pub mod standing;
 
 use course::Course;
+use link::{Link, Token};
 use retry::{Backoff, Reading, Unreadable, Verdict};
 use standing::Standing;
 
@@ -92,7 +94,7 @@ pub enum ExportError {
 /// Everything that a task needs; one is cloned for each class.
 #[derive(Debug)]
 pub struct Exporter<S = FileStorage> {
-    channel: Channel,
+    link: Arc<Link>,
     config: Arc<config::Export>,
     node: String,
     spool: SharedSpool<S>,
@@ -104,7 +106,7 @@ pub struct Exporter<S = FileStorage> {
 impl<S> Clone for Exporter<S> {
     fn clone(&self) -> Self {
         Self {
-            channel: self.channel.clone(),
+            link: Arc::clone(&self.link),
             config: Arc::clone(&self.config),
             node: self.node.clone(),
             spool: Arc::clone(&self.spool),
@@ -124,7 +126,7 @@ impl<S: Storage> Exporter<S> {
         committed: Arc<Notify>,
     ) -> Result<Self, ExportError> {
         Ok(Self {
-            channel: endpoint(config)?.connect_lazy(),
+            link: Arc::new(Link::new(config)?),
             config: Arc::new(config.clone()),
             node: node.to_owned(),
             spool,
@@ -191,7 +193,7 @@ impl<S: Storage> Exporter<S> {
                     }
                     verdict @ (Verdict::NewToken | Verdict::Later | Verdict::Shorter) => {
                         match verdict {
-                            Verdict::NewToken => course.token = None,
+                            Verdict::NewToken => course.token.refused(),
                             Verdict::Shorter => course.halve(batch.records.len()),
                             _ => {}
                         }
@@ -266,24 +268,22 @@ impl<S: Storage> Exporter<S> {
         class: Class,
         epoch: &str,
         batch: &Outgoing,
-        token: &mut Option<MetadataValue<Ascii>>,
+        token: &mut Token,
     ) -> Result<u64, Status> {
-        if token.is_none()
-            && let Some(path) = &self.config.token_file
-        {
-            *token = Some(read_token(path).map_err(|error| {
-                let mut status = Status::unauthenticated(error.to_string());
-                status.set_source(Arc::new(error));
-                status
-            })?);
-        }
+        let token = token.now(self.config.token_file.as_ref());
+        let token = token.map_err(|error| {
+            let mut status = Status::unauthenticated(error.to_string());
+            status.set_source(Arc::new(error));
+            status
+        })?;
+        let channel = self.link.channel(&self.config);
         let timeout = Duration::from_millis(self.config.timeout_ms);
         match class {
             Class::Security => {
                 let message = request::logs(&self.node, epoch, batch);
-                let mut client = LogsServiceClient::new(self.channel.clone());
+                let mut client = LogsServiceClient::new(channel);
                 let answer = client
-                    .export(dressed(message, token.as_ref(), timeout))
+                    .export(dressed(message, token, timeout))
                     .await?
                     .into_inner();
                 Ok(refused(answer.partial_success.map(|part| {
@@ -292,9 +292,9 @@ impl<S: Storage> Exporter<S> {
             }
             Class::Usage => {
                 let message = request::metrics(&self.node, epoch, batch);
-                let mut client = MetricsServiceClient::new(self.channel.clone());
+                let mut client = MetricsServiceClient::new(channel);
                 let answer = client
-                    .export(dressed(message, token.as_ref(), timeout))
+                    .export(dressed(message, token, timeout))
                     .await?
                     .into_inner();
                 Ok(refused(answer.partial_success.map(|part| {
@@ -347,25 +347,8 @@ fn dressed<T>(message: T, token: Option<&MetadataValue<Ascii>>, timeout: Duratio
     request
 }
 
-fn read_token(path: &Path) -> Result<MetadataValue<Ascii>, ExportError> {
-    let bytes = config::file::read_small(path).map_err(|source| ExportError::Read {
-        path: path.to_owned(),
-        setting: "export.token_file",
-        source,
-    })?;
-    let unfit = |why| ExportError::Token {
-        path: path.to_owned(),
-        why,
-    };
-    let token = config::file::token(&bytes).map_err(unfit)?;
-    let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
-        .parse()
-        .map_err(|_| unfit("no header can hold it"))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn endpoint(config: &config::Export) -> Result<Endpoint, ExportError> {
+/// Where the records go; `authorities` is the content of `export.ca_file`.
+fn endpoint(config: &config::Export, authorities: Option<&[u8]>) -> Result<Endpoint, ExportError> {
     let failed = |source| ExportError::Endpoint {
         endpoint: config.endpoint.clone(),
         source,
@@ -383,14 +366,9 @@ fn endpoint(config: &config::Export) -> Result<Endpoint, ExportError> {
             Err(ExportError::Insecure(config.endpoint.clone()))
         };
     }
-    let Some(path) = &config.ca_file else {
+    let Some(pem) = authorities else {
         return Err(ExportError::NoAuthority(config.endpoint.clone()));
     };
-    let pem = config::file::read_small(path).map_err(|source| ExportError::Read {
-        path: path.clone(),
-        setting: "export.ca_file",
-        source,
-    })?;
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
     if let Some(name) = &config.server_name {
         tls = tls.domain_name(name.clone());

@@ -11,6 +11,7 @@
 pub mod btf;
 pub mod facts;
 pub mod format;
+pub mod label;
 pub mod plan;
 pub mod read;
 

@@ -44,7 +44,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say what this host offers, which kernel programs would be attached, and what would be missing.
+    /// Say what this host offers, which kernel programs would be attached, which files and folders of
+    /// the settings can be used, and what would be missing.
     ///
     /// Attaches nothing and needs no right of its own. Without --config it looks at the places of the
     /// defaults, and judges no other setting. Ends with 0, or with 1 if something is missing.
@@ -69,7 +70,13 @@ fn main() -> ExitCode {
     if let (Some(Command::Check { output }), None) = (&arguments.command, &arguments.config) {
         return show(&Config::default(), *output);
     }
-    let config = match config::file::read(arguments.config.as_deref(), arguments.node.as_deref()) {
+    let node = arguments.node.as_deref();
+    let read = match (&arguments.command, &arguments.config) {
+        // What it names on the host is part of what is told.
+        (Some(Command::Check { .. }), Some(path)) => config::file::read_alone(path, node),
+        (_, path) => config::file::read(path.as_deref(), node),
+    };
+    let config = match read {
         Ok(config) => config,
         Err(mistakes) => {
             run::write_termination_log(&mistakes);

@@ -36,6 +36,7 @@ use crate::containers::{self, Containers, Output};
 use crate::export::SharedSpool;
 use crate::export::standing::Standing;
 use crate::host::HostFacts;
+use crate::host::label::CgroupLabels;
 use crate::identity;
 use crate::probe::{Outcome, Probe, ProgramName};
 use crate::telemetry::Metrics;
@@ -97,6 +98,8 @@ pub(crate) struct Node {
     unopened: u64,
     /// Folders that the last walk left out because of its bounds, and that it could not list.
     unwalked: [u64; 2],
+    /// SELinux labels of the tree, as of the last walk.
+    labels: CgroupLabels,
     /// Raw records of the security ring between the two drains.
     evidence: Vec<u8>,
     out: Vec<Output>,
@@ -163,6 +166,7 @@ impl Node {
             sample_seconds: 0.0,
             unopened: 0,
             unwalked: [0; 2],
+            labels: CgroupLabels::default(),
             evidence: Vec::new(),
             out: Vec::new(),
             trouble: Trouble::default(),
@@ -350,7 +354,10 @@ fn attach(
             for (program, outcome) in &programs {
                 tracing::info!(program, outcome, "kernel program");
             }
-            (Some(probe), programs, Vec::new())
+            let idle = probe.reports().iter();
+            let idle = idle.filter_map(|report| Some((report.name, report.outcome.reason()?)));
+            let missing = crate::probe::missing(&idle.collect::<Vec<_>>());
+            (Some(probe), programs, missing)
         }
         Err(error) => {
             let reason = causes::chain(&error);

@@ -16,4 +16,4 @@ mod pod;
 pub mod program;
 
 pub use load::{LoadError, Options, Probe, built_without};
-pub use program::{Outcome, ProgramName, ProgramReport};
+pub use program::{Outcome, ProgramName, ProgramReport, missing};

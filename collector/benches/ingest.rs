@@ -12,6 +12,7 @@
 //! the whole process, which has one thread; where the disk is slow, records per second of CPU say
 //! what a core could do.
 
+use plimsoll_collector::ingest::placed::Pods;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -104,7 +105,7 @@ fn measure(shape: Shape) -> serde_json::Value {
                 .take(shape.group)
                 .map(|(node, bytes)| {
                     let request = ExportLogsServiceRequest::decode(bytes.as_slice()).unwrap();
-                    let decoded = decode::security(request.resource_logs, node);
+                    let decoded = decode::security(request.resource_logs, node, &Pods::default());
                     Arrival {
                         class: Class::Security,
                         records: decoded.records,

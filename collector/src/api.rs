@@ -1,14 +1,17 @@
 //! The HTTP API and the dashboard's routes.
 //!
 //! Owns addresses, parameters, status codes and headers; what the documents say is computed by
-//! `sizing`, `audit` and `dashboard`. Reads everything from one [`ApiState`] and changes nothing.
-//! Deliberately has no authentication: without a cluster it is served on 127.0.0.1 only.
+//! `sizing`, `audit` and `dashboard`. Reads everything from one [`ApiState`] and changes nothing. Who may
+//! see what is [`access`]'s; without its rules everybody may, and this is served on loopback only.
 
+pub mod access;
 pub mod accounting;
 pub mod audit;
+mod certificate;
 mod clock;
 mod document;
 mod error;
+mod headers;
 mod pages;
 mod renders;
 mod requests;
@@ -17,13 +20,15 @@ mod tail;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_response, map_response_with_state};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state, map_response_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 
+use access::Caller;
+pub use access::{Rules, Seen};
 pub use accounting::{AccountingDocument, Gap, StageRow};
 pub(crate) use audit::Document;
 pub use audit::{AuditQuery, AuditRecord, AuditRing, NodeStatus};
@@ -34,6 +39,7 @@ pub use requests::Requests;
 pub use serve::{Bounds, serve};
 pub use tail::load_tail;
 
+use crate::cluster::access::Right;
 use crate::history::{Fleet, History};
 use crate::sizing::{self, Report};
 
@@ -70,6 +76,8 @@ pub struct ApiState {
     renders: renders::Renders,
     now: fn() -> u64,
     any_host: bool,
+    access: Option<Arc<Rules>>,
+    is_tls: bool,
     view: Mutex<Option<(u64, Arc<View>)>>,
 }
 
@@ -98,6 +106,8 @@ impl ApiState {
             renders: renders::Renders::default(),
             now: unix_ns,
             any_host: false,
+            access: None,
+            is_tls: false,
             view: Mutex::new(None),
         }
     }
@@ -149,6 +159,20 @@ impl ApiState {
     #[must_use]
     pub fn with_any_host(mut self) -> Self {
         self.any_host = true;
+        self
+    }
+
+    /// Asks who somebody is, and shows them what these rules allow.
+    #[must_use]
+    pub fn with_rules(mut self, rules: Arc<Rules>) -> Self {
+        self.access = Some(rules);
+        self
+    }
+
+    /// It is served with TLS, and browsers are told to ask for nothing else.
+    #[must_use]
+    pub fn with_tls(mut self, is_tls: bool) -> Self {
+        self.is_tls = is_tls;
         self
     }
 
@@ -207,9 +231,13 @@ pub fn router(state: Arc<ApiState>) -> Router {
             ApiError::not_found("there is nothing at this address; the dashboard is at /")
         })
         .method_not_allowed_fallback(|| async { ApiError::method() })
-        .layer(from_fn_with_state(Arc::clone(&state), addressed))
+        .layer(from_fn_with_state(Arc::clone(&state), access::identified))
+        .layer(from_fn_with_state(Arc::clone(&state), headers::addressed))
         .layer(from_fn(error::shown))
-        .layer(map_response(secured))
+        .layer(map_response_with_state(
+            Arc::clone(&state),
+            headers::secured,
+        ))
         .layer(map_response_with_state(Arc::clone(&state), counted))
         .with_state(state)
 }
@@ -220,77 +248,44 @@ async fn counted(State(state): State<Arc<ApiState>>, response: Response) -> Resp
 }
 
 /// Asks nothing that waits, see [`ReadySource`]: a probe is answered however busy the disk is.
-async fn ready(State(state): State<Arc<ApiState>>) -> Response {
+/// Why, whoever may see the metrics is told; names of files and objects are nothing for strangers.
+async fn ready(
+    State(state): State<Arc<ApiState>>,
+    caller: Option<Extension<Caller>>,
+) -> Result<Response, ApiError> {
+    let in_full = match (&state.access, caller) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(_), Some(Extension(caller))) => caller.may(Right::Path("/metrics")).await?,
+    };
     let health = (state.ready)();
     let (status, mut body) = match health.refuses {
         None => (StatusCode::OK, "ok\n".to_owned()),
-        Some(why) => (
+        Some(why) if in_full => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("not ready: {why}\n"),
         ),
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
     };
-    for what in health.degraded {
-        body.extend(["degraded: ", &what, "\n"]);
+    if !in_full && !health.degraded.is_empty() {
+        body.push_str("degraded: the log says why, and this address with a token\n");
     }
-    (status, body).into_response()
+    for what in health.degraded.iter().filter(|_| in_full) {
+        body.extend(["degraded: ", what, "\n"]);
+    }
+    Ok((status, body).into_response())
 }
 
-async fn metrics(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError> {
+async fn metrics(
+    State(state): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, ApiError> {
+    caller.needs(Right::Path("/metrics")).await?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     renders::scrape(state, move |state| {
         Ok(([(header::CONTENT_TYPE, kind)], (state.metrics)()).into_response())
     })
     .await
-}
-
-/// Refuses requests that were not meant for this address, see [`ApiState::with_any_host`].
-async fn addressed(State(state): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
-    let host = request
-        .headers()
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    // HTTP/1.0 probes have no Host; a browser always has one.
-    if state.any_host || host.is_none_or(is_loopback) {
-        return next.run(request).await;
-    }
-    ApiError::misdirected().into_response()
-}
-
-/// `localhost`, `127.0.0.1`, `[::1]`, with or without a port.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    ["localhost", "127.0.0.1", "[::1]"].contains(&name)
-}
-
-/// Headers of every answer: nothing but our own style sheet may load, nobody may frame us, nothing
-/// is kept by caches unless a route said otherwise.
-async fn secured(mut response: Response) -> Response {
-    const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-    let headers = response.headers_mut();
-    let fixed = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
-    ];
-    for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
-    response
 }
 
 #[cfg(test)]

@@ -196,6 +196,8 @@ impl Sources {
             nodes_let_go: self.ring.nodes_let_go(),
             requests: self.requests.by_class(),
             http_refused: self.requests.refused(),
+            http_access: self.requests.decided(),
+            http_answers: self.requests.answers_remembered(),
             http_connections: self.requests.connections(),
             ingest_connections: self.store.counts.connections(),
             in_hand_bytes: self.store.counts.in_hand_bytes(),

@@ -9,6 +9,7 @@ mod client;
 pub mod imds;
 mod sizing;
 mod table;
+mod through;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -25,7 +26,8 @@ use crate::errors::chain;
 
 /// What containers really need, and who touched what they should not have.
 ///
-/// Reads the collector's API. Nothing is ever written to a cluster.
+/// Reads the collector's API: in the cluster of the kubeconfig's current context, or where --server says.
+/// Nothing is ever written to a cluster.
 ///
 /// Exit codes: 0 success; 1 the check found something; 2 bad usage or unreadable input;
 /// 64 bad configuration.
@@ -63,21 +65,46 @@ enum Command {
     },
 }
 
-/// Where the collector is.
-#[derive(Debug, Args)]
-struct Server {
-    /// The collector's address.
+/// Where the collector is: at an address, or in the cluster of a kubeconfig, where it is reached by a
+/// port-forward. Without any of these options it is in the cluster of the kubeconfig's current context; without
+/// a kubeconfig at http://127.0.0.1:8080.
+#[derive(Clone, Debug, Default, Args)]
+struct Collector {
+    /// The collector's address; no kubeconfig is read then.
     #[arg(
         long,
         value_name = "URL",
         env = "PLIMSOLL_SERVER",
-        default_value = "http://127.0.0.1:8080",
-        value_parser = client::address
+        value_parser = client::address,
+        conflicts_with_all = ["kubeconfig", "context"]
     )]
-    server: String,
-    /// PEM file of the authorities that are trusted for an https:// address, instead of the system's.
+    server: Option<String>,
+    /// File with a bearer token to show to an https:// address.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PLIMSOLL_TOKEN_FILE",
+        requires = "server"
+    )]
+    token_file: Option<PathBuf>,
+    /// PEM file of the authorities by which the collector is known, instead of the system's for an https://
+    /// address, and instead of ConfigMap plimsoll-ca in a cluster.
     #[arg(long, value_name = "FILE", env = "PLIMSOLL_CA_FILE")]
     ca_file: Option<PathBuf>,
+    /// Kubeconfig of the cluster, instead of $KUBECONFIG or ~/.kube/config.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig, instead of the current one.
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Namespace of the collector in the cluster.
+    #[arg(
+        long = "collector-namespace",
+        value_name = "NAMESPACE",
+        env = "PLIMSOLL_NAMESPACE",
+        default_value = "plimsoll"
+    )]
+    within: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,7 +124,7 @@ enum SizingCommand {
 #[derive(Debug, Args)]
 struct ReportArgs {
     #[command(flatten)]
-    server: Server,
+    collector: Collector,
     /// Only this namespace.
     #[arg(short, long, value_name = "NAMESPACE", value_parser = given)]
     namespace: Option<String>,
@@ -192,7 +219,7 @@ struct Which {
 #[derive(Debug, Args)]
 struct TailArgs {
     #[command(flatten)]
-    server: Server,
+    collector: Collector,
     #[command(flatten)]
     which: Which,
     /// How many events to begin with.
@@ -210,7 +237,7 @@ struct TailArgs {
 #[derive(Debug, Args)]
 struct QueryArgs {
     #[command(flatten)]
-    server: Server,
+    collector: Collector,
     #[command(flatten)]
     which: Which,
     /// Most events.
@@ -224,7 +251,7 @@ struct QueryArgs {
 #[derive(Debug, Args)]
 struct AccountingArgs {
     #[command(flatten)]
-    server: Server,
+    collector: Collector,
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::history::MAX_SERIES;
 use crate::ingest::auth;
+use crate::tls;
 use check::Checks;
 
 /// Every setting with its default and meaning; parses to [`Config::default`].
@@ -70,8 +71,28 @@ pub struct Ingest {
     pub tls_key_file: Option<PathBuf>,
     /// Who may send.
     pub tokens: Vec<Token>,
+    /// Who else may send: pods that prove to the API server who they are.
+    pub token_review: TokenReview,
     /// Largest request taken, bytes.
     pub max_request_bytes: usize,
+    /// Bytes of requests that a node may send in a second, for long.
+    pub node_bytes_per_s: u64,
+    /// Bytes that it may send at once, after a rest.
+    pub node_burst_bytes: u64,
+    /// Requests that a node may send in a second, for long.
+    pub node_requests_per_s: u64,
+    /// Requests that it may send at once, after a rest.
+    pub node_burst_requests: u64,
+}
+
+/// Senders that show a service account's token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenReview {
+    /// Audience that a token must be for; without it the API server is not asked.
+    pub audience: Option<String>,
+    /// Who may send, each as `NAMESPACE/NAME`.
+    pub service_accounts: Vec<String>,
 }
 
 /// A bearer token and the node that it stands for. Neither may be left out; that is a check of the
@@ -98,8 +119,51 @@ impl From<&Token> for auth::Token {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// Address and port; must be loopback while there is no authentication.
+    /// Address and port; must be loopback without TLS, and while nobody is asked who they are.
     pub listen: SocketAddr,
+    /// Certificate chain, PEM; plain text without.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Private key, PEM.
+    pub tls_key_file: Option<PathBuf>,
+    /// Authorities whose certificates of clients say who somebody is, PEM.
+    pub client_ca_file: Option<PathBuf>,
+    /// Who may see what.
+    pub access: Access,
+}
+
+/// Who may see what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Whoever can reach a loopback address sees everything.
+    #[default]
+    Loopback,
+    /// As the API server's rules say, for users that it knows or that show a certificate.
+    Kubernetes,
+}
+
+impl Ingest {
+    /// What the receiver shows, if it does TLS.
+    pub fn tls(&self) -> Option<tls::Files> {
+        Some(tls::Files {
+            door: tls::Door::Ingest,
+            certificate: self.tls_cert_file.clone()?,
+            key: self.tls_key_file.clone()?,
+            client_ca: None,
+        })
+    }
+}
+
+impl Http {
+    /// What dashboard and API show, if they do TLS.
+    pub fn tls(&self) -> Option<tls::Files> {
+        Some(tls::Files {
+            door: tls::Door::Http,
+            certificate: self.tls_cert_file.clone()?,
+            key: self.tls_key_file.clone()?,
+            client_ca: self.client_ca_file.clone(),
+        })
+    }
 }
 
 /// The API server.
@@ -154,7 +218,12 @@ impl Default for Ingest {
             tls_cert_file: None,
             tls_key_file: None,
             tokens: Vec::new(),
+            token_review: TokenReview::default(),
             max_request_bytes: 8 << 20,
+            node_bytes_per_s: 4 << 20,
+            node_burst_bytes: 64 << 20,
+            node_requests_per_s: 500,
+            node_burst_requests: 5000,
         }
     }
 }
@@ -163,6 +232,10 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls_cert_file: None,
+            tls_key_file: None,
+            client_ca_file: None,
+            access: Access::Loopback,
         }
     }
 }
@@ -237,7 +310,8 @@ impl Config {
 
     /// Every path that is given: by which setting, to what, and the path.
     fn paths(&self) -> Vec<(String, &'static str, &Path)> {
-        let ingest = &self.ingest;
+        let (ingest, http) = (&self.ingest, &self.http);
+        let kubeconfig = self.kubernetes.kubeconfig.as_ref();
         let single = [
             ("data.path", "folder", Some(&self.data.path)),
             (
@@ -246,11 +320,10 @@ impl Config {
                 ingest.tls_cert_file.as_ref(),
             ),
             ("ingest.tls_key_file", "file", ingest.tls_key_file.as_ref()),
-            (
-                "kubernetes.kubeconfig",
-                "file",
-                self.kubernetes.kubeconfig.as_ref(),
-            ),
+            ("http.tls_cert_file", "file", http.tls_cert_file.as_ref()),
+            ("http.tls_key_file", "file", http.tls_key_file.as_ref()),
+            ("http.client_ca_file", "file", http.client_ca_file.as_ref()),
+            ("kubernetes.kubeconfig", "file", kubeconfig),
             ("audit_file.path", "folder", self.audit_file.path.as_ref()),
         ];
         let single = single
@@ -296,10 +369,11 @@ impl Config {
     }
 }
 
-fn sections() -> [(&'static str, &'static [&'static str]); 7] {
+fn sections() -> [(&'static str, &'static [&'static str]); 8] {
     [
         ("data", names_of::<Data>()),
         ("ingest", names_of::<Ingest>()),
+        ("ingest.token_review", names_of::<TokenReview>()),
         ("http", names_of::<Http>()),
         ("kubernetes", names_of::<Kubernetes>()),
         ("inventory", names_of::<Inventory>()),
@@ -308,9 +382,10 @@ fn sections() -> [(&'static str, &'static [&'static str]); 7] {
     ]
 }
 
-fn lists() -> [(&'static str, &'static [&'static str]); 2] {
+fn lists() -> [(&'static str, &'static [&'static str]); 3] {
     [
         ("ingest.tokens", names_of::<Token>()),
+        ("ingest.token_review.service_accounts", &[]),
         ("inventory.paths", &[]),
     ]
 }

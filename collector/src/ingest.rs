@@ -15,12 +15,15 @@ mod codec;
 pub mod decode;
 pub mod dedupe;
 mod foreign;
+mod guard;
 mod losses;
+pub mod placed;
+pub mod rate;
+pub mod review;
 mod room;
 pub mod service;
 pub mod store;
 mod stream;
-pub mod tls;
 mod weigh;
 
 use std::sync::{Mutex, OnceLock};
@@ -52,6 +55,8 @@ pub enum Fate {
     Foreign,
     /// Of another node than the token's.
     WrongNode,
+    /// About a pod that is on another node than the token's.
+    PodElsewhere,
     /// Ours, but not to be understood.
     Undecodable,
     /// Longer than a journal record may be.
@@ -65,6 +70,7 @@ impl Fate {
             Self::Duplicate => "filtered_duplicate",
             Self::Foreign => "filtered_foreign",
             Self::WrongNode => "rejected_wrong_node",
+            Self::PodElsewhere => "rejected_pod_elsewhere",
             Self::Undecodable => "undecodable",
             Self::TooLarge => "rejected_too_large",
         }
@@ -77,6 +83,7 @@ impl Fate {
             Self::Duplicate => "sent before",
             Self::Foreign => "not used",
             Self::WrongNode => "of another node",
+            Self::PodElsewhere => "about a pod on another node",
             Self::Undecodable => "not understood",
             Self::TooLarge => "too long",
         }
@@ -94,6 +101,11 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
 /// The door's books: metrics, and the same as [`Fates`] for the accounting document.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -106,14 +118,18 @@ pub struct Counts {
     room: Room,
     connections: OnceLock<Connections>,
     unusable_tokens: Gauge,
+    reviews: Family<OutcomeLabels, Counter>,
+    remembered: Gauge,
     /// Why the certificate that is there now is not the one that is shown.
     certificate: Mutex<Option<String>>,
 }
 
 /// Why something is refused or broken off at the door.
-const REFUSALS: [&str; 13] = [
+const REFUSALS: [&str; 15] = [
     "journal",
     "no_room",
+    "rate",
+    "review_unavailable",
     "silent",
     "slow",
     "stalled",
@@ -162,6 +178,19 @@ impl Counts {
             "Token files that cannot be read, are empty or hold another node's token as well; nobody comes in with those",
             self.unusable_tokens.clone(),
         );
+        registry.register(
+            "ingest_token_reviews",
+            "Questions to the API server about senders' tokens, by outcome",
+            self.reviews.clone(),
+        );
+        registry.register(
+            "ingest_tokens_remembered",
+            "Senders' tokens whose answer of the API server is remembered, at most 8,192",
+            self.remembered.clone(),
+        );
+        for outcome in ["accepted", "refused", "unavailable"] {
+            drop(self.reviews.get_or_create(&OutcomeLabels { outcome }));
+        }
         // They begin at 0, so that the first of a kind is seen as a rise.
         for reason in REFUSALS {
             drop(self.refused.get_or_create(&ReasonLabels { reason }));
@@ -197,6 +226,7 @@ impl Counts {
         for (fate, count) in [
             (Fate::Duplicate, outcome.duplicates),
             (Fate::Undecodable, outcome.undecodable),
+            (Fate::PodElsewhere, outcome.elsewhere),
             (Fate::TooLarge, outcome.too_large),
         ] {
             self.met(class, fate, count);
@@ -240,7 +270,7 @@ impl Counts {
             match fate {
                 Fate::Delivered => fates.delivered += count,
                 Fate::Duplicate | Fate::Foreign => fates.filtered += count,
-                Fate::WrongNode | Fate::TooLarge => fates.rejected += count,
+                Fate::WrongNode | Fate::PodElsewhere | Fate::TooLarge => fates.rejected += count,
                 Fate::Undecodable => fates.undecodable += count,
             }
         });
@@ -264,6 +294,16 @@ impl Counts {
     fn note_unusable_tokens(&self, count: u64) {
         self.unusable_tokens
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A question to the API server came to this.
+    fn note_review(&self, outcome: &'static str) {
+        self.reviews.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    fn note_remembered(&self, tokens: usize) {
+        self.remembered
+            .set(i64::try_from(tokens).unwrap_or(i64::MAX));
     }
 
     /// Token files that cannot be used now.

@@ -66,7 +66,7 @@ pub const fn identity_of(event: &AuditEvent) -> Option<&Identity> {
         AuditEvent::Imds(access) => Some(&access.identity),
         AuditEvent::OomKill(kill) => Some(&kill.identity),
         AuditEvent::ContainerEnd(end) => Some(&end.identity),
-        AuditEvent::Loss(_) | AuditEvent::Heartbeat(_) => None,
+        AuditEvent::Loss(_) | AuditEvent::Misplaced(_) | AuditEvent::Heartbeat(_) => None,
     }
 }
 

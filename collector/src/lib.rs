@@ -28,6 +28,7 @@ pub mod run;
 pub mod sink;
 pub mod sizing;
 pub mod telemetry;
+pub mod tls;
 
 #[cfg(test)]
 #[path = "../tests/records/mod.rs"]

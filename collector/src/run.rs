@@ -12,7 +12,7 @@ mod parts;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use plimsoll_journal::make_folder;
@@ -26,8 +26,8 @@ use crate::api;
 use crate::books::InventoryBooks;
 use crate::cluster::census::Census;
 use crate::cluster::watch::WatchError;
-use crate::cluster::{self, ClusterError};
-use crate::config::{Config, Kubernetes};
+use crate::cluster::{self, ClusterError, Reviewer};
+use crate::config::{Access, Config, Kubernetes};
 use crate::history::feed::Feed;
 use crate::history::{History, HistoryError};
 use crate::ingest::service::IngestError;
@@ -35,6 +35,7 @@ use crate::ingest::{self, Store, StoreError};
 use crate::inventory::{IndexReader, Inventory};
 use crate::reader::CarryError;
 use crate::sink::SinkError;
+use crate::tls::{self, TlsError};
 use parts::{Objects, Parts, tell};
 
 /// Between two looks whether past usage can be given names.
@@ -69,6 +70,9 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
+    /// Certificate or key of the dashboard.
+    #[error("dashboard")]
+    Tls(#[from] TlsError),
     /// The journals.
     #[error("open the journal")]
     Store(#[from] StoreError),
@@ -122,12 +126,20 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             Some(cluster::client::patient(kubeconfig.as_deref()).await?)
         }
     };
+    let reviewers = Reviewers::of(&config).await?;
+    let shown = config.http.tls().map(tls::Shown::read).transpose()?;
     let clock = cluster::watch::clock();
     let parts = Parts::open(&config, api::unix_ns(), &clock)?;
     let store = parts.sources.store.clone();
     let stop = CancellationToken::new();
-    let tasks = begin(parts, client, &config, descriptors, [otlp, http], &stop);
-    tracing::info!(otlp = %config.ingest.listen, dashboard = format!("http://{}/", config.http.listen), "ready");
+    let scheme = if shown.is_some() { "https" } else { "http" };
+    let asking = Asking {
+        client,
+        reviewers,
+        shown: shown.map(Arc::new),
+    };
+    let tasks = begin(parts, asking, &config, descriptors, [otlp, http], &stop);
+    tracing::info!(otlp = %config.ingest.listen, dashboard = format!("{scheme}://{}/", config.http.listen), "ready");
     let ended = until_told(tasks, stop).await;
     // Also after a failure: what was seen is written down if it can be, and told if it cannot.
     ended.and(reclaim(store).await)
@@ -137,7 +149,11 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 /// until the receiver has ended and the journal is empty.
 fn begin(
     parts: Parts,
-    client: Option<kube::Client>,
+    Asking {
+        client,
+        reviewers,
+        shown,
+    }: Asking,
     config: &Config,
     descriptors: usize,
     [otlp, http]: [TcpListener; 2],
@@ -149,11 +165,12 @@ fn begin(
         objects,
         index,
     } = parts;
-    let state = parts::state(&sources);
+    let trouble = Arc::<Mutex<Option<String>>>::default();
+    let state = parts::state(&sources, &reviewers, Arc::clone(&trouble)).with_tls(shown.is_some());
     let history = Arc::clone(&sources.history);
     let last = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let options = parts::ingest_options(config, descriptors);
+    let options = parts::ingest_options(config, descriptors, &index, reviewers.of_senders.as_ref());
     let receiving = ingest::serve(otlp, sources.store.clone(), options, stop.clone());
     let after = last.clone();
     tasks.spawn(async move {
@@ -201,12 +218,64 @@ fn begin(
         // A client is made for whoever follows the cluster.
         (Objects::Cluster(..), None) => {}
     }
+    let serving = shown.clone();
     tasks.spawn(async move {
         let router = api::router(Arc::new(state));
-        api::serve(http, router, api::Bounds::default(), sources.requests, last).await;
+        let (bounds, requests) = (api::Bounds::default(), sources.requests);
+        api::serve(http, router, bounds, requests, serving, last).await;
         Ok("the dashboard")
     });
+    if shown.is_some() {
+        let note = move |now| *trouble.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        let looking = tls::watch(shown, Arc::new(note), stop.clone());
+        tasks.spawn(async move {
+            looking.await.map_err(RunError::Task)?;
+            Ok("the look at the dashboard's certificate")
+        });
+    }
     tasks
+}
+
+/// What is made before anything begins.
+struct Asking {
+    /// Of whoever follows the cluster.
+    client: Option<kube::Client>,
+    reviewers: Reviewers,
+    /// What the dashboard shows, if it does TLS.
+    shown: Option<Arc<tls::Shown>>,
+}
+
+/// Who asks the API server: about senders' tokens, and about people and their rights. Each has a client
+/// and turns of its own, so that neither keeps the other waiting.
+#[derive(Clone)]
+struct Reviewers {
+    of_senders: Option<Reviewer>,
+    of_people: Option<Reviewer>,
+}
+
+impl Reviewers {
+    /// Those that are needed.
+    async fn of(config: &Config) -> Result<Self, ClusterError> {
+        let kubeconfig = config.kubernetes.kubeconfig.as_deref();
+        let reviewer = async |needed: bool| {
+            if !needed {
+                return Ok(None);
+            }
+            cluster::client(kubeconfig)
+                .await
+                .map(Reviewer::new)
+                .map(Some)
+        };
+        Ok(Self {
+            of_senders: reviewer(config.ingest.token_review.audience.is_some()).await?,
+            of_people: reviewer(config.http.access == Access::Kubernetes).await?,
+        })
+    }
+
+    fn troubles(&self) -> impl Iterator<Item = String> {
+        let all = [&self.of_senders, &self.of_people].into_iter().flatten();
+        all.filter_map(Reviewer::trouble)
+    }
 }
 
 /// How many descriptors may be open: as many as the hard limit allows from now on, for the soft one is

@@ -12,7 +12,9 @@ use std::sync::atomic::Ordering;
 use prometheus_client::metrics::counter::Counter;
 
 pub use families::Metrics;
-use families::{ClassLabels, DestinationLabels, FateLabels, ReasonLabels, StatusLabels};
+use families::{
+    ClassLabels, DecisionLabels, DestinationLabels, FateLabels, ReasonLabels, StatusLabels,
+};
 
 use crate::api::StageRow;
 use crate::history::HistoryStats;
@@ -123,6 +125,10 @@ pub struct Books {
     pub requests: Vec<(&'static str, u64)>,
     /// HTTP connections refused or broken off, by reason.
     pub http_refused: Vec<(&'static str, u64)>,
+    /// Decisions about who may see what, by what they were.
+    pub http_access: Vec<(&'static str, u64)>,
+    /// Answers of the API server about users and rights that are remembered.
+    pub http_answers: u64,
     /// HTTP connections that are open.
     pub http_connections: u64,
     /// Senders' connections that are open.
@@ -176,6 +182,10 @@ impl Metrics {
                 *count,
             );
         }
+        for (decision, count) in &books.http_access {
+            let labels = DecisionLabels { decision };
+            set(&self.http_access.get_or_create(&labels), *count);
+        }
         for (reason, count) in &books.http_refused {
             set(
                 &self.http_refused.get_or_create(&ReasonLabels { reason }),
@@ -195,6 +205,7 @@ impl Metrics {
         self.inventory_objects.set(signed(books.inventory.objects));
         self.inventory_deleted.set(signed(books.inventory.deleted));
         self.two_agents.set(signed(books.nodes_with_two_agents));
+        self.http_answers.set(signed(books.http_answers));
         self.http_connections.set(signed(books.http_connections));
         self.ingest_connections
             .set(signed(books.ingest_connections));
@@ -275,6 +286,10 @@ fn signed(count: u64) -> i64 {
 /// Why the program ends is told under this name, whatever the filter.
 const LAST_WORDS: &str = "plimsoll_collector::end";
 
+/// The client of the API server tells each question that fails as an error, and repeats what came back.
+/// Who asks says so once, and without tokens, see `cluster::reviews`; strangers can make it ask.
+const QUIET: &str = "kube_client::client=off";
+
 /// The log goes to standard error, as JSON lines where `json` is set. `filter` is a level or
 /// `module=level` pairs, see [`plimsoll_settings::log_filter`]; one that cannot be used falls back to
 /// `info`, and says so. [`last_words`] are always shown.
@@ -283,7 +298,7 @@ pub fn start_log(filter: &str, json: bool) {
     let refused = wanted.as_ref().err().cloned();
     let taken = wanted.unwrap_or_else(|_| "info".to_owned());
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(format!("{taken},{LAST_WORDS}=error"))
+        .with_env_filter(format!("{taken},{QUIET},{LAST_WORDS}=error"))
         // Where a line cannot be written, neither can the word that says so, and that would be a panic.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
@@ -383,6 +398,8 @@ mod tests {
             nodes_let_go: 67,
             requests: vec![("2xx", 71)],
             http_refused: vec![("slow", 72)],
+            http_access: vec![("denied", 76)],
+            http_answers: 77,
             http_connections: 73,
             ingest_connections: 74,
             in_hand_bytes: 75,

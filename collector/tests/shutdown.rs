@@ -9,6 +9,7 @@
     reason = "a test says by failing what it expected"
 )]
 
+use plimsoll_collector::ingest::placed::Pods;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -40,8 +41,16 @@ fn fill(state: &Path) {
             first_seq: None,
             last_seq: None,
         });
-        let windows = decode::usage(vec![records::metrics(&window, seq)], records::NODE);
-        let events = decode::security(vec![records::logs(&event, seq)], records::NODE);
+        let windows = decode::usage(
+            vec![records::metrics(&window, seq)],
+            records::NODE,
+            &Pods::default(),
+        );
+        let events = decode::security(
+            vec![records::logs(&event, seq)],
+            records::NODE,
+            &Pods::default(),
+        );
         let arrivals =
             [(Class::Usage, windows), (Class::Security, events)].map(|(class, decoded)| Arrival {
                 class,

@@ -217,12 +217,11 @@ impl Reading<'_> {
             let mut sections = self.layout.sections.iter();
             let inner = sections.find(|(section, _)| *section == place);
             if let Some((inner, known)) = inner {
-                match &value.value {
-                    Node::Map(settings) => self.section::<T>(inner, known, settings),
-                    _ => {
-                        let line = key.referenced.line();
-                        self.mistake(line, &place, "must be a section of settings");
-                    }
+                if let Node::Map(settings) = &value.value {
+                    self.section::<T>(inner, known, settings);
+                } else {
+                    let line = key.referenced.line();
+                    self.mistake(line, &place, "must be a section of settings");
                 }
             } else if known.contains(&key.value.as_str()) {
                 self.setting::<T>(Some(name), key, value);

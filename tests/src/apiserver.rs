@@ -34,7 +34,7 @@
 //! | `store`, `object` | the objects, their versions and the log |
 //! | `identity`, `review` | tokens, rights and what reviews say of them |
 //! | `fault`, `out` | misbehaviour, and the bytes on their way |
-//! | `fleet` | generated clusters of any size |
+//! | `fleet`, `template` | generated clusters of any size |
 //!
 //! It writes nothing that clients send: but for reviews it is read only, and what happens in the
 //! cluster is said by the test.
@@ -44,6 +44,8 @@ mod catalog;
 mod cluster;
 mod connection;
 mod fault;
+pub mod fleet;
+mod forward;
 mod identity;
 mod list;
 mod object;
@@ -53,6 +55,7 @@ pub mod recorded;
 mod review;
 mod status;
 mod store;
+mod template;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -151,6 +154,8 @@ struct State {
     denied_paths: BTreeSet<String>,
     only: Option<BTreeSet<(String, String)>>,
     expected: Vec<String>,
+    /// Where the ports of pods lead to, by namespace and name.
+    forwards: BTreeMap<(String, String), (u16, SocketAddr)>,
     script: Script,
     requests: Vec<Request>,
     unexpected: Vec<String>,
@@ -167,6 +172,8 @@ struct Pulse {
 struct Shared {
     state: Mutex<State>,
     pulse: tokio::sync::watch::Sender<Pulse>,
+    /// Whether connections are closed as they come.
+    down: tokio::sync::watch::Sender<bool>,
     options: Options,
     begin: Instant,
 }
@@ -211,6 +218,7 @@ impl ApiServer {
                 ..State::default()
             }),
             pulse: tokio::sync::watch::Sender::default(),
+            down: tokio::sync::watch::Sender::default(),
             options,
             begin: Instant::now(),
         });
@@ -370,6 +378,12 @@ impl ApiServer {
         self.state().script.clear();
     }
 
+    /// Down: all connections are closed, new ones as soon as they are made. Up: they are served
+    /// again, with the objects as they are by then.
+    pub fn set_down(&self, down: bool) {
+        self.shared.down.send_replace(down);
+    }
+
     /// Everything that was asked so far.
     pub fn requests(&self) -> Vec<Request> {
         self.state().requests.clone()
@@ -389,6 +403,24 @@ impl ApiServer {
                 );
             }
             std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// As [`ApiServer::wait_for`], for tests whose client runs on the same thread.
+    ///
+    /// # Errors
+    /// It is not, for a long while.
+    pub async fn until(&self, what: &str, is: impl Fn(&[Request]) -> bool) -> Result<()> {
+        let begin = Instant::now();
+        while !is(&self.state().requests) {
+            if begin.elapsed() > PATIENCE {
+                bail!(
+                    "{what} was not asked for in {PATIENCE:?}: {:#?}",
+                    self.requests()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
     }

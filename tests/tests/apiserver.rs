@@ -13,6 +13,8 @@
 mod clients;
 #[path = "apiserver/faults.rs"]
 mod faults;
+#[path = "apiserver/fleets.rs"]
+mod fleets;
 #[path = "apiserver/recorded.rs"]
 mod replayed;
 
@@ -81,7 +83,7 @@ fn get(server: &ApiServer, path: &str) -> Answer {
 }
 
 /// The lines of a watch, one by one, as they come.
-fn watch(server: &ApiServer, path: &str, accept: &str) -> impl Iterator<Item = String> {
+fn watch(server: &ApiServer, path: &str, accept: &str) -> impl Iterator<Item = String> + use<> {
     let bearer = format!("Bearer {COLLECTOR_TOKEN}");
     let request = agent().get(format!("{}{path}", server.url()));
     let request = request

@@ -14,6 +14,8 @@
     reason = "a test says by failing what it expected"
 )]
 
+#[path = "delivery/cluster.rs"]
+mod cluster;
 #[path = "delivery/collector.rs"]
 mod collector;
 #[path = "delivery/emitter.rs"]

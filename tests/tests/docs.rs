@@ -152,6 +152,7 @@ fn collector() -> Registry {
         streams: vec![telemetry::StreamsRow::default()],
         requests: vec![("2xx", 0)],
         http_refused: vec![("slow", 0)],
+        http_access: vec![("allowed", 0)],
         ..Default::default()
     });
     registry

@@ -101,6 +101,20 @@ pub struct Loss {
     pub last_seq: Option<u64>,
 }
 
+/// A node sent records about a pod that is on another one; they were refused. A finding of the collector,
+/// never sent by an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Misplaced {
+    /// The node whose token came with them.
+    pub sender: String,
+    /// The pod of the first of them.
+    pub pod_uid: String,
+    /// The node that it is on.
+    pub pod_node: String,
+    /// How many records, of this pod and others, since the last such finding about the sender.
+    pub count: u64,
+}
+
 /// Cumulative counts of one stage, sent with each heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageFates {
@@ -147,6 +161,8 @@ pub enum AuditEvent {
     ContainerEnd(ContainerEnd),
     /// Something was lost.
     Loss(Loss),
+    /// Records about somebody else's pod were refused.
+    Misplaced(Misplaced),
     /// The agent lives.
     Heartbeat(Heartbeat),
 }
@@ -159,6 +175,7 @@ impl AuditEvent {
             Self::OomKill(_) => "plimsoll.oom_kill",
             Self::ContainerEnd(_) => "plimsoll.container.end",
             Self::Loss(_) => "plimsoll.loss",
+            Self::Misplaced(_) => "plimsoll.misplaced",
             Self::Heartbeat(_) => "plimsoll.heartbeat",
         }
     }

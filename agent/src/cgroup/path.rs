@@ -362,6 +362,11 @@ mod tests {
             &format!("{own}/system.slice/nginx.service"),
             "Guaranteed {u} {I} containerd nested",
         );
+        // crun makes one for a container's processes.
+        check(
+            "/kubepods.slice/kubepods-pod{U}.slice/crio-{I}.scope/container",
+            "Guaranteed {u} {I} cri-o nested",
+        );
         check(
             "/kubepods/burstable/pod{u}/{I}/docker/aabbccddeeff",
             "Burstable {u} {I} - nested",
@@ -387,6 +392,14 @@ mod tests {
             "Guaranteed {u} pod nested",
         );
         check(
+            "/kubepods/burstable/pod{u}/crio-conmon-{I}",
+            "Burstable {u} pod nested",
+        );
+        check(
+            "/../../kubepods-pod{U}.slice/crio-conmon-{I}.scope",
+            "Guaranteed {u} pod nested",
+        );
+        check(
             "/kubepods.slice/kubepods-pod{U}.slice/other",
             "Guaranteed {u} pod nested",
         );
@@ -407,6 +420,14 @@ mod tests {
             "Burstable {u} {I} -",
         );
         check("/../../../burstable/pod{u}/{I}", "Burstable {u} {I} -");
+        check(
+            "/../../../kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{U}.slice/cri-containerd-{I}.scope",
+            "Burstable {u} {I} containerd",
+        );
+        check(
+            "/../../kubepods-besteffort-podd3c1a4b09b8a4c0f9f3d0d6d2d1b5c7e.slice/crio-{I}.scope",
+            "BestEffort d3c1a4b09b8a4c0f9f3d0d6d2d1b5c7e {I} cri-o",
+        );
         // Which class, or which pod, cannot be known: said, not guessed.
         check("/../../pod{u}/{I}", "unknown");
         check("/../cri-containerd-{I}.scope", "unknown");

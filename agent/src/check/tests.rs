@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::host::facts::Capabilities;
+use crate::host::label::CgroupLabels;
 
 /// A host of which nothing is known: everything is tried.
 fn check(facts: &HostFacts, absent: Option<&str>, sources: &[&str]) -> Check {
@@ -28,13 +29,17 @@ fn each_reason_is_told_once_with_whom_it_concerns() {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    for reason in [
-        "CAP_PERFMON is missing",
-        "no cgroup v2 hierarchy is mounted at host.cgroup",
+    let no_tree = "no cgroup v2 hierarchy is mounted at host.cgroup";
+    for (feature, reason, names) in [
+        ("metadata requests", no_tree, because(no_tree)),
+        (
+            "OOM kills",
+            "CAP_PERFMON is missing",
+            "mark_victim".to_owned(),
+        ),
     ] {
-        let names = because(reason);
         assert!(!names.is_empty(), "{found}");
-        let line = format!("kernel programs {names}: {reason}");
+        let line = format!("{feature}: {reason} ({names})");
         assert_eq!(
             found
                 .missing
@@ -53,8 +58,9 @@ fn each_reason_is_told_once_with_whom_it_concerns() {
     let capabilities = found.host.capabilities.as_ref().unwrap();
     assert_eq!(
         capabilities.values().copied().collect::<Vec<_>>(),
-        [true, true, false]
+        [true, true, false, false]
     );
+    assert_eq!(found.host.other_capabilities, Some(0));
     assert!(found.to_string().contains("CAP_PERFMON: no"), "{found}");
 }
 
@@ -75,7 +81,7 @@ fn a_build_without_programs_skips_all_of_them_for_that() {
         found
             .missing
             .iter()
-            .any(|missing| missing.ends_with("built without them: no compiler")),
+            .any(|missing| missing.contains("built without them: no compiler (")),
         "{found}"
     );
 }
@@ -94,4 +100,57 @@ fn what_is_not_known_is_null_and_no_finding() {
     ] {
         assert!(document["host"][field].is_null(), "{field}");
     }
+}
+
+#[test]
+fn what_a_pod_does_not_see_is_not_called_absent() {
+    let line = |found: &Check, what: &str| {
+        let text = found.to_string();
+        let line = text.lines().find(|line| line.starts_with(what)).unwrap();
+        line.strip_prefix(what).unwrap().trim().to_owned()
+    };
+    let mut facts = HostFacts::default();
+    let found = check(&facts, None, &[]);
+    assert_eq!(line(&found, "lockdown"), "not known");
+    facts.hidden = [Hidden::Lockdown, Hidden::JitHarden].into();
+    let found = check(&facts, None, &[]);
+    for fact in ["lockdown", "bpf_jit_harden"] {
+        assert_eq!(line(&found, fact), "not visible here");
+        assert!(found.host.not_visible_here.contains(&fact));
+    }
+}
+
+#[test]
+fn what_the_settings_name_is_judged_each_for_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.spool.path = folder.path().join("spool");
+    config.export.token_file = Some(folder.path().join("none"));
+    let found = of_this_host(&config);
+    let problem = |setting: &str| {
+        let file = found.files.iter().find(|file| file.setting == setting);
+        file.unwrap().problem.clone()
+    };
+    assert_eq!(problem("spool.path"), None);
+    let why = problem("export.token_file").unwrap();
+    assert!(why.contains("No such file"), "{why}");
+    let told = format!("export.token_file {}/none: {why}", folder.path().display());
+    assert!(found.missing.contains(&told), "{found}");
+    assert!(found.to_string().contains("spool: usable\n"), "{found}");
+}
+
+#[test]
+fn a_relabelled_tree_is_missing_something() {
+    let label = "system_u:object_r:data_t:s0:c1,c2".to_owned();
+    let facts = HostFacts {
+        cgroup_labels: CgroupLabels::judge([("/".to_owned(), Some(label.clone()))]),
+        ..HostFacts::default()
+    };
+    let found = check(&facts, None, &[]);
+    let told = found.missing.last().unwrap();
+    assert!(
+        told.starts_with("SELinux: ") && told.contains(&label),
+        "{told}"
+    );
+    assert!(found.to_string().contains(&label));
 }

@@ -211,14 +211,13 @@ pub enum Named {
     Spool,
 }
 
-/// What is named and cannot be used, and what is not named and cannot be done without.
-pub(super) fn files(
-    config: &Config,
-    look: impl Fn(Named, &Path) -> Result<(), String>,
-) -> Vec<Wrong> {
+/// A setting that names a file or folder, what it is to be, and its path.
+type Naming<'a> = (&'static str, Named, &'a Path, &'static str);
+
+/// All that the settings name on this host.
+pub(super) fn named(config: &Config) -> impl Iterator<Item = Naming<'_>> {
     let (host, export) = (&config.host, &config.export);
-    let mut wrong = Vec::new();
-    for (place, named, path, must) in [
+    let all = [
         (
             "host.proc",
             Named::Procfs,
@@ -249,9 +248,22 @@ pub(super) fn files(
             export.ca_file.as_ref(),
             "be a PEM file of certificates that can be read",
         ),
-    ] {
-        let path = path.filter(|path| !path.as_os_str().is_empty());
-        if let Some((path, Err(why))) = path.map(|path| (path, look(named, path))) {
+    ];
+    all.into_iter().filter_map(|(place, named, path, must)| {
+        let path = path.filter(|path| !path.as_os_str().is_empty())?;
+        Some((place, named, path.as_path(), must))
+    })
+}
+
+/// What is named and cannot be used, and what is not named and cannot be done without.
+pub(super) fn files(
+    config: &Config,
+    look: impl Fn(Named, &Path) -> Result<(), String>,
+) -> Vec<Wrong> {
+    let export = &config.export;
+    let mut wrong = Vec::new();
+    for (place, named, path, must) in named(config) {
+        if let Err(why) = look(named, path) {
             wrong.push((place, format!("must {must}: {}: {why}", path.display())));
         }
     }

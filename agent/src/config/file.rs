@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use plimsoll_journal::check_folder;
 use plimsoll_wire::Class;
@@ -30,11 +30,35 @@ const MAX_BYTES: u64 = 1 << 20;
 /// # Errors
 /// Every mistake, the name of the node among them.
 pub fn read(path: Option<&Path>, node: Option<&str>) -> Result<Config, ConfigError> {
+    read_with(path, node, look)
+}
+
+/// [`read`], for a look at the host: what the file names is judged by [`look_at_named`] instead.
+///
+/// # Errors
+/// Every other mistake.
+pub fn read_alone(path: &Path, node: Option<&str>) -> Result<Config, ConfigError> {
+    read_with(Some(path), node, |_, _| Ok(()))
+}
+
+/// Each setting that names a file or folder, its path, and why it cannot be used.
+pub fn look_at_named(config: &Config) -> Vec<(&'static str, PathBuf, Option<String>)> {
+    let named = super::check::named(config);
+    named
+        .map(|(place, named, path, _)| (place, path.to_owned(), look(named, path).err()))
+        .collect()
+}
+
+fn read_with(
+    path: Option<&Path>,
+    node: Option<&str>,
+    look: impl Fn(Named, &Path) -> Result<(), String>,
+) -> Result<Config, ConfigError> {
     let outside = node
         .filter(|name| !name.is_empty())
         .map_or_else(host_name, str::to_owned);
     let read = |name: &str, text: &str| {
-        let mut config = Config::parse_with_files(name, text, &outside, look)?;
+        let mut config = Config::parse_with_files(name, text, &outside, &look)?;
         if config.node.is_empty() {
             config.node.clone_from(&outside);
         }
@@ -114,7 +138,10 @@ pub(crate) fn token(bytes: &[u8]) -> Result<&str, &'static str> {
 }
 
 /// As the export will read them, so that one that is not understood shows now.
-fn authorities(pem: &[u8]) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn authorities(pem: &[u8]) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|_| "it is no PEM")?;

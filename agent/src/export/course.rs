@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use plimsoll_wire::Class;
 use tonic::Status;
-use tonic::metadata::{Ascii, MetadataValue};
 
+use super::link::Token;
 use super::retry::{self, Backoff, Unreadable, Verdict};
 use super::standing::{self, Reason, Standing};
 use crate::config;
@@ -14,7 +14,7 @@ use crate::config;
 /// See the module.
 pub(super) struct Course {
     pub(super) class: Class,
-    pub(super) token: Option<MetadataValue<Ascii>>,
+    pub(super) token: Token,
     pub(super) backoff: Backoff,
     pub(super) max_records: usize,
     pub(super) unreadable: Unreadable,
@@ -74,7 +74,7 @@ impl Course {
     pub(super) fn new(class: Class, config: &config::Export, standing: Arc<Standing>) -> Self {
         Self {
             class,
-            token: None,
+            token: Token::default(),
             backoff: Backoff::default(),
             max_records: config.batch_records,
             unreadable: Unreadable::default(),

@@ -155,7 +155,7 @@ struct Trouble {
 
 impl Standing {
     /// A try failed. Whether that is news: nothing, or something else, was in the way before.
-    pub(super) fn failed(&self, class: Class, reason: Reason, cause: &str, place: &str) -> bool {
+    pub(crate) fn failed(&self, class: Class, reason: Reason, cause: &str, place: &str) -> bool {
         let mut course = self.course(class);
         if let Some(count) = course.failures.get_mut(reason as usize) {
             *count += 1;

@@ -134,7 +134,7 @@ async fn an_unreadable_segment_does_not_end_the_export() {
 fn https_without_an_authority_is_refused_at_the_start() {
     let config = config::Export::default();
     assert!(config.endpoint.starts_with("https://") && config.ca_file.is_none());
-    let error = endpoint(&config).unwrap_err();
+    let error = endpoint(&config, None).unwrap_err();
     assert!(error.to_string().contains("export.ca_file"), "{error}");
 }
 
@@ -358,6 +358,118 @@ async fn a_certificate_that_is_not_trusted_is_a_matter_of_the_authorities() {
 async fn a_certificate_of_another_name_is_a_matter_of_the_name() {
     let (told, _) = shown_of_tls(true, Some("elsewhere")).await;
     assert!(told.ends_with("export.server_name elsewhere)"), "{told}");
+}
+
+/// Takes what comes with the token that counts, and hands on each token that came.
+struct Rotating(mpsc::UnboundedSender<String>, Arc<Mutex<&'static str>>);
+
+#[tonic::async_trait]
+impl LogsService for Rotating {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let token = request.metadata().get("authorization").unwrap();
+        let token = token.to_str().unwrap().to_owned();
+        let is_right = token == *self.1.lock().unwrap();
+        self.0.send(token).unwrap();
+        if is_right {
+            Ok(Response::new(ExportLogsServiceResponse::default()))
+        } else {
+            Err(Status::unauthenticated("no known bearer token"))
+        }
+    }
+}
+
+/// The kubelet writes a new token, and the collector knows the old one no more: nothing is refused.
+#[tokio::test]
+async fn a_renewed_token_is_shown_before_the_old_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "old").unwrap();
+    let counts = Arc::new(Mutex::new("Bearer old"));
+    let (sender, mut shown) = mpsc::unbounded_channel();
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    let service = LogsServiceServer::new(Rotating(sender, Arc::clone(&counts)));
+    let server = Server::builder().add_service(service);
+    let server = tokio::spawn(server.serve_with_incoming(incoming));
+    let storage = || CrashStorage::default();
+    let (spool, _) = Spool::open(storage(), storage(), 1 << 20, "abcd").unwrap();
+    let (spool, committed) = (Arc::new(Mutex::new(spool)), Arc::new(Notify::new()));
+    let config = config::Export {
+        endpoint: format!("http://{address}"),
+        token_file: Some(token.clone()),
+        ..config::Export::default()
+    };
+    let exporter =
+        Exporter::new(&config, "n1", Arc::clone(&spool), Arc::clone(&committed)).unwrap();
+    let standing = exporter.standing();
+    let status = crate::admin::Status::new(Registry::default());
+    let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+    let pulse = status.task("the export of security", exporter.may_wait());
+    let task = tokio::spawn(exporter.run(Class::Security, pulse, stop.clone(), abort));
+    let send = |pid| {
+        let mut spool = spool.lock().unwrap();
+        spool.event(&oom(pid), 1, 1);
+        spool.commit(1).unwrap();
+        drop(spool);
+        committed.notify_waiters();
+    };
+    send(1);
+    assert_eq!(shown.recv().await.unwrap(), "Bearer old");
+    std::fs::write(&token, "new").unwrap();
+    *counts.lock().unwrap() = "Bearer new";
+    send(2);
+    assert_eq!(shown.recv().await.unwrap(), "Bearer new");
+    // Away for a moment, as while somebody writes it: what was read last counts.
+    std::fs::remove_file(&token).unwrap();
+    send(3);
+    assert_eq!(shown.recv().await.unwrap(), "Bearer new");
+    stop.cancel();
+    task.await.unwrap();
+    assert!(standing.failures().iter().all(|(_, _, count)| *count == 0));
+    server.abort();
+}
+
+/// The authority is exchanged under a running agent; one that is none leaves the one before.
+#[tokio::test]
+async fn new_authorities_count_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (other, shown) = (issue(), issue());
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, other.cert.pem()).unwrap();
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = incoming.local_addr().unwrap().port();
+    let (sender, mut asked) = mpsc::unbounded_channel();
+    let key = shown.signing_key.serialize_pem();
+    let identity = tonic::transport::Identity::from_pem(shown.cert.pem(), key);
+    let tls = tonic::transport::ServerTlsConfig::new().identity(identity);
+    let service = LogsServiceServer::new(Rotating(sender, Arc::new(Mutex::new("Bearer t"))));
+    let mut server = Server::builder().tls_config(tls).unwrap();
+    let server = tokio::spawn(server.add_service(service).serve_with_incoming(incoming));
+    let token = folder.path().join("token");
+    std::fs::write(&token, "t").unwrap();
+    let sending = send_one(&config::Export {
+        endpoint: format!("https://localhost:{port}"),
+        ca_file: Some(ca_file.clone()),
+        token_file: Some(token),
+        ..config::Export::default()
+    });
+    let refused = || count(&sending.standing, standing::Reason::Tls);
+    while refused() == 0 {
+        tokio::task::yield_now().await;
+    }
+    std::fs::write(&ca_file, "half a certif").unwrap();
+    let before = refused();
+    while refused() == before {
+        tokio::task::yield_now().await;
+    }
+    std::fs::write(&ca_file, shown.cert.pem()).unwrap();
+    assert_eq!(asked.recv().await.unwrap(), "Bearer t");
+    sending.stop.cancel();
+    sending.task.await.unwrap();
+    server.abort();
 }
 
 /// A collector that is away makes pauses of up to half a minute, longer than an agent has to end.

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{btf::Btf, format::EventFormat};
+use super::{btf::Btf, format::EventFormat, label::CgroupLabels};
 
 /// What the agent knows about the host when it decides what to attach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,30 @@ pub struct HostFacts {
     pub jit_harden: Option<u8>,
     /// Effective capabilities of this process.
     pub capabilities: Option<Capabilities>,
+    /// SELinux labels of the cgroup tree.
+    pub cgroup_labels: CgroupLabels,
+    /// Facts that the kernel keeps from this process: securityfs is not mounted in a pod, and some
+    /// settings are shown in the host's network namespace alone.
+    pub hidden: BTreeSet<Hidden>,
+}
+
+/// A fact that is there and cannot be seen from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hidden {
+    /// [`HostFacts::lockdown`].
+    Lockdown,
+    /// [`HostFacts::jit_harden`].
+    JitHarden,
+}
+
+impl Hidden {
+    /// As the settings are called.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lockdown => "lockdown",
+            Self::JitHarden => "bpf_jit_harden",
+        }
+    }
 }
 
 /// What was asked of BTF.
@@ -212,12 +236,14 @@ impl Lockdown {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities(pub u64);
 
-/// A capability that attaching needs.
+/// A capability that something in the agent needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Capability {
     /// Attach to cgroups' network hooks.
     NetAdmin = 12,
-    /// Stands in for all others here.
+    /// Look at what processes of others run.
+    SysPtrace = 19,
+    /// Stands in for the kernel programs' others.
     SysAdmin = 21,
     /// Attach to tracepoints, read kernel memory.
     Perfmon = 38,
@@ -229,6 +255,7 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::Perfmon => "CAP_PERFMON",
             Self::Bpf => "CAP_BPF",
@@ -249,11 +276,19 @@ impl Capabilities {
         u64::from_str_radix(hex.trim(), 16).ok().map(Self)
     }
 
-    /// True if it is in the set, or `CAP_SYS_ADMIN`, which includes each of ours except
-    /// `CAP_NET_ADMIN`.
+    /// True if it is in the set, or `CAP_SYS_ADMIN`, which includes `CAP_BPF` and `CAP_PERFMON`.
     pub fn allow(self, capability: Capability) -> bool {
         let has = |capability: Capability| self.0 >> (capability as u32) & 1 == 1;
-        has(capability) || (capability != Capability::NetAdmin && has(Capability::SysAdmin))
+        let included = matches!(capability, Capability::Bpf | Capability::Perfmon);
+        has(capability) || (included && has(Capability::SysAdmin))
+    }
+
+    /// How many it has beside these.
+    pub fn beside(self, known: &[Capability]) -> u32 {
+        let known = known
+            .iter()
+            .fold(0_u64, |set, one| set | 1 << (*one as u32));
+        (self.0 & !known).count_ones()
     }
 
     /// The set without one capability (and without the one that would stand in for it).
@@ -344,5 +379,8 @@ mod tests {
         );
         assert!(Capabilities(1 << 21).allow(Capability::Perfmon));
         assert!(!Capabilities(1 << 21).allow(Capability::NetAdmin));
+        assert!(!Capabilities(1 << 21).allow(Capability::SysPtrace));
+        let known = [Capability::Bpf, Capability::SysPtrace];
+        assert_eq!(Capabilities(1 << 39 | 1 << 21).beside(&known), 1);
     }
 }

@@ -7,16 +7,22 @@
 //! Mounts nothing: where tracefs is not mounted, the tracepoints are unknown.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use super::{
     btf::Btf,
-    facts::{self, Capabilities, CgroupFacts, HostFacts, KernelTypes, Lockdown},
+    facts::{self, Capabilities, CgroupFacts, Hidden, HostFacts, KernelTypes, Lockdown},
     format::EventFormat,
 };
-use crate::cgroup::fs::Roots;
+use crate::cgroup::{fs::Roots, label};
+
+/// Shows the lockdown mode, where securityfs is mounted.
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+/// Shown to root in the host's network namespace alone (net/core/sysctl_net_core.c).
+const JIT_HARDEN: &str = "/proc/sys/net/core/bpf_jit_harden";
 
 /// The tracepoints whose layout the programs need.
 const TRACEPOINTS: [&str; 3] = [
@@ -38,6 +44,7 @@ pub fn facts(cgroup: &Path) -> HostFacts {
         .as_ref()
         .is_some_and(|root| root.join("cgroup.events").exists());
     let tracefs = tracefs(&mounts);
+    let cgroup_labels = v2.as_deref().map(label::labels).unwrap_or_default();
     HostFacts {
         kernel_release: line("/proc/sys/kernel/osrelease"),
         boot_id: line("/proc/sys/kernel/random/boot_id"),
@@ -51,14 +58,27 @@ pub fn facts(cgroup: &Path) -> HostFacts {
             .filter_map(|name| Some(((*name).to_owned(), format(tracefs.as_deref()?, name)?)))
             .collect(),
         tracefs,
-        lockdown: text("/sys/kernel/security/lockdown")
-            .as_deref()
-            .and_then(Lockdown::parse),
-        jit_harden: line("/proc/sys/net/core/bpf_jit_harden").and_then(|value| value.parse().ok()),
+        lockdown: text(LOCKDOWN).as_deref().and_then(Lockdown::parse),
+        jit_harden: line(JIT_HARDEN).and_then(|value| value.parse().ok()),
         capabilities: text("/proc/self/status")
             .as_deref()
             .and_then(Capabilities::parse),
+        cgroup_labels,
+        hidden: hidden(),
     }
+}
+
+/// A kernel without lockdown has no such file in a securityfs that is mounted, and has others there.
+fn hidden() -> BTreeSet<Hidden> {
+    let securityfs = Path::new(LOCKDOWN).parent();
+    let mounted = securityfs.and_then(|path| fs::read_dir(path).ok()?.next());
+    [
+        (Hidden::Lockdown, mounted.is_none()),
+        (Hidden::JitHarden, text(JIT_HARDEN).is_none()),
+    ]
+    .into_iter()
+    .filter_map(|(fact, is_hidden)| is_hidden.then_some(fact))
+    .collect()
 }
 
 /// The mount point of tracefs: as mounted, or where debugfs mounts it by itself when touched.

@@ -96,12 +96,7 @@ impl Node {
 
     pub(super) fn all_degraded(&self) -> Vec<String> {
         let mut degraded = self.degraded.clone();
-        degraded.extend(
-            self.programs
-                .iter()
-                .filter(|(_, outcome)| outcome != "attached")
-                .map(|(name, outcome)| format!("{name}: {outcome}")),
-        );
+        degraded.extend(self.labels.finding());
         let over_limit = self.containers.counters().over_limit;
         if over_limit > 0 {
             degraded.push(format!(
@@ -157,7 +152,8 @@ impl Node {
         });
         self.setup.status.turned(Health {
             phase: "running",
-            ready: true,
+            // Without a tree there is nothing to sample.
+            ready: self.roots.naming().is_some(),
             programs: self.programs.clone(),
             degraded: self.all_degraded(),
         });
@@ -196,6 +192,7 @@ impl Node {
             known: [living as u64, gone as u64],
             forgotten: index.forgotten(),
             unwalked: self.unwalked,
+            relabelled: self.labels.of_containers.len() as u64,
         }
     }
 

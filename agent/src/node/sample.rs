@@ -2,12 +2,13 @@
 //! without an event.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use plimsoll_journal::Trouble;
 
 use super::Node;
 use crate::causes;
-use crate::cgroup::fs;
+use crate::cgroup::{fs, label};
 use crate::probe::ProgramName;
 use crate::usage::clock::{monotonic_ns, wall_unix_ns};
 
@@ -97,9 +98,10 @@ impl Node {
     pub(super) fn rescan(&mut self) {
         // Who is not found has ended, and how may be in the rings.
         self.drain();
-        let Some(root) = self.roots.naming().map(std::path::Path::to_path_buf) else {
+        let Some(root) = self.roots.naming().map(Path::to_path_buf) else {
             return;
         };
+        self.look_at_labels(&root);
         let now = monotonic_ns();
         match fs::scan(&root) {
             Ok(scan) => {
@@ -129,6 +131,21 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Told as it begins and when it is over; `/readyz` shows it meanwhile.
+    fn look_at_labels(&mut self, root: &Path) {
+        let labels = label::labels(root);
+        match (self.labels.finding(), labels.finding()) {
+            (None, Some(finding)) => {
+                tracing::warn!(finding, "the node's cgroup tree is relabelled")
+            }
+            (Some(_), None) => {
+                tracing::info!("the node's cgroup tree has the system's labels again")
+            }
+            _ => {}
+        }
+        self.labels = labels;
     }
 
     /// Takes up who the walk found, and who was left out for want of room or of descriptors.

@@ -2,6 +2,7 @@
 //!
 //! Does not know how to attach; see `load`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::host::plan::SkipReason;
@@ -27,6 +28,51 @@ pub enum ProgramName {
     SchedSwitch,
     /// CPU time of what is running, when the agent asks.
     Settle,
+}
+
+/// What is seen by programs, and by nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Feature {
+    /// Containers that live for less than the time between two walks of the tree.
+    ShortLived,
+    /// Requests to the metadata service.
+    Metadata,
+    /// Kills by the kernel's OOM killer, as events with their victim.
+    OomKills,
+    /// CPU time by periods of 100 ms, and of containers that ended.
+    Periods,
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ShortLived => "containers of less than a second",
+            Self::Metadata => "metadata requests",
+            Self::OomKills => "OOM kills",
+            Self::Periods => "CPU time by 100 ms",
+        })
+    }
+}
+
+/// What is not seen, or not as well, because of programs that do not run: a line for each feature and
+/// reason, and a single one if all do not run for the same reason.
+pub fn missing(reasons: &[(ProgramName, String)]) -> Vec<String> {
+    let Some((_, first)) = reasons.first() else {
+        return Vec::new();
+    };
+    let alike = reasons.iter().all(|(_, reason)| reason == first);
+    if alike && reasons.len() == ProgramName::ALL.len() {
+        return vec![format!("kernel programs: {first}")];
+    }
+    let mut lines: BTreeMap<(Feature, &str), Vec<&str>> = BTreeMap::new();
+    for (program, reason) in reasons {
+        let line = lines.entry((program.feature(), reason)).or_default();
+        line.push(program.as_str());
+    }
+    let told = lines.into_iter().map(|((feature, reason), programs)| {
+        format!("{feature}: {reason} ({})", programs.join(", "))
+    });
+    told.collect()
 }
 
 /// Where a program is attached.
@@ -77,6 +123,18 @@ impl ProgramName {
         }
     }
 
+    /// What is seen by it.
+    pub const fn feature(self) -> Feature {
+        match self {
+            Self::CgroupMkdir | Self::CgroupRmdir => Feature::ShortLived,
+            Self::Connect4 | Self::Connect6 | Self::PacketEgress | Self::PacketIngress => {
+                Feature::Metadata
+            }
+            Self::MarkVictim => Feature::OomKills,
+            Self::SchedSwitch | Self::Settle => Feature::Periods,
+        }
+    }
+
     /// Where it is attached.
     pub const fn hook(self) -> Hook {
         match self {
@@ -107,6 +165,17 @@ pub struct ProgramReport {
     pub outcome: Outcome,
 }
 
+impl Outcome {
+    /// Why it does not run; `None` if it does.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Attached => None,
+            Self::Skipped(reason) => Some(reason.to_string()),
+            Self::Failed(reason) => Some(reason.clone()),
+        }
+    }
+}
+
 /// What became of one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -125,5 +194,30 @@ impl fmt::Display for Outcome {
             Self::Skipped(reason) => write!(f, "skipped: {reason}"),
             Self::Failed(reason) => write!(f, "failed: {reason}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_told_by_what_it_is_good_for() {
+        let of = |names: &[ProgramName], reason: &str| {
+            let told = names.iter().map(|name| (*name, reason.to_owned()));
+            told.collect::<Vec<_>>()
+        };
+        assert!(missing(&[]).is_empty());
+        let all = of(&ProgramName::ALL, "CAP_BPF is missing");
+        assert_eq!(missing(&all), ["kernel programs: CAP_BPF is missing"]);
+        let mut some = of(&[ProgramName::Connect4, ProgramName::PacketEgress], "no");
+        some.extend(of(&[ProgramName::MarkVictim], "never"));
+        assert_eq!(
+            missing(&some),
+            [
+                "metadata requests: no (connect4, packet_egress)",
+                "OOM kills: never (mark_victim)"
+            ]
+        );
     }
 }

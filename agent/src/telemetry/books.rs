@@ -86,6 +86,8 @@ pub struct UsageRow {
     /// Folders that the last walk of the tree left out because of its bounds, and that it could not
     /// list.
     pub unwalked: [u64; 2],
+    /// Folders of the tree that bear a container's SELinux label, of those that are looked at.
+    pub relabelled: u64,
 }
 
 /// What the auditor and its decoder have.

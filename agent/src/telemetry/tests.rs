@@ -65,6 +65,7 @@ fn books() -> Books {
                 rejected: 38,
             },
             unwalked: [39, 40],
+            relabelled: 46,
         },
         audit: AuditRow {
             counts: Counts {
@@ -117,7 +118,7 @@ fn every_metric_is_touched_by_the_books() {
         .lines()
         .filter(|line| line.starts_with("# HELP"))
         .count();
-    assert_eq!(families, 39, "{text}");
+    assert_eq!(families, 40, "{text}");
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (_, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
@@ -153,6 +154,7 @@ fn every_metric_is_touched_by_the_books() {
         r#"cgroups_forgotten_total{reason="rejected"} 38"#,
         r#"cgroups_unwalked{reason="left_out"} 39"#,
         r#"cgroups_unwalked{reason="unlisted"} 40"#,
+        "cgroups_relabelled 46",
         r#"audit_passed_over_total{reason="connect_not_tcp"} 41"#,
         r#"audit_passed_over_total{reason="no_transport_header"} 43"#,
         r#"audit_passed_over_total{reason="segment_of_server"} 50"#,

@@ -30,6 +30,7 @@ pub(super) struct UsageMetrics {
     known: Family<StateLabels, Gauge>,
     forgotten: Family<ReasonLabels, Counter>,
     unwalked: Family<ReasonLabels, Gauge>,
+    relabelled: Gauge,
 }
 
 impl UsageMetrics {
@@ -60,6 +61,11 @@ impl UsageMetrics {
             "cgroups_unwalked",
             "Cgroup folders that the last walk left out because of its bounds, or could not list",
             self.unwalked.clone(),
+        );
+        registry.register(
+            "cgroups_relabelled",
+            "Folders at the top of the cgroup tree that bear a container's SELinux label: a pod has mounted cgroup2 with its own; /readyz says which",
+            self.relabelled.clone(),
         );
     }
 
@@ -113,6 +119,7 @@ impl UsageMetrics {
         set(&self.not_added_up, row.not_added_up);
         self.descriptors.set(signed(row.descriptors));
         self.sample_seconds.set(row.sample_seconds);
+        self.relabelled.set(signed(row.relabelled));
         for (state, cgroups) in ["living", "gone"].into_iter().zip(row.known) {
             self.known
                 .get_or_create(&StateLabels { state })

@@ -7,7 +7,7 @@
 mod nodes;
 mod query;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use plimsoll_wire::{AuditEvent, Class, Identity, RecordId};
@@ -19,6 +19,7 @@ pub use nodes::{MAX_NODES, NodeStatus};
 pub use query::{ALL, AuditQuery, MAX_LIMIT, OTHER_CLASSES, QueryError, REQUEST_CLASSES};
 use query::{Filter, limit_of, since_of};
 
+use super::access::Seen;
 use super::accounting::StageRow;
 use crate::join;
 use crate::sizing::rfc3339;
@@ -110,6 +111,7 @@ impl AuditRecord {
             AuditEvent::OomKill(_) => "oom_kill",
             AuditEvent::ContainerEnd(_) => "container_end",
             AuditEvent::Loss(_) => "loss",
+            AuditEvent::Misplaced(_) => "misplaced",
             AuditEvent::Heartbeat(_) => "heartbeat",
         }
     }
@@ -255,9 +257,10 @@ impl AuditRing {
                 return;
             }
             AuditEvent::ContainerEnd(_) => (&mut rings.ends, MAX_ENDS),
-            AuditEvent::Imds(_) | AuditEvent::OomKill(_) | AuditEvent::Loss(_) => {
-                (&mut rings.events, MAX_EVENTS)
-            }
+            AuditEvent::Imds(_)
+            | AuditEvent::OomKill(_)
+            | AuditEvent::Loss(_)
+            | AuditEvent::Misplaced(_) => (&mut rings.events, MAX_EVENTS),
         };
         ring.make_room(bytes, bound);
         ring.kept.push_back(Kept {
@@ -287,11 +290,12 @@ impl AuditRing {
     pub fn query(
         &self,
         query: &AuditQuery,
+        seen: &Seen,
         now_unix_ns: u64,
     ) -> Result<(Vec<Arc<AuditRecord>>, bool), QueryError> {
         let limit = limit_of(query)?;
         let since = since_of(query, now_unix_ns)?;
-        let filter = Filter::of(query)?;
+        let filter = Filter::of(query, seen)?;
         let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let kept = rings.events.kept.iter().chain(&rings.ends.kept);
         let mut found: Vec<&Kept> = kept
@@ -311,14 +315,19 @@ impl AuditRing {
     /// The answer to a query, with the cursor to go on from. A cursor of another life of the
     /// collector stands before everything that this one has; of what that life left in its file,
     /// only what happened at `since` or later comes again.
-    pub fn page(&self, query: &AuditQuery, now_unix_ns: u64) -> Result<Page, QueryError> {
+    pub fn page(
+        &self,
+        query: &AuditQuery,
+        seen: &Seen,
+        now_unix_ns: u64,
+    ) -> Result<Page, QueryError> {
         let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let (life, arrived) = (rings.life, rings.arrived);
         let cursor = |arrival: u64| format!("{life:x}.{arrival}");
         let Some(text) = query.after.as_deref().filter(|text| !text.is_empty()) else {
             drop(rings);
             // What comes in between is there twice, and not missing.
-            let (found, more) = self.query(query, now_unix_ns)?;
+            let (found, more) = self.query(query, seen, now_unix_ns)?;
             return Ok(Page {
                 found,
                 more,
@@ -343,7 +352,7 @@ impl AuditRing {
             }
         };
         let limit = limit_of(query)?;
-        let filter = Filter::of(query)?;
+        let filter = Filter::of(query, seen)?;
         let mut kept: Vec<&Kept> = rings
             .events
             .kept
@@ -360,6 +369,14 @@ impl AuditRing {
             found: kept.iter().map(|kept| Arc::clone(&kept.record)).collect(),
             more,
         })
+    }
+
+    /// Namespaces that some event is of.
+    pub fn namespaces(&self) -> BTreeSet<String> {
+        let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = rings.events.kept.iter().chain(&rings.ends.kept);
+        let of = kept.filter_map(|kept| kept.record.name("namespace"));
+        of.map(str::to_owned).collect()
     }
 
     /// The stages that nodes report in their heartbeats, as accounting rows.

@@ -1,17 +1,20 @@
 //! The JSON documents. What takes time is done in [`renders`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::access::{Caller, Seen};
 use super::audit::{self, AuditQuery};
 use super::error::{NoQuery, query};
 use super::{ApiError, ApiState, NodeStatus, renders};
+use crate::cluster::access::{Resource, Right};
 use crate::inventory::Selector;
 use crate::sizing::{Report, rfc3339};
 
@@ -22,8 +25,54 @@ struct SizingQuery {
     selector: Option<String>,
 }
 
+/// Leaves what somebody may see.
+pub(super) fn show(report: &mut Report, seen: &Seen) {
+    report
+        .recommendations
+        .retain(|found| seen.has(Some(&found.namespace)));
+    report
+        .unnamed
+        .retain(|found| seen.has(found.namespace.as_deref()));
+    report.hosts.retain(|_| seen.has(None));
+}
+
+/// Namespaces that something in the report is of.
+pub(super) fn namespaces(report: &Report) -> BTreeSet<String> {
+    let named = report.recommendations.iter().map(|found| &found.namespace);
+    let unnamed = report.unnamed.iter();
+    let unnamed = unnamed.filter_map(|found| found.namespace.as_ref());
+    named.chain(unnamed).cloned().collect()
+}
+
+/// Which of them the caller sees.
+pub(super) async fn seen_sizing(
+    caller: &Caller,
+    state: &Arc<ApiState>,
+    wanted: Option<&str>,
+) -> Result<Seen, ApiError> {
+    let present = async || {
+        let state = Arc::clone(state);
+        renders::page(state, |state| Ok(namespaces(&state.view().report))).await
+    };
+    caller.sees(Resource::Sizing, wanted, present).await
+}
+
+/// The same of audit events.
+pub(super) async fn seen_audit(
+    caller: &Caller,
+    state: &Arc<ApiState>,
+    wanted: Option<&str>,
+) -> Result<Seen, ApiError> {
+    let present = async || {
+        let state = Arc::clone(state);
+        renders::page(state, |state| Ok(state.audit.namespaces())).await
+    };
+    caller.sees(Resource::Audit, wanted, present).await
+}
+
 pub(super) async fn sizing(
     State(state): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let wanted: SizingQuery = query(&uri)?;
@@ -39,8 +88,10 @@ pub(super) async fn sizing(
             return Err(ApiError::bad_request(message));
         }
     }
+    let seen = seen_sizing(&caller, &state, wanted.namespace.as_deref()).await?;
     renders::page(state, move |state| {
         let mut report = state.view().report.clone();
+        show(&mut report, &seen);
         narrow(&mut report, &wanted, &selector);
         Ok(Json(report).into_response())
     })
@@ -64,10 +115,13 @@ fn narrow(report: &mut Report, wanted: &SizingQuery, selector: &Selector) {
 
 pub(super) async fn sizing_of_workload(
     State(state): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
     Path((namespace, kind, name)): Path<(String, String, String)>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
+    let right = Right::Get(Resource::Sizing, Some(namespace.clone()));
+    caller.needs(right).await?;
     renders::page(state, move |state| {
         let mut report = state.view().report.clone();
         report.unnamed.clear();
@@ -89,14 +143,16 @@ pub(super) async fn sizing_of_workload(
 
 pub(super) async fn audit(
     State(state): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let wanted: AuditQuery = query(&uri)?;
+    let seen = seen_audit(&caller, &state, wanted.namespace()).await?;
     renders::page(state, move |state| {
         let now = (state.now)();
         let page = state
             .audit
-            .page(&wanted, now)
+            .page(&wanted, &seen, now)
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
         Ok(Json(audit::document(&page, now)).into_response())
     })
@@ -105,17 +161,21 @@ pub(super) async fn audit(
 
 pub(super) async fn accounting(
     State(state): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
+    caller.needs(Right::Get(Resource::Audit, None)).await?;
     renders::page(state, |state| Ok(Json(state.accounting()).into_response())).await
 }
 
 pub(super) async fn nodes(
     State(state): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
+    caller.needs(Right::Get(Resource::Sizing, None)).await?;
     renders::page(state, |state| {
         let now = (state.now)();
         let node = |status: NodeStatus| {
@@ -139,10 +199,8 @@ mod tests {
     use super::*;
     use crate::sizing::Unnamed;
 
-    /// Namespaces of the nameless containers that are left of these.
-    #[track_caller]
-    fn check(namespace: Option<&str>, selector: Option<&str>, expected: &[Option<&str>]) {
-        let nameless = |namespace: Option<&str>| Unnamed {
+    fn nameless(namespace: Option<&str>) -> Unnamed {
+        Unnamed {
             namespace: namespace.map(str::to_owned),
             pod: None,
             pod_uid: None,
@@ -151,7 +209,12 @@ mod tests {
             windows: 1,
             cpu_seconds: crate::sizing::Quantiles::default(),
             memory_peak_bytes: None,
-        };
+        }
+    }
+
+    /// Namespaces of the nameless containers that are left of these.
+    #[track_caller]
+    fn check(namespace: Option<&str>, selector: Option<&str>, expected: &[Option<&str>]) {
         let mut report = crate::sizing::report(&crate::history::Fleet::default(), 0);
         report.unnamed = [Some("shop"), Some("kube-system"), None]
             .map(nameless)
@@ -168,6 +231,29 @@ mod tests {
             .map(|u| u.namespace.as_deref())
             .collect();
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn who_sees_one_namespace_sees_nothing_that_is_in_none_or_another() {
+        let mut report = crate::sizing::report(&crate::history::Fleet::default(), 0);
+        report.unnamed = [Some("shop"), Some("kube-system"), None]
+            .map(nameless)
+            .to_vec();
+        report.hosts.push(crate::sizing::Host {
+            node: "n".to_owned(),
+            unit: "kubelet.service".to_owned(),
+            windows: 1,
+            cpu_seconds: crate::sizing::Quantiles::default(),
+            memory_peak_bytes: None,
+        });
+        let all = report.clone();
+        show(&mut report, &Seen::All);
+        assert_eq!(report, all);
+        let both = ["kube-system".to_owned(), "shop".to_owned()];
+        assert_eq!(namespaces(&report), both.into());
+        show(&mut report, &Seen::Only(["shop".to_owned()].into()));
+        assert_eq!(namespaces(&report), ["shop".to_owned()].into());
+        assert_eq!((report.unnamed.len(), report.hosts.len()), (1, 0));
     }
 
     #[test]

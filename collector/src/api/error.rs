@@ -39,7 +39,38 @@ impl ApiError {
     pub fn method() -> Self {
         Self {
             status: StatusCode::METHOD_NOT_ALLOWED,
-            message: "this address answers GET only".to_owned(),
+            message: "this address answers GET and HEAD only".to_owned(),
+        }
+    }
+
+    /// 401: nobody is known; what was `shown` counts for nothing.
+    pub fn unauthorized(shown: bool) -> Self {
+        let message = if shown {
+            "the token or certificate that was shown counts for nothing here"
+        } else {
+            "show a bearer token of the Kubernetes API server, or a client certificate"
+        };
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            message: message.to_owned(),
+        }
+    }
+
+    /// 403: a right is missing.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            message: message.into(),
+        }
+    }
+
+    /// 503: nobody can say who somebody is, or what they may. Why is for the log, not for strangers.
+    pub fn unavailable() -> Self {
+        let message =
+            "the API server does not say now who may see this; the collector's log says why";
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            message: message.to_owned(),
         }
     }
 

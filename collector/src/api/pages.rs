@@ -1,15 +1,20 @@
 //! The dashboard's routes: fetch what a page shows, hand it to the page; both in [`renders`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use maud::Markup;
 
+use super::access::{Caller, Seen};
 use super::audit::AuditQuery;
+use super::document::{seen_audit, seen_sizing, show};
 use super::error::{NoQuery, query};
 use super::{ApiError, ApiState, renders};
+use crate::cluster::access::{Resource, Right};
 use crate::dashboard::{self, OverviewQuery};
 
 /// Pages are rendered to bytes here: one content type, one place.
@@ -23,17 +28,24 @@ pub(super) fn page(markup: Markup) -> Response {
 
 pub(super) async fn overview(
     State(state): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let wanted: OverviewQuery = query(&uri)?;
+    let seen = seen_sizing(&caller, &state, wanted.namespace()).await?;
+    let of_all = caller.may(Right::Get(Resource::Audit, None)).await?;
     renders::page(state, move |state| {
         let view = state.view();
-        let accounting = state.accounting();
+        let mut report = Cow::Borrowed(&view.report);
+        if seen != Seen::All {
+            show(report.to_mut(), &seen);
+        }
+        let nodes = seen.has(None).then(|| state.audit.nodes());
+        let accounting = of_all.then(|| state.accounting());
         let data = dashboard::OverviewData {
-            report: &view.report,
-            fleet: &view.fleet,
-            nodes: &state.audit.nodes(),
-            accounting: &accounting,
+            report: &report,
+            nodes: nodes.as_deref(),
+            accounting: accounting.as_ref(),
         };
         // As on the audit page.
         let status = if wanted.problem().is_some() {
@@ -48,10 +60,13 @@ pub(super) async fn overview(
 
 pub(super) async fn workload(
     State(state): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
     Path((namespace, kind, name)): Path<(String, String, String)>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
+    let right = Right::Get(Resource::Sizing, Some(namespace.clone()));
+    caller.needs(right).await?;
     renders::page(state, move |state| {
         let view = state.view();
         let containers: Vec<_> = view.fleet.workload(&namespace, &kind, &name).collect();
@@ -68,14 +83,16 @@ pub(super) async fn workload(
 
 pub(super) async fn audit(
     State(state): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let mut wanted = query::<AuditQuery>(&uri)?.of_form();
     // The picture counts more than the rows that fit.
     wanted.limit = Some(super::audit::MAX_LIMIT);
+    let seen = seen_audit(&caller, &state, wanted.namespace()).await?;
     renders::page(state, move |state| {
         let now = (state.now)();
-        let found = state.audit.query(&wanted, now);
+        let found = state.audit.query(&wanted, &seen, now);
         // The page says what is wrong and keeps what was asked, to be put right there.
         let status = found
             .as_ref()
@@ -91,9 +108,12 @@ pub(super) async fn audit(
 
 pub(super) async fn nodes(
     State(state): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
+    caller.needs(Right::Get(Resource::Sizing, None)).await?;
+    caller.needs(Right::Get(Resource::Audit, None)).await?;
     renders::page(state, |state| {
         Ok(page(dashboard::nodes(
             &state.audit.nodes(),

@@ -33,11 +33,11 @@ impl Default for Renders {
     }
 }
 
-/// A page or a document, whole, made from the state.
-pub(super) async fn page(
+/// A page or a document, whole, made from the state; or a part of it.
+pub(super) async fn page<T: Send + 'static>(
     state: Arc<ApiState>,
-    make: impl FnOnce(&ApiState) -> Result<Response, ApiError> + Send + 'static,
-) -> Result<Response, ApiError> {
+    make: impl FnOnce(&ApiState) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     let turns = Arc::clone(&state.renders.pages);
     in_turn(turns, state, make).await
 }
@@ -51,11 +51,11 @@ pub(super) async fn scrape(
     in_turn(turns, state, make).await
 }
 
-async fn in_turn(
+async fn in_turn<T: Send + 'static>(
     turns: Arc<Semaphore>,
     state: Arc<ApiState>,
-    make: impl FnOnce(&ApiState) -> Result<Response, ApiError> + Send + 'static,
-) -> Result<Response, ApiError> {
+    make: impl FnOnce(&ApiState) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     let turn = turns
         .acquire_owned()
         .await

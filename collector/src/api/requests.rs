@@ -20,10 +20,44 @@ pub(super) enum Refusal {
     Slow,
     /// An answer that is not taken.
     Stalled,
+    /// A handshake that fails.
+    Tls,
+}
+
+/// What became of a request by who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// The right was there.
+    Allowed,
+    /// It was not.
+    Denied,
+    /// Nobody was known.
+    Unauthenticated,
+    /// The API server did not say.
+    Unavailable,
+}
+
+impl Decision {
+    const ALL: [Self; 4] = [
+        Self::Allowed,
+        Self::Denied,
+        Self::Unauthenticated,
+        Self::Unavailable,
+    ];
+
+    /// As metrics say it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }
 
 impl Refusal {
-    const ALL: [Self; 3] = [Self::Full, Self::Slow, Self::Stalled];
+    const ALL: [Self; 4] = [Self::Full, Self::Slow, Self::Stalled, Self::Tls];
 
     /// As metrics say it.
     const fn reason(self) -> &'static str {
@@ -31,6 +65,7 @@ impl Refusal {
             Self::Full => Full::All.reason(),
             Self::Slow => "slow",
             Self::Stalled => Late::Stalled.reason(),
+            Self::Tls => "tls",
         }
     }
 }
@@ -49,6 +84,8 @@ impl From<Late> for Refusal {
 pub struct Requests {
     answered: [AtomicU64; CLASSES.len()],
     refused: [AtomicU64; Refusal::ALL.len()],
+    decided: [AtomicU64; Decision::ALL.len()],
+    remembered: AtomicU64,
     connections: OnceLock<Connections>,
 }
 
@@ -65,6 +102,18 @@ impl Requests {
         if let Some((_, count)) = counts.find(|(of, _)| **of == refusal) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    pub(super) fn decide(&self, decision: Decision) {
+        let mut counts = Decision::ALL.iter().zip(&self.decided);
+        if let Some((_, count)) = counts.find(|(of, _)| **of == decision) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// So many answers of the API server are remembered.
+    pub(super) fn remembered(&self, answers: usize) {
+        self.remembered.store(answers as u64, Ordering::Relaxed);
     }
 
     pub(super) fn watch(&self, connections: Connections) {
@@ -94,6 +143,24 @@ impl Requests {
             .collect()
     }
 
+    /// Decisions about who may see what, by what they were.
+    pub fn decided(&self) -> Vec<(&'static str, u64)> {
+        let counts = self
+            .decided
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
+        Decision::ALL
+            .map(Decision::name)
+            .into_iter()
+            .zip(counts)
+            .collect()
+    }
+
+    /// Answers of the API server that are remembered.
+    pub fn answers_remembered(&self) -> u64 {
+        self.remembered.load(Ordering::Relaxed)
+    }
+
     /// Connections that are open.
     pub fn connections(&self) -> u64 {
         self.connections.get().map_or(0, |open| open.open() as u64)
@@ -112,7 +179,24 @@ mod tests {
                 requests.refuse(refusal);
             }
         }
-        let counted = [("too_many_connections", 1), ("slow", 2), ("stalled", 3)];
+        let counted = [
+            ("too_many_connections", 1),
+            ("slow", 2),
+            ("stalled", 3),
+            ("tls", 4),
+        ];
         assert_eq!(requests.refused(), counted);
+        for (at, decision) in Decision::ALL.into_iter().enumerate() {
+            for _ in 0..=at {
+                requests.decide(decision);
+            }
+        }
+        let counted = [
+            ("allowed", 1),
+            ("denied", 2),
+            ("unauthenticated", 3),
+            ("unavailable", 4),
+        ];
+        assert_eq!(requests.decided(), counted);
     }
 }

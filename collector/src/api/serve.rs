@@ -7,6 +7,7 @@
 //! A client that sends its request in drips, says nothing, or does not take its answer is let go, so
 //! that the probes and scrapes of others are answered. Knows no route.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,15 +18,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use super::Requests;
+use super::access::Client;
 use super::requests::Refusal;
+use super::{Requests, certificate};
 use crate::connections::paced::{Late, Pace, Paced};
-use crate::connections::{Connections, Full};
+use crate::connections::{Connections, Full, Place};
+use crate::tls;
 
 /// After a connection that could not be taken, for want of descriptors as a rule.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -51,17 +55,42 @@ impl Default for Bounds {
     }
 }
 
-/// Answers until `stop`, then what was asked by then.
+/// One address may have this share of all connections, where clients have addresses of their own.
+const PEER_SHARE: usize = 2;
+
+/// What every connection goes through.
+#[derive(Clone)]
+struct Door {
+    router: Router,
+    bounds: Bounds,
+    requests: Arc<Requests>,
+    /// Plain text without.
+    tls: Option<Arc<tls::Shown>>,
+    stop: CancellationToken,
+}
+
+/// Answers until `stop`, then what was asked by then; in plain text without `tls`.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     bounds: Bounds,
     requests: Arc<Requests>,
+    tls: Option<Arc<tls::Shown>>,
     stop: CancellationToken,
 ) {
-    // All clients have the address of this machine: see `Config`.
-    let connections = Connections::new(bounds.max_connections, bounds.max_connections);
+    let is_loopback = listener.local_addr().is_ok_and(|at| at.ip().is_loopback());
+    // There all clients have the address of this machine.
+    let share = if is_loopback { 1 } else { PEER_SHARE };
+    let most_of_peer = bounds.max_connections.div_ceil(share);
+    let connections = Connections::new(bounds.max_connections, most_of_peer);
     requests.watch(connections.clone());
+    let door = Door {
+        router,
+        bounds,
+        requests,
+        tls,
+        stop: stop.clone(),
+    };
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
@@ -70,16 +99,9 @@ pub async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => match connections.take(peer.ip()) {
                     Ok(place) => {
-                        let (broken, slow) = (Arc::clone(&requests), Arc::clone(&requests));
-                        let told = move |late: Late| broken.refuse(late.into());
-                        let keeps = Pace {
-                            known_within: None,
-                            taken_within: bounds.taken_within,
-                        };
-                        let stream = Paced::new(stream, keeps, place, Arc::new(told));
-                        open.spawn(answer(stream, router.clone(), bounds, slow, stop.clone()));
+                        open.spawn(door.clone().open(stream, peer, place));
                     }
-                    Err(Full::All | Full::OfPeer) => requests.refuse(Refusal::Full),
+                    Err(Full::All | Full::OfPeer) => door.requests.refuse(Refusal::Full),
                 },
                 Err(error) => {
                     tracing::warn!(%error, "could not take a connection");
@@ -91,34 +113,75 @@ pub async fn serve(
     while open.join_next().await.is_some() {}
 }
 
-/// One connection to its end, which is nobody's error but the client's.
-async fn answer(
-    stream: Paced<TcpStream>,
-    router: Router,
-    bounds: Bounds,
-    requests: Arc<Requests>,
-    stop: CancellationToken,
-) {
-    let has_begun = stream.has_begun();
-    let service = service_fn(move |request: Request<Incoming>| router.clone().call(request));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(bounds.head_within)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let end = tokio::select! {
-        end = connection.as_mut() => end,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+impl Door {
+    /// The handshake, where there is one, and then the connection to its end.
+    async fn open(self, stream: TcpStream, address: SocketAddr, place: Place) {
+        let Some(tls) = &self.tls else {
+            let client = Client {
+                address,
+                user: None,
+            };
+            return self.answer(stream, client, place).await;
+        };
+        let acceptor = tls.acceptor();
+        let secured = self
+            .stop
+            .run_until_cancelled(tls::handshake(&acceptor, stream));
+        match secured.await {
+            None => {}
+            Some(Ok(stream)) => {
+                let shown = stream.get_ref().1.peer_certificates();
+                let first = shown.and_then(<[_]>::first);
+                let user = first.and_then(|first| certificate::user(first));
+                let user = user.map(Arc::new);
+                self.answer(stream, Client { address, user }, place).await;
+            }
+            Some(Err(error)) => {
+                self.requests.refuse(Refusal::Tls);
+                tracing::debug!(%address, reason = tls::reason(&error), "no TLS with it");
+            }
         }
-    };
-    if let Err(error) = end {
-        // The time for a head begins with the wait for it: one that asks for nothing more is idle.
-        if error.is_timeout() && has_begun.load(Ordering::Relaxed) {
-            requests.refuse(Refusal::Slow);
+    }
+
+    /// One connection to its end, which is nobody's error but the client's.
+    async fn answer<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        &self,
+        stream: S,
+        client: Client,
+        place: Place,
+    ) {
+        let broken = Arc::clone(&self.requests);
+        let told = move |late: Late| broken.refuse(late.into());
+        let keeps = Pace {
+            known_within: None,
+            taken_within: self.bounds.taken_within,
+        };
+        let stream = Paced::new(stream, keeps, place, Arc::new(told));
+        let has_begun = stream.has_begun();
+        let router = self.router.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(client.clone());
+            router.clone().call(request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.bounds.head_within)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let end = tokio::select! {
+            end = connection.as_mut() => end,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = end {
+            // The time for a head begins with the wait for it: one that asks for nothing more is idle.
+            if error.is_timeout() && has_begun.load(Ordering::Relaxed) {
+                self.requests.refuse(Refusal::Slow);
+            }
+            tracing::debug!(%error, "an HTTP connection broke off");
         }
-        tracing::debug!(%error, "an HTTP connection broke off");
     }
 }
 
@@ -156,6 +219,7 @@ mod tests {
             router,
             bounds,
             Arc::clone(&requests),
+            None,
             stop.clone(),
         ));
         (address, requests, serving, stop)

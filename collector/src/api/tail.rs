@@ -87,6 +87,7 @@ fn read_tail(path: &Path, most: u64) -> io::Result<(String, u64)> {
 mod tests {
     use super::*;
     use crate::api::AuditQuery;
+    use crate::api::Seen;
     use crate::api::tests::access;
 
     #[test]
@@ -106,7 +107,7 @@ mod tests {
         .unwrap();
         let ring = AuditRing::default();
         assert_eq!(load_tail(&path, &ring).unwrap(), 1);
-        let (found, _) = ring.query(&AuditQuery::default(), 0).unwrap();
+        let (found, _) = ring.query(&AuditQuery::default(), &Seen::All, 0).unwrap();
         assert_eq!(
             found.iter().map(|record| record.id.seq).collect::<Vec<_>>(),
             [3, 2]
@@ -127,7 +128,7 @@ mod tests {
         }
         let ring = AuditRing::default();
         assert_eq!(load_tail(&path, &ring).unwrap(), 0);
-        let (found, _) = ring.query(&AuditQuery::default(), 0).unwrap();
+        let (found, _) = ring.query(&AuditQuery::default(), &Seen::All, 0).unwrap();
         let found: Vec<u64> = found.iter().map(|record| record.id.seq).collect();
         assert_eq!(found, expected);
     }
@@ -157,7 +158,7 @@ mod tests {
             let ring = AuditRing::default();
             let error = load_tail(&path, &ring).unwrap_err().to_string();
             assert!(error.contains("audit.jsonl"), "{error}");
-            let (found, _) = ring.query(&AuditQuery::default(), 0).unwrap();
+            let (found, _) = ring.query(&AuditQuery::default(), &Seen::All, 0).unwrap();
             assert_eq!(found.len(), 2, "without the file {bad}");
         }
     }

@@ -17,9 +17,9 @@ use crate::history::{Entry, Limits};
 use crate::inventory::{Index, parse};
 
 /// 00:10 of 1 January 1970: ten minutes after the windows begin.
-const NOW: u64 = 600_000_000_000;
+pub(crate) const NOW: u64 = 600_000_000_000;
 
-fn state(dir: &tempfile::TempDir) -> ApiState {
+pub(crate) fn state(dir: &tempfile::TempDir) -> ApiState {
     let pod = r#"
 apiVersion: v1
 kind: Pod
@@ -285,7 +285,11 @@ async fn the_audit_page_refuses_an_unknown_class_and_names_those_there_are() {
         let (status, _, body) = get_at(state, &path, "localhost").await;
         assert_eq!(status, 400);
         says(&path, &body, words);
-        says(&path, &body, "container_end, loss; all is every one</p>");
+        says(
+            &path,
+            &body,
+            "container_end, loss, misplaced; all is every one</p>",
+        );
     }
     // What the form of the page sends when nothing is chosen and nothing filled in.
     let path = "/audit?class=all&namespace=&workload=&since=";

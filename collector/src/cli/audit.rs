@@ -59,7 +59,7 @@ fn parameters(
 }
 
 pub(super) fn query(args: &QueryArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
-    let client = Client::new(&args.server)?;
+    let client = Client::new(&args.collector)?;
     let document: Value = client.get(PATH, &parameters(&args.which, None, args.limit))?;
     match args.output {
         Output::Json => print_json(&document, out)?,
@@ -88,7 +88,7 @@ pub(super) fn tail(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<Exit, CliError> {
-    let client = Client::new(&args.server)?;
+    let client = Client::new(&args.collector)?;
     if args.follow {
         let ask = |place| client.get(PATH, &parameters(&args.which, place, FOLLOW_LIMIT));
         return follow(ask, client::wait, args, out, err);
@@ -171,6 +171,17 @@ fn row(event: &Value) -> Vec<String> {
                 at("stage")
             ),
         ),
+        "misplaced" => (
+            String::new(),
+            kind,
+            format!(
+                "{} sent {} records about pods on other nodes, the first {} on {}",
+                at("sender"),
+                at("count"),
+                at("pod_uid"),
+                at("pod_node")
+            ),
+        ),
         _ => (String::new(), kind, String::new()),
     };
     vec![
@@ -196,7 +207,8 @@ fn cpu_time(ns: u64) -> String {
 }
 
 pub(super) fn accounting(args: &AccountingArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
-    let document: AccountingDocument = Client::new(&args.server)?.get("/api/v1/accounting", &[])?;
+    let document: AccountingDocument =
+        Client::new(&args.collector)?.get("/api/v1/accounting", &[])?;
     print_accounting(&document, args.output, out)?;
     Ok(if document.balanced {
         Exit::Success

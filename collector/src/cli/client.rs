@@ -16,7 +16,8 @@ use serde_json::Value;
 use thiserror::Error;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::Server;
+use super::Collector;
+use super::through::{self, Place, Through, ThroughError};
 
 /// Longest wait for a whole answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,6 +47,21 @@ pub(super) enum ClientError {
         #[source]
         source: pem::Error,
     },
+    /// The token that is to be shown.
+    #[error("reading the token from {path} (--token-file or PLIMSOLL_TOKEN_FILE)")]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A token is shown over TLS only.
+    #[error("a token is shown over https:// only, and {0} is plain text")]
+    PlainToken(String),
+    /// The cluster in which it is.
+    #[error("asking the collector")]
+    Through(#[from] ThroughError),
     /// It answered with an error.
     #[error("the collector at {url} refused ({status}): {message}")]
     Refused {
@@ -73,7 +89,11 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { status, .. } => *status >= 500,
-            Self::Document { .. } | Self::Authorities { .. } => false,
+            Self::Through(error) => error.may_pass(),
+            Self::Document { .. }
+            | Self::Authorities { .. }
+            | Self::Token { .. }
+            | Self::PlainToken(_) => false,
         }
     }
 }
@@ -135,30 +155,44 @@ fn tls(ca_file: Option<&Path>) -> Result<TlsConfig, ClientError> {
         .build())
 }
 
+/// A token without the white space around it.
+fn token(path: &Path) -> Result<String, ClientError> {
+    let read = std::fs::read_to_string(path).map_err(|source| ClientError::Token {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(read.trim().to_owned())
+}
+
+/// Where the collector is when nothing says it.
+const HERE: &str = "http://127.0.0.1:8080";
+
 /// See the module.
-pub(super) struct Client {
-    agent: ureq::Agent,
-    server: String,
+pub(super) enum Client {
+    /// At an address.
+    Direct(Direct),
+    /// Behind an API server.
+    Through(Box<Through>),
 }
 
 impl Client {
     /// # Errors
-    /// The file of authorities, where one is named, cannot be read.
-    pub(super) fn new(Server { server, ca_file }: &Server) -> Result<Self, ClientError> {
-        let mut config = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            .http_status_as_error(false)
-            // Nothing that is asked is elsewhere: what redirects is no collector.
-            .max_redirects(0)
-            // The collector is near: a proxy for the internet would not reach it.
-            .proxy(None);
-        if begins(server, "https://") {
-            config = config.tls_config(tls(ca_file.as_deref())?);
+    /// A file that is named cannot be read.
+    pub(super) fn new(collector: &Collector) -> Result<Self, ClientError> {
+        let named = collector.kubeconfig.is_some() || collector.context.is_some();
+        match &collector.server {
+            Some(address) => Direct::new(address, collector).map(Self::Direct),
+            None if named || through::is_there() => {
+                let place = Place {
+                    kubeconfig: collector.kubeconfig.clone(),
+                    context: collector.context.clone(),
+                    namespace: collector.within.clone(),
+                    ca_file: collector.ca_file.clone(),
+                };
+                Ok(Self::Through(Box::new(Through::new(place)?)))
+            }
+            None => Direct::new(HERE, collector).map(Self::Direct),
         }
-        Ok(Self {
-            agent: config.build().into(),
-            server: server.trim_end_matches('/').to_owned(),
-        })
     }
 
     /// Gets a document; absent parameters are left out.
@@ -167,27 +201,19 @@ impl Client {
         path: &str,
         parameters: &[(&str, Option<String>)],
     ) -> Result<T, ClientError> {
-        let url = format!("{}{path}", self.server);
-        let unreachable = |source| ClientError::Unreachable {
-            url: url.clone(),
-            source: Box::new(source),
-        };
         let given = parameters
             .iter()
             .filter_map(|(name, value)| Some((*name, value.as_deref()?)));
-        let mut response = self
-            .agent
-            .get(&url)
-            .query_pairs(given)
-            .call()
-            .map_err(unreachable)?;
-        let status = response.status().as_u16();
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(MAX_ANSWER_BYTES)
-            .read_to_string()
-            .map_err(unreachable)?;
+        let (url, status, body) = match self {
+            Self::Direct(direct) => direct.get(path, given)?,
+            Self::Through(through) => {
+                let asked = with_query(path, given);
+                let most = usize::try_from(MAX_ANSWER_BYTES).unwrap_or(usize::MAX);
+                let (status, body) = through.get(&asked, most)?;
+                let body = String::from_utf8_lossy(&body).into_owned();
+                (through.url(path), status, body)
+            }
+        };
         if status != 200 {
             return Err(ClientError::Refused {
                 url,
@@ -196,6 +222,72 @@ impl Client {
             });
         }
         serde_json::from_str(&body).map_err(|source| ClientError::Document { url, source })
+    }
+}
+
+fn with_query<'a>(path: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(pairs);
+    match query.finish().as_str() {
+        "" => path.to_owned(),
+        query => format!("{path}?{query}"),
+    }
+}
+
+/// A collector at an address.
+pub(super) struct Direct {
+    agent: ureq::Agent,
+    server: String,
+    authorization: Option<String>,
+}
+
+impl Direct {
+    fn new(server: &str, options: &Collector) -> Result<Self, ClientError> {
+        let mut config = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            // Nothing that is asked is elsewhere: what redirects is no collector.
+            .max_redirects(0)
+            // The collector is near: a proxy for the internet would not reach it.
+            .proxy(None);
+        let is_secret = begins(server, "https://");
+        if is_secret {
+            config = config.tls_config(tls(options.ca_file.as_deref())?);
+        } else if options.token_file.is_some() {
+            return Err(ClientError::PlainToken(server.to_owned()));
+        }
+        let token = options.token_file.as_deref().map(token).transpose()?;
+        Ok(Self {
+            agent: config.build().into(),
+            server: server.trim_end_matches('/').to_owned(),
+            authorization: token.map(|token| format!("Bearer {token}")),
+        })
+    }
+
+    /// What was asked, status and body of the answer.
+    fn get<'a>(
+        &self,
+        path: &str,
+        given: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(String, u16, String), ClientError> {
+        let url = format!("{}{path}", self.server);
+        let unreachable = |source| ClientError::Unreachable {
+            url: url.clone(),
+            source: Box::new(source),
+        };
+        let mut request = self.agent.get(&url).query_pairs(given);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let mut response = request.call().map_err(unreachable)?;
+        let status = response.status().as_u16();
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER_BYTES)
+            .read_to_string()
+            .map_err(unreachable)?;
+        Ok((url, status, body))
     }
 }
 

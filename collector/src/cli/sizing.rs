@@ -13,7 +13,7 @@ pub(super) fn report(args: &ReportArgs, out: &mut dyn Write) -> Result<Exit, Cli
         ("namespace", args.namespace.clone()),
         ("selector", args.selector.clone()),
     ];
-    let report: Report = Client::new(&args.server)?.get("/api/v1/sizing", &parameters)?;
+    let report: Report = Client::new(&args.collector)?.get("/api/v1/sizing", &parameters)?;
     print(&report, args.output, out)?;
     Ok(Exit::Success)
 }

@@ -29,8 +29,10 @@ const STALLED: Duration = Duration::from_mins(1);
 /// Waits after failures in a row: so long at first, doubled each time, with jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(800);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Wait after a refusal for want of rights, which somebody has to grant.
-const DENIED_WAIT: Duration = Duration::from_mins(1);
+/// Wait after a refusal for want of rights, which somebody has to grant, and for a kind to be there.
+const REFUSED_WAIT: Duration = Duration::from_mins(1);
+/// Lists that begin and do not end, before another way of listing is tried.
+const MOST_BROKEN_LISTS: u32 = 2;
 /// Objects on one page of a list.
 const PAGE: u32 = 500;
 
@@ -122,10 +124,12 @@ fn wait(failures: u32, jitter: f64) -> Duration {
     doubled.min(LONGEST_WAIT).mul_f64(1.0 + jitter)
 }
 
-/// Follows a kind. Ends when there is no such kind, and when nobody listens any more.
+/// Follows a kind. Ends when nobody listens any more, and, of an `optional` kind, when there is no such
+/// kind. One that every cluster has may be missing while a server starts, and is asked for again.
 pub(super) struct Follower {
     pub(super) client: Client,
     pub(super) of: Arc<ApiResource>,
+    pub(super) optional: bool,
     pub(super) changes: mpsc::Sender<Change>,
     pub(super) census: Arc<Census>,
     pub(super) clock: Clock,
@@ -142,9 +146,9 @@ enum Ended {
 impl Follower {
     /// See [`Follower`]. `WHOLE` objects, or their metadata.
     pub(super) async fn follow<const WHOLE: bool>(self) {
-        let mut way = Way::Stream;
+        let (mut way, mut failures) = (Way::Stream, 0);
         loop {
-            match self.stream::<WHOLE>(way).await {
+            match self.stream::<WHOLE>(way, &mut failures).await {
                 Ended::Anew(next) => way = next,
                 Ended::NoKind => {
                     self.census.set(&self.of, State::Absent);
@@ -156,10 +160,11 @@ impl Follower {
         }
     }
 
-    async fn stream<const WHOLE: bool>(&self, way: Way) -> Ended {
+    /// Follows in one way as long as that serves; `failures` in a row are counted from one way to the next.
+    async fn stream<const WHOLE: bool>(&self, way: Way, failures: &mut u32) -> Ended {
         let api: Api<Item<WHOLE>> = Api::all_with(self.client.clone(), self.of.as_ref());
         let mut stream = pin!(watcher::watcher(api, way.config()));
-        let (mut failures, mut broken_lists, mut listing) = (0, 0, true);
+        let (mut lists, mut listing) = (0, true);
         loop {
             let next = if listing {
                 tokio::time::timeout(STALLED, stream.next()).await
@@ -170,10 +175,13 @@ impl Follower {
                 Ok(None) => return Ended::Anew(way),
                 Ok(Some(Ok(event))) => {
                     match event {
-                        Event::Init => listing = true,
-                        Event::InitDone => (listing, broken_lists, failures) = (false, 0, 0),
-                        Event::Apply(_) | Event::Delete(_) => failures = 0,
+                        Event::Init => (listing, lists) = (true, lists + 1),
+                        Event::InitDone => (listing, lists, *failures) = (false, 0, 0),
+                        Event::Apply(_) | Event::Delete(_) => *failures = 0,
                         Event::InitApply(_) => {}
+                    }
+                    if lists > MOST_BROKEN_LISTS {
+                        return Ended::Anew(after_broken(way));
                     }
                     if !self.heard(event).await {
                         return Ended::NobodyListens;
@@ -190,34 +198,36 @@ impl Follower {
             };
             match meaning(&error, way) {
                 Meaning::NoStream => return Ended::Anew(Way::Pages),
-                Meaning::NoKind => return Ended::NoKind,
+                Meaning::NoKind if self.optional => return Ended::NoKind,
+                Meaning::NoKind => self.refused(State::Absent).await,
                 Meaning::Unreadable => {
                     self.unreadable("a line of the stream", &errors::chain(&error));
+                    // Which object it told of is not known: all are told anew.
+                    self.pause(failures).await;
+                    return Ended::Anew(way);
+                }
+                Meaning::Failed(Failure::Forbidden) => {
+                    self.failed(Failure::Forbidden, errors::chain(&error));
+                    self.refused(State::Denied).await;
                 }
                 Meaning::Failed(failure) => {
                     self.failed(failure, errors::chain(&error));
-                    self.pause_after(failure, failures).await;
-                    failures += 1;
-                    broken_lists += u32::from(listing);
-                    if broken_lists == 2 {
-                        return Ended::Anew(after_broken(way));
-                    }
+                    self.pause(failures).await;
                 }
             }
         }
     }
 
-    async fn pause_after(&self, failure: Failure, failures: u32) {
-        if failure == Failure::Forbidden {
-            self.census.set(&self.of, State::Denied);
-            tokio::time::sleep(DENIED_WAIT.mul_f64(1.0 + fastrand::f64())).await;
-        } else {
-            self.pause(failures).await;
-        }
+    /// Somebody has to do something before it is otherwise.
+    async fn refused(&self, state: State) {
+        self.census.set(&self.of, state);
+        tokio::time::sleep(REFUSED_WAIT.mul_f64(1.0 + fastrand::f64())).await;
     }
 
-    async fn pause(&self, failures: u32) {
-        tokio::time::sleep(wait(failures, fastrand::f64())).await;
+    /// Waits after one more failure.
+    async fn pause(&self, failures: &mut u32) {
+        tokio::time::sleep(wait(*failures, fastrand::f64())).await;
+        *failures = failures.saturating_add(1);
     }
 
     fn failed(&self, failure: Failure, why: String) {

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Claims {
-    exp: Option<f64>,
+    /// May be a fraction too; the API server's are whole.
+    exp: Option<u64>,
 }
 
 /// Unix seconds; `None` of what is no JWT or says none.
@@ -15,9 +16,7 @@ pub(super) fn expires_unix_s(token: &str) -> Option<u64> {
     let mut parts = token.split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
     let claims: Claims = serde_json::from_slice(&base64url(payload)?).ok()?;
-    let seconds = claims.exp.filter(|exp| exp.is_finite() && *exp >= 0.0)?;
-    // A float that is too large becomes the largest number, which is as good as none.
-    Some(seconds as u64)
+    claims.exp
 }
 
 /// Of the alphabet without padding that a JWT is written in (RFC 4648, section 5).

@@ -102,7 +102,7 @@ pub async fn run(
         Task::Writer
     });
     for kind in kinds::BUILT_IN {
-        watch.follow(Arc::new(kind.resource()), kind.whole);
+        watch.follow(Arc::new(kind.resource()), kind.whole, false);
     }
     let mut look_again = tokio::time::interval(LOOK_AGAIN);
     let mut look_for_owners = tokio::time::interval(LOOK_FOR_OWNERS);
@@ -125,13 +125,14 @@ pub async fn run(
 }
 
 impl Watch {
-    fn follow(&mut self, of: Arc<ApiResource>, whole: bool) {
+    fn follow(&mut self, of: Arc<ApiResource>, whole: bool, optional: bool) {
         if !self.following.insert((of.group.clone(), of.kind.clone())) {
             return;
         }
         let follower = Follower {
             client: self.client.clone(),
             of: Arc::clone(&of),
+            optional,
             changes: self.changes.clone(),
             census: Arc::clone(&self.census),
             clock: Arc::clone(&self.clock),
@@ -169,7 +170,7 @@ impl Watch {
             Task::Discovery(found) => {
                 for (wanted, found) in found {
                     match found {
-                        Found::Served(of) => self.follow(Arc::new(of), false),
+                        Found::Served(of) => self.follow(Arc::new(of), false, true),
                         Found::Absent => self.census.set(&wanted.resource(), State::Absent),
                         Found::Unknown(why) => {
                             tracing::warn!(

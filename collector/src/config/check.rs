@@ -3,7 +3,7 @@
 use plimsoll_settings::Wrong;
 use plimsoll_wire::record;
 
-use super::{AuditFile, Data, History, Http, Ingest, Inventory};
+use super::{Access, AuditFile, Data, History, Http, Ingest, Inventory, TokenReview};
 use crate::ingest::dedupe::OWN_NODE;
 
 /// What values must be, and which are not so.
@@ -28,19 +28,28 @@ impl Data {
     }
 }
 
+/// Certificate and key of a section are there, or neither is.
+fn pair<T>(checks: &mut Checks, section: &str, cert: Option<&T>, key: Option<&T>) {
+    let [cert_file, key_file] = ["cert", "key"].map(|of| format!("{section}.tls_{of}_file"));
+    let together = |with: &str| format!("be given together with {with}");
+    checks.that(
+        cert.is_some() || key.is_none(),
+        &key_file,
+        &together(&cert_file),
+    );
+    checks.that(
+        key.is_some() || cert.is_none(),
+        &cert_file,
+        &together(&key_file),
+    );
+}
+
 impl Ingest {
     pub(super) fn check(&self, checks: &mut Checks) {
-        let (cert, key) = (&self.tls_cert_file, &self.tls_key_file);
-        checks.that(
-            cert.is_some() || key.is_none(),
-            "ingest.tls_key_file",
-            "be given together with ingest.tls_cert_file",
-        );
-        checks.that(
-            key.is_some() || cert.is_none(),
-            "ingest.tls_cert_file",
-            "be given together with ingest.tls_key_file",
-        );
+        let (cert, key) = (self.tls_cert_file.as_ref(), self.tls_key_file.as_ref());
+        pair(checks, "ingest", cert, key);
+        self.token_review.check(checks);
+        self.check_rates(checks);
         checks.that(
             cert.is_some() || self.listen.ip().is_loopback(),
             "ingest.listen",
@@ -74,13 +83,98 @@ impl Ingest {
     }
 }
 
+impl Ingest {
+    /// A node's largest request must come through, or it would wait for ever.
+    fn check_rates(&self, checks: &mut Checks) {
+        checks.that(
+            self.node_burst_bytes >= self.max_request_bytes as u64,
+            "ingest.node_burst_bytes",
+            "be at least ingest.max_request_bytes",
+        );
+        for (place, value, least) in [
+            ("node_bytes_per_s", self.node_bytes_per_s, 1024),
+            ("node_requests_per_s", self.node_requests_per_s, 1),
+            ("node_burst_requests", self.node_burst_requests, 1),
+        ] {
+            let must = format!("be at least {least}");
+            checks.that(value >= least, &format!("ingest.{place}"), &must);
+        }
+    }
+}
+
+/// The name of a service account or of its namespace (RFC 1123, as Kubernetes has it).
+fn is_name(text: &str) -> bool {
+    let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_label = |label: &str| {
+        label.bytes().all(of_name)
+            && !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+impl TokenReview {
+    fn check(&self, checks: &mut Checks) {
+        const AUDIENCE: &str = "ingest.token_review.audience";
+        const ACCOUNTS: &str = "ingest.token_review.service_accounts";
+        let audience = self.audience.as_deref();
+        checks.that(
+            audience.is_none_or(|text| !text.is_empty() && !text.contains(char::is_whitespace)),
+            AUDIENCE,
+            "be a word, as plimsoll-collector",
+        );
+        checks.that(
+            audience.is_some() || self.service_accounts.is_empty(),
+            ACCOUNTS,
+            &format!("be given together with {AUDIENCE}"),
+        );
+        checks.that(
+            audience.is_none() || !self.service_accounts.is_empty(),
+            AUDIENCE,
+            &format!("be given together with {ACCOUNTS}: without one nobody may send"),
+        );
+        for (at, account) in self.service_accounts.iter().enumerate() {
+            let names = account.split_once('/');
+            checks.that(
+                names.is_some_and(|(namespace, name)| is_name(namespace) && is_name(name)),
+                &format!("{ACCOUNTS}[{at}]"),
+                "be NAMESPACE/NAME, as plimsoll-agent/plimsoll-agent",
+            );
+        }
+    }
+}
+
 impl Http {
     pub(super) fn check(&self, checks: &mut Checks) {
-        checks.that(
+        let (cert, key) = (self.tls_cert_file.as_ref(), self.tls_key_file.as_ref());
+        pair(checks, "http", cert, key);
+        let (is_loopback, asks) = (
             self.listen.ip().is_loopback(),
-            "http.listen",
-            "be a loopback address: the dashboard does not authenticate anybody yet",
+            self.access == Access::Kubernetes,
         );
+        checks.that(
+            is_loopback || asks,
+            "http.listen",
+            "be a loopback address while http.access is loopback: nobody is asked who they are",
+        );
+        checks.that(
+            is_loopback || !asks || cert.is_some(),
+            "http.listen",
+            "be a loopback address while http.tls_cert_file is not given: tokens would go in plain text",
+        );
+        if self.client_ca_file.is_some() {
+            checks.that(
+                cert.is_some(),
+                "http.client_ca_file",
+                "be given together with http.tls_cert_file",
+            );
+            checks.that(
+                asks,
+                "http.client_ca_file",
+                "be left out while http.access is loopback: nobody is asked who they are",
+            );
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use plimsoll_settings::Wrong;
 
 use super::{Config, ConfigError};
 use crate::errors;
-use crate::ingest::{auth, tls};
+use crate::ingest::auth;
+use crate::tls;
 
 /// Reads and checks a file; the defaults without one.
 ///
@@ -49,13 +50,15 @@ fn unusable(config: &Config) -> Vec<Wrong> {
         }
     }
     let ingest = &config.ingest;
-    let certificate = ingest.tls_cert_file.as_deref().filter(given);
-    let key = ingest.tls_key_file.as_deref().filter(given);
-    if let Some((certificate, key)) = certificate.zip(key)
-        && let Err(error) = tls::acceptor(certificate, key)
-    {
-        let why = errors::chain(&error);
-        wrong.push((error.setting().to_owned(), format!("must be usable: {why}")));
+    for files in [ingest.tls(), config.http.tls()].into_iter().flatten() {
+        let paths = [&files.certificate, &files.key].into_iter();
+        let mut paths = paths.chain(&files.client_ca);
+        if paths.all(|path| given(&path.as_path()))
+            && let Err(error) = tls::acceptor(&files)
+        {
+            let why = errors::chain(&error);
+            wrong.push((error.setting().to_owned(), format!("must be usable: {why}")));
+        }
     }
     let (places, tokens): (Vec<usize>, Vec<auth::Token>) = (0..)
         .zip(&ingest.tokens)
@@ -144,6 +147,21 @@ mod tests {
                 at("other")
             )]
         );
+        let text = format!(
+            "data: {{path: {}}}\nhttp:\n  access: kubernetes\n  tls_cert_file: {}\n  tls_key_file: {}\n  client_ca_file: {}\n",
+            at("state"),
+            at("cert"),
+            at("key"),
+            at("empty"),
+        );
+        fs::write(at("http.yaml"), text).unwrap();
+        let ConfigError(said) = read(Some(Path::new(&at("http.yaml")))).unwrap_err();
+        let told = format!(
+            "{}:6: http.client_ca_file: must be usable: {} holds no PEM certificate",
+            at("http.yaml"),
+            at("empty")
+        );
+        assert_eq!(said, [told]);
         fs::write(at("same"), "secret\n").unwrap();
         let shared = |at: &str, node: &str| {
             format!("the token file {at} holds the token of node {node} as well")

@@ -30,7 +30,12 @@ fn the_documented_file_is_the_default() {
 /// Every setting is known to the diagnosis, and documented.
 #[test]
 fn no_setting_is_forgotten() {
-    let mut names = sections().map(|(name, _)| name);
+    let of_top = |name: &&str| !name.contains('.');
+    let mut names: Vec<_> = sections()
+        .map(|(name, _)| name)
+        .into_iter()
+        .filter(of_top)
+        .collect();
     let mut all = names_of::<Config>().to_vec();
     names.sort_unstable();
     all.sort_unstable();
@@ -51,8 +56,8 @@ fn mistakes_come_all_at_once_with_their_place() {
     check(
         "http: { listen: '0.0.0.0:1' }\ningest: { listen: '0.0.0.0:2', tls_key_file: k }\n",
         &[
-            ":1: http.listen: must be a loopback address: the dashboard does not authenticate \
-             anybody yet",
+            ":1: http.listen: must be a loopback address while http.access is loopback: nobody is \
+             asked who they are",
             ":2: ingest.tls_key_file: must be given together with ingest.tls_cert_file",
             ":2: ingest.listen: must be a loopback address while ingest.tls_cert_file is not given",
         ],
@@ -130,4 +135,90 @@ fn mistakes_of_shape_and_of_value_come_together_with_line_and_field() {
         &[":2: history.max_series: must lie between 1000 and 1000000"],
     );
     check("ingest: [", &[":1: unclosed bracket '['"]);
+}
+
+#[test]
+fn who_may_come_in_is_checked_whole() {
+    let review = |text: &str| format!("ingest:\n  token_review:\n{text}");
+    let whole = "    audience: ours\n    service_accounts:\n    - plimsoll-agent/plimsoll-agent\n";
+    check(&review(whole), &[]);
+    let names = ["x", "a/", "a/b/c", "A/b", "-a/b"];
+    let wrong = |at: usize| {
+        format!(
+            ":4: ingest.token_review.service_accounts[{at}]: must be NAMESPACE/NAME, as plimsoll-agent/plimsoll-agent"
+        )
+    };
+    let mut said =
+        vec![":3: ingest.token_review.audience: must be a word, as plimsoll-collector".to_owned()];
+    said.extend((0..names.len()).map(wrong));
+    let said: Vec<&str> = said.iter().map(String::as_str).collect();
+    let accounts = format!(
+        "    audience: a b\n    service_accounts: [{}, a/b]\n",
+        names.join(", ")
+    );
+    check(&review(&accounts), &said);
+    check(
+        &review("    audience: ours\n"),
+        &[
+            ":3: ingest.token_review.audience: must be given together with \
+             ingest.token_review.service_accounts: without one nobody may send",
+        ],
+    );
+    check(
+        &review("    service_accounts: [a/b]\n"),
+        &[
+            ":3: ingest.token_review.service_accounts: must be given together with \
+             ingest.token_review.audience",
+        ],
+    );
+    check(
+        "ingest: {node_bytes_per_s: 1, node_burst_bytes: 1, node_requests_per_s: 0, node_burst_requests: 0}\n",
+        &[
+            ":1: ingest.node_burst_bytes: must be at least ingest.max_request_bytes",
+            ":1: ingest.node_bytes_per_s: must be at least 1024",
+            ":1: ingest.node_requests_per_s: must be at least 1",
+            ":1: ingest.node_burst_requests: must be at least 1",
+        ],
+    );
+}
+
+#[test]
+fn pages_are_for_everybody_on_loopback_only() {
+    let http = |text: &str| format!("http: {{{text}}}\n");
+    let tls = "tls_cert_file: c, tls_key_file: k";
+    for fine in [
+        "access: kubernetes",
+        &format!("access: kubernetes, listen: '0.0.0.0:1', {tls}, client_ca_file: a"),
+        tls,
+    ] {
+        check(&http(fine), &[]);
+    }
+    check(
+        &http("access: kubernetes, listen: '0.0.0.0:1', client_ca_file: a, tls_key_file: k"),
+        &[
+            ":1: http.tls_key_file: must be given together with http.tls_cert_file",
+            ":1: http.listen: must be a loopback address while http.tls_cert_file is not given: tokens \
+             would go in plain text",
+            ":1: http.client_ca_file: must be given together with http.tls_cert_file",
+        ],
+    );
+    check(
+        &http(&format!("listen: '0.0.0.0:1', client_ca_file: a, {tls}")),
+        &[
+            ":1: http.listen: must be a loopback address while http.access is loopback: nobody is \
+             asked who they are",
+            ":1: http.client_ca_file: must be left out while http.access is loopback: nobody is asked \
+             who they are",
+        ],
+    );
+    check(
+        &http("access: open"),
+        &[
+            ":1: http.access: unknown variant `open`, expected one of loopback, kubernetes, not open",
+        ],
+    );
+    check(
+        "kubernetes: {kubeconfig: ''}\n",
+        &[":1: kubernetes.kubeconfig: must be the path of a file"],
+    );
 }

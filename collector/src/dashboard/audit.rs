@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use maud::{Markup, html};
 use plimsoll_wire::AuditEvent;
-use plimsoll_wire::event::{ContainerEnd, ImdsAccess, Loss, OomKill};
+use plimsoll_wire::event::{ContainerEnd, ImdsAccess, Loss, Misplaced, OomKill};
 use serde_json::Value;
 
 use super::format::{count, counted, encoded, time_text};
@@ -57,6 +57,7 @@ fn filter(query: &AuditQuery) -> Markup {
                 (option("oom_kill", "OOM kills"))
                 (option("container_end", "container ends"))
                 (option("loss", "losses"))
+                (option("misplaced", "records about pods elsewhere"))
                 @if !known_class(class) { option value=(class) selected { (class) } }
             } }
             label { "Namespace " input name="namespace" value=[query.namespace.as_deref()]; }
@@ -239,6 +240,7 @@ fn row(record: &AuditRecord) -> Markup {
                 AuditEvent::OomKill(kill) => { (oom_cells(kill)) }
                 AuditEvent::ContainerEnd(end) => { (end_cells(end)) }
                 AuditEvent::Loss(loss) => { (loss_cells(loss)) }
+                AuditEvent::Misplaced(found) => { (misplaced_cells(found)) }
                 AuditEvent::Heartbeat(_) => { td colspan="5" { "heartbeat" } }
             }
         }
@@ -309,6 +311,17 @@ fn loss_cells(loss: &Loss) -> Markup {
         td {}
         td { span.tag.bad { "loss" } }
         td colspan="3" { (counted(loss.count, &format!("{} record", loss.lost_class.as_str()))) " " (loss.fate) " at " (loss.stage) }
+    }
+}
+
+fn misplaced_cells(found: &Misplaced) -> Markup {
+    html! {
+        td {}
+        td { span.tag.bad { "misplaced" } }
+        td colspan="3" {
+            (found.sender) " sent " (counted(found.count, "record")) " about pods on other nodes; the first is "
+            (found.pod_uid) " on " (found.pod_node)
+        }
     }
 }
 

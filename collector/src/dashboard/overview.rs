@@ -10,7 +10,6 @@ use super::format::{bytes_or, count, counted, cpu, cpu_or, encoded, workload_hre
 use super::totals::totals;
 use super::{Place, chart, layout};
 use crate::api::{AccountingDocument, NodeStatus};
-use crate::history::Fleet;
 use crate::sizing::memory::mib;
 use crate::sizing::{Fit, Level, Recommendation, Report, Setting};
 
@@ -27,12 +26,10 @@ const HOSTS: usize = 25;
 pub struct OverviewData<'a> {
     /// Recommendations.
     pub report: &'a Report,
-    /// The history behind them.
-    pub fleet: &'a Fleet,
-    /// Last heartbeats.
-    pub nodes: &'a [NodeStatus],
-    /// The law.
-    pub accounting: &'a AccountingDocument,
+    /// Last heartbeats; `None` for who may not see them.
+    pub nodes: Option<&'a [NodeStatus]>,
+    /// The law; `None` likewise.
+    pub accounting: Option<&'a AccountingDocument>,
 }
 
 /// Filter, order and page.
@@ -50,7 +47,8 @@ pub struct OverviewQuery {
 }
 
 impl OverviewQuery {
-    fn namespace(&self) -> Option<&str> {
+    /// The one namespace that is asked for.
+    pub fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref().filter(|text| !text.is_empty())
     }
 
@@ -148,8 +146,9 @@ fn nothing_yet(data: &OverviewData<'_>) -> Markup {
             h2 { "No container has a name yet" }
             p {
                 "Usage is shown here once an agent has closed its first window (one minute, unless it is set otherwise) and the inventory names its pods. "
-                "Containers waiting for a name: " (count(data.fleet.unnamed.len() as u64))
-                "; nodes that have reported: " (count(data.nodes.len() as u64)) "."
+                "Containers waiting for a name: " (count(data.report.unnamed.len() as u64))
+                @if let Some(nodes) = data.nodes { "; nodes that have reported: " (count(nodes.len() as u64)) }
+                "."
             }
         }
     }
@@ -172,11 +171,6 @@ fn summary(data: &OverviewData<'_>) -> Markup {
         .iter()
         .filter(|r| r.confidence.level == Level::Provisional)
         .count() as u64;
-    let degraded = data
-        .nodes
-        .iter()
-        .filter(|n| !n.heartbeat.degraded.is_empty())
-        .count() as u64;
     html! {
         section.cards aria-label="Fleet summary" {
             div.card {
@@ -197,15 +191,28 @@ fn summary(data: &OverviewData<'_>) -> Markup {
                     ", " (count(provisional)) " provisional"
                 }
             }
-            div.card {
-                h2 { "Nodes" }
-                p.big { strong { (count(data.nodes.len() as u64)) } }
-                p.note {
-                    @if degraded > 0 { a href="/nodes" { (count(degraded)) " with something switched off" } ", " }
-                    @if data.accounting.balanced {
+            @if let Some(nodes) = data.nodes { (nodes_card(nodes, data.accounting)) }
+        }
+    }
+}
+
+fn nodes_card(nodes: &[NodeStatus], accounting: Option<&AccountingDocument>) -> Markup {
+    let degraded = nodes
+        .iter()
+        .filter(|n| !n.heartbeat.degraded.is_empty())
+        .count() as u64;
+    html! {
+        div.card {
+            h2 { "Nodes" }
+            p.big { strong { (count(nodes.len() as u64)) } }
+            p.note {
+                @if degraded > 0 { a href="/nodes" { (count(degraded)) " with something switched off" } }
+                @if let Some(accounting) = accounting {
+                    @if degraded > 0 { ", " }
+                    @if accounting.balanced {
                         span.good { "0 records unaccounted for" }
                     } @else {
-                        a.bad href="/nodes" { (count(data.accounting.unaccounted)) " records unaccounted for" }
+                        a.bad href="/nodes" { (count(accounting.unaccounted)) " records unaccounted for" }
                     }
                 }
             }

@@ -125,9 +125,8 @@ fn overview_of(snapshot: Vec<(String, Arc<Series>)>, query: &OverviewQuery) -> S
     let accounting = balance(10);
     let data = OverviewData {
         report: &report,
-        fleet: &fleet,
-        nodes: &nodes,
-        accounting: &accounting,
+        nodes: Some(&nodes),
+        accounting: Some(&accounting),
     };
     overview(&data, query).into_string()
 }

@@ -22,9 +22,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-use super::tls;
 use crate::connections::paced::{Pace, Paced, Told};
 use crate::connections::{Connections, Full, Place};
+use crate::tls;
 
 /// Handshakes at a time; more wait in the kernel's queue.
 const HANDSHAKES: usize = 256;
@@ -244,7 +244,13 @@ mod tests {
         let (certificate, key) = (folder.path().join("cert"), folder.path().join("key"));
         std::fs::write(&certificate, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let shown = tls::Shown::read(&certificate, &key).unwrap();
+        let shown = tls::Shown::read(tls::Files {
+            door: tls::Door::Ingest,
+            certificate,
+            key,
+            client_ca: None,
+        });
+        let shown = shown.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (taken, mut secured) = mpsc::channel(1);

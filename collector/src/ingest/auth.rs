@@ -17,6 +17,7 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use super::Counts;
+use crate::cluster::token::bearer;
 use crate::errors;
 
 /// Time for which what was read counts. A sender that is refused in it tries again later.
@@ -65,11 +66,11 @@ pub enum TokenError {
 }
 
 /// What is kept of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, std::hash::Hash)]
 pub struct Hash([u8; 32]);
 
 impl Hash {
-    fn of(token: &str) -> Self {
+    pub(super) fn of(token: &str) -> Self {
         Self(Sha256::digest(token).into())
     }
 
@@ -166,12 +167,7 @@ impl Tokens {
 
     /// The node of the token in an `authorization` header.
     pub fn node_of(&self, header: Option<&str>) -> Option<String> {
-        // The scheme's name is in any case (RFC 9110, section 11.1), and so is it used.
-        let (scheme, token) = header?.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("Bearer") {
-            return None;
-        }
-        let presented = Hash::of(token.trim());
+        let presented = Hash::of(bearer(header?)?);
         let mut node = None;
         // To the end, so that the time does not tell which it was.
         for (token, known) in self.tokens.iter().zip(&*self.known()) {

@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
 use super::Counts;
+use super::rate::Booked;
 use super::room::Taken;
 use super::weigh::{Kind, Weight, weigh};
 
@@ -95,6 +96,7 @@ impl<T: Export> Service<http::Request<Body>> for Exports<T> {
             let codec = Weighing::<T>(Weighed {
                 limits,
                 room: request.extensions().get::<Taken>().cloned(),
+                booked: request.extensions().get::<Booked>().cloned(),
                 of: PhantomData,
             });
             // An OpenTelemetry Collector compresses unless told not to. The limit is on what comes out.
@@ -133,6 +135,7 @@ impl<T: Export> Codec for Weighing<T> {
         Weighed {
             limits: self.0.limits.clone(),
             room: self.0.room.clone(),
+            booked: self.0.booked.clone(),
             of: PhantomData,
         }
     }
@@ -142,6 +145,7 @@ impl<T: Export> Codec for Weighing<T> {
 struct Weighed<T> {
     limits: Limits,
     room: Option<Taken>,
+    booked: Option<Booked>,
     of: PhantomData<fn() -> T>,
 }
 
@@ -151,6 +155,9 @@ impl<T: Export> Decoder for Weighed<T> {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<T::Asked>, Status> {
         let bytes = buffer.copy_to_bytes(buffer.remaining());
+        if let Some(booked) = &self.booked {
+            booked.book(bytes.len());
+        }
         let weight = weigh(T::kind(), &bytes);
         self.limits.check(weight, bytes.len(), self.room.as_ref())?;
         // The code that gRPC has for it.

@@ -11,6 +11,7 @@ use prost::Message;
 use thiserror::Error;
 
 use super::Fate;
+use super::placed::{Elsewhere, Pods};
 use crate::errors::chain;
 
 /// A record on its way into the journal.
@@ -39,6 +40,8 @@ pub struct Decoded {
     pub records: Vec<Incoming>,
     /// What has no name of ours to go by: fate and count, of foreign metrics that of data points.
     pub others: Vec<(Fate, u64)>,
+    /// The pod of the first record that was refused because of its place.
+    elsewhere: Option<Elsewhere>,
     /// Why, of the first of each fate.
     reasons: Vec<(Fate, String)>,
 }
@@ -77,6 +80,19 @@ impl Decoded {
             |record| matches!(record.content, Content::Refused(refused) if refused == fate),
         );
         nameless.map(|(_, count)| count).sum::<u64>() + named.count() as u64
+    }
+
+    /// The first pod that is elsewhere, and how many records were refused because theirs is.
+    pub fn elsewhere(&self) -> Option<(&Elsewhere, u64)> {
+        let first = self.elsewhere.as_ref()?;
+        Some((first, self.count(Fate::PodElsewhere)))
+    }
+
+    fn refuse_elsewhere(&mut self, id: RecordId, pod: Elsewhere) {
+        self.refuse(id, Fate::PodElsewhere, || {
+            format!("pod {} is on {}", pod.pod_uid, pod.node)
+        });
+        self.elsewhere.get_or_insert(pod);
     }
 
     /// Records without a name of ours, and data points of others: none of them is kept, and OTLP wants
@@ -158,9 +174,10 @@ impl Decoded {
     }
 }
 
-/// Log records of `node`, the token's node.
-pub fn security(request: Vec<ResourceLogs>, node: &str) -> Decoded {
+/// Log records of `node`, the token's node, about what is on it.
+pub fn security(request: Vec<ResourceLogs>, node: &str, pods: &Pods) -> Decoded {
     let mut decoded = Decoded::default();
+    let mut places = pods.for_sender(node);
     for ResourceLogs {
         resource,
         scope_logs,
@@ -176,8 +193,15 @@ pub fn security(request: Vec<ResourceLogs>, node: &str) -> Decoded {
             if !decoded.check_node(&id::node(resource.as_ref()), node) {
                 continue;
             }
-            if let Err(error) = logs::decode(&record) {
-                decoded.refuse(id, Fate::Undecodable, || chain(&error));
+            let event = match logs::decode(&record) {
+                Ok((_, event)) => event,
+                Err(error) => {
+                    decoded.refuse(id, Fate::Undecodable, || chain(&error));
+                    continue;
+                }
+            };
+            if let Some(pod) = places.event_elsewhere(&event) {
+                decoded.refuse_elsewhere(id, pod);
                 continue;
             }
             decoded.records.push(Incoming {
@@ -247,9 +271,10 @@ pub fn envelope(record: LogRecord, node: &str) -> ResourceLogs {
     }
 }
 
-/// Windows of `node`.
-pub fn usage(request: Vec<ResourceMetrics>, node: &str) -> Decoded {
+/// Windows of `node`, of what is on it.
+pub fn usage(request: Vec<ResourceMetrics>, node: &str, pods: &Pods) -> Decoded {
     let mut decoded = Decoded::default();
+    let mut places = pods.for_sender(node);
     for message in request {
         let attributes = message
             .resource
@@ -267,10 +292,13 @@ pub fn usage(request: Vec<ResourceMetrics>, node: &str) -> Decoded {
             continue;
         }
         match metrics::decode(&message) {
-            Ok(_) => decoded.records.push(Incoming {
-                content: Content::Payload(message.encode_to_vec()),
-                id,
-            }),
+            Ok(window) => match places.elsewhere(&window.identity) {
+                Some(pod) => decoded.refuse_elsewhere(id, pod),
+                None => decoded.records.push(Incoming {
+                    content: Content::Payload(message.encode_to_vec()),
+                    id,
+                }),
+            },
             Err(error) => decoded.refuse(id, Fate::Undecodable, || chain(&error)),
         }
     }

@@ -115,9 +115,9 @@ impl Losses {
     }
 }
 
-/// The loss under its name, as the journal keeps it.
-pub(super) fn payload(loss: &Loss, id: &RecordId, now_unix_ns: u64) -> Vec<u8> {
-    let mut record = logs::encode(&AuditEvent::Loss(loss.clone()), now_unix_ns);
+/// A record of the collector's own under its name, as the journal keeps it.
+pub(super) fn payload(event: &AuditEvent, id: &RecordId, now_unix_ns: u64) -> Vec<u8> {
+    let mut record = logs::encode(event, now_unix_ns);
     let stream = id::StreamId {
         epoch: id.epoch.clone(),
         class: id.class,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,8 +19,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::codegen::BoxFuture;
 use tonic::server::NamedService;
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
@@ -30,13 +27,18 @@ use super::auth::{self, Token, Tokens};
 use super::codec::{Export, Exports, Limits};
 use super::decode::{self, Decoded};
 use super::foreign::{Told, Traces};
+use super::guard::{Guard, Guarded};
+use super::placed::{Findings, Pods};
+use super::rate::{Rate, Rates};
+use super::review::Reviews;
 use super::room::Taken;
 use super::store::{Arrival, Outcome, Store, StoreError};
-use super::tls::{self, TlsError};
 use super::weigh::{self, Kind};
 use super::{Counts, Fate};
+use crate::cluster::memo::Clock;
 use crate::connections::Connections;
 use crate::connections::paced::Pace;
+use crate::tls::{self, TlsError};
 
 /// Requests that wait for the committer; more wait in their connections.
 const QUEUE: usize = 256;
@@ -55,12 +57,20 @@ const MAX_REFUSED_PEERS: usize = 1024;
 const MAINTAIN: Duration = Duration::from_secs(5);
 
 /// Who may send, and how much.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Tokens and their nodes.
     pub tokens: Vec<Token>,
+    /// Whose tokens the API server is asked about.
+    pub reviews: Option<Arc<Reviews>>,
+    /// Where pods are.
+    pub pods: Pods,
+    /// What one node may send.
+    pub rate: Rate,
+    /// What time it is.
+    pub clock: Clock,
     /// PEM certificate and key; plain text without.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    pub tls: Option<tls::Files>,
     /// Longest request.
     pub max_request_bytes: usize,
     /// Records in one request.
@@ -97,19 +107,19 @@ struct Job {
 struct Door {
     counts: Arc<Counts>,
     options: Arc<Options>,
-    tokens: Arc<Tokens>,
+    guard: Guard,
     jobs: mpsc::Sender<Job>,
-    /// Addresses that were told to have no token, and those with another node's.
-    refused: Arc<Refused>,
+    findings: Arc<Mutex<Findings>>,
+    /// Addresses that were told to have another node's token.
     of_another_node: Arc<Refused>,
 }
 
 /// Addresses that were refused, so that each is named in the log once.
 #[derive(Debug, Default)]
-struct Refused(Mutex<BTreeSet<IpAddr>>);
+pub(super) struct Refused(Mutex<BTreeSet<IpAddr>>);
 
 impl Refused {
-    fn is_new(&self, peer: SocketAddr) -> bool {
+    pub(super) fn is_new(&self, peer: SocketAddr) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.len() < MAX_REFUSED_PEERS && known.insert(peer.ip())
     }
@@ -124,7 +134,7 @@ pub async fn serve<S: Storage + Send + 'static>(
 ) -> Result<(), IngestError> {
     let (jobs, queue) = mpsc::channel(QUEUE);
     let shown = match &options.tls {
-        Some((certificate, key)) => Some(Arc::new(tls::Shown::read(certificate, key)?)),
+        Some(files) => Some(Arc::new(tls::Shown::read(files.clone())?)),
         None => None,
     };
     let options = Arc::new(options);
@@ -132,12 +142,22 @@ pub async fn serve<S: Storage + Send + 'static>(
     auth::refresh(&tokens, &store.counts)
         .await
         .map_err(StoreError::from)?;
-    let door = Door {
+    let guard = Guard {
         counts: Arc::clone(&store.counts),
         tokens: Arc::clone(&tokens),
+        reviews: options.reviews.clone(),
+        rates: Rates::new(options.rate),
+        clock: Arc::clone(&options.clock),
+        longest: options.max_request_bytes,
+        refused: Arc::default(),
+    };
+    let findings = store.findings();
+    let door = Door {
+        counts: Arc::clone(&store.counts),
+        guard,
         options: Arc::clone(&options),
         jobs,
-        refused: Arc::default(),
+        findings,
         of_another_node: Arc::default(),
     };
     let traces = Traces {
@@ -152,7 +172,9 @@ pub async fn serve<S: Storage + Send + 'static>(
     drop(door);
     let counts = Arc::clone(&store.counts);
     let watching = auth::watch(tokens, Arc::clone(&counts), shutdown.clone());
-    let looking = tls::watch(shown.clone(), Arc::clone(&counts), shutdown.clone());
+    let noted = Arc::clone(&counts);
+    let note = Arc::new(move |trouble| noted.note_certificate(trouble));
+    let looking = tls::watch(shown.clone(), note, shutdown.clone());
     let serving = async {
         let (taken, connections) = mpsc::channel(TAKEN);
         let end = shutdown.clone().cancelled_owned();
@@ -262,33 +284,7 @@ async fn commit_some<S: Storage + Send + 'static>(
 
 /// The node that a request's token stands for.
 #[derive(Clone)]
-struct Node(String);
-
-impl Interceptor for Door {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let header = request
-            .metadata()
-            .get("authorization")
-            .and_then(|value| value.to_str().ok());
-        let Some(node) = self.tokens.node_of(header) else {
-            self.counts.refuse("unauthenticated");
-            self.log_refusal(peer_of(&request));
-            return Err(Status::unauthenticated("no known bearer token"));
-        };
-        if let Some(peer) = request.extensions().get::<Peer>() {
-            peer.is_known();
-        }
-        let longest = self.options.max_request_bytes;
-        let Some(room) = self.counts.room.take(&node, longest) else {
-            self.counts.refuse("no_room");
-            // A code that the agent answers by sending again, later.
-            return Err(Status::unavailable("too many requests are in hand"));
-        };
-        request.extensions_mut().insert(Node(node));
-        request.extensions_mut().insert(room);
-        Ok(request)
-    }
-}
+pub(super) struct Node(pub(super) String);
 
 fn node_of<T>(request: &Request<T>) -> Result<String, Status> {
     let node = request.extensions().get::<Node>();
@@ -302,8 +298,8 @@ fn peer_of<T>(request: &Request<T>) -> Option<SocketAddr> {
 }
 
 impl Door {
-    /// The token is looked at before a byte of the message is: strangers cost no memory.
-    fn before<T>(&self, method: T) -> InterceptedService<Told<Exports<T>>, Self> {
+    /// The guard comes first, see there.
+    fn before<T>(&self, method: T) -> Guarded<Told<Exports<T>>> {
         let limits = Limits {
             counts: Arc::clone(&self.counts),
             max_request_bytes: self.options.max_request_bytes,
@@ -314,7 +310,10 @@ impl Door {
             counts: Arc::clone(&self.counts),
             within: self.options.request_within,
         };
-        InterceptedService::new(told, self.clone())
+        Guarded {
+            guard: self.guard.clone(),
+            service: told,
+        }
     }
 
     /// With a valid token of another node nothing is taken and nothing is given up: the sender
@@ -338,10 +337,19 @@ impl Door {
         )))
     }
 
-    fn log_refusal(&self, peer: Option<SocketAddr>) {
-        let Some(peer) = peer else { return };
-        if self.refused.is_new(peer) {
-            tracing::warn!(%peer, "refused: no known bearer token (said once for this address)");
+    /// Records about pods on other nodes are refused one by one, and told as a finding.
+    fn note_elsewhere(&self, decoded: &Decoded, node: &str) {
+        let Some((pod, count)) = decoded.elsewhere() else {
+            return;
+        };
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        if findings.note(node, pod, count) {
+            tracing::warn!(
+                node,
+                pod.pod_uid,
+                pod.node,
+                "refused: records about a pod that is on another node (said again in a minute at the earliest)"
+            );
         }
     }
 
@@ -356,6 +364,7 @@ impl Door {
         let room = request.extensions_mut().remove::<Taken>();
         let decoded = decode(request.into_inner(), &node);
         self.same_node(&decoded, &node, peer)?;
+        self.note_elsewhere(&decoded, &node);
         self.take(class, decoded, room).await
     }
 
@@ -421,8 +430,9 @@ impl Export for Logs {
     fn export(&self, request: Request<Self::Asked>) -> BoxFuture<Response<Self::Answer>, Status> {
         let door = self.0.clone();
         Box::pin(async move {
+            let pods = door.options.pods.clone();
             let decode =
-                |asked: Self::Asked, node: &str| decode::security(asked.resource_logs, node);
+                |asked: Self::Asked, node: &str| decode::security(asked.resource_logs, node, &pods);
             let (rejected_log_records, error_message) =
                 door.serve(Class::Security, request, decode).await?;
             let partial = ExportLogsPartialSuccess {
@@ -455,8 +465,9 @@ impl Export for Metrics {
     fn export(&self, request: Request<Self::Asked>) -> BoxFuture<Response<Self::Answer>, Status> {
         let door = self.0.clone();
         Box::pin(async move {
+            let pods = door.options.pods.clone();
             let decode =
-                |asked: Self::Asked, node: &str| decode::usage(asked.resource_metrics, node);
+                |asked: Self::Asked, node: &str| decode::usage(asked.resource_metrics, node, &pods);
             let (rejected_data_points, error_message) =
                 door.serve(Class::Usage, request, decode).await?;
             let partial = ExportMetricsPartialSuccess {

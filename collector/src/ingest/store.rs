@@ -22,9 +22,10 @@ use tokio::sync::watch;
 
 use super::decode::Incoming;
 use super::dedupe::{Bounds, Forgotten, Stream};
+use super::placed::Findings;
 use super::{Counts, Fate};
 use crate::errors::chain;
-use inner::Inner;
+use inner::{Inner, keep};
 
 /// The file sink's cursor on the security journal.
 pub const SINK: &str = "file-sink";
@@ -85,6 +86,8 @@ pub struct Store<S = FileStorage> {
     refuses: Arc<Mutex<Option<Refusal>>>,
     /// Why the last upkeep failed; likewise.
     upkeep: Arc<Mutex<Option<String>>>,
+    /// What waits to be told; likewise.
+    findings: Arc<Mutex<Findings>>,
     /// The door's books.
     pub counts: Arc<Counts>,
 }
@@ -134,6 +137,7 @@ impl<S> Clone for Store<S> {
             commits: Arc::clone(&self.commits),
             refuses: Arc::clone(&self.refuses),
             upkeep: Arc::clone(&self.upkeep),
+            findings: Arc::clone(&self.findings),
             counts: Arc::clone(&self.counts),
         }
     }
@@ -173,6 +177,8 @@ pub struct Outcome {
     pub duplicates: u64,
     /// New, and not to be understood.
     pub undecodable: u64,
+    /// New, and about a pod on another node.
+    pub elsewhere: u64,
     /// New, and longer than the journal takes.
     pub too_large: u64,
     /// What the sender is told: refused for good, now or when it came first.
@@ -252,6 +258,7 @@ impl<S: Storage> Store<S> {
             commits: Arc::new(watch::Sender::new(0)),
             refuses: Arc::default(),
             upkeep: Arc::default(),
+            findings: Arc::default(),
             counts,
         };
         Ok((store, Class::ALL.into_iter().zip(recoveries).collect()))
@@ -273,12 +280,18 @@ impl<S: Storage> Store<S> {
     }
 
     /// Writes down what was seen, moves the cursors, removes what every reader has passed, holds
-    /// the byte bound, and tells what was lost. To be called every few seconds and at the end. One
+    /// the byte bound, and tells what was lost and what was found. To be called every few seconds and at the end. One
     /// step that fails keeps no other from being done; the first error is given back.
     pub fn maintain(&self) -> Result<(), StoreError> {
         let mut inner = self.lock();
         let before = inner.journal(Class::Security).durable_seq();
-        let done = inner.maintain(now_unix_ns());
+        let now = now_unix_ns();
+        let mut done = inner.maintain(now);
+        let mut due = self.lock_findings().due(now);
+        keep(&mut done, inner.tell_findings(&mut due, now));
+        for finding in due {
+            self.lock_findings().put_back(finding);
+        }
         let after = inner.journal(Class::Security).durable_seq();
         // Senders may be kept away by what was noted, so that no request would show that it is past.
         let probed = self.refuses().map(|_| inner.probe());
@@ -293,6 +306,16 @@ impl<S: Storage> Store<S> {
             self.commits.send_modify(|count| *count += 1);
         }
         done
+    }
+
+    fn lock_findings(&self) -> MutexGuard<'_, Findings> {
+        let findings = self.findings.lock();
+        findings.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the door leaves what it finds.
+    pub(super) fn findings(&self) -> Arc<Mutex<Findings>> {
+        Arc::clone(&self.findings)
     }
 
     /// Why requests cannot be taken now, with its causes; `None` if the last one was, or if the disk has

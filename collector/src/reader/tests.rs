@@ -4,6 +4,7 @@ mod failures;
 mod names;
 mod shed;
 
+use crate::ingest::placed::Pods;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -42,7 +43,11 @@ fn commit<S: Storage>(
         Class::Usage => {
             let mut window = records::minute(1, seq);
             window.identity.cgroup_path = Some("x".repeat(padding));
-            decode::usage(vec![records::metrics(&window, seq)], records::NODE)
+            decode::usage(
+                vec![records::metrics(&window, seq)],
+                records::NODE,
+                &Pods::default(),
+            )
         }
         Class::Security => {
             let event = AuditEvent::Loss(Loss {
@@ -53,7 +58,11 @@ fn commit<S: Storage>(
                 first_seq: None,
                 last_seq: None,
             });
-            decode::security(vec![records::logs(&event, seq)], records::NODE)
+            decode::security(
+                vec![records::logs(&event, seq)],
+                records::NODE,
+                &Pods::default(),
+            )
         }
     };
     let arrival = Arrival {
@@ -157,7 +166,7 @@ fn windows_that_a_full_history_turns_away_are_not_delivered() {
     let windows = (1..=5).map(window).collect();
     let arrival = Arrival {
         class: Class::Usage,
-        records: decode::usage(windows, records::NODE).records,
+        records: decode::usage(windows, records::NODE, &Pods::default()).records,
         others: Vec::new(),
     };
     life.store.commit(&[arrival]).unwrap();

@@ -2,7 +2,7 @@
 //! the process and has no clock: `run` has.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use plimsoll_journal::Recovery;
@@ -10,15 +10,18 @@ use plimsoll_wire::{AuditEvent, Class};
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
 
-use super::RunError;
+use super::{Reviewers, RunError};
 use crate::api::{self, ApiState, AuditRing};
 use crate::books::{InventoryBooks, Sources};
 use crate::cluster::census::Census;
-use crate::cluster::{self, Clock};
+use crate::cluster::{self, Clock, Reviewer};
 use crate::config::Config;
 use crate::connections::paced::Pace;
 use crate::errors;
 use crate::history::{History, HistoryError, Limits};
+use crate::ingest::placed::Pods;
+use crate::ingest::rate::Rate;
+use crate::ingest::review::{self, Reviews};
 use crate::ingest::store::{HISTORY, SINK};
 use crate::ingest::{self, Store, StoreError, auth};
 use crate::inventory::{IndexReader, IndexWriter, Inventory, LastLook, Reloaded};
@@ -194,15 +197,42 @@ fn open_history(path: &Path, max_series: usize) -> Result<Arc<History>, HistoryE
     Ok(Arc::new(history))
 }
 
-/// How senders are received by a process that may have that many descriptors open.
-pub(super) fn ingest_options(config: &Config, descriptors: usize) -> ingest::Options {
+/// On which node a pod is, as the inventory says.
+fn pods(index: &IndexReader) -> Pods {
+    let index = index.clone();
+    Pods::new(move |uid| index.get().lookup(uid, None)?.node)
+}
+
+/// How senders are received by a process that may have that many descriptors open. `reviewer` is there if
+/// the API server is to be asked.
+pub(super) fn ingest_options(
+    config: &Config,
+    descriptors: usize,
+    index: &IndexReader,
+    reviewer: Option<&Reviewer>,
+) -> ingest::Options {
+    let (pods, senders) = (pods(index), &config.ingest.token_review);
+    let reviews = senders.audience.as_ref().zip(reviewer);
+    let reviews = reviews.map(|(audience, reviewer)| {
+        let senders = review::Senders {
+            audience: audience.clone(),
+            service_accounts: senders.service_accounts.clone(),
+        };
+        let (asks, clock) = (reviewer.clone(), cluster::reviews::clock());
+        Arc::new(Reviews::new(senders, asks, pods.clone(), clock, unix_s))
+    });
     ingest::Options {
         tokens: config.ingest.tokens.iter().map(auth::Token::from).collect(),
-        tls: config
-            .ingest
-            .tls_cert_file
-            .clone()
-            .zip(config.ingest.tls_key_file.clone()),
+        reviews,
+        pods,
+        rate: Rate {
+            bytes_per_s: config.ingest.node_bytes_per_s,
+            burst_bytes: config.ingest.node_burst_bytes,
+            requests_per_s: config.ingest.node_requests_per_s,
+            burst_requests: config.ingest.node_burst_requests,
+        },
+        clock: cluster::reviews::clock(),
+        tls: config.ingest.tls(),
         max_request_bytes: config.ingest.max_request_bytes,
         max_request_records: MAX_REQUEST_RECORDS,
         max_connections: MAX_CONNECTIONS.min(descriptors / 2),
@@ -211,8 +241,16 @@ pub(super) fn ingest_options(config: &Config, descriptors: usize) -> ingest::Opt
     }
 }
 
-/// What the API shows, and where it comes from.
-pub(super) fn state(sources: &Sources) -> ApiState {
+fn unix_s() -> u64 {
+    api::unix_ns() / 1_000_000_000
+}
+
+/// What the API shows, to whom, and where it comes from. `trouble` is that of its certificate.
+pub(super) fn state(
+    sources: &Sources,
+    reviewers: &Reviewers,
+    trouble: Arc<Mutex<Option<String>>>,
+) -> ApiState {
     let ring = &sources.ring;
     let mut registry = Registry::with_prefix(telemetry::PREFIX);
     let metrics = Metrics::default();
@@ -239,10 +277,29 @@ pub(super) fn state(sources: &Sources) -> ApiState {
         rows
     };
     let (streams, health) = (sources.clone(), sources.clone());
-    ApiState::new(Arc::clone(&sources.history), Arc::clone(ring))
+    let asking = reviewers.clone();
+    let health = move || {
+        let mut health = health.health();
+        let unasked = asking.troubles().map(|why| format!("kubernetes: {why}"));
+        let trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let certificate = trouble.iter().map(|why| format!("http: the certificate has changed and cannot be used, the one before is shown: {why}"));
+        health.degraded.extend(unasked.chain(certificate));
+        health
+    };
+    let requests = Arc::clone(&sources.requests);
+    let rules = reviewers.of_people.clone().map(|reviewer| {
+        let clock = cluster::reviews::clock();
+        Arc::new(api::Rules::new(reviewer, clock, unix_s, requests))
+    });
+    let state = ApiState::new(Arc::clone(&sources.history), Arc::clone(ring));
+    let state = match rules {
+        Some(rules) => state.with_rules(rules),
+        None => state,
+    };
+    state
         .with_accounting(Arc::new(rows))
         .with_gaps(Arc::new(move || streams.gaps()))
-        .with_ready(Arc::new(move || health.health()))
+        .with_ready(Arc::new(health))
         .with_requests(Arc::clone(&sources.requests))
         .with_metrics(Arc::new(metrics))
 }

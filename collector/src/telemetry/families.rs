@@ -33,6 +33,11 @@ pub(super) struct StatusLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct DecisionLabels {
+    pub(super) decision: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReasonLabels {
     pub(super) reason: &'static str,
 }
@@ -78,6 +83,8 @@ pub struct Metrics {
     pub(super) nodes_let_go: Counter,
     pub(super) requests: Family<StatusLabels, Counter>,
     pub(super) http_refused: Family<ReasonLabels, Counter>,
+    pub(super) http_access: Family<DecisionLabels, Counter>,
+    pub(super) http_answers: Gauge,
     pub(super) http_connections: Gauge,
     pub(super) ingest_connections: Gauge,
     pub(super) in_hand: Gauge,
@@ -297,6 +304,16 @@ impl Metrics {
             "http_refused",
             "HTTP connections refused or broken off, by reason",
             self.http_refused.clone(),
+        );
+        registry.register(
+            "http_access",
+            "Decisions about who may see what, with http.access: kubernetes",
+            self.http_access.clone(),
+        );
+        registry.register(
+            "http_answers_remembered",
+            "Answers of the API server about users and their rights that are remembered, at most 20,480",
+            self.http_answers.clone(),
         );
         registry.register(
             "http_connections",

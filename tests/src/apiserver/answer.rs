@@ -1,10 +1,11 @@
 #![expect(
     clippy::disallowed_methods,
-    reason = "shell: the makers of long answers are tasks of the server's runtime"
+    reason = "shell: answers are made by tasks of the server's runtime, late if scripted"
 )]
 //! One call from its head to its answer: recorded, met by a fault or not, authenticated, allowed
 //! and served.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -14,6 +15,7 @@ use hyper::body::Incoming;
 use super::catalog::{Resource, Target};
 use super::connection::Socket;
 use super::fault::Fault;
+use super::forward;
 use super::identity::{API_AUDIENCE, User, authenticate};
 use super::list::{self, List};
 use super::out::{Out, Separator};
@@ -54,7 +56,13 @@ pub(super) async fn answer(
     shared: Arc<Shared>,
     socket: Socket,
     request: axum::http::Request<Incoming>,
-) -> Response<Body> {
+) -> io::Result<Response<Body>> {
+    if let Some(answer) = forwarded(&shared, &request) {
+        return Ok(match answer {
+            Ok((port, to)) => forward::forward(request, port, to),
+            Err(refusal) => respond(shared, socket, refusal.into(), None),
+        });
+    }
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(Body::new(body), BODY_AT_MOST).await;
     let text = |name| text_of(&parts.headers, name);
@@ -73,8 +81,15 @@ pub(super) async fn answer(
     let watch = watch_of(&asked, &target);
     let fault = shared.state().script.next(&asked.path, watch);
     let at = record(&shared, &asked, watch);
+    if let Some(Fault::Late(time)) = fault {
+        tokio::time::sleep(time).await;
+    }
     let answer = match &fault {
         Some(Fault::Hang) => return std::future::pending().await,
+        Some(Fault::ResetAtOnce) => {
+            socket.reset_when_closed();
+            return Err(io::Error::other("scripted"));
+        }
         Some(Fault::Answer(canned)) => canned.clone().into(),
         _ if body.is_err() => status::too_large().into(),
         _ => decide(&shared, &asked, target, at),
@@ -86,8 +101,37 @@ pub(super) async fn answer(
     if let Some(request) = shared.state().requests.get_mut(at) {
         request.status = status;
     }
-    let fault = fault.filter(|fault| !matches!(fault, Fault::Answer(_)));
-    respond(shared, socket, answer, fault)
+    let fault = fault.filter(|fault| !matches!(fault, Fault::Answer(_) | Fault::Late(_)));
+    Ok(respond(shared, socket, answer, fault))
+}
+
+/// Where a port-forward leads to, or why it does not; `None` of what is none.
+fn forwarded(
+    shared: &Shared,
+    request: &axum::http::Request<Incoming>,
+) -> Option<Result<(u16, std::net::SocketAddr), Canned>> {
+    let (namespace, pod) = forward::pod_of(request.uri().path())?;
+    let text = |name| text_of(request.headers(), name);
+    let asked = Asked {
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        accept: text(header::ACCEPT),
+        agent: text(header::USER_AGENT),
+        bearer: text(header::AUTHORIZATION)
+            .strip_prefix("Bearer ")
+            .map(str::to_owned),
+        body: Bytes::new(),
+    };
+    record(shared, &asked, None);
+    Some(caller(shared, &asked).and_then(|user| {
+        let state = shared.state();
+        if user == User::anonymous() || state.denied_paths.contains(&asked.path) {
+            return Err(status::forbidden_path(&user.name, "create", &asked.path));
+        }
+        let to = state.forwards.get(&(namespace, pod)).copied();
+        to.ok_or_else(status::no_such_resource)
+    }))
 }
 
 fn text_of(headers: &HeaderMap, name: header::HeaderName) -> String {
@@ -169,12 +213,7 @@ fn objects(shared: &Shared, asked: &Asked, target: Target) -> Answer {
         }
         _ => Err(status::no_such_resource()),
     };
-    made.unwrap_or_else(|refusal| {
-        if refusal.body.contains("label selectors") {
-            return unexpected(shared, asked, refusal).into();
-        }
-        refusal.into()
-    })
+    made.unwrap_or_else(Answer::from)
 }
 
 fn collection(

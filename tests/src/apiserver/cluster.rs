@@ -32,6 +32,15 @@ impl ApiServer {
         Ok(())
     }
 
+    /// Puts everything in that was recorded: [`super::recorded::LISTS`].
+    ///
+    /// # Errors
+    /// A recorded list is not there.
+    pub fn load_recorded(&self) -> Result<()> {
+        let mut lists = super::recorded::LISTS.iter();
+        lists.try_for_each(|name| self.load(&super::recorded::list(name)?))
+    }
+
     /// Puts generated objects of a kind in, like [`ApiServer::load`]; each has namespace and name.
     ///
     /// # Errors
@@ -135,6 +144,12 @@ impl ApiServer {
     /// The newest version.
     pub fn version(&self) -> u64 {
         self.state().store.version()
+    }
+
+    /// A port of a pod leads to an address on loopback.
+    pub fn forward(&self, namespace: &str, pod: &str, port: u16, to: std::net::SocketAddr) {
+        let pod = (namespace.to_owned(), pod.to_owned());
+        self.state().forwards.insert(pod, (port, to));
     }
 
     /// Ends every watch, as the server does when it is restarted.

@@ -4,7 +4,6 @@
 )]
 //! The sockets: loopback connections, plain or with TLS, one task each.
 
-use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -91,9 +90,14 @@ pub(super) async fn accept(
             continue;
         };
         let (shared, tls) = (Arc::clone(&shared), tls.clone());
+        let mut down = shared.down.subscribe();
         tokio::spawn(async move {
-            // A client that goes away is not the server's error.
-            drop(serve(shared, stream, tls).await);
+            tokio::select! {
+                biased;
+                _ = down.wait_for(|down| *down) => {}
+                // A client that goes away is not the server's error.
+                _ = serve(shared, stream, tls) => {}
+            }
         });
     }
 }
@@ -114,8 +118,8 @@ where
 {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (shared, socket) = (Arc::clone(&shared), socket.clone());
-        async move { Ok::<_, Infallible>(answer(shared, socket, request).await) }
+        answer(shared, socket, request)
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    drop(connection.await);
+    drop(connection.with_upgrades().await);
 }

@@ -107,6 +107,10 @@ pub enum Fault {
     Answer(Canned),
     /// No byte, until the client leaves.
     Hang,
+    /// The connection is reset (RST) before a byte of the answer.
+    ResetAtOnce,
+    /// The true answer, so much later.
+    Late(Duration),
     /// The connection is reset (RST) there.
     Reset(Point),
     /// The connection is closed there, without the end of the chunked body.
@@ -180,10 +184,34 @@ impl Fault {
 
     /// A watch with a line that is no JSON.
     pub fn bad_json(at: usize) -> Self {
-        let text = r#"{"type":"MODIFIED","object":{"kind":"Pod","apiVersion":"v1","metadata":{"na"#;
+        Self::line(
+            at,
+            r#"{"type":"MODIFIED","object":{"kind":"Pod","metadata":{"name":x"}}}"#,
+        )
+    }
+
+    /// A watch with a line that ends too early: kube's client passes over it without a word.
+    pub fn cut_line(at: usize) -> Self {
+        Self::line(
+            at,
+            r#"{"type":"MODIFIED","object":{"kind":"Pod","metadata":{"na"#,
+        )
+    }
+
+    /// A watch with that line more.
+    pub fn line(at: usize, text: &str) -> Self {
         Self::Insert {
             at,
             text: text.to_owned(),
+            last: false,
+        }
+    }
+
+    /// A list with an item more, which may be anything.
+    pub fn item(at: usize, item: &Value) -> Self {
+        Self::Insert {
+            at,
+            text: item.to_string(),
             last: false,
         }
     }

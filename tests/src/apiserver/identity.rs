@@ -22,7 +22,7 @@ pub struct User {
 }
 
 impl User {
-    /// A service account with the groups that each has.
+    /// A service account with the groups and the credential's id that each has.
     pub fn service_account(namespace: &str, name: &str) -> Self {
         Self {
             name: format!("system:serviceaccount:{namespace}:{name}"),
@@ -32,7 +32,11 @@ impl User {
                 format!("system:serviceaccounts:{namespace}"),
                 "system:authenticated".to_owned(),
             ],
-            extra: BTreeMap::new(),
+            extra: [(
+                "authentication.kubernetes.io/credential-id".to_owned(),
+                vec!["JTI=78531461-19d4-4ac2-b4eb-03275a336866".to_owned()],
+            )]
+            .into(),
         }
     }
 
@@ -46,7 +50,7 @@ impl User {
         }
     }
 
-    /// Whose token is bound to this node: what the audience of agents is recognized by.
+    /// Whose token is bound to this node.
     #[must_use]
     pub fn on_node(self, name: &str, uid: &str) -> Self {
         self.bound("node", name, uid)

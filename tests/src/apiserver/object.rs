@@ -129,6 +129,15 @@ impl Object {
         out.push('}');
     }
 
+    /// Whether its labels have all of these values.
+    pub(super) fn has_labels(&self, labels: &[(String, String)]) -> bool {
+        let mut text = String::new();
+        self.write_item(&mut text);
+        let value: Value = serde_json::from_str(&text).unwrap_or_default();
+        let has = |(label, of): &(String, String)| value["metadata"]["labels"][label] == *of;
+        labels.iter().all(has)
+    }
+
     /// `spec.nodeName`, what a field selector may ask for; empty without.
     pub(super) fn node(&self) -> String {
         let mut text = String::new();

@@ -57,15 +57,27 @@ fn decoded(text: &str) -> String {
     String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
 }
 
-/// A field selector of those that Plimsoll uses.
+/// A selector of those that Plimsoll uses: two fields, and labels that are equal to something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Selector {
     node: Option<String>,
     name: Option<String>,
+    labels: Vec<(String, String)>,
 }
 
 impl Selector {
-    fn parse(text: &str) -> Result<Self, Canned> {
+    fn labels(mut self, text: &str) -> Result<Self, Canned> {
+        for term in text.split(',') {
+            let (label, value) = term
+                .split_once('=')
+                .ok_or_else(|| status::bad_request("unable to parse requirement"))?;
+            let value = value.trim_start_matches('=').to_owned();
+            self.labels.push((label.to_owned(), value));
+        }
+        Ok(self)
+    }
+
+    fn fields(text: &str) -> Result<Self, Canned> {
         let mut selector = Self::default();
         for term in text.split(',') {
             let (field, value) = term.split_once('=').unwrap_or((term, ""));
@@ -87,6 +99,7 @@ impl Selector {
             .as_ref()
             .is_none_or(|name| object.name().1 == *name)
             && self.node.as_ref().is_none_or(|node| object.node() == *node)
+            && (self.labels.is_empty() || object.has_labels(&self.labels))
     }
 }
 
@@ -157,12 +170,12 @@ fn not_supported(value: &str, known: &str) -> Cause {
 }
 
 fn selector(query: &Query) -> Result<Option<Selector>, Canned> {
-    if query.get("labelSelector").is_some() {
-        return Err(status::bad_request(
-            "this test server knows no label selectors",
-        ));
+    let fields = query.get("fieldSelector");
+    let fields = fields.map(Selector::fields).transpose()?;
+    match query.get("labelSelector") {
+        Some(labels) => fields.unwrap_or_default().labels(labels).map(Some),
+        None => Ok(fields),
     }
-    query.get("fieldSelector").map(Selector::parse).transpose()
 }
 
 impl ListOptions {

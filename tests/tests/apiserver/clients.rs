@@ -12,16 +12,15 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::PartialObjectMeta;
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Config, ResourceExt};
 use plimsoll_tests::apiserver::{
-    ApiServer, Fault, On, Options, Rule, Token, User, after, recorded,
+    ApiServer, Fault, On, Options, Request, Rule, Token, User, after, recorded,
 };
 use serde_json::json;
 use tokio_stream::{Stream, StreamExt};
 
-async fn client(kubeconfig: &str) -> Client {
+pub(crate) async fn client(kubeconfig: &str) -> Client {
     let kubeconfig = Kubeconfig::from_yaml(kubeconfig).unwrap();
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(kubeconfig, &options)
@@ -32,9 +31,7 @@ async fn client(kubeconfig: &str) -> Client {
 
 fn cluster(options: Options) -> ApiServer {
     let server = ApiServer::start(options).unwrap();
-    for list in recorded::LISTS {
-        server.load(&recorded::list(list).unwrap()).unwrap();
-    }
+    server.load_recorded().unwrap();
     server
 }
 
@@ -51,7 +48,7 @@ fn recorded_names(list: &str) -> BTreeSet<String> {
     items.map(|item| name(&item["metadata"])).collect()
 }
 
-fn named<K: ResourceExt>(object: &K) -> String {
+pub(crate) fn named<K: ResourceExt>(object: &K) -> String {
     format!(
         "{}/{}",
         object.namespace().unwrap_or_default(),
@@ -60,7 +57,7 @@ fn named<K: ResourceExt>(object: &K) -> String {
 }
 
 /// What a watcher tells until it has the whole list; errors are passed over.
-async fn initial<K, S>(stream: &mut S) -> BTreeSet<String>
+pub(crate) async fn initial<K, S>(stream: &mut S) -> BTreeSet<String>
 where
     K: ResourceExt,
     S: Stream<Item = Result<Event<K>, watcher::Error>> + Unpin,
@@ -78,7 +75,7 @@ where
 }
 
 /// Waits for the next thing that happens.
-async fn next<K, S>(stream: &mut S) -> (&'static str, String)
+pub(crate) async fn next<K, S>(stream: &mut S) -> (&'static str, String)
 where
     K: ResourceExt,
     S: Stream<Item = Result<Event<K>, watcher::Error>> + Unpin,
@@ -185,8 +182,7 @@ async fn a_watcher_lives_through_what_is_scripted() {
     server.fault(watch(0), Fault::gone_event(0));
     let client = client(&server.kubeconfig()).await;
     let config = watcher::Config::default().page_size(30);
-    let stream = watcher(Api::<Pod>::all(client), config).default_backoff();
-    let mut stream = pin!(stream);
+    let mut stream = pin!(watcher(Api::<Pod>::all(client), config));
     assert_eq!(initial(&mut stream).await, recorded_names("pods.json"));
     server.apply(pod("one")).unwrap();
     assert_eq!(next(&mut stream).await, ("apply", "shop/one".to_owned()));
@@ -195,6 +191,35 @@ async fn a_watcher_lives_through_what_is_scripted() {
     server.apply(pod("two")).unwrap();
     assert_eq!(next(&mut stream).await, ("apply", "shop/two".to_owned()));
     server.finish().unwrap();
+}
+
+/// What a line that cannot be read does to kube's watcher: an error for two of three, nothing for
+/// one that ends too early, and in no case a new list. What the line told is not told again.
+#[tokio::test]
+async fn a_watcher_passes_over_lines_that_it_cannot_read() {
+    for (fault, errors) in [
+        (Fault::bad_json(0), 1),
+        (Fault::wrong_types(0, "v1", "Pod"), 1),
+        (Fault::cut_line(0), 0),
+    ] {
+        let server = cluster(Options::default());
+        server.fault(On::watch("/api/v1/pods"), fault);
+        let client = client(&server.kubeconfig()).await;
+        let config = watcher::Config::default();
+        let mut stream = pin!(watcher(Api::<Pod>::all(client), config));
+        initial(&mut stream).await;
+        server.apply(pod("one")).unwrap();
+        let mut seen = 0;
+        loop {
+            match stream.next().await.unwrap() {
+                Err(_) => seen += 1,
+                Ok(Event::Apply(pod)) => break assert_eq!(pod.name_any(), "one"),
+                Ok(_) => panic!("it begins anew"),
+            }
+        }
+        assert_eq!(seen, errors);
+        server.finish().unwrap();
+    }
 }
 
 #[tokio::test]
@@ -277,6 +302,10 @@ async fn a_token_that_is_rotated_is_good_no_more() {
     let config = |token: &str| server.kubeconfig_of(&json!({"token": token}));
     let first = Api::<Pod>::all(client(&config("first")).await);
     let second = Api::<Pod>::all(client(&config("second")).await);
+    server
+        .until("nothing", <[Request]>::is_empty)
+        .await
+        .unwrap();
     let code = |error: kube::Error| match error {
         kube::Error::Api(status) => status.code,
         other => panic!("{other}"),

@@ -2,10 +2,10 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plimsoll_tests::apiserver::{
-    ApiServer, COLLECTOR_TOKEN, Fault, On, Options, after, amid, recorded,
+    ApiServer, COLLECTOR_TOKEN, Fault, On, Options, Request, after, amid, recorded,
 };
 use serde_json::{Value, json};
 
@@ -43,14 +43,20 @@ fn told(line: &str) -> String {
     }
 }
 
-/// The bytes that come on a plain connection, and how it ends; `Ok`: in good order.
-fn raw(server: &ApiServer, path: &str) -> (String, Result<(), ErrorKind>) {
+/// A plain connection on which that was asked.
+fn asked(server: &ApiServer, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {COLLECTOR_TOKEN}\r\n\
          Connection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+/// The bytes that come on a plain connection, and how it ends; `Ok`: in good order.
+fn raw(server: &ApiServer, path: &str) -> (String, Result<(), ErrorKind>) {
+    let mut stream = asked(server, path);
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
     let end = loop {
         match stream.read(&mut chunk) {
@@ -156,10 +162,8 @@ fn events_come_twice_or_before_their_neighbours() {
     assert_eq!(take(4), ["+b", "+a", "+c", "B"]);
     // Those of one object keep their order.
     server.fault(On::watch(PODS), Fault::Swapped);
-    let mut lines = watch(&server, WATCH, accept).map(|l| told(&l)).skip(4);
-    server
-        .wait_for("three watches", |asked| asked.len() == 3)
-        .unwrap();
+    let mut lines = watch(&server, WATCH, accept).map(|l| told(&l));
+    assert_eq!(lines.by_ref().take(4).last().unwrap(), "B");
     server.apply_all(["a", "a", "b", "c"].map(pod)).unwrap();
     let taken: Vec<_> = lines.by_ref().take(4).collect();
     assert_eq!(taken, ["*a", "*b", "*a", "*c"]);
@@ -185,35 +189,105 @@ fn lines_that_no_client_can_read_stand_between_good_ones() {
 }
 
 #[test]
+fn an_item_of_a_list_is_none() {
+    let server = cluster();
+    server.fault(On::list(PODS), Fault::item(0, &json!({"metadata": 7})));
+    server.fault(On::list(PODS), Fault::item(2, &json!("text")));
+    for at in [0, 2] {
+        let list: Value = serde_json::from_str(&get(&server, PODS).body).unwrap();
+        let items = list["items"].as_array().unwrap();
+        let odd = |item: &Value| item["metadata"]["name"].is_null();
+        assert_eq!(items.iter().position(odd), Some(at));
+        assert_eq!(items.len(), 4);
+    }
+    server.finish().unwrap();
+}
+
+#[test]
 fn nothing_comes_or_it_comes_slowly() {
     let server = cluster();
     server.fault(On::list(PODS), Fault::Hang);
     server.fault(On::watch(PODS), Fault::Stall(after(1)));
     let pause = Duration::from_millis(1);
     server.fault(On::list(PODS), Fault::Drip { bytes: 40, pause });
-    let silent = |path: &str| {
-        let mut stream = TcpStream::connect(server.address()).unwrap();
-        let head = format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {COLLECTOR_TOKEN}\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_millis(200)))
-            .unwrap();
-        let mut text = Vec::new();
-        let error = stream.read_to_end(&mut text).unwrap_err();
+    // Until this has come, and then for a while nothing.
+    let silent = |path: &str, until: &str| {
+        let mut stream = asked(&server, path);
+        let (mut text, mut chunk) = (String::new(), [0; 4096]);
+        while !text.contains(until) {
+            let n = stream.read(&mut chunk).unwrap();
+            text += std::str::from_utf8(&chunk[..n]).unwrap();
+        }
+        let a_while = Some(Duration::from_millis(100));
+        stream.set_read_timeout(a_while).unwrap();
+        let error = stream.read(&mut chunk).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
-        String::from_utf8(text).unwrap()
+        text
     };
-    assert_eq!(silent(PODS), "");
-    let text = silent(WATCH);
-    assert!(
-        text.contains("\"name\":\"a\"") && !text.contains("\"name\":\"b\""),
-        "{text}"
-    );
+    assert_eq!(silent(PODS, ""), "");
+    let text = silent(WATCH, "\"name\":\"a\"");
+    assert!(!text.contains("\"name\":\"b\""), "{text}");
     let answer = get(&server, PODS);
     let list: Value = serde_json::from_str(&answer.body).unwrap();
     assert_eq!(list["items"].as_array().unwrap().len(), 3);
+    server.finish().unwrap();
+}
+
+#[test]
+fn an_answer_is_late_or_the_connection_is_gone_before_it() {
+    let server = cluster();
+    server.fault(On::any("/version"), Fault::ResetAtOnce);
+    server.fault(On::any("/version"), Fault::Late(Duration::from_millis(50)));
+    let (text, end) = raw(&server, "/version");
+    assert_eq!((text.as_str(), end), ("", Err(ErrorKind::ConnectionReset)));
+    let begin = Instant::now();
+    assert_eq!(get(&server, "/version").status, 200);
+    assert!(begin.elapsed() >= Duration::from_millis(50));
+    server.finish().unwrap();
+}
+
+#[test]
+fn a_server_that_is_down_ends_watches_and_comes_back_with_what_happened() {
+    let server = cluster();
+    let mut lines = watch(&server, WATCH, "application/json").map(|l| told(&l));
+    assert_eq!(
+        lines.by_ref().take(4).collect::<Vec<_>>(),
+        ["+a", "+b", "+c", "B"]
+    );
+    let watches = |asked: &[Request]| asked.iter().any(|r| r.watch == Some(true));
+    server.wait_for("a watch", watches).unwrap();
+    server.set_down(true);
+    assert_eq!(lines.next(), None);
+    let (text, _) = raw(&server, PODS);
+    assert_eq!(text, "");
+    server.delete("", "pods", "shop", "a").unwrap();
+    server.set_down(false);
+    let list: Value = serde_json::from_str(&get(&server, PODS).body).unwrap();
+    assert_eq!(list["items"].as_array().unwrap().len(), 2);
+    server.finish().unwrap();
+}
+
+/// What enters a selection is ADDED, what leaves it DELETED.
+#[test]
+fn a_watch_of_a_node_tells_only_of_its_pods() {
+    let server = cluster();
+    let on = |name: &str, node: &str| {
+        let mut pod = pod(name);
+        pod["spec"]["nodeName"] = node.into();
+        pod
+    };
+    server.apply(on("a", "n1")).unwrap();
+    let path = "/api/v1/pods?watch=true&fieldSelector=spec.nodeName%3Dn1";
+    let mut lines = watch(&server, path, "application/json").map(|l| told(&l));
+    assert_eq!(lines.next().unwrap(), "+a");
+    server.apply(on("b", "n2")).unwrap();
+    server.apply(on("c", "n1")).unwrap();
+    server.apply(on("c", "n1")).unwrap();
+    server.apply(on("a", "n2")).unwrap();
+    server.delete("", "pods", "shop", "b").unwrap();
+    server.delete("", "pods", "shop", "c").unwrap();
+    let rest: Vec<_> = lines.take(4).collect();
+    assert_eq!(rest, ["+c", "*c", "-a", "-c"]);
     server.finish().unwrap();
 }
 

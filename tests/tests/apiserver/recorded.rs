@@ -45,9 +45,7 @@ fn text<'a>(entry: &'a Value, key: &str) -> &'a str {
 /// A server with all that was recorded, in which a little has happened since.
 fn cluster() -> ApiServer {
     let server = ApiServer::start(Options::default()).unwrap();
-    for list in recorded::LISTS {
-        server.load(&recorded::list(list).unwrap()).unwrap();
-    }
+    server.load_recorded().unwrap();
     server.advance(1);
     for (kind, name) in [
         ("configmaps", "list"),

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait for what is to happen.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Where pods are.
 pub(crate) const PODS: &str = "/api/v1/pods";
@@ -47,9 +47,14 @@ impl Rig {
 
     /// Follows what the server has.
     pub(crate) fn watching(server: ApiServer) -> Self {
+        Self::with(server, ApiServer::kubeconfig)
+    }
+
+    /// The same with a kubeconfig of its own.
+    pub(crate) fn with(server: ApiServer, kubeconfig_of: impl Fn(&ApiServer) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
+        std::fs::write(&kubeconfig, kubeconfig_of(&server)).unwrap();
         let runtime = Runtime::new().unwrap();
         let client = runtime
             .block_on(cluster::client::patient(Some(&kubeconfig)))

@@ -17,6 +17,10 @@ pub(crate) struct Collector {
     http: u16,
     /// Certificate and key, from the next start on.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// The API server's rules say who sees what, from the next start on.
+    pub(crate) has_rules: bool,
+    /// Where the API server is that it follows, from the next start on.
+    pub(crate) kubeconfig: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -29,12 +33,22 @@ impl Collector {
             otlp: free_port(),
             http: free_port(),
             tls: None,
+            kubeconfig: None,
+            has_rules: false,
             child: None,
         }
     }
 
     pub(crate) fn start(&mut self) {
         let (certificate, key) = self.tls.clone().unzip();
+        let senders = serde_json::json!({
+            "audience": "plimsoll-collector",
+            "service_accounts": ["plimsoll-agent/plimsoll-agent"],
+        });
+        let senders = self
+            .kubeconfig
+            .as_ref()
+            .map_or(serde_json::json!({}), |_| senders);
         let config = serde_json::json!({
             "data": {"path": self.folder.join("state")},
             "ingest": {
@@ -42,8 +56,13 @@ impl Collector {
                 "tls_cert_file": certificate,
                 "tls_key_file": key,
                 "tokens": [{"node": "node-1", "file": self.folder.join("token")}],
+                "token_review": senders,
             },
-            "http": {"listen": format!("127.0.0.1:{}", self.http)},
+            "kubernetes": {"watch": self.kubeconfig.is_some(), "kubeconfig": self.kubeconfig},
+            "http": {
+                "listen": format!("127.0.0.1:{}", self.http),
+                "access": if self.has_rules { "kubernetes" } else { "loopback" },
+            },
             // Small, so that rotation is part of every run.
             "audit_file": {"rotate_bytes": 65536, "keep_files": 10_000},
         });
@@ -74,6 +93,20 @@ impl Collector {
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
         let url = format!("http://127.0.0.1:{}{path}", self.http);
         ureq::get(&url).call().ok()?.body_mut().read_json().ok()
+    }
+
+    /// What somebody with a token gets: the status; `None` while there is no answer.
+    pub(crate) fn status_for(&self, path: &str, token: Option<&str>) -> Option<u16> {
+        let url = format!("http://127.0.0.1:{}{path}", self.http);
+        let mut request = ureq::get(&url);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        match request.call() {
+            Ok(answer) => Some(answer.status().as_u16()),
+            Err(ureq::Error::StatusCode(status)) => Some(status),
+            Err(_) => None,
+        }
     }
 
     /// Number of requests that were refused for this reason; `None` while there is no answer.

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use plimsoll_collector::config::{Config, DOCUMENTED};
+use plimsoll_collector::config::Config;
 use plimsoll_collector::run::DRAIN;
 use serde_json::Value;
 
@@ -181,33 +181,14 @@ fn its_certificate_is_for_the_name_that_agents_ask_for() {
     assert_eq!(endpoint, format!("https://{HOST}:4317"));
 }
 
-/// Settings that the manifests use and that a collector may be too old for.
-const NEEDED: [&str; 4] = ["kubernetes:", "  token_review:", "  access:", "  watch:"];
-/// What its parser says then is of these.
-const NEW: [&str; 3] = [": kubernetes", ": ingest.token_review:", ": http."];
-
-/// Whether this collector has them all.
-fn is_new_enough() -> bool {
-    NEEDED
-        .iter()
-        .all(|setting| DOCUMENTED.lines().any(|line| line.starts_with(setting)))
-}
-
 #[test]
 fn its_settings_are_its_own() {
     for objects in Objects::each() {
         let map: ConfigMap = objects.one("ConfigMap", COLLECTOR, NAME);
         let text = &map.data.unwrap()["collector.yaml"];
-        let config = match Config::parse("collector.yaml", text) {
-            Ok(config) => config,
-            Err(error) => {
-                assert!(!is_new_enough(), "{}: {error}", objects.of);
-                for mistake in error.to_string().lines() {
-                    assert!(NEW.iter().any(|new| mistake.contains(new)), "{mistake}");
-                }
-                continue;
-            }
-        };
+        let config = Config::parse("collector.yaml", text);
+        let config = config.unwrap_or_else(|error| panic!("{}: {error}", objects.of));
+        assert!(config.kubernetes.watch, "{}", objects.of);
         let pod = pod(&objects);
         let mounts = pod.containers[0].volume_mounts.as_ref().unwrap();
         let place = |name: &str| {

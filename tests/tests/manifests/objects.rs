@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PodTemplateSpec, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde::Serialize;
@@ -142,6 +142,7 @@ fn judge(object: &Value) -> Result<(), String> {
         "policy/v1 PodDisruptionBudget" => strictly::<PodDisruptionBudget>(object),
         "rbac.authorization.k8s.io/v1 ClusterRole" => strictly::<ClusterRole>(object),
         "rbac.authorization.k8s.io/v1 ClusterRoleBinding" => strictly::<ClusterRoleBinding>(object),
+        "rbac.authorization.k8s.io/v1 Role" => strictly::<Role>(object),
         "scheduling.k8s.io/v1 PriorityClass" => strictly::<PriorityClass>(object),
         "storage.k8s.io/v1 StorageClass" => strictly::<StorageClass>(object),
         "v1 ConfigMap" => strictly::<ConfigMap>(object),

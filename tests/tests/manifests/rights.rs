@@ -3,44 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Container;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role};
+use plimsoll_collector::cluster::kinds;
 
 use super::objects::Objects;
-
-/// What the collector lists and watches, by group. To be compared with the code's own list, once
-/// `collector/src/cluster/kinds.rs` has it.
-const WATCHED: [(&str, &[&str]); 10] = [
-    (
-        "",
-        &[
-            "limitranges",
-            "namespaces",
-            "nodes",
-            "pods",
-            "resourcequotas",
-            "services",
-        ],
-    ),
-    (
-        "apps",
-        &["daemonsets", "deployments", "replicasets", "statefulsets"],
-    ),
-    ("argoproj.io", &["rollouts"]),
-    ("autoscaling", &["horizontalpodautoscalers"]),
-    ("autoscaling.k8s.io", &["verticalpodautoscalers"]),
-    ("batch", &["cronjobs", "jobs"]),
-    ("discovery.k8s.io", &["endpointslices"]),
-    ("networking.k8s.aws", &["policyendpoints"]),
-    ("networking.k8s.io", &["networkpolicies"]),
-    (
-        "policy.networking.k8s.io",
-        &[
-            "adminnetworkpolicies",
-            "baselineadminnetworkpolicies",
-            "clusternetworkpolicies",
-        ],
-    ),
-];
 
 /// What it asks of whom it lets in.
 const ASKED: [(&str, &str); 2] = [
@@ -72,11 +38,9 @@ fn role(objects: &Objects, name: &str) -> ClusterRole {
 #[test]
 fn the_collector_lists_watches_and_asks_and_nothing_else() {
     let words = |verbs: &[&str]| verbs.iter().map(|verb| (*verb).to_owned()).collect();
-    let watched = WATCHED.iter().flat_map(|(group, resources)| {
-        resources.iter().map(|resource| {
-            let name = ((*group).to_owned(), (*resource).to_owned());
-            (name, words(&["list", "watch"]))
-        })
+    let watched = kinds::BUILT_IN.iter().chain(&kinds::OPTIONAL).map(|kind| {
+        let name = (kind.group.to_owned(), kind.plural.to_owned());
+        (name, words(&["list", "watch"]))
     });
     let asked = ASKED.iter().map(|(group, resource)| {
         let name = ((*group).to_owned(), (*resource).to_owned());
@@ -133,12 +97,35 @@ fn people_get_sizing_and_audit_apart() {
     assert_eq!(metrics[0].verbs, ["get"]);
 }
 
+/// What `plimsoll` asks of the API server: `collector/src/cli/through.rs`, run in `tests/tests/people.rs`.
+#[test]
+fn the_command_line_finds_the_collector_and_sees_nothing_else() {
+    for objects in Objects::each() {
+        let role: Role = objects.one("Role", "plimsoll", "plimsoll-cli");
+        let mut rules = role.rules.unwrap();
+        let names = rules
+            .iter_mut()
+            .filter_map(|rule| rule.resource_names.take());
+        let names: Vec<_> = names.flatten().collect();
+        assert_eq!(names, ["plimsoll-ca"], "of ConfigMaps this one");
+        let may = |resource: &str, verbs: &[&str]| {
+            let verbs = verbs.iter().map(|verb| (*verb).to_owned()).collect();
+            ((String::new(), resource.to_owned()), verbs)
+        };
+        let expected = Rights::from([
+            may("pods", &["list"]),
+            may("pods/portforward", &["create", "get"]),
+            may("configmaps", &["get"]),
+        ]);
+        assert_eq!(rights(&rules), expected);
+    }
+}
+
 #[test]
 fn no_role_reads_secrets_or_is_a_wildcard_and_none_is_the_agents() {
     for objects in Objects::each() {
-        for kind in ["Role", "RoleBinding"] {
-            assert_eq!(objects.of_kind(kind).count(), 0);
-        }
+        assert_eq!(objects.of_kind("Role").count(), 1, "the command line's");
+        assert_eq!(objects.of_kind("RoleBinding").count(), 0);
         for object in objects.of_kind("ClusterRole") {
             let role: ClusterRole = serde_json::from_value(object.clone()).unwrap();
             for rule in role.rules.iter().flatten() {

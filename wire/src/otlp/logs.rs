@@ -43,7 +43,9 @@ fn short(name: &str) -> String {
 
 const fn severity(event: &AuditEvent) -> (SeverityNumber, &'static str) {
     match event {
-        AuditEvent::OomKill(_) | AuditEvent::Loss(_) => (SeverityNumber::Warn, "WARN"),
+        AuditEvent::OomKill(_) | AuditEvent::Loss(_) | AuditEvent::Misplaced(_) => {
+            (SeverityNumber::Warn, "WARN")
+        }
         AuditEvent::Imds(_) | AuditEvent::ContainerEnd(_) => (SeverityNumber::Info, "INFO"),
         AuditEvent::Heartbeat(_) => (SeverityNumber::Debug, "DEBUG"),
     }

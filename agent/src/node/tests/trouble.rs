@@ -1,6 +1,9 @@
-//! A disk that refuses.
+//! A disk that refuses, a collector that takes nothing, a tree that is not there.
+
+use plimsoll_wire::Class;
 
 use super::*;
+use crate::export::standing::Reason;
 use crate::test_log::TestLog;
 
 #[test]
@@ -29,4 +32,40 @@ fn a_disk_that_refuses_is_told_once_and_so_is_its_end() {
     write();
     assert_eq!(told("spool can be written again"), 1);
     assert_eq!(told("spool could not be written"), 1);
+}
+
+/// Ready means sampling: a collector that is away or refuses is told, and changes nothing of it.
+#[test]
+fn ready_is_who_samples_whatever_the_collector_says() {
+    let mut stage = Stage::new(&[("cpu.stat", "usage_usec 1\n")]);
+    let exports = Arc::clone(&stage.node.setup.exports);
+    for class in Class::ALL {
+        exports.failed(class, Reason::RefusedToken, "no known bearer token", "c");
+    }
+    stage.node.sample();
+    let health = stage.node.setup.status.health();
+    assert!(health.ready, "{health:?}");
+    let told = |line: &&String| line.contains("the collector refuses the token");
+    assert_eq!(health.degraded.iter().filter(told).count(), 2, "{health:?}");
+    stage.node.roots = Roots::default();
+    stage.node.sample();
+    assert!(!stage.node.setup.status.health().ready, "nothing to sample");
+}
+
+/// The tree bears the label of a pod that mounted cgroup2: told, shown and counted, and no reason
+/// not to be ready.
+#[test]
+fn a_relabelled_tree_is_shown_and_counted() {
+    let mut stage = Stage::new(&[("cpu.stat", "usage_usec 1\n")]);
+    assert_eq!(stage.metric("plimsoll_agent_cgroups_relabelled "), 0);
+    let label = "system_u:object_r:data_t:s0:c240,c522";
+    stage.node.labels = CgroupLabels::judge([("/".to_owned(), Some(label.to_owned()))]);
+    stage.node.sample();
+    let health = stage.node.setup.status.health();
+    assert!(health.ready);
+    assert!(health.degraded.iter().any(|line| line.contains(label)));
+    assert_eq!(stage.metric("plimsoll_agent_cgroups_relabelled "), 1);
+    // The next walk finds the tree as it is.
+    stage.node.rescan();
+    assert_eq!(stage.metric("plimsoll_agent_cgroups_relabelled "), 0);
 }

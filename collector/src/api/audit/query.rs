@@ -4,6 +4,7 @@ use plimsoll_wire::AuditEvent;
 use serde::Deserialize;
 
 use super::AuditRecord;
+use crate::api::access::Seen;
 
 /// Most events in one answer.
 pub const MAX_LIMIT: usize = 5_000;
@@ -13,8 +14,8 @@ const DEFAULT_LIMIT: usize = 200;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
-    /// `CRED`, `TOKEN`, …, or `imds` (every metadata request), `oom_kill`, `container_end`, `loss`;
-    /// several with commas. `all`, or none given, is everything; an empty text is a mistake.
+    /// `CRED`, `TOKEN`, …, or `imds` (every metadata request), `oom_kill`, `container_end`, `loss`,
+    /// `misplaced`; several with commas. `all`, or none given, is everything; an empty text is a mistake.
     pub class: Option<String>,
     /// Namespace of the pod; an empty text is a mistake.
     pub namespace: Option<String>,
@@ -46,7 +47,7 @@ pub const REQUEST_CLASSES: [&str; 12] = [
     "LIFECYCLE",
 ];
 /// What else can be asked for: every metadata request, and the other kinds of events.
-pub const OTHER_CLASSES: [&str; 4] = ["imds", "oom_kill", "container_end", "loss"];
+pub const OTHER_CLASSES: [&str; 5] = ["imds", "oom_kill", "container_end", "loss", "misplaced"];
 
 /// Everything, in so many words: what a form sends that asks for no class.
 pub const ALL: &str = "all";
@@ -105,9 +106,16 @@ pub(super) struct Filter<'a> {
     classes: Vec<&'a str>,
     namespace: Option<&'a str>,
     workload: Option<&'a str>,
+    seen: &'a Seen,
 }
 
 impl AuditQuery {
+    /// The one namespace that is asked for, as it is compared.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        let given = self.namespace.as_deref().map(str::trim);
+        given.filter(|text| !text.is_empty())
+    }
+
     /// As a form sends it: a field that nobody filled in is no mistake there.
     #[must_use]
     pub fn of_form(mut self) -> Self {
@@ -119,7 +127,7 @@ impl AuditQuery {
 }
 
 impl<'a> Filter<'a> {
-    pub(super) fn of(query: &'a AuditQuery) -> Result<Self, QueryError> {
+    pub(super) fn of(query: &'a AuditQuery, seen: &'a Seen) -> Result<Self, QueryError> {
         // As often as not a variable that was not set: not to be answered with everything.
         let given = |name, text: &'a Option<String>| match text.as_deref().map(str::trim) {
             Some("") => Err(QueryError::NoName(name)),
@@ -144,6 +152,7 @@ impl<'a> Filter<'a> {
             classes,
             namespace: given("namespace", &query.namespace)?,
             workload: given("workload", &query.workload)?,
+            seen,
         })
     }
 
@@ -153,7 +162,8 @@ impl<'a> Filter<'a> {
         let of_class = |wanted: &&str| {
             class.eq_ignore_ascii_case(wanted) || (is_imds && wanted.eq_ignore_ascii_case("imds"))
         };
-        (self.classes.is_empty() || self.classes.iter().any(of_class))
+        self.seen.has(record.name("namespace"))
+            && (self.classes.is_empty() || self.classes.iter().any(of_class))
             && self
                 .namespace
                 .is_none_or(|namespace| record.name("namespace") == Some(namespace))

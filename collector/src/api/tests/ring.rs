@@ -19,7 +19,7 @@ fn check(query: &AuditQuery, expected: &[u64], more: bool) {
         memory_peak_bytes: None,
     });
     ring.push(end);
-    let (found, has_more) = ring.query(query, NOW).unwrap();
+    let (found, has_more) = ring.query(query, &Seen::All, NOW).unwrap();
     assert_eq!(
         found.iter().map(|record| record.id.seq).collect::<Vec<_>>(),
         expected
@@ -115,7 +115,7 @@ fn rings_are_bounded_apart_and_late_events_find_their_place() {
         ..AuditQuery::default()
     };
     let seqs = |class: &str| {
-        ring.query(&query(class), NOW)
+        ring.query(&query(class), &Seen::All, NOW)
             .unwrap()
             .0
             .iter()
@@ -138,7 +138,7 @@ fn a_cursor_follows_the_order_of_arrival() {
             limit: Some(limit),
             ..AuditQuery::default()
         };
-        let page = ring.page(&query, NOW).unwrap();
+        let page = ring.page(&query, &Seen::All, NOW).unwrap();
         let seqs: Vec<u64> = page.found.iter().map(|record| record.id.seq).collect();
         (seqs, page.more, page.cursor)
     };
@@ -158,7 +158,7 @@ fn a_cursor_follows_the_order_of_arrival() {
         after: Some("yesterday".to_owned()),
         ..AuditQuery::default()
     };
-    assert!(ring.page(&refused, NOW).is_err());
+    assert!(ring.page(&refused, &Seen::All, NOW).is_err());
 }
 
 /// A full ring lets go what came first. Nodes' times say nothing of that: a backlog is hours old, and a
@@ -176,7 +176,7 @@ fn a_full_ring_lets_go_by_arrival_and_not_by_time() {
             limit: Some(audit::MAX_LIMIT),
             ..AuditQuery::default()
         };
-        let page = ring.page(&query, NOW).unwrap();
+        let page = ring.page(&query, &Seen::All, NOW).unwrap();
         let seqs: Vec<u64> = page.found.iter().map(|record| record.id.seq).collect();
         (seqs, page.cursor)
     };
@@ -211,7 +211,7 @@ fn a_cursor_of_another_life_brings_nothing_old_as_if_it_were_new() {
             since: since.map(str::to_owned),
             ..AuditQuery::default()
         };
-        let page = ring.page(&query, NOW).unwrap();
+        let page = ring.page(&query, &Seen::All, NOW).unwrap();
         let seqs: Vec<u64> = page.found.iter().map(|record| record.id.seq).collect();
         (seqs, page.cursor)
     };
@@ -242,7 +242,7 @@ fn what_is_stamped_in_the_future_is_not_newer_than_what_comes_later() {
             since: since.map(str::to_owned),
             ..AuditQuery::default()
         };
-        let (found, _) = ring.query(&query, now(80)).unwrap();
+        let (found, _) = ring.query(&query, &Seen::All, now(80)).unwrap();
         let seqs: Vec<u64> = found.iter().map(|record| record.id.seq).collect();
         seqs
     };
@@ -257,7 +257,7 @@ fn long_events_push_older_ones_out_by_their_bytes() {
     for seq in 1..=4 {
         ring.push(access(seq, seq, "CRED", &long));
     }
-    let (found, _) = ring.query(&AuditQuery::default(), NOW).unwrap();
+    let (found, _) = ring.query(&AuditQuery::default(), &Seen::All, NOW).unwrap();
     let seqs: Vec<u64> = found.iter().map(|record| record.id.seq).collect();
     assert_eq!(seqs, [4, 3]);
 }
@@ -278,5 +278,11 @@ fn documents_are_read_back_and_others_refused() {
         ),
         2
     );
-    assert_eq!(ring.query(&AuditQuery::default(), NOW).unwrap().0.len(), 1);
+    assert_eq!(
+        ring.query(&AuditQuery::default(), &Seen::All, NOW)
+            .unwrap()
+            .0
+            .len(),
+        1
+    );
 }

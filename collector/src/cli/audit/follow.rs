@@ -179,10 +179,7 @@ mod tests {
     #[test]
     fn a_follower_goes_on_where_it_was_when_the_collector_is_back() {
         let args = TailArgs {
-            server: crate::cli::Server {
-                server: String::new(),
-                ca_file: None,
-            },
+            collector: crate::cli::Collector::default(),
             which: Which {
                 class: None,
                 namespace: None,

@@ -11,7 +11,13 @@ fn an_answer_over_tls_is_from_whom_the_file_or_the_system_trusts() {
     let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(at("cert"), own.cert.pem()).unwrap();
     std::fs::write(at("key"), own.signing_key.serialize_pem()).unwrap();
-    let acceptor = crate::ingest::tls::acceptor(&at("cert"), &at("key")).unwrap();
+    let acceptor = crate::tls::acceptor(&crate::tls::Files {
+        door: crate::tls::Door::Ingest,
+        certificate: at("cert"),
+        key: at("key"),
+        client_ca: None,
+    })
+    .unwrap();
     let (runtime, listener) = listening();
     let port = listener.local_addr().unwrap().port();
     runtime.spawn(async move {

@@ -1,8 +1,5 @@
 //! Questions and answers of an API server of Kubernetes 1.35 (`tests/recorded/kube/auth`).
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: reads the recorded answers"
-)]
+#![expect(clippy::disallowed_methods, reason = "reads the recorded answers")]
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 //! fails the test.
 #![expect(
     clippy::disallowed_methods,
-    reason = "shell: a server on a socket, with the recorded answers"
+    reason = "a server on a socket, with the recorded answers"
 )]
 
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ type Answers = dyn Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync;
 /// See the module; ends when it is dropped.
 pub(crate) struct ApiServer {
     asked: Arc<Mutex<Vec<(String, Value)>>>,
-    uri: String,
+    port: u16,
     _serving: JoinSet<()>,
 }
 
@@ -57,42 +57,62 @@ async fn answer(State(script): State<Script>, request: Request) -> impl IntoResp
     )
 }
 
+fn in_turn(answers: Vec<(u16, Value)>) -> Arc<Answers> {
+    let answers = Mutex::new(VecDeque::from(answers));
+    Arc::new(move |_, _| answers.lock().unwrap().pop_front())
+}
+
 impl ApiServer {
     /// Answers whatever `answers` does: the resource's name and the question's `spec` in, status and body
     /// out.
     pub(crate) async fn start(
         answers: impl Fn(&str, &Value) -> Option<(u16, Value)> + Send + Sync + 'static,
     ) -> Self {
+        Self::serving(Arc::new(answers), None).await
+    }
+
+    /// As [`ApiServer::of`], with TLS.
+    pub(crate) async fn with_tls(answers: Vec<(u16, Value)>, shown: crate::tls::Shown) -> Self {
+        Self::serving(in_turn(answers), Some(Arc::new(shown))).await
+    }
+
+    async fn serving(answers: Arc<Answers>, tls: Option<Arc<crate::tls::Shown>>) -> Self {
         let script = Script {
-            answers: Arc::new(answers),
+            answers,
             asked: Arc::default(),
         };
         let asked = Arc::clone(&script.asked);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("http://{}", listener.local_addr().unwrap());
+        let port = listener.local_addr().unwrap().port();
         let router = Router::new().fallback(answer).with_state(script);
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let requests = crate::api::Requests::default();
             let bounds = crate::api::Bounds::default();
             let stop = tokio_util::sync::CancellationToken::new();
-            crate::api::serve(listener, router, bounds, Arc::new(requests), stop).await;
+            crate::api::serve(listener, router, bounds, Arc::new(requests), tls, stop).await;
         });
         Self {
             asked,
-            uri,
+            port,
             _serving: serving,
         }
     }
 
     /// One that answers these in turn, whatever it is asked.
     pub(crate) async fn of(answers: Vec<(u16, Value)>) -> Self {
-        let answers = Mutex::new(VecDeque::from(answers));
-        Self::start(move |_, _| answers.lock().unwrap().pop_front()).await
+        Self::serving(in_turn(answers), None).await
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::try_from(kube::Config::new(self.uri.parse().unwrap())).unwrap()
+        let mut config =
+            kube::Config::new(format!("http://127.0.0.1:{}", self.port).parse().unwrap());
+        config.default_retry = false;
+        Client::try_from(config).unwrap()
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn reviewer(&self) -> Reviewer {
@@ -195,4 +215,45 @@ async fn one_that_says_nothing_is_not_waited_for() {
     let reviewer = Reviewer::new(client).answering_within(Duration::from_millis(20));
     let token = token::prepare("x.y.z", None).unwrap();
     assert_eq!(reviewer.token(&token).await, Err(Unavailable::Slow));
+}
+
+/// What is logged of everything, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_repeats_a_token_whatever_comes_back() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _all = tracing::subscriber::set_default(subscriber);
+    // While there is one alone, what other threads meet first is off for this one too.
+    let _other = tracing::Dispatch::new(tracing_subscriber::fmt().finish());
+    // As a server that says what it was asked, and goes wrong behind it.
+    let server = ApiServer::of(vec![
+        (201, json!({"spec": {"token": "c2VjcmV0"}, "status": 7})),
+        (201, recorded("tokenreview-garbage")),
+    ])
+    .await;
+    let reviewer = server.reviewer();
+    let token = token::prepare("c2VjcmV0", None).unwrap();
+    assert_eq!(reviewer.token(&token).await, Err(Unavailable::Malformed));
+    assert!(reviewer.token(&token).await.is_ok());
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("nobody new can be let in"), "{text}");
+    assert!(!text.contains("c2VjcmV0"), "{text}");
 }

@@ -1,8 +1,5 @@
 //! Answers of an API server of Kubernetes 1.35 (`tests/recorded/kube/auth`).
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: reads the recorded answers"
-)]
+#![expect(clippy::disallowed_methods, reason = "reads the recorded answers")]
 
 use std::path::Path;
 
@@ -87,6 +84,7 @@ fn people_show_tokens_of_the_api_server() {
 
 /// The answer of a pod's token, changed.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "a case reads as what it is")]
 fn check(change: impl FnOnce(&mut TokenReviewStatus), expected: Result<Sender, Refused>) {
     let mut answer = recorded("pod-bound").unwrap();
     change(&mut answer);

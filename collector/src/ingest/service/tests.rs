@@ -7,6 +7,7 @@
 mod bounds;
 mod connections;
 mod disk;
+mod guard;
 mod malformed;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -116,6 +117,15 @@ impl Receiver {
                 node: "node-1".into(),
                 file,
             }],
+            reviews: None,
+            pods: Pods::default(),
+            rate: Rate {
+                bytes_per_s: 1 << 30,
+                burst_bytes: 1 << 30,
+                requests_per_s: 1 << 20,
+                burst_requests: 1 << 20,
+            },
+            clock: crate::cluster::reviews::clock(),
             tls: None,
             max_request_bytes: LIMIT,
             max_request_records: 20,

@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use plimsoll_journal::{Batch, Journal, JournalError, Storage};
-use plimsoll_wire::{Class, RecordId};
+use plimsoll_wire::event::Misplaced;
+use plimsoll_wire::{AuditEvent, Class, RecordId};
 use prost::Message;
 
 use super::hand::Hand;
@@ -148,7 +149,8 @@ impl<S: Storage> Inner<S> {
                     (payload.len() > self.max_record_bytes).then_some(Fate::TooLarge)
                 }
             };
-            let too_large = u64::from(refusal == Some(Fate::TooLarge));
+            let is = |fate| u64::from(refusal == Some(fate));
+            let (too_large, elsewhere) = (is(Fate::TooLarge), is(Fate::PodElsewhere));
             if self.seen.judge(id) == Verdict::Repeat {
                 outcome.duplicates += 1;
             } else {
@@ -162,7 +164,8 @@ impl<S: Storage> Inner<S> {
                 } else {
                     self.refused_unwritten = true;
                     outcome.too_large += too_large;
-                    outcome.undecodable += 1 - too_large;
+                    outcome.elsewhere += elsewhere;
+                    outcome.undecodable += 1 - too_large - elsewhere;
                 }
                 self.seen.accept(id);
             }
@@ -226,27 +229,8 @@ impl<S: Storage> Inner<S> {
         }
         self.with_held_room(|inner| inner.sync(Class::Security))?;
         while let Some(loss) = self.losses.next() {
-            let mut id = RecordId {
-                node: OWN_NODE.to_owned(),
-                epoch: self.journal(Class::Security).epoch().to_owned(),
-                class: Class::Security,
-                seq: 0,
-            };
-            id.seq = self.seen.watermark(&id) + 1;
-            let payload = losses::payload(&loss, &id, now);
-            let reserve = |inner: &mut Self| {
-                let bytes = CHECKPOINT_BYTES + inner.seen.most_bytes_with(&id);
-                inner.slots.reserve(bytes).map_err(checkpoint_failed)
-            };
-            let appended = self
-                .with_held_room(reserve)
-                .and_then(|()| self.with_held_room(|inner| inner.append(id.class, &payload, now)));
-            match appended {
-                Ok(seq) => {
-                    self.seen.accept(&id);
-                    self.losses.taken(seq, loss);
-                    self.note_unsynced(id.class, false);
-                }
+            match self.append_own(&AuditEvent::Loss(loss.clone()), now) {
+                Ok(seq) => self.losses.taken(seq, loss),
                 Err(error) => {
                     self.losses.put_back(loss);
                     return Err(error);
@@ -254,6 +238,44 @@ impl<S: Storage> Inner<S> {
             }
         }
         self.with_held_room(|inner| inner.sync(Class::Security))
+    }
+
+    /// Puts findings on record. Those that are left in `due` were not.
+    pub(super) fn tell_findings(
+        &mut self,
+        due: &mut Vec<Misplaced>,
+        now: u64,
+    ) -> Result<(), StoreError> {
+        if due.is_empty() {
+            return Ok(());
+        }
+        self.sync(Class::Security)?;
+        while let Some(finding) = due.last() {
+            self.append_own(&AuditEvent::Misplaced(finding.clone()), now)?;
+            due.pop();
+        }
+        self.sync(Class::Security)
+    }
+
+    /// Appends a record of our own to the security journal; gives back its number there.
+    fn append_own(&mut self, event: &AuditEvent, now: u64) -> Result<u64, StoreError> {
+        let mut id = RecordId {
+            node: OWN_NODE.to_owned(),
+            epoch: self.journal(Class::Security).epoch().to_owned(),
+            class: Class::Security,
+            seq: 0,
+        };
+        id.seq = self.seen.watermark(&id) + 1;
+        let payload = losses::payload(event, &id, now);
+        let reserve = |inner: &mut Self| {
+            let bytes = CHECKPOINT_BYTES + inner.seen.most_bytes_with(&id);
+            inner.slots.reserve(bytes).map_err(checkpoint_failed)
+        };
+        self.with_held_room(reserve)?;
+        let seq = self.with_held_room(|inner| inner.append(id.class, &payload, now))?;
+        self.seen.accept(&id);
+        self.note_unsynced(id.class, false);
+        Ok(seq)
     }
 
     /// Tries again with the room that was held for this, if the disk is full.

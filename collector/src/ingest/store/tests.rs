@@ -302,6 +302,7 @@ fn a_refused_record_has_one_fate_and_is_no_gap() {
         taken: 2,
         duplicates: 0,
         undecodable: 2,
+        elsewhere: 0,
         too_large: 1,
         refused: 3,
         refused_too_large: 1,

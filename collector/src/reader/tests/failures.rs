@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::api::AuditQuery;
+use crate::api::Seen;
 
 /// A destination that counts the attempts, mends a segment before one of them, refuses as often as it
 /// is told, and ends the reader when it has the last record.
@@ -156,6 +157,9 @@ fn lines_that_could_not_be_synced_are_written_again() {
     assert_eq!(lines(), 5);
     let fates = life.security.fates();
     assert_eq!((fates.delivered, fates.filtered), (5, 0));
-    let (shown, _) = life.shown.query(&AuditQuery::default(), 0).unwrap();
+    let (shown, _) = life
+        .shown
+        .query(&AuditQuery::default(), &Seen::All, 0)
+        .unwrap();
     assert_eq!(shown.len(), 5);
 }

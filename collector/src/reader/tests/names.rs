@@ -1,6 +1,7 @@
 //! Events that wait for the names of their pods.
 
 use super::*;
+use crate::ingest::placed::Pods;
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -64,7 +65,7 @@ impl Waiting {
         let envelope = decode::envelope(record, records::NODE);
         let arrival = Arrival {
             class: Class::Security,
-            records: decode::security(vec![envelope], records::NODE).records,
+            records: decode::security(vec![envelope], records::NODE, &Pods::default()).records,
             others: Vec::new(),
         };
         self.store.commit(&[arrival]).unwrap();

@@ -1,5 +1,6 @@
 //! Any event and any window that there can be.
 
+use crate::event::Misplaced;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -150,6 +151,15 @@ pub(super) fn event() -> impl Strategy<Value = AuditEvent> {
                 last_seq,
             })
         });
+    let misplaced =
+        (".*", ".*", ".*", any::<u64>()).prop_map(|(sender, pod_uid, pod_node, count)| {
+            AuditEvent::Misplaced(Misplaced {
+                sender,
+                pod_uid,
+                pod_node,
+                count,
+            })
+        });
     let stage = (".*", ".*", fates()).prop_map(|(stage, class, fates)| StageFates {
         stage,
         class,
@@ -176,7 +186,7 @@ pub(super) fn event() -> impl Strategy<Value = AuditEvent> {
                 })
             },
         );
-    prop_oneof![imds, oom, end, loss, heartbeat]
+    prop_oneof![imds, oom, end, loss, misplaced, heartbeat]
 }
 
 /// A count as machines have them: the wire's integers are signed, its CPU time a double.

@@ -2,13 +2,13 @@
     clippy::disallowed_methods,
     reason = "shell: looks at certificate and key, which are read by name"
 )]
-//! TLS at the receiver's door: who cannot do it is refused, counted and named in the log.
+//! TLS at the collector's doors: who cannot do it is refused, counted and named in the log.
 //!
 //! The handshakes are ours and not the gRPC server's, because that one drops a failed handshake
 //! without a word, and an agent with a wrong authority must not be silence here. Knows nothing of
-//! tokens or messages.
+//! tokens or messages, and does not look into clients' certificates beyond who signed them.
 //!
-//! Certificate and key are looked at again every [`LOOK`], and what has changed is shown to whoever
+//! Certificate, key and the clients' authorities are looked at again every [`LOOK`], and what has changed is shown to whoever
 //! connects from then on. What cannot be used leaves the one before, and is told.
 
 use std::io;
@@ -17,17 +17,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio::task::JoinError;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::Counts;
 use crate::errors;
 
 /// Until the first byte: a client speaks first in TLS, and at once.
@@ -37,6 +38,64 @@ const WITHIN: Duration = Duration::from_secs(10);
 
 /// Between two looks at certificate and key.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// One of the collector's doors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The receiver: gRPC, which is HTTP/2 and nothing else.
+    Ingest,
+    /// Dashboard and API: HTTP/1.1.
+    Http,
+}
+
+impl Door {
+    const fn certificate(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest.tls_cert_file",
+            Self::Http => "http.tls_cert_file",
+        }
+    }
+
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest.tls_key_file",
+            Self::Http => "http.tls_key_file",
+        }
+    }
+
+    const fn protocol(self) -> &'static [u8] {
+        match self {
+            Self::Ingest => b"h2",
+            Self::Http => b"http/1.1",
+        }
+    }
+}
+
+const CLIENT_CA: &str = "http.client_ca_file";
+
+/// What a door shows, and whose certificates it takes. All PEM.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Which door.
+    pub door: Door,
+    /// Certificate chain.
+    pub certificate: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+    /// Authorities that sign certificates of clients; `None`: no client is asked for one.
+    pub client_ca: Option<PathBuf>,
+}
+
+impl Files {
+    fn all(&self) -> impl Iterator<Item = (&Path, &'static str)> {
+        let own = [
+            (self.certificate.as_path(), self.door.certificate()),
+            (self.key.as_path(), self.door.key()),
+        ];
+        let client_ca = self.client_ca.as_deref().map(|path| (path, CLIENT_CA));
+        own.into_iter().chain(client_ca)
+    }
+}
 
 /// The certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +120,13 @@ pub enum TlsError {
         setting: &'static str,
     },
     /// No certificate in it.
-    #[error("{0} holds no PEM certificate")]
-    Empty(PathBuf),
+    #[error("{path} holds no PEM certificate")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// The setting that names it.
+        setting: &'static str,
+    },
     /// Both can be read, but not used.
     #[error("use {certificate} with {key}")]
     Pair {
@@ -70,81 +134,131 @@ pub enum TlsError {
         certificate: PathBuf,
         /// The key.
         key: PathBuf,
+        /// The setting that names the one to look at.
+        setting: &'static str,
         /// Why.
         #[source]
-        source: rustls::Error,
+        source: Box<rustls::Error>,
+    },
+    /// An authority that is none.
+    #[error("use {path}")]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<rustls::Error>,
+    },
+    /// Authorities that cannot be used together.
+    #[error("use {path}")]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: VerifierBuilderError,
     },
 }
-
-const CERTIFICATE: &str = "ingest.tls_cert_file";
-const KEY: &str = "ingest.tls_key_file";
 
 impl TlsError {
     /// The setting that names the file to look at.
     pub const fn setting(&self) -> &'static str {
         match self {
-            Self::Read { setting, .. } | Self::NotPlain { setting, .. } => setting,
-            Self::Empty(_)
-            | Self::Pair {
-                source: rustls::Error::InvalidCertificate(_),
-                ..
-            } => CERTIFICATE,
-            Self::Pair { .. } => KEY,
+            Self::Read { setting, .. }
+            | Self::NotPlain { setting, .. }
+            | Self::Empty { setting, .. }
+            | Self::Pair { setting, .. } => setting,
+            Self::Authority { .. } | Self::Authorities { .. } => CLIENT_CA,
         }
     }
 }
 
-/// Reads certificate chain and private key, and whether they belong together. Waits for the disk.
+/// All certificates in a file; at least one.
+fn certificates(
+    path: &Path,
+    setting: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(unreadable(path, setting))?;
+    let path = path.to_owned();
+    let is_some = (!found.is_empty()).then_some(found);
+    is_some.ok_or(TlsError::Empty { path, setting })
+}
+
+fn unreadable(path: &Path, setting: &'static str) -> impl FnOnce(pem::Error) -> TlsError {
+    let path = path.to_owned();
+    move |source| TlsError::Read {
+        path,
+        setting,
+        source,
+    }
+}
+
+/// Reads certificate chain and private key, and whether they belong together; and the authorities of
+/// clients. Waits for the disk.
 ///
 /// # Errors
 /// Why they cannot be used.
-pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
-    let unreadable = |path: &Path, setting| {
-        let path = path.to_owned();
-        move |source| TlsError::Read {
-            path,
-            setting,
-            source,
-        }
-    };
-    for (path, setting) in [(certificate, CERTIFICATE), (key, KEY)] {
+pub fn acceptor(files: &Files) -> Result<TlsAcceptor, TlsError> {
+    for (path, setting) in files.all() {
         let looked_at = std::fs::metadata(path).map_err(pem::Error::Io);
         if !looked_at.map_err(unreadable(path, setting))?.is_file() {
             let path = path.to_owned();
             return Err(TlsError::NotPlain { path, setting });
         }
     }
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(unreadable(certificate, CERTIFICATE))?;
-    if chain.is_empty() {
-        return Err(TlsError::Empty(certificate.to_owned()));
-    }
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key, KEY))?;
+    let (certificate, key, door) = (&files.certificate, &files.key, files.door);
+    let chain = certificates(certificate, door.certificate())?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key, door.key()))?;
+    let verifier = files.client_ca.as_deref().map(clients).transpose()?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| {
-            builder
-                .with_no_client_auth()
-                .with_single_cert(chain, secret)
+            let builder = match verifier {
+                Some(verifier) => builder.with_client_cert_verifier(verifier),
+                None => builder.with_no_client_auth(),
+            };
+            builder.with_single_cert(chain, secret)
         })
         .map_err(|source| TlsError::Pair {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-            source,
+            certificate: certificate.clone(),
+            key: key.clone(),
+            setting: match source {
+                rustls::Error::InvalidCertificate(_) => door.certificate(),
+                _ => door.key(),
+            },
+            source: Box::new(source),
         })?;
-    // gRPC is HTTP/2 and nothing else.
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![door.protocol().to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Modification time, length and inode of certificate and key, where they are there.
-type Stamps = [Option<(SystemTime, u64, u64)>; 2];
+/// Takes certificates of these authorities. Who shows none comes in as well: it may have a token.
+fn clients(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(path, CLIENT_CA)? {
+        roots.add(authority).map_err(|source| TlsError::Authority {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(|source| TlsError::Authorities {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// Modification time, length and inode of each file, where it is there.
+type Stamps = Vec<Option<(SystemTime, u64, u64)>>;
 
 /// Certificate and key as they are shown now.
-pub(super) struct Shown {
-    certificate: PathBuf,
-    key: PathBuf,
+pub struct Shown {
+    files: Files,
     acceptor: RwLock<TlsAcceptor>,
     seen: Mutex<Seen>,
 }
@@ -165,14 +279,24 @@ enum Look {
     Trouble(String),
 }
 
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shown")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Shown {
     /// Waits for the disk.
-    pub(super) fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let stamps = stamps(certificate, key);
+    ///
+    /// # Errors
+    /// As [`acceptor`].
+    pub fn read(files: Files) -> Result<Self, TlsError> {
+        let stamps = stamps(&files);
         Ok(Self {
-            acceptor: RwLock::new(acceptor(certificate, key)?),
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
+            acceptor: RwLock::new(acceptor(&files)?),
+            files,
             seen: Mutex::new(Seen {
                 stamps,
                 trouble: None,
@@ -181,7 +305,7 @@ impl Shown {
     }
 
     /// For the next connection.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let acceptor = self.acceptor.read();
         acceptor.unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -189,12 +313,12 @@ impl Shown {
     /// Reads them again if they have changed, or could not be used. Waits for the disk.
     fn look(&self) -> Look {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamps = stamps(&self.certificate, &self.key);
+        let stamps = stamps(&self.files);
         if stamps == seen.stamps && seen.trouble.is_none() {
             return Look::Same;
         }
         seen.stamps = stamps;
-        match acceptor(&self.certificate, &self.key) {
+        match acceptor(&self.files) {
             Ok(acceptor) => {
                 let shown = self.acceptor.write();
                 *shown.unwrap_or_else(PoisonError::into_inner) = acceptor;
@@ -213,49 +337,58 @@ impl Shown {
     }
 }
 
-fn stamps(certificate: &Path, key: &Path) -> Stamps {
-    [certificate, key].map(|path| {
+fn stamps(files: &Files) -> Stamps {
+    let stamp = |path: &Path| {
         let found = std::fs::metadata(path).ok()?;
         Some((found.modified().ok()?, found.len(), found.ino()))
-    })
+    };
+    files.all().map(|(path, _)| stamp(path)).collect()
 }
 
+/// Told why the files that are there now cannot be shown; `None` if they are.
+pub(crate) type Note = Arc<dyn Fn(Option<String>) + Send + Sync>;
+
 /// Looks off the runtime's threads and says what has changed.
-async fn refresh(shown: &Arc<Shown>, counts: &Counts) -> Result<(), JoinError> {
+async fn refresh(shown: &Arc<Shown>, note: &Note) -> Result<(), JoinError> {
     let looking = Arc::clone(shown);
+    let setting = shown.files.door.certificate();
     match tokio::task::spawn_blocking(move || looking.look()).await? {
         Look::Same => {}
         Look::New => {
-            counts.note_certificate(None);
-            tracing::info!("the certificate was read again: it is shown from now on");
+            note(None);
+            tracing::info!(
+                setting,
+                "the certificate was read again: it is shown from now on"
+            );
         }
         Look::Trouble(error) => {
             tracing::warn!(
+                setting,
                 error,
                 "the changed certificate cannot be used: the one before is shown until it can"
             );
-            counts.note_certificate(Some(error));
+            note(Some(error));
         }
     }
     Ok(())
 }
 
 /// Refreshes until `shutdown`.
-pub(super) async fn watch(
+pub(crate) async fn watch(
     shown: Option<Arc<Shown>>,
-    counts: Arc<Counts>,
+    note: Note,
     shutdown: CancellationToken,
 ) -> Result<(), JoinError> {
     let Some(shown) = shown else { return Ok(()) };
     let pause = || shutdown.run_until_cancelled(tokio::time::sleep(LOOK));
     while pause().await.is_some() {
-        refresh(&shown, &counts).await?;
+        refresh(&shown, &note).await?;
     }
     Ok(())
 }
 
 /// The TLS in a connection.
-pub(super) async fn handshake(
+pub(crate) async fn handshake(
     acceptor: &TlsAcceptor,
     stream: TcpStream,
 ) -> io::Result<TlsStream<TcpStream>> {
@@ -266,7 +399,7 @@ pub(super) async fn handshake(
 }
 
 /// A failed handshake in words that name the remedy, where there is one.
-pub(super) fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     let inner = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -284,6 +417,18 @@ pub(super) fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CERTIFICATE: &str = "ingest.tls_cert_file";
+    const KEY: &str = "ingest.tls_key_file";
+
+    fn files(certificate: &Path, key: &Path) -> Files {
+        Files {
+            door: Door::Ingest,
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            client_ca: None,
+        }
+    }
 
     /// What a client that trusts this certificate alone makes of the one that is shown.
     async fn is_shown(shown: &Shown, trusted: &rustls::pki_types::CertificateDer<'static>) -> bool {
@@ -318,18 +463,20 @@ mod tests {
         };
         put(&certificate, old.cert.pem());
         put(&key, old.signing_key.serialize_pem());
-        let shown = Arc::new(Shown::read(&certificate, &key).unwrap());
-        let counts = Counts::default();
+        let shown = Arc::new(Shown::read(files(&certificate, &key)).unwrap());
+        let trouble = Arc::<Mutex<Option<String>>>::default();
+        let noted = Arc::clone(&trouble);
+        let note: Note = Arc::new(move |now| *noted.lock().unwrap() = now);
         assert_eq!(shown.look(), Look::Same);
         put(&certificate, new.cert.pem());
-        refresh(&shown, &counts).await.unwrap();
-        let trouble = counts.certificate_trouble().unwrap();
-        assert!(trouble.contains("KeyMismatch"), "{trouble}");
+        refresh(&shown, &note).await.unwrap();
+        let told = trouble.lock().unwrap().clone().unwrap();
+        assert!(told.contains("KeyMismatch"), "{told}");
         assert_eq!(shown.look(), Look::Same, "told once");
         assert!(is_shown(&shown, old.cert.der()).await);
         put(&key, new.signing_key.serialize_pem());
-        refresh(&shown, &counts).await.unwrap();
-        assert_eq!(counts.certificate_trouble(), None);
+        refresh(&shown, &note).await.unwrap();
+        assert_eq!(*trouble.lock().unwrap(), None);
         assert!(is_shown(&shown, new.cert.der()).await);
         assert!(!is_shown(&shown, old.cert.der()).await);
         std::fs::remove_file(&key).unwrap();
@@ -354,7 +501,7 @@ mod tests {
         let other = file("other.key", &key_of_other);
         let empty = file("empty", "");
         let absent = folder.path().join("absent");
-        assert!(acceptor(&one, &key_of_one).is_ok());
+        assert!(acceptor(&files(&one, &key_of_one)).is_ok());
         let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let nonsense = file("nonsense", nonsense);
         let folder = folder.path().to_owned();
@@ -383,12 +530,29 @@ mod tests {
                 "other.key: keys may not be consistent: KeyMismatch",
             ),
         ] {
-            let Err(error) = acceptor(certificate, key) else {
+            let Err(error) = acceptor(&files(certificate, key)) else {
                 panic!("{expect}: was taken");
             };
             let said = crate::errors::chain(&error);
             assert!(said.contains(expect), "{said}");
             assert_eq!(error.setting(), setting, "{said}");
+        }
+        for (authorities, expect) in [
+            (&absent, "absent: I/O error: No such file"),
+            (&empty, "empty holds no PEM certificate"),
+            (&nonsense, "use "),
+        ] {
+            let files = Files {
+                door: Door::Http,
+                client_ca: Some(authorities.clone()),
+                ..files(&one, &key_of_one)
+            };
+            let Err(error) = acceptor(&files) else {
+                panic!("{expect}: was taken");
+            };
+            let said = crate::errors::chain(&error);
+            assert!(said.contains(expect), "{said}");
+            assert_eq!(error.setting(), CLIENT_CA, "{said}");
         }
     }
 }

@@ -1,0 +1,411 @@
+//! Who asks, and what they may see.
+//!
+//! ```text
+//!  bearer token ─► TokenReview ───────┐
+//!  client certificate (handshake) ────┴► user ─► SubjectAccessReview for each right ─► allowed, denied
+//! ```
+//!
+//! Headers such as `X-Remote-User` say nothing here. What was allowed or denied counts for
+//! [`RIGHT_FOR`], whose a token is for [`USER_FOR`]. Every decision is counted and logged with who, what and
+//! why; never with a token. Allowed ones are told at `info`; denied ones and strangers at `warn`, and of
+//! those [`LINES_A_MINUTE`] at the most, for anybody can make them.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinSet;
+
+use super::requests::Decision;
+use super::{ApiError, ApiState, Requests};
+use crate::cluster::access::{self, GROUP, Resource, Right, VERB, Verdict};
+use crate::cluster::memo::{Clock, Memo};
+use crate::cluster::token::{self, Refused, User};
+use crate::cluster::{Reviewer, Unavailable};
+
+/// For how long it counts whose a token is, if it does not end sooner.
+pub const USER_FOR: Duration = Duration::from_secs(30);
+/// For how long a right counts that was given or denied.
+pub const RIGHT_FOR: Duration = Duration::from_secs(30);
+/// The same of a token that was refused, or whose end cannot be read.
+const REFUSED_FOR: Duration = Duration::from_secs(5);
+/// For how long it counts that there was no answer.
+const UNAVAILABLE_FOR: Duration = Duration::from_secs(1);
+/// Tokens whose users are remembered.
+const MAX_USERS: usize = 4096;
+/// Rights of users that are remembered.
+const MAX_RIGHTS: usize = 16_384;
+/// Namespaces that are asked about for one list. Who may see more than that may see all as a rule.
+const MAX_NAMESPACES: usize = 2000;
+/// Of which at a time.
+const NAMESPACES_AT_A_TIME: usize = 8;
+/// Longest name of a namespace (RFC 1123).
+const MAX_NAMESPACE: usize = 63;
+/// Lines of the log in a minute about who was denied or not known.
+pub const LINES_A_MINUTE: u32 = 60;
+
+type Hash = [u8; 32];
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whom its certificate names, if it shows one.
+    pub user: Option<Arc<User>>,
+}
+
+/// See the module.
+pub struct Rules {
+    reviewer: Reviewer,
+    clock: Clock,
+    now_unix_s: fn() -> u64,
+    users: Memo<Hash, Result<Arc<User>, Stranger>>,
+    rights: Memo<(Hash, Right), Result<Verdict, Unavailable>>,
+    lines: Mutex<(Option<Instant>, u32)>,
+    requests: Arc<Requests>,
+}
+
+/// Why nobody is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Stranger {
+    #[error("nothing was shown")]
+    Nothing,
+    #[error("the authorization header holds no bearer token")]
+    NoBearer,
+    #[error("token: {0}")]
+    Refused(Refused),
+    #[error(transparent)]
+    Unavailable(Unavailable),
+}
+
+impl Rules {
+    /// Rules that the API server is asked for.
+    pub fn new(
+        reviewer: Reviewer,
+        clock: Clock,
+        now_unix_s: fn() -> u64,
+        requests: Arc<Requests>,
+    ) -> Self {
+        Self {
+            reviewer,
+            now_unix_s,
+            users: Memo::new(MAX_USERS, Arc::clone(&clock)),
+            rights: Memo::new(MAX_RIGHTS, Arc::clone(&clock)),
+            clock,
+            lines: Mutex::default(),
+            requests,
+        }
+    }
+
+    /// A token counts before a certificate: it was put there on purpose.
+    async fn identify(
+        &self,
+        headers: &HeaderMap,
+        client: Option<&Client>,
+    ) -> Result<Arc<User>, Stranger> {
+        let mut shown = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(header) = shown.next() else {
+            let user = client.and_then(|client| client.user.clone());
+            return user.ok_or(Stranger::Nothing);
+        };
+        let header = header.to_str().ok().filter(|_| shown.next().is_none());
+        let token = header.and_then(token::bearer).ok_or(Stranger::NoBearer)?;
+        let asked = token::prepare(token, None).map_err(Stranger::Refused)?;
+        let ask = async {
+            let found = match self.reviewer.token(&asked).await {
+                Ok(answer) => token::interpret(&answer, None)
+                    .map(Arc::new)
+                    .map_err(Stranger::Refused),
+                Err(why) => Err(Stranger::Unavailable(why)),
+            };
+            let lasts = match &found {
+                Ok(_) => self.left_of(token),
+                Err(Stranger::Unavailable(_)) => UNAVAILABLE_FOR,
+                Err(_) => REFUSED_FOR,
+            };
+            (found, lasts)
+        };
+        let found = self.users.get(&Sha256::digest(token).into(), ask).await;
+        found.unwrap_or(Err(Stranger::Unavailable(Unavailable::Full)))
+    }
+
+    fn left_of(&self, token: &str) -> Duration {
+        token::expires_unix_s(token).map_or(REFUSED_FOR, |end| {
+            Duration::from_secs(end.saturating_sub((self.now_unix_s)())).min(USER_FOR)
+        })
+    }
+
+    async fn verdict(&self, user: &User, hash: Hash, right: Right) -> Result<Verdict, Unavailable> {
+        let asked = access::prepare(user, &right);
+        let ask = async {
+            let answer = self.reviewer.access(&asked).await;
+            let verdict = answer.map(|answer| access::interpret(&answer));
+            let lasts = match verdict {
+                Ok(_) => RIGHT_FOR,
+                Err(_) => UNAVAILABLE_FOR,
+            };
+            (verdict, lasts)
+        };
+        let found = self.rights.get(&(hash, right), ask).await;
+        self.requests
+            .remembered(self.users.len() + self.rights.len());
+        found.unwrap_or(Err(Unavailable::Full))
+    }
+
+    /// Whether one more line may be written that anybody can cause.
+    fn has_line(&self) -> bool {
+        let now = (self.clock)();
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let (begun, written) = &mut *lines;
+        let is_over = begun.is_none_or(|begun| now.duration_since(begun) >= Duration::from_mins(1));
+        if is_over {
+            (*begun, *written) = (Some(now), 0);
+        }
+        *written = written.saturating_add(1);
+        *written <= LINES_A_MINUTE
+    }
+}
+
+/// Everything that makes a user another one.
+fn hash_of(user: &User) -> Hash {
+    // Debug texts quote what they hold, so that no two users have the same.
+    Sha256::digest(format!("{user:?}")).into()
+}
+
+/// Whoever asks.
+#[derive(Clone)]
+pub(super) enum Caller {
+    /// On a loopback address, where nobody is asked who they are.
+    Anyone,
+    /// A user.
+    Known(Arc<Known>),
+}
+
+/// A user with a request.
+pub(super) struct Known {
+    rules: Arc<Rules>,
+    user: Arc<User>,
+    hash: Hash,
+    client: Option<SocketAddr>,
+    path: String,
+}
+
+/// Namespaces that somebody sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// All, and what is in none.
+    All,
+    /// These.
+    Only(BTreeSet<String>),
+}
+
+impl Seen {
+    /// Whether what is in that namespace, or in none, is seen.
+    pub fn has(&self, namespace: Option<&str>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(these) => namespace.is_some_and(|namespace| these.contains(namespace)),
+        }
+    }
+}
+
+impl Caller {
+    /// Goes on if the caller has the right.
+    pub(super) async fn needs(&self, right: Right) -> Result<(), ApiError> {
+        let Self::Known(known) = self else {
+            return Ok(());
+        };
+        let words = right.to_string();
+        if let Right::Get(_, Some(namespace)) = &right {
+            check_namespace(namespace)?;
+        }
+        let verdict = known.verdict(right).await?;
+        known.tell(&words, &verdict);
+        if verdict.allowed {
+            return Ok(());
+        }
+        Err(known.denied(&words))
+    }
+
+    /// Whether the caller has the right; what is left out without it needs no word.
+    pub(super) async fn may(&self, right: Right) -> Result<bool, ApiError> {
+        match self {
+            Self::Anyone => Ok(true),
+            Self::Known(known) => Ok(known.verdict(right).await?.allowed),
+        }
+    }
+
+    /// Which namespaces of a list the caller sees: all, or the `wanted` one, or those of `present`, which
+    /// is only asked for if it has to be.
+    pub(super) async fn sees(
+        &self,
+        resource: Resource,
+        wanted: Option<&str>,
+        present: impl AsyncFnOnce() -> Result<BTreeSet<String>, ApiError>,
+    ) -> Result<Seen, ApiError> {
+        let Self::Known(known) = self else {
+            return Ok(Seen::All);
+        };
+        let of_all = Right::Get(resource, None);
+        let words = of_all.to_string();
+        let verdict = known.verdict(of_all).await?;
+        if verdict.allowed {
+            known.tell(&words, &verdict);
+            return Ok(Seen::All);
+        }
+        if let Some(namespace) = wanted {
+            let right = Right::Get(resource, Some(namespace.to_owned()));
+            self.needs(right).await?;
+            return Ok(Seen::Only(BTreeSet::from([namespace.to_owned()])));
+        }
+        let present = present().await?;
+        if present.len() > MAX_NAMESPACES {
+            let message = format!(
+                "{} namespaces are too many to ask about one by one; name one with ?namespace=",
+                present.len()
+            );
+            return Err(ApiError::forbidden(message));
+        }
+        let seen = known.allowed_of(resource, present).await?;
+        let words = format!(
+            "{VERB} {}.{GROUP} in {} of the namespaces",
+            resource.as_str(),
+            seen.len()
+        );
+        let verdict = Verdict {
+            allowed: !seen.is_empty(),
+            why: String::new(),
+        };
+        known.tell(&words, &verdict);
+        if seen.is_empty() {
+            let words = format!("{VERB} {}.{GROUP} in any namespace", resource.as_str());
+            return Err(known.denied(&words));
+        }
+        Ok(Seen::Only(seen))
+    }
+}
+
+/// Names that no namespace has are not asked about, nor remembered.
+fn check_namespace(namespace: &str) -> Result<(), ApiError> {
+    if namespace.is_empty() || namespace.len() > MAX_NAMESPACE {
+        return Err(ApiError::bad_request(
+            "namespace: no namespace has that name",
+        ));
+    }
+    Ok(())
+}
+
+impl Known {
+    async fn verdict(&self, right: Right) -> Result<Verdict, ApiError> {
+        let verdict = self.rules.verdict(&self.user, self.hash, right).await;
+        verdict.map_err(|_| {
+            self.rules.requests.decide(Decision::Unavailable);
+            ApiError::unavailable()
+        })
+    }
+
+    async fn allowed_of(
+        self: &Arc<Self>,
+        resource: Resource,
+        present: BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, ApiError> {
+        let (mut asked, mut allowed) = (JoinSet::new(), BTreeSet::new());
+        let mut left = present.into_iter();
+        loop {
+            while asked.len() < NAMESPACES_AT_A_TIME
+                && let Some(namespace) = left.next()
+            {
+                let known = Arc::clone(self);
+                asked.spawn(async move {
+                    let right = Right::Get(resource, Some(namespace.clone()));
+                    let verdict = known.verdict(right).await;
+                    verdict.map(|verdict| verdict.allowed.then_some(namespace))
+                });
+            }
+            let Some(answered) = asked.join_next().await else {
+                return Ok(allowed);
+            };
+            allowed.extend(answered.map_err(|error| ApiError::internal(&error))??);
+        }
+    }
+
+    fn tell(&self, right: &str, verdict: &Verdict) {
+        let (user, path, why) = (&self.user.name, &self.path, &verdict.why);
+        let client = self.client.map(tracing::field::display);
+        if verdict.allowed {
+            self.rules.requests.decide(Decision::Allowed);
+            tracing::info!(?user, client, ?path, right, ?why, "access allowed");
+            return;
+        }
+        self.rules.requests.decide(Decision::Denied);
+        if self.rules.has_line() {
+            tracing::warn!(?user, client, ?path, right, ?why, "access denied");
+        }
+    }
+
+    fn denied(&self, right: &str) -> ApiError {
+        let message = format!("{} may not {right}", self.user.name);
+        ApiError::forbidden(message)
+    }
+}
+
+/// What is answered to everybody: whether we live, and the style of the page that says no. Who shows a
+/// token is known here as well, and gets it in full.
+const OPEN: [&str; 3] = ["/livez", "/readyz", crate::dashboard::STYLE_PATH];
+
+/// Finds out who asks, and lets nobody through who is not known.
+pub(super) async fn identified(
+    State(state): State<Arc<ApiState>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(rules) = &state.access else {
+        request.extensions_mut().insert(Caller::Anyone);
+        return next.run(request).await;
+    };
+    let path = request.uri().path();
+    let shows_token = request.headers().contains_key(header::AUTHORIZATION);
+    if OPEN.contains(&path) && !shows_token {
+        return next.run(request).await;
+    }
+    let client = request.extensions().get::<Client>();
+    let address = client.map(|client| client.address);
+    match rules.identify(request.headers(), client).await {
+        Ok(user) => {
+            let known = Known {
+                rules: Arc::clone(rules),
+                hash: hash_of(&user),
+                user,
+                client: address,
+                path: path.to_owned(),
+            };
+            request
+                .extensions_mut()
+                .insert(Caller::Known(Arc::new(known)));
+            next.run(request).await
+        }
+        Err(Stranger::Unavailable(_)) => {
+            rules.requests.decide(Decision::Unavailable);
+            ApiError::unavailable().into_response()
+        }
+        Err(why) => {
+            rules.requests.decide(Decision::Unauthenticated);
+            if rules.has_line() {
+                let client = address.map(tracing::field::display);
+                let why = why.to_string();
+                tracing::warn!(client, ?path, why, "access denied: nobody is known");
+            }
+            ApiError::unauthorized(why != Stranger::Nothing).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

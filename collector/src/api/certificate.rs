@@ -1,0 +1,150 @@
+//! Who a client's certificate is for: its subject's common name is the user, its organisations are the
+//! groups, as the API server reads them. Pure.
+//!
+//! The certificate was verified by whoever did the handshake; only its subject is read here, in DER (X.690)
+//! by RFC 5280, section 4.1. Whatever is not as it says there is nobody.
+
+use crate::cluster::token::User;
+
+/// Every user whom the API server knows is in this group; of one with a token it says so itself.
+const AUTHENTICATED: &str = "system:authenticated";
+
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const OID: u8 = 0x06;
+/// `[0] EXPLICIT`: the version, which may be left out.
+const VERSION: u8 = 0xa0;
+/// Text as certificates have it: `UTF8String` and `PrintableString`. The others may hold what is no text.
+const TEXTS: [u8; 2] = [0x0c, 0x13];
+/// 2.5.4.3 and 2.5.4.10.
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const ORGANISATION: &[u8] = &[0x55, 0x04, 0x0a];
+
+/// The user; `None` of a certificate that names none.
+pub(super) fn user(certificate: &[u8]) -> Option<User> {
+    let (signed, _) = take(certificate, SEQUENCE)?;
+    let (mut fields, _) = take(signed, SEQUENCE)?;
+    if let Some((_, rest)) = take(fields, VERSION) {
+        fields = rest;
+    }
+    // Serial number, algorithm, issuer, validity.
+    for _ in 0..4 {
+        let (_, _, rest) = element(fields)?;
+        fields = rest;
+    }
+    let (mut subject, _) = take(fields, SEQUENCE)?;
+    let mut found = User::default();
+    while !subject.is_empty() {
+        let (mut of_one, rest) = take(subject, SET)?;
+        subject = rest;
+        while !of_one.is_empty() {
+            let (attribute, rest) = take(of_one, SEQUENCE)?;
+            of_one = rest;
+            let (kind, value) = take(attribute, OID)?;
+            if ![COMMON_NAME, ORGANISATION].contains(&kind) {
+                continue;
+            }
+            let (tag, text, _) = element(value)?;
+            let text = TEXTS.contains(&tag).then(|| std::str::from_utf8(text));
+            let text = text?.ok()?.to_owned();
+            if kind == COMMON_NAME {
+                // Of several the last one counts, as for the API server.
+                found.name = text;
+            } else {
+                found.groups.push(text);
+            }
+        }
+    }
+    if found.name.is_empty() {
+        return None;
+    }
+    found.groups.push(AUTHENTICATED.to_owned());
+    Some(found)
+}
+
+/// What is in the element with this tag, and what is behind it.
+fn take(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (found, content, rest) = element(bytes)?;
+    (found == tag).then_some((content, rest))
+}
+
+/// Tag, content and what is behind it.
+fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, bytes) = bytes.split_first()?;
+    let (&first, mut bytes) = bytes.split_first()?;
+    let mut length = usize::from(first);
+    if first >= 0x80 {
+        // A length of up to four bytes; none of unknown length is DER.
+        let digits = usize::from(first & 0x7f);
+        if !(1..=4).contains(&digits) {
+            return None;
+        }
+        let (length_bytes, rest) = bytes.split_at_checked(digits)?;
+        length = length_bytes
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        bytes = rest;
+    }
+    let (content, rest) = bytes.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair};
+
+    use super::*;
+
+    fn certificate(names: &[(DnType, DnValue)]) -> Vec<u8> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        for (kind, value) in names {
+            params.distinguished_name.push(kind.clone(), value.clone());
+        }
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    fn utf8(text: &str) -> DnValue {
+        DnValue::Utf8String(text.to_owned())
+    }
+
+    #[test]
+    fn the_common_name_is_the_user_and_the_organisation_a_group() {
+        let printable = DnValue::PrintableString("team-shop".try_into().unwrap());
+        let alice = certificate(&[
+            (DnType::CountryName, utf8("NL")),
+            (DnType::OrganizationName, printable),
+            (DnType::CommonName, utf8("alice@example.com")),
+        ]);
+        let user = user(&alice).unwrap();
+        assert_eq!(user.name, "alice@example.com");
+        assert_eq!(user.groups, ["team-shop", "system:authenticated"]);
+        assert_eq!((user.uid, user.extra.len()), (None, 0));
+    }
+
+    #[test]
+    fn one_without_a_name_is_nobody() {
+        let nameless = certificate(&[(DnType::OrganizationName, utf8("system:masters"))]);
+        assert_eq!(user(&nameless), None);
+        let empty = certificate(&[(DnType::CommonName, utf8(""))]);
+        assert_eq!(user(&empty), None);
+        let wide = DnValue::BmpString("alice".try_into().unwrap());
+        assert_eq!(user(&certificate(&[(DnType::CommonName, wide)])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_somebody_or_nobody(bytes: Vec<u8>, cut in 0_usize..400, at in 0_usize..400, with: u8) {
+            drop(user(&bytes));
+            let mut alice = certificate(&[(DnType::CommonName, utf8("alice"))]);
+            if let Some(byte) = alice.get_mut(at) {
+                *byte = with;
+            }
+            drop(user(&alice));
+            alice.truncate(cut);
+            drop(user(&alice));
+        }
+    }
+}

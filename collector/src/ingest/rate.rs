@@ -1,0 +1,193 @@
+//! How much a node may send: bytes and requests, each from a bucket of its own that fills with time.
+//! Pure.
+//!
+//! The length of a request is known only when it is there. So a request comes in while the bucket is not
+//! empty, and what it took is booked behind it: a node may owe at the most what it has in hand, and pays
+//! that back in time before its next request comes in.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Longest time that a sender is told to wait.
+const MAX_WAIT: Duration = Duration::from_mins(1);
+/// Nodes that are remembered; beyond them those go that have rested.
+const MAX_NODES: usize = 10_000;
+
+/// What one node may send.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Bytes of requests, decompressed, in a second for long.
+    pub bytes_per_s: u64,
+    /// Bytes at once.
+    pub burst_bytes: u64,
+    /// Requests in a second for long.
+    pub requests_per_s: u64,
+    /// Requests at once.
+    pub burst_requests: u64,
+}
+
+/// Fills with time up to its brim; may be owed.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    per_s: f64,
+    brim: f64,
+    level: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    const fn full(per_s: u64, brim: u64, now: Instant) -> Self {
+        Self {
+            per_s: per_s as f64,
+            brim: brim as f64,
+            level: brim as f64,
+            at: now,
+        }
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let seconds = now.saturating_duration_since(self.at).as_secs_f64();
+        self.level = (self.level + seconds * self.per_s).min(self.brim);
+        self.at = now;
+    }
+
+    /// Until there is so much in it; zero if there is.
+    fn until(&self, least: f64) -> Duration {
+        let seconds = (least - self.level).max(0.0) / self.per_s;
+        Duration::try_from_secs_f64(seconds).map_or(MAX_WAIT, |wait| wait.min(MAX_WAIT))
+    }
+}
+
+#[derive(Debug)]
+struct Buckets {
+    bytes: Bucket,
+    requests: Bucket,
+}
+
+/// See the module. Cheap to clone; clones are the same buckets.
+#[derive(Clone, Debug)]
+pub(super) struct Rates {
+    rate: Rate,
+    of: Arc<Mutex<BTreeMap<String, Buckets>>>,
+}
+
+impl Rates {
+    pub(super) fn new(rate: Rate) -> Self {
+        Self {
+            rate,
+            of: Arc::default(),
+        }
+    }
+
+    /// One more request of the node; or how long it has to wait for that.
+    pub(super) fn take(&self, node: &str, now: Instant) -> Result<(), Duration> {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if of.len() >= MAX_NODES && !of.contains_key(node) {
+            of.retain(|_, buckets| {
+                let both = [&mut buckets.bytes, &mut buckets.requests];
+                both.into_iter().any(|bucket| {
+                    bucket.fill(now);
+                    bucket.level < bucket.brim
+                })
+            });
+        }
+        let rate = self.rate;
+        let buckets = of.entry(node.to_owned()).or_insert_with(|| Buckets {
+            bytes: Bucket::full(rate.bytes_per_s, rate.burst_bytes, now),
+            requests: Bucket::full(rate.requests_per_s, rate.burst_requests, now),
+        });
+        buckets.bytes.fill(now);
+        buckets.requests.fill(now);
+        let wait = buckets.requests.until(1.0).max(buckets.bytes.until(1.0));
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        buckets.requests.level -= 1.0;
+        Ok(())
+    }
+
+    /// A request of the node was so long.
+    pub(super) fn book(&self, node: &str, bytes: usize) {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(buckets) = of.get_mut(node) {
+            buckets.bytes.level -= bytes as f64;
+        }
+    }
+}
+
+/// The node that a request is booked to.
+#[derive(Clone, Debug)]
+pub(super) struct Booked {
+    pub(super) rates: Rates,
+    pub(super) node: String,
+}
+
+impl Booked {
+    pub(super) fn book(&self, bytes: usize) {
+        self.rates.book(&self.node, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "a clock has to begin somewhere")]
+
+    use super::*;
+
+    fn rates() -> Rates {
+        Rates::new(Rate {
+            bytes_per_s: 100,
+            burst_bytes: 1000,
+            requests_per_s: 2,
+            burst_requests: 3,
+        })
+    }
+
+    #[test]
+    fn requests_come_in_bursts_and_then_in_their_turn() {
+        let (rates, begin) = (rates(), Instant::now());
+        let at = |seconds: f64| begin + Duration::from_secs_f64(seconds);
+        for _ in 0..3 {
+            assert_eq!(rates.take("a", at(0.0)), Ok(()));
+        }
+        assert_eq!(rates.take("a", at(0.0)), Err(Duration::from_millis(500)));
+        assert_eq!(
+            rates.take("b", at(0.0)),
+            Ok(()),
+            "another node's are its own"
+        );
+        assert_eq!(rates.take("a", at(0.5)), Ok(()));
+        assert!(rates.take("a", at(0.5)).is_err());
+        for _ in 0..3 {
+            assert_eq!(rates.take("a", at(100.0)), Ok(()));
+        }
+        assert!(rates.take("a", at(100.0)).is_err(), "no more than a burst");
+    }
+
+    #[test]
+    fn bytes_are_booked_behind_a_request_and_paid_back_before_the_next() {
+        let (rates, begin) = (rates(), Instant::now());
+        let at = |seconds: u64| begin + Duration::from_secs(seconds);
+        assert_eq!(rates.take("a", at(0)), Ok(()));
+        rates.book("a", 1499);
+        assert_eq!(rates.take("a", at(0)), Err(Duration::from_secs(5)));
+        assert_eq!(rates.take("a", at(4)), Err(Duration::from_secs(1)));
+        assert_eq!(rates.take("a", at(5)), Ok(()));
+        rates.book("a", usize::MAX);
+        assert_eq!(rates.take("a", at(5)), Err(MAX_WAIT));
+    }
+
+    #[test]
+    fn nodes_that_rest_are_forgotten_when_there_are_too_many() {
+        let (rates, begin) = (rates(), Instant::now());
+        for node in 0..MAX_NODES {
+            assert_eq!(rates.take(&node.to_string(), begin), Ok(()));
+        }
+        let later = begin + Duration::from_secs(10);
+        rates.book("7", 5000);
+        assert_eq!(rates.take("another", later), Ok(()));
+        assert_eq!(rates.of.lock().unwrap().len(), 2);
+        assert!(rates.take("7", later).is_err(), "what is owed is not");
+    }
+}

@@ -1,0 +1,246 @@
+//! People who ask a collector in a cluster, as processes: `plimsoll` finds it through a kubeconfig and
+//! forwards a port to its pod; the API server says who they are and what they may see.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that runs programs, and fails where it cannot go on"
+)]
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use plimsoll_tests::apiserver::{API_AUDIENCE, ApiServer, Options, Request, Rule, Token, User};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use serde_json::{Value, json};
+
+const NAME: &str = "plimsoll-collector.plimsoll.svc";
+const POD: &str = "plimsoll-collector-0";
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// An authority's certificate, and a certificate of the collector with its key, all PEM.
+fn certificates() -> [String; 3] {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "plimsoll-ca");
+    let key = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    [authority, certificate, key.serialize_pem()]
+}
+
+struct Cluster {
+    folder: tempfile::TempDir,
+    server: ApiServer,
+    collector: Child,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.collector.kill());
+        drop(self.collector.wait());
+    }
+}
+
+impl Cluster {
+    /// A collector in a cluster in which alice may see the sizing of `shop`, and bob nothing.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = ApiServer::start(Options::default()).unwrap();
+        let person = |name: &str, group: &str| {
+            let user = User::person(&format!("{name}@example.com"), &[group]);
+            server.token(name, Token::valid(user, API_AUDIENCE));
+        };
+        person("alice", "team-shop");
+        person("bob", "team-none");
+        let shop = Rule::group("team-shop").may("get", "plimsoll.dev", "sizing");
+        server.allow(shop.within("shop"));
+        let [authority, certificate, key] = certificates();
+        let address = free_address();
+        let collector = start(folder.path(), &server, address, &certificate, &key);
+        server
+            .apply(json!({"apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": POD, "namespace": "plimsoll",
+                    "labels": {"app.kubernetes.io/name": "plimsoll-collector"}},
+                "spec": {"containers": [{"name": "collector", "image": "c"}]},
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}))
+            .unwrap();
+        server.forward("plimsoll", POD, 8443, address);
+        let cluster = Self {
+            folder,
+            server,
+            collector,
+        };
+        cluster.know_by(&authority);
+        cluster.until_it_answers(address);
+        cluster
+    }
+
+    /// The authority by which the collector is known.
+    fn know_by(&self, authority: &str) {
+        self.server
+            .apply(json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "plimsoll-ca", "namespace": "plimsoll"},
+                "data": {"ca.crt": authority}}))
+            .unwrap();
+    }
+
+    fn until_it_answers(&self, address: SocketAddr) {
+        let began = Instant::now();
+        while std::net::TcpStream::connect(address).is_err() {
+            let log = || std::fs::read_to_string(self.folder.path().join("log"));
+            assert!(began.elapsed() < PATIENCE, "{}", log().unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What `plimsoll` says to somebody.
+    fn plimsoll(&self, who: &str, args: &[&str]) -> Output {
+        let kubeconfig = self.folder.path().join(who);
+        let text = self.server.kubeconfig_of(&json!({"token": who}));
+        std::fs::write(&kubeconfig, text).unwrap();
+        Command::new(program("plimsoll"))
+            .args(args)
+            .env_clear()
+            .env("KUBECONFIG", &kubeconfig)
+            .output()
+            .unwrap()
+    }
+
+    #[track_caller]
+    fn answer(&self, who: &str, args: &[&str]) -> Value {
+        let output = self.plimsoll(who, args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn refusal(&self, who: &str, args: &[&str], says: &[&str]) {
+        let output = self.plimsoll(who, args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        for part in says {
+            assert!(said.contains(part), "no {part:?} in: {said}");
+        }
+    }
+}
+
+fn start(
+    folder: &Path,
+    server: &ApiServer,
+    address: SocketAddr,
+    certificate: &str,
+    key: &str,
+) -> Child {
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let config = json!({
+        "data": {"path": folder.join("state")},
+        "ingest": {"listen": free_address()},
+        "kubernetes": {"kubeconfig": file("kubeconfig", &server.kubeconfig())},
+        "http": {
+            "listen": address,
+            "access": "kubernetes",
+            "tls_cert_file": file("tls.crt", certificate),
+            "tls_key_file": file("tls.key", key),
+        },
+    });
+    Command::new(program("plimsoll-collector"))
+        .arg("--config")
+        .arg(file("collector.yaml", &config.to_string()))
+        .stdin(Stdio::null())
+        .stderr(std::fs::File::create(folder.join("log")).unwrap())
+        .spawn()
+        .unwrap()
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+/// Built beside this test by `cargo test --workspace`.
+fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join(name);
+    assert!(path.exists(), "{} is not built", path.display());
+    path
+}
+
+#[test]
+fn a_report_needs_nothing_but_a_kubeconfig() {
+    let cluster = Cluster::new();
+    let report = cluster.answer("alice", &["sizing", "report", "-n", "shop", "-o", "json"]);
+    assert_eq!(report["schema"], "plimsoll.sizing/v1");
+    let asked = cluster.server.requests();
+    let of = |asked: &&Request| asked.path.ends_with("/portforward");
+    assert_eq!(asked.iter().filter(of).count(), 1);
+    let review = asked
+        .iter()
+        .find(|asked| asked.path.ends_with("/subjectaccessreviews"));
+    assert!(review.unwrap().body.contains("alice@example.com"));
+}
+
+#[test]
+fn everybody_sees_what_the_cluster_s_rules_allow() {
+    let cluster = Cluster::new();
+    let report = ["sizing", "report", "-o", "json"];
+    let within = |namespace| [&report[..], &["-n", namespace]].concat();
+    cluster.refusal(
+        "alice",
+        &within("batch"),
+        &["refused (403)", "sizing", "batch"],
+    );
+    cluster.refusal("bob", &within("shop"), &["refused (403)", "sizing", "shop"]);
+    // Whoever may see what is used may not see for that who fetched which credentials.
+    let audit = ["audit", "query", "-n", "shop", "-o", "json"];
+    cluster.refusal("alice", &audit, &["refused (403)", "audit", "shop"]);
+    cluster.refusal(
+        "nobody",
+        &report,
+        &["through the cluster of context test", "Unauthorized"],
+    );
+}
+
+/// Whoever sits between the API server and the pod cannot be the collector.
+#[test]
+fn another_s_certificate_is_not_the_collector_s() {
+    let cluster = Cluster::new();
+    let [another, _, _] = certificates();
+    cluster.know_by(&another);
+    let report = ["sizing", "report", "-n", "shop"];
+    let says = [
+        "agree with the collector's pod plimsoll-collector-0 on TLS",
+        NAME,
+    ];
+    cluster.refusal("alice", &report, &says);
+    cluster
+        .server
+        .delete("", "configmaps", "plimsoll", "plimsoll-ca")
+        .unwrap();
+    cluster.refusal(
+        "alice",
+        &report,
+        &["ConfigMap plimsoll/plimsoll-ca", "--ca-file"],
+    );
+    cluster.server.delete("", "pods", "plimsoll", POD).unwrap();
+    cluster.refusal(
+        "alice",
+        &report,
+        &["no ready collector in namespace plimsoll"],
+    );
+}
