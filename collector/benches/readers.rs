@@ -180,7 +180,7 @@ fn audit_file() -> Value {
         keep_files: 2,
     };
     let index = inventory();
-    let names = move |event: &AuditEvent| match event {
+    let names = move |_: &str, event: &AuditEvent| match event {
         AuditEvent::Imds(access) => join(&access.identity, &index).to_map(),
         _ => serde_json::Map::new(),
     };

@@ -48,6 +48,8 @@ pub struct Joined {
     pub pending: bool,
     /// What the pod may do by where and as whom it runs, if the inventory knows it.
     pub standing: Option<Standing>,
+    /// The pod is known, and on another node than the one that speaks of it.
+    pub misplaced: bool,
 }
 
 /// Where and as whom a pod runs: what its requests for credentials are judged by.
@@ -79,6 +81,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
                 names: None,
                 pending: false,
                 standing: None,
+                misplaced: false,
             };
         }
         Subject::Unknown => {
@@ -88,6 +91,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
                 names: None,
                 pending: false,
                 standing: None,
+                misplaced: false,
             };
         }
         Subject::Pod { pod_uid, .. } => (pod_uid, None),
@@ -98,15 +102,12 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
         } => (pod_uid, Some(container_id.as_str())),
     };
     let Some(found) = index.lookup(pod_uid, container_id) else {
-        let subject = match container_id {
-            Some(id) => format!("pod/{pod_uid}/{id}"),
-            None => format!("pod/{pod_uid}"),
-        };
         return Joined {
-            subject,
+            subject: without_names(pod_uid, container_id),
             names: None,
             pending: true,
             standing: None,
+            misplaced: false,
         };
     };
     let pending = found.container == ContainerName::Pending || found.workload_pending;
@@ -139,6 +140,42 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
         names: Some(names),
         pending,
         standing: Some(standing),
+        misplaced: false,
+    }
+}
+
+/// [`join`] of what a node says. It speaks of its own pods: of another's it gets no names, and so nobody sees
+/// among a namespace's events what a stranger made up. At the door this is asked as well, but a pod may have
+/// become known since.
+pub fn join_told_by(node: &str, identity: &Identity, index: &Index) -> Joined {
+    let joined = join(identity, index);
+    let names = joined.names.as_ref();
+    let on = names.and_then(|names| names.node.as_deref());
+    if on.is_none_or(|on| on == node) {
+        return joined;
+    }
+    let subject = match &identity.subject {
+        Subject::Container {
+            pod_uid,
+            container_id,
+            ..
+        } => without_names(pod_uid, Some(container_id)),
+        Subject::Pod { pod_uid, .. } => without_names(pod_uid, None),
+        Subject::Host { .. } | Subject::Unknown => joined.subject,
+    };
+    Joined {
+        subject,
+        names: None,
+        pending: false,
+        standing: None,
+        misplaced: true,
+    }
+}
+
+fn without_names(pod_uid: &str, container_id: Option<&str>) -> String {
+    match container_id {
+        Some(id) => format!("pod/{pod_uid}/{id}"),
+        None => format!("pod/{pod_uid}"),
     }
 }
 
@@ -185,6 +222,9 @@ impl Joined {
             if standing.host_network {
                 map.insert("host_network".to_owned(), true.into());
             }
+        }
+        if self.misplaced {
+            map.insert("misplaced".to_owned(), true.into());
         }
         if self.pending {
             map.insert("name_pending".to_owned(), true.into());
@@ -239,6 +279,21 @@ status:
             runtime: None,
             qos: Qos::Burstable,
         }
+    }
+
+    /// It was not known yet when the record came in.
+    #[test]
+    fn a_node_gets_names_for_its_own_pods_alone() {
+        let identity = Identity {
+            cgroup_id: 7,
+            cgroup_path: None,
+            subject: container("u1", "c1"),
+        };
+        let its = join_told_by("n1", &identity, &index());
+        assert_eq!(its, join(&identity, &index()));
+        let another_s = join_told_by("n2", &identity, &index());
+        let said = Value::from(another_s.to_map()).to_string();
+        assert_eq!(said, r#"{"misplaced":true,"subject":"pod/u1/c1"}"#);
     }
 
     /// A pod on the node's network reaches the metadata service whatever the hop limit.

@@ -39,7 +39,7 @@ use crate::tls::{self, TlsError};
 use parts::{Objects, Parts, tell};
 
 /// Between two looks whether past usage can be given names.
-const REJOIN_EVERY: Duration = Duration::from_secs(10);
+const REJOIN_EVERY: Duration = Duration::from_secs(30);
 /// Time that the end may take: a pod's grace must be longer.
 pub const DRAIN: Duration = Duration::from_secs(10);
 /// Everything that runs; a task says what it was.

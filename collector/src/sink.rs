@@ -57,8 +57,8 @@ pub struct Written {
     pub removed: AtomicU64,
 }
 
-/// What is known of the event's subject.
-pub type Join = Arc<dyn Fn(&AuditEvent) -> Map<String, Value> + Send + Sync>;
+/// What is known of the subject of an event that a node tells of.
+pub type Join = Arc<dyn Fn(&str, &AuditEvent) -> Map<String, Value> + Send + Sync>;
 
 /// Whether the names of an event's subject may still come.
 pub type Pending = Arc<dyn Fn(&AuditEvent) -> bool + Send + Sync>;
@@ -66,18 +66,21 @@ pub type Pending = Arc<dyn Fn(&AuditEvent) -> bool + Send + Sync>;
 /// How long an event may wait for its names.
 #[derive(Clone)]
 pub struct NameWait {
-    /// From the time at which the record came into the journal; asked anew each time.
-    pub within: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// From the time at which the record came into the journal.
+    pub within: Duration,
     /// Asked of each event that is young enough.
     pub pending: Pending,
+    /// Whether names are only now being told, so that the age of an event says nothing.
+    pub listing: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl NameWait {
     /// Nothing waits: nothing could name it later.
     pub fn none() -> Self {
         Self {
-            within: Arc::new(|| Duration::ZERO),
+            within: Duration::ZERO,
             pending: Arc::new(|_| false),
+            listing: Arc::new(|| false),
         }
     }
 
@@ -85,7 +88,10 @@ impl NameWait {
     /// came, as a node's backlog, does not wait: its pod was listed long ago or never. A clock that was
     /// set back makes nobody wait for longer than the bound.
     fn is_open(&self, event_unix_ns: u64, arrived_unix_ns: u64, now_unix_ns: u64) -> bool {
-        let within = u64::try_from((self.within)().as_nanos()).unwrap_or(u64::MAX);
+        if (self.listing)() {
+            return true;
+        }
+        let within = u64::try_from(self.within.as_nanos()).unwrap_or(u64::MAX);
         let waited = now_unix_ns.checked_sub(arrived_unix_ns);
         let age_at_arrival = arrived_unix_ns.saturating_sub(event_unix_ns);
         age_at_arrival < within && waited.is_some_and(|waited| waited < within)
@@ -227,7 +233,7 @@ impl Destination for FileSink {
         let mut lines = Vec::new();
         for item in &mut items {
             let before = lines.len();
-            item.audit.names = (self.join)(&item.audit.event);
+            item.audit.names = (self.join)(&item.audit.id.node, &item.audit.event);
             line::write(&mut lines, epoch, item.seq, &item.audit);
             item.bytes = lines.len() - before;
         }

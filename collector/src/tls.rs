@@ -221,6 +221,14 @@ pub fn acceptor(files: &Files) -> Result<TlsAcceptor, TlsError> {
             };
             builder.with_single_cert(chain, secret)
         })
+        .map(|mut config| {
+            // A session that is resumed shows no certificate anew, and one that has ended would count on.
+            if files.client_ca.is_some() {
+                config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+            }
+            config
+        })
         .map_err(|source| TlsError::Pair {
             certificate: certificate.clone(),
             key: key.clone(),

@@ -56,7 +56,7 @@ impl Default for Bounds {
 }
 
 /// One address may have this share of all connections, where clients have addresses of their own.
-const PEER_SHARE: usize = 2;
+const PEER_SHARE: usize = 8;
 
 /// What every connection goes through.
 #[derive(Clone)]

@@ -11,8 +11,9 @@ use kube::core::ApiResource;
 
 use super::kinds;
 
-/// A failure is a trouble for so long; one that goes on is told anew before that.
-const FRESH: Duration = Duration::from_secs(45);
+/// A failure is a trouble for so long; one that goes on is told anew before that: the longest wait between two
+/// tries is a minute, and a request may take another.
+const FRESH: Duration = Duration::from_mins(3);
 /// Between two words in the log about objects of one kind that cannot be read.
 const LOG_EVERY: Duration = Duration::from_mins(1);
 
@@ -158,10 +159,18 @@ impl Census {
         })
     }
 
-    /// Objects and deletions that were told, of all kinds.
+    /// Objects and deletions that were told, of the kinds that name something.
     pub fn changes(&self) -> u64 {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.values().map(|row| row.changes).sum()
+        let naming = |name: &&Name| {
+            let (group, kind) = name;
+            let known = kinds::BUILT_IN
+                .iter()
+                .find(|of| of.group == group && of.kind == kind);
+            known.is_none_or(|of| of.kind == "Pod" || matches!(of.group, "apps" | "batch"))
+        };
+        let rows = rows.iter().filter(|(name, _)| naming(name));
+        rows.map(|(_, row)| row.changes).sum()
     }
 
     /// What is wrong now, in words.
@@ -270,10 +279,10 @@ mod tests {
         let fail = |now| census.failed(&pods(), Failure::Server, "503".to_owned(), now);
         fail(SECOND);
         assert_eq!(census.troubles(10 * SECOND), ["Pod: 503"]);
-        assert!(census.troubles(50 * SECOND).is_empty());
-        fail(60 * SECOND);
+        assert!(census.troubles(182 * SECOND).is_empty());
+        fail(190 * SECOND);
         census.changed(&pods());
-        assert!(census.troubles(61 * SECOND).is_empty());
+        assert!(census.troubles(191 * SECOND).is_empty());
         let row = &census.rows()[&(String::new(), "Pod".to_owned())];
         assert_eq!((row.changes, row.failures[&Failure::Server]), (1, 2));
     }

@@ -24,14 +24,14 @@ use super::item::Item;
 use crate::errors;
 use crate::inventory::{Object, parse};
 
-/// Longest silence within a list, or between its pages.
-const STALLED: Duration = Duration::from_mins(1);
+/// Longest silence within a list, or between its pages; longer than a request may have to wait for its turn.
+const STALLED: Duration = Duration::from_mins(3);
 /// Waits after failures in a row: so long at first, doubled each time, with jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(800);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Wait after a refusal for want of rights, which somebody has to grant, and for a kind to be there.
 const REFUSED_WAIT: Duration = Duration::from_mins(1);
-/// Lists that begin and do not end, before another way of listing is tried.
+/// Lists that begin to tell and do not end, or that expire, before another way of listing is tried.
 const MOST_BROKEN_LISTS: u32 = 2;
 /// Objects on one page of a list.
 const PAGE: u32 = 500;
@@ -164,7 +164,8 @@ impl Follower {
     async fn stream<const WHOLE: bool>(&self, way: Way, failures: &mut u32) -> Ended {
         let api: Api<Item<WHOLE>> = Api::all_with(self.client.clone(), self.of.as_ref());
         let mut stream = pin!(watcher::watcher(api, way.config()));
-        let (mut lists, mut listing) = (0, true);
+        // Lists that broke off, and whether this one has told of anything yet.
+        let (mut broken, mut begun, mut listing) = (0, false, true);
         loop {
             let next = if listing {
                 tokio::time::timeout(STALLED, stream.next()).await
@@ -175,12 +176,17 @@ impl Follower {
                 Ok(None) => return Ended::Anew(way),
                 Ok(Some(Ok(event))) => {
                     match event {
-                        Event::Init => (listing, lists) = (true, lists + 1),
-                        Event::InitDone => (listing, lists, *failures) = (false, 0, 0),
+                        Event::Init => {
+                            broken += u32::from(begun);
+                            (listing, begun) = (true, false);
+                        }
+                        Event::InitDone => {
+                            (listing, begun, broken, *failures) = (false, false, 0, 0);
+                        }
                         Event::Apply(_) | Event::Delete(_) => *failures = 0,
-                        Event::InitApply(_) => {}
+                        Event::InitApply(_) => begun = true,
                     }
-                    if lists > MOST_BROKEN_LISTS {
+                    if broken == MOST_BROKEN_LISTS {
                         return Ended::Anew(after_broken(way));
                     }
                     if !self.heard(event).await {
@@ -199,7 +205,10 @@ impl Follower {
             match meaning(&error, way) {
                 Meaning::NoStream => return Ended::Anew(Way::Pages),
                 Meaning::NoKind if self.optional => return Ended::NoKind,
-                Meaning::NoKind => self.refused(State::Absent).await,
+                Meaning::NoKind => {
+                    self.refused(State::Absent).await;
+                    return Ended::Anew(way);
+                }
                 Meaning::Unreadable => {
                     self.unreadable("a line of the stream", &errors::chain(&error));
                     // Which object it told of is not known: all are told anew.
@@ -209,10 +218,19 @@ impl Follower {
                 Meaning::Failed(Failure::Forbidden) => {
                     self.failed(Failure::Forbidden, errors::chain(&error));
                     self.refused(State::Denied).await;
+                    // Listed anew, so that it is told when it may be seen again.
+                    return Ended::Anew(way);
                 }
                 Meaning::Failed(failure) => {
                     self.failed(failure, errors::chain(&error));
                     self.pause(failures).await;
+                    if failure == Failure::Expired && !listing {
+                        return Ended::Anew(way);
+                    }
+                    broken += u32::from(failure == Failure::Expired && listing);
+                    if broken == MOST_BROKEN_LISTS {
+                        return Ended::Anew(after_broken(way));
+                    }
                 }
             }
         }
@@ -268,12 +286,7 @@ impl Follower {
                 self.applied(item)
             }
         };
-        let is_end = matches!(change, Change::End(_));
-        let told = self.tell(change).await;
-        if is_end {
-            self.census.set(&self.of, State::Live);
-        }
-        told
+        self.tell(change).await
     }
 
     fn applied<const WHOLE: bool>(&self, item: Item<WHOLE>) -> Change {

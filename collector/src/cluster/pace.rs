@@ -19,14 +19,16 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use tokio::time::Instant;
-use tower::{Layer, Service};
+use tower::{BoxError, Layer, Service};
 
 /// Between two requests of one path.
 const BETWEEN: Duration = Duration::from_secs(1);
 /// Added to it, at the most: those that began together do not go on together.
 const JITTER: Duration = Duration::from_millis(500);
 /// Longest `Retry-After` that is believed.
-const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+/// From the sending of a request to the head of its answer: a watch's head comes at once.
+const HEAD_WITHIN: Duration = Duration::from_mins(1);
 
 /// See the module. Clones pace together.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +46,9 @@ impl Pace {
     /// When a request may go; it is taken as gone then.
     fn book(&self, uri: &Uri, now: Instant, jitter: Duration) -> Instant {
         let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = times.held_until.filter(|held| *held > now).unwrap_or(now);
+        // Those that were held back together do not go together.
+        let held = times.held_until.filter(|held| *held > now);
+        let held = held.map_or(now, |held| held + jitter);
         if uri.query().is_some_and(|query| query.contains("continue=")) {
             return held;
         }
@@ -94,7 +98,7 @@ pub(super) struct Paced<S> {
 
 impl<S, B, R> Service<Request<B>> for Paced<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>, Error = BoxError>,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
@@ -113,7 +117,7 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             tokio::time::sleep_until(at).await;
-            let answer = answer.await?;
+            let answer = tokio::time::timeout(HEAD_WITHIN, answer).await??;
             pace.heed(answer.status(), answer.headers(), Instant::now());
             Ok(answer)
         })
@@ -168,6 +172,11 @@ mod tests {
         check(seconds(&pace, "/api/v1/nodes?continue=a", start, 2.0), 8.0);
         check(seconds(&pace, "/api/v1/nodes", start, 8.5), 8.5);
         answer(429, "86400", 9.0);
-        check(seconds(&pace, "/api/v1/services", start, 9.0), 309.0);
+        check(seconds(&pace, "/api/v1/services", start, 9.0), 69.0);
+        // Of those that wait together, each goes at a time of its own.
+        let now = start + Duration::from_secs(10);
+        let at = |path: &str, jitter| pace.book(&path.parse().unwrap(), now, jitter);
+        let times = [at("/a", JITTER), at("/b", Duration::ZERO)];
+        assert_eq!(times[0].duration_since(times[1]), JITTER);
     }
 }

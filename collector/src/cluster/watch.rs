@@ -97,8 +97,9 @@ pub async fn run(
         following: BTreeSet::new(),
         missed: BTreeSet::new(),
     };
+    let known = Arc::clone(&watch.census);
     watch.tasks.spawn(async move {
-        write(index, heard, clock).await;
+        write(index, heard, clock, known).await;
         Task::Writer
     });
     for kind in kinds::BUILT_IN {
@@ -187,7 +188,12 @@ impl Watch {
 }
 
 /// The one writer of the index.
-async fn write(mut index: IndexWriter, mut heard: mpsc::Receiver<Change>, clock: Clock) {
+async fn write(
+    mut index: IndexWriter,
+    mut heard: mpsc::Receiver<Change>,
+    clock: Clock,
+    census: Arc<Census>,
+) {
     let mut expire = tokio::time::interval(EXPIRE_EVERY);
     let mut changes = Vec::with_capacity(CHANGES);
     loop {
@@ -199,7 +205,7 @@ async fn write(mut index: IndexWriter, mut heard: mpsc::Receiver<Change>, clock:
                 let now = clock();
                 let mut index = index.write();
                 for change in changes.drain(..) {
-                    apply(&mut index, change, now);
+                    apply(&mut index, change, now, &census);
                 }
             }
             _ = expire.tick() => {
@@ -209,7 +215,7 @@ async fn write(mut index: IndexWriter, mut heard: mpsc::Receiver<Change>, clock:
     }
 }
 
-fn apply(index: &mut crate::inventory::Index, change: Change, now: Moment) {
+fn apply(index: &mut crate::inventory::Index, change: Change, now: Moment, census: &Census) {
     match change {
         Change::Begin(of) => index.begin(&of.group, &of.kind),
         Change::Object(object) => index.apply(&object, now),
@@ -219,6 +225,7 @@ fn apply(index: &mut crate::inventory::Index, change: Change, now: Moment) {
         Change::End(of) => {
             index.end(&of.group, &of.kind, now);
             index.follow(&of.group, &of.kind);
+            census.set(&of, State::Live);
         }
         Change::Gone(of) => {
             index.unfollow(&of.group, &of.kind);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::series::Series;
 use super::store::Applied;
 use crate::inventory::{Index, IndexReader};
-use crate::join::join;
+use crate::join::join_told_by;
 
 /// Joined at a time, between which the index may change: 50,000 series take a tenth of a second.
 const JOINED_AT_A_TIME: usize = 256;
@@ -98,7 +98,7 @@ impl<'a> Batch<'a> {
         let Some(series) = self.get(key).filter(|series| series.folded == 0) else {
             return;
         };
-        let joined = join(&series.identity, index);
+        let joined = join_told_by(&series.node, &series.identity, index);
         let forgotten = joined.names.is_none() && series.names.is_some();
         let lost_name = series.names.as_ref().is_some_and(|known| {
             known.container.is_some()

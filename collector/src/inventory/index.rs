@@ -149,10 +149,24 @@ impl Index {
                 self.addresses.seen(*ip, &uid, started, now.unix_ns);
             }
         }
-        for hash in &pod.hashes {
+        if let Some(hash) = &pod.hash
+            && self.may_answer_to(hash, &pod)
+        {
             self.static_pods.insert(hash.clone(), Arc::clone(&uid));
         }
         self.pods.insert(uid, pod);
+    }
+
+    /// A mirror is made anew under its own name; another that is there keeps what it answers to.
+    fn may_answer_to(&self, hash: &str, pod: &Pod) -> bool {
+        let holder = self
+            .static_pods
+            .get(hash)
+            .and_then(|uid| self.pods.get(uid));
+        holder.is_none_or(|holder| {
+            let is_same = holder.namespace == pod.namespace && holder.name == pod.name;
+            is_same || holder.presence.gone_since.is_some()
+        })
     }
 
     /// An object is deleted.
@@ -463,10 +477,10 @@ impl Index {
                     pod.ips
                         .iter()
                         .for_each(|ip| self.addresses.forget(*ip, &uid));
-                    for hash in &pod.hashes {
-                        if self.static_pods.get(hash) == Some(&uid) {
-                            self.static_pods.remove(hash);
-                        }
+                    if let Some(hash) = &pod.hash
+                        && self.static_pods.get(hash) == Some(&uid)
+                    {
+                        self.static_pods.remove(hash);
                     }
                 }
             }

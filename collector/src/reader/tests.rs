@@ -94,7 +94,7 @@ impl Life {
             keep_files: 1,
         };
         let shown = Arc::new(AuditRing::default());
-        let sink = FileSink::new(options, Arc::new(|_| Map::new()), Arc::clone(&shown));
+        let sink = FileSink::new(options, Arc::new(|_, _| Map::new()), Arc::clone(&shown));
         Self {
             history: Arc::new(history),
             usage: Arc::new(Reader::open(store.clone(), Class::Usage, HISTORY)),

@@ -25,7 +25,7 @@ use crate::ingest::review::{self, Reviews};
 use crate::ingest::store::{HISTORY, SINK};
 use crate::ingest::{self, Store, StoreError, auth};
 use crate::inventory::{IndexReader, IndexWriter, Inventory, LastLook, Reloaded};
-use crate::join::{identity_of, is_pending, join};
+use crate::join::{identity_of, is_pending, join_told_by};
 use crate::reader::Reader;
 use crate::sink::{self, FileSink, NameWait};
 use crate::telemetry::{self, Metrics};
@@ -42,8 +42,8 @@ const SENDERS_PACE: Pace = Pace {
 /// One request on its way in; an agent gives up sooner.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 
-/// Events wait so long at the most for the first listing of the cluster's objects.
-const FIRST_LISTING: Duration = Duration::from_mins(1);
+/// Events wait so long at the most for the first listing of the cluster's objects, from the start on.
+const FIRST_LISTING: Duration = Duration::from_mins(2);
 
 /// See the module.
 pub(super) struct Parts {
@@ -154,7 +154,7 @@ fn open_audit_file(
         tracing::warn!(%error, "recent events of the audit file cannot be shown");
     }
     let names = index.clone();
-    let names = Arc::new(move |event: &AuditEvent| names_of(event, &names));
+    let names = Arc::new(move |node: &str, event: &AuditEvent| names_of(node, event, &names));
     FileSink::new(options, names, Arc::clone(ring)).waiting(wait)
 }
 
@@ -200,7 +200,7 @@ fn open_history(path: &Path, max_series: usize) -> Result<Arc<History>, HistoryE
 /// On which node a pod is, as the inventory says.
 fn pods(index: &IndexReader) -> Pods {
     let index = index.clone();
-    Pods::new(move |uid| index.get().lookup(uid, None)?.node)
+    Pods::new(move |uid| index.get().node_of(uid).map(str::to_owned))
 }
 
 /// How senders are received by a process that may have that many descriptors open. `reviewer` is there if
@@ -318,9 +318,9 @@ pub(super) fn tell(reloaded: &Reloaded) {
 }
 
 /// What the inventory calls the subject of an event.
-fn names_of(event: &AuditEvent, index: &IndexReader) -> Map<String, Value> {
+fn names_of(node: &str, event: &AuditEvent, index: &IndexReader) -> Map<String, Value> {
     identity_of(event)
-        .map(|identity| join(identity, &index.get()).to_map())
+        .map(|identity| join_told_by(node, identity, &index.get()).to_map())
         .unwrap_or_default()
 }
 
@@ -336,15 +336,11 @@ fn name_wait(
         return NameWait::none();
     }
     let (index, clock) = (index.clone(), Arc::clone(clock));
-    let known = Duration::from_secs(config.audit_file.name_wait_s);
     NameWait {
-        within: Arc::new(move || {
+        within: Duration::from_secs(config.audit_file.name_wait_s),
+        listing: Arc::new(move || {
             let listing = census.as_ref().is_some_and(|census| !census.is_synced());
-            if listing && clock().since_start < FIRST_LISTING {
-                known.max(FIRST_LISTING)
-            } else {
-                known
-            }
+            listing && clock().since_start < FIRST_LISTING
         }),
         pending: Arc::new(move |event| {
             identity_of(event).is_some_and(|identity| is_pending(identity, &index.get()))

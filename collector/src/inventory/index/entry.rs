@@ -13,10 +13,8 @@ use super::names::Names;
 use super::{Resources, Role, Workload};
 use crate::inventory::quantity;
 
-/// Kubelet's annotation on a static pod; its value names the pod's cgroup.
-const CONFIG_HASH: &str = "kubernetes.io/config.hash";
-/// Kubelet's annotation on the mirror of a static pod, same value.
-const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+/// Kubelet's annotations on the mirror of a static pod; the value of each names the pod's cgroup.
+const MIRROR: [&str; 2] = ["kubernetes.io/config.mirror", "kubernetes.io/config.hash"];
 /// Lives of one container that are told by their ids, the present one included. The status tells two.
 const MAX_LIVES: usize = 8;
 
@@ -137,10 +135,10 @@ pub(super) struct Pod {
     pub(super) labels: Box<[(Arc<str>, Arc<str>)]>,
     pub(super) controller: Option<Controller>,
     pub(super) containers: Box<[Container]>,
-    /// Every container of the spec has an id.
+    /// Every container has an id, and none is about to begin another life.
     pub(super) complete: bool,
     /// Of a static pod: what its cgroup is called by.
-    pub(super) hashes: Box<[Box<str>]>,
+    pub(super) hash: Option<Box<str>>,
     /// Its own addresses; none of a pod on the host's network.
     pub(super) ips: Box<[IpAddr]>,
     pub(super) presence: Presence,
@@ -152,7 +150,6 @@ impl Pod {
         let meta = &pod.metadata;
         let uid = meta.uid.as_deref().filter(|uid| !uid.is_empty())?;
         let spec = pod.spec.as_ref();
-        let hash = |name| meta.annotations.as_ref()?.get(name);
         let labels = meta.labels.iter().flatten();
         let host_network = spec.and_then(|spec| spec.host_network) == Some(true);
         let mut containers = spec.map_or_else(Vec::new, |spec| containers(spec, names));
@@ -171,12 +168,9 @@ impl Pod {
                 .map(|(key, value)| (names.intern(key), names.intern(value)))
                 .collect(),
             controller: Controller::of(meta, names),
-            complete: containers.iter().all(|of| !of.ids.is_empty()),
+            complete: is_complete(&containers, pod),
             containers: containers.into(),
-            hashes: [CONFIG_HASH, CONFIG_MIRROR]
-                .into_iter()
-                .filter_map(|name| hash(name).map(|hash| hash.as_str().into()))
-                .collect(),
+            hash: mirrored(pod),
             ips: if host_network {
                 Box::default()
             } else {
@@ -209,7 +203,7 @@ impl Pod {
     /// About what it takes in memory without what it shares with others, bytes.
     pub(super) fn bytes(&self) -> usize {
         let ids = self.containers.iter().flat_map(|of| &of.ids);
-        let hashes = self.hashes.iter();
+        let hashes = self.hash.iter();
         let texts = ids.chain(hashes).map(|text| text.len() + 32);
         size_of::<Self>()
             + self.name.len()
@@ -218,6 +212,24 @@ impl Pod {
             + size_of_val(&*self.ips)
             + texts.sum::<usize>()
     }
+}
+
+/// What the cgroup of a static pod is called by, if this is its mirror: the node that it is on is its
+/// controller. Annotations alone anybody may write.
+fn mirrored(pod: &core::Pod) -> Option<Box<str>> {
+    let owners = pod.metadata.owner_references.iter().flatten();
+    let mut owners = owners.filter(|owner| owner.controller == Some(true));
+    let node = owners.find(|owner| owner.kind == "Node" && owner.api_version == "v1")?;
+    let on = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    if on.is_some_and(|on| on != node.name) {
+        return None;
+    }
+    let annotations = pod.metadata.annotations.as_ref()?;
+    let mut hashes = MIRROR.iter().filter_map(|name| annotations.get(*name));
+    // MD5 in hexadecimal digits: nothing that a pod's UID could be.
+    let hash =
+        hashes.find(|hash| hash.len() == 32 && hash.bytes().all(|of| of.is_ascii_hexdigit()));
+    hash.map(|hash| hash.as_str().into())
 }
 
 /// `status.podIPs`, or what older servers say.
@@ -318,6 +330,21 @@ fn give_ids(containers: &mut [Container], status: Option<&core::PodStatus>) {
             }
         }
     }
+}
+
+/// Whether the ids are all that there are for now. After a crash the status still tells the dead life's id,
+/// and the next life may have begun.
+fn is_complete(containers: &[Container], pod: &core::Pod) -> bool {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    let has_ended = matches!(phase, Some("Succeeded" | "Failed"));
+    let running = status.iter().flat_map(|status| &status.container_statuses);
+    let between_lives = |of: &core::ContainerStatus| {
+        let state = of.state.as_ref();
+        state.is_some_and(|state| state.running.is_none())
+    };
+    containers.iter().all(|of| !of.ids.is_empty())
+        && (has_ended || !running.flatten().any(between_lives))
 }
 
 fn ids(status: &core::ContainerStatus) -> impl Iterator<Item = &str> {

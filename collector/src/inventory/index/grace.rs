@@ -150,25 +150,75 @@ fn a_deleted_pod_without_ids_waits_for_none() {
     );
 }
 
+const HASH: &str = "0123456789abcdef0123456789abcdef";
+
+/// A pod with a mirror's annotations; a node is its controller, or nothing.
+fn mirror(name: &str, uid: &str, hash: &str, is_the_node_s: bool) -> Object {
+    let owners = if is_the_node_s {
+        ", ownerReferences: [{apiVersion: v1, kind: Node, name: node-a, uid: n, controller: true}]"
+    } else {
+        ""
+    };
+    let text = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system, uid: {uid}, annotations: {{kubernetes.io/config.mirror: '{hash}'}}{owners}}}, spec: {{nodeName: node-a, containers: []}}}}"
+    );
+    let mut parsed = crate::inventory::parse::parse("p", &text);
+    assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
+    parsed.objects.remove(0)
+}
+
 #[test]
 fn a_static_pod_answers_to_its_hash_until_its_time_is_up() {
-    let mirror = |uid: &str| {
-        let text = format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: proxy-{uid}, namespace: kube-system, uid: {uid}, annotations: {{kubernetes.io/config.hash: h}}}}}}"
-        );
-        crate::inventory::parse::parse("p", &text).objects.remove(0)
-    };
+    let mirror = |uid: &str| mirror("proxy", uid, HASH, true);
     let mut index = Index::keeping(Duration::from_secs(10));
     index.apply(&mirror("one"), at(1));
     // Made anew by the kubelet under another UID; the old one's deletion comes later.
     index.apply(&mirror("two"), at(2));
     index.delete("", "Pod", mirror("one").meta(), at(3));
     index.expire(at(13));
-    assert_eq!(index.lookup("h", None).unwrap().pod, "proxy-two");
+    assert!(index.lookup(HASH, None).is_some());
     index.delete("", "Pod", mirror("two").meta(), at(14));
-    assert!(index.lookup("h", None).is_some());
+    assert!(index.lookup(HASH, None).is_some());
     index.expire(at(24));
-    assert!(index.lookup("h", None).is_none() && index.static_pods.is_empty());
+    assert!(index.lookup(HASH, None).is_none() && index.static_pods.is_empty());
+}
+
+/// Whoever may make a pod may write what annotations they like.
+#[test]
+fn no_pod_takes_the_name_of_another_s_cgroup() {
+    let mut index = Index::default();
+    index.apply(&mirror("proxy", "one", HASH, true), at(1));
+    let uid = "6b1de118-276a-4d3b-9429-6ab1612bc7ff";
+    for pod in [
+        mirror("thief", "two", HASH, false),
+        mirror("thief", "two", HASH, true),
+        mirror("thief", "two", uid, true),
+    ] {
+        index.apply(&pod, at(2));
+        assert_eq!(index.lookup(HASH, None).unwrap().pod, "proxy");
+        assert!(index.lookup(uid, None).is_none());
+    }
+}
+
+/// After a crash the status still tells of the life before.
+#[test]
+fn the_next_life_of_a_container_is_waited_for() {
+    let with = |state: &str| {
+        let text = LIVES
+            .replace(
+                "restartCount: 1,",
+                &format!("restartCount: 1, state: {{{state}}},"),
+            )
+            .replace("NOW", "c1");
+        let mut index = Index::default();
+        for object in &crate::inventory::parse::parse("lives", &text).objects {
+            index.apply(object, at(1));
+        }
+        index.is_pending("u", Some("c2"))
+    };
+    assert!(with("terminated: {exitCode: 1}"));
+    assert!(with("waiting: {reason: CrashLoopBackOff}"));
+    assert!(!with("running: {}"));
 }
 
 fn owned(uid: &str, kind: &str, api_version: &str) -> Object {

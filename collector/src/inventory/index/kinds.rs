@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
+/// Groups whose objects own no pods, but the core's ReplicationController, or are too many. Whoever may make a
+/// pod writes what owns it: nobody is to have secrets or events listed by that.
+const NO_OWNERS: [&str; 3] = ["", "coordination.k8s.io", "events.k8s.io"];
 /// Kinds of owners that are told as not given, at the most.
 const MAX_STRANGE: usize = 64;
 
@@ -45,7 +48,8 @@ impl Kinds {
 
     /// Something has this controller.
     pub(super) fn note_owner(&mut self, kind: &GroupKind, owner: &OwnerReference) {
-        let known = owner.kind == "Node" || self.listings.contains_key(kind);
+        let foreign = !NO_OWNERS.contains(&&*kind.0);
+        let known = !foreign || self.listings.contains_key(kind);
         if !known && self.strange.len() < MAX_STRANGE {
             let version = owner.api_version.as_str().into();
             self.strange.insert((version, owner.kind.as_str().into()));

@@ -26,8 +26,9 @@ impl Waiting {
             matches!(subject, Subject::Pod { pod_uid, .. } if !known.lock().unwrap().contains(pod_uid))
         };
         let wait = sink::NameWait {
-            within: Arc::new(|| WAIT),
+            within: WAIT,
             pending: Arc::new(pending),
+            listing: Arc::new(|| false),
         };
         Self {
             store: life.store,
