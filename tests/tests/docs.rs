@@ -101,7 +101,7 @@ fn capabilities() {
         .flatten()
         .chain([&recorded["lockdown"]])
         .collect();
-    let list = |words: Vec<&str>, none: &str| match words.as_slice() {
+    let joined = |words: Vec<&str>, none: &str| match words.as_slice() {
         [] => none.to_owned(),
         words => words.join(", "),
     };
@@ -130,9 +130,9 @@ fn capabilities() {
         let _infallible = writeln!(
             table,
             "| {without} | {} | {} | {} |",
-            list(lost, "nothing"),
-            list(refused, "none"),
-            list(says.iter().map(String::as_str).collect(), "nothing"),
+            joined(lost, "nothing"),
+            joined(refused, "none"),
+            joined(says.iter().map(String::as_str).collect(), "nothing"),
         );
     }
     let page = std::fs::read_to_string(root.join("../docs/security.md")).unwrap();

@@ -101,7 +101,8 @@ struct Seen {
 fn seen(context: &Context, capabilities: &[&'static str]) -> Result<Seen> {
     let mut rng = rng();
     let steady = pods::pod(&mut rng, "catalog", &["steady", "--millicores", "150"]);
-    let load = ["imds-v2", "--count", "2", "--interval-ms", "1"];
+    // Some seconds: a container that no event names is found by a walk meanwhile.
+    let load = ["imds-v2", "--count", "40", "--interval-ms", "100"];
     let mut client = pods::pod(&mut rng, "uploader", &load);
     client.restart_after_ms = NEVER_MS;
     let mut leak = pods::pod(&mut rng, "leak", &["leak", "--bound-mib", "60"]);
