@@ -52,6 +52,8 @@ struct Host {
     tracepoints: Vec<String>,
     lockdown: Option<&'static str>,
     bpf_jit_harden: Option<u8>,
+    /// From 3 on Debian's and Ubuntu's kernels attach no tracepoints without `CAP_SYS_ADMIN`.
+    perf_event_paranoid: Option<i32>,
     /// Those that the agent needs, and whether this process has them.
     capabilities: Option<BTreeMap<String, bool>>,
     /// How many it has beside them, of no use to the agent.
@@ -203,6 +205,7 @@ impl Host {
                 Lockdown::Confidentiality => "confidentiality",
             }),
             bpf_jit_harden: facts.jit_harden,
+            perf_event_paranoid: facts.perf_event_paranoid,
             capabilities: CAPABILITIES.into_iter().map(has).collect(),
             other_capabilities: facts.capabilities.map(|held| held.beside(&CAPABILITIES)),
             cgroup_labels: Labels {
@@ -247,6 +250,7 @@ impl fmt::Display for Check {
         let cgroup = &host.cgroup;
         let mut v1: Vec<String> = cgroup.v1.keys().cloned().collect();
         v1.sort_unstable();
+        let paranoid = host.perf_event_paranoid.map(|level| level.to_string());
         let harden = host.bpf_jit_harden.map(|level| level.to_string());
         for (what, how) in [
             ("agent", self.version.to_owned()),
@@ -268,6 +272,10 @@ impl fmt::Display for Check {
             (
                 "bpf_jit_harden",
                 harden.unwrap_or(unseen(Hidden::JitHarden).to_owned()),
+            ),
+            (
+                "perf_event_paranoid",
+                paranoid.unwrap_or(UNKNOWN.to_owned()),
             ),
             ("capabilities", capabilities.unwrap_or(UNKNOWN.to_owned())),
             ("SELinux, cgroups", label.unwrap_or("no label").to_owned()),

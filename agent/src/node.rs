@@ -357,6 +357,8 @@ fn attach(
             let idle = probe.reports().iter();
             let idle = idle.filter_map(|report| Some((report.name, report.outcome.reason()?)));
             let missing = crate::probe::missing(&idle.collect::<Vec<_>>());
+            let mut missing = missing;
+            missing.extend(paranoid(facts, &missing));
             (Some(probe), programs, missing)
         }
         Err(error) => {
@@ -368,6 +370,17 @@ fn attach(
             (None, Vec::new(), vec![format!("kernel programs: {reason}")])
         }
     }
+}
+
+/// What stands behind a refusal to attach tracepoints, which the kernel does not say.
+fn paranoid(facts: &HostFacts, missing: &[String]) -> Option<String> {
+    let level = facts.perf_event_paranoid.filter(|level| *level > 2)?;
+    let refused = missing.iter().any(|line| line.contains("perf_event_open"));
+    refused.then(|| {
+        format!(
+            "kernel.perf_event_paranoid is {level}: from 3 on this kernel attaches tracepoints for CAP_SYS_ADMIN alone; 2 is enough"
+        )
+    })
 }
 
 fn ticks(every: Duration) -> tokio::time::Interval {

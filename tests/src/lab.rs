@@ -29,21 +29,23 @@ const MOUNTS: [(&str, &str, bool); 9] = [
 ];
 
 /// Settings of the fleet.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
     (
         "/sys/fs/cgroup/cgroup.subtree_control",
         "+cpu +io +memory +pids",
     ),
     ("/proc/sys/net/core/bpf_jit_harden", "2"),
+    // Debian's own default is 3, which its kernels take for "CAP_SYS_ADMIN alone"; 2 is Linux's.
+    ("/proc/sys/kernel/perf_event_paranoid", "2"),
     ("/proc/sys/kernel/panic_on_oops", "1"),
 ];
 
 /// Let the kernel decompress a module (`MODULE_INIT_COMPRESSED_FILE`, linux/module.h).
 const COMPRESSED: i32 = 4;
 
-/// Whether this process is a machine's init.
+/// Whether this process is a machine's init, and not process 1 of a container (`confine`).
 pub fn is_init() -> bool {
-    std::process::id() == 1
+    std::process::id() == 1 && std::env::args().nth(1).is_none_or(|word| word != "confine")
 }
 
 /// Sets the machine up, runs `work`, says that it is done, and switches the machine off.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use plimsoll_tests::bench::AgentCost;
+use plimsoll_tests::confine::Confine;
 use plimsoll_tests::emit::Emit;
 use plimsoll_tests::enter::Enter;
 use plimsoll_tests::scenarios::{self, Facts};
@@ -32,6 +33,8 @@ enum Command {
     Emit(Emit),
     /// Joins a cgroup and a namespace and becomes another command of this program.
     Enter(Enter),
+    /// Becomes a program in a container, with the capabilities that it is given.
+    Confine(Confine),
     /// The stage alone, until Ctrl-C: pods, namespaces, metadata service, inventory.
     Stage {
         /// Folder for inventory and truth log.
@@ -66,6 +69,7 @@ fn run(command: Command, init: bool) -> Result<()> {
         Command::Workload(workload) => workload.run(),
         Command::Emit(emit) => emit.run(&|line| println!("{line}")),
         Command::Enter(enter) => enter.run(),
+        Command::Confine(confine) => confine.start(),
         Command::Stage { dir } => stage::run_alone(dir),
         Command::Bench(cost) => cost.run(init, &|line| println!("{line}")),
         Command::Scenarios { programs, filter } => {
@@ -75,6 +79,7 @@ fn run(command: Command, init: bool) -> Result<()> {
             let context = scenarios::Context {
                 facts: Facts::gather(&programs),
                 programs,
+                record: |name, found| println!("lab: recorded {name} {found}"),
             };
             let failed = scenarios::run(&context, &filter, &|line| println!("{line}"))?;
             // In the lab the lines above are the verdict.

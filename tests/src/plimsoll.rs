@@ -29,11 +29,13 @@ const ASK_WITHIN: Duration = Duration::from_secs(10);
 /// Largest document read, bytes.
 const DOCUMENT_AT_MOST: u64 = 256 * 1024 * 1024;
 
+const AGENT: &str = "plimsoll-agent";
+const COLLECTOR: &str = "plimsoll-collector";
+
 /// A running agent and collector; killed when dropped.
 #[derive(Debug)]
 pub struct Plimsoll {
     settings: Settings,
-    agent_file: PathBuf,
     collector: Process,
     agent: Process,
 }
@@ -51,12 +53,11 @@ impl Plimsoll {
     /// # Errors
     /// A program is missing, ends at once or does not become ready; with the end of its log.
     pub fn start(settings: Settings) -> Result<Self> {
-        let files = settings.write()?;
-        let collector = Process::start("plimsoll-collector", &settings, &files.collector)?;
-        let agent = Process::start("plimsoll-agent", &settings, &files.agent)?;
+        settings.write()?;
+        let collector = Process::start(COLLECTOR, &settings, &settings.collector())?;
+        let agent = Process::start(AGENT, &settings, &settings.agent(&[]))?;
         let mut plimsoll = Self {
             settings,
-            agent_file: files.agent,
             collector,
             agent,
         };
@@ -94,6 +95,23 @@ impl Plimsoll {
         let metrics = get(&self.settings.agent_url("/metrics"))?;
         let health: Value = serde_json::from_str(&health).unwrap_or(Value::String(health));
         Ok(serde_json::json!({"health": health, "metrics": read::metrics(&metrics)}))
+    }
+
+    /// What `plimsoll-agent check` says, where the agent runs and with the rights that it has.
+    ///
+    /// # Errors
+    /// It cannot be run, or prints no JSON.
+    pub fn check_agent(&self) -> Result<Value> {
+        let enter = self.settings.agent(&["check", "--output", "json"]);
+        let output = enter
+            .command()?
+            .env("NODE_NAME", crate::pods::NODE)
+            .output()
+            .context("running plimsoll-agent check")?;
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            let said = String::from_utf8_lossy(&output.stderr);
+            format!("plimsoll-agent check printed no JSON: {said}")
+        })
     }
 
     /// Every audit event so far, from the file sink: the record of truth, without a bound.
@@ -162,7 +180,7 @@ impl Plimsoll {
     /// # Errors
     /// It ends at once or does not become ready.
     pub fn start_agent(&mut self) -> Result<()> {
-        self.agent = Process::start("plimsoll-agent", &self.settings, &self.agent_file)?;
+        self.agent = Process::start(AGENT, &self.settings, &self.settings.agent(&[]))?;
         self.agent.wait_ready(
             &self.settings.agent_url("/readyz"),
             Instant::now() + READY_WITHIN,
@@ -195,26 +213,19 @@ impl Plimsoll {
 }
 
 impl Process {
-    fn start(name: &'static str, settings: &Settings, file: &Path) -> Result<Self> {
-        let program = settings.programs.join(name);
+    /// Through `enter`: it ends with us, however we end.
+    fn start(name: &'static str, settings: &Settings, enter: &Enter) -> Result<Self> {
         let log = settings.dir.join(format!("{name}.log"));
         let out =
             std::fs::File::create(&log).with_context(|| format!("making {}", log.display()))?;
         let err = out.try_clone().context("duplicating a log")?;
-        // Through `enter`: it ends with us, however we end.
-        let enter = Enter {
-            cgroup: None,
-            netns: None,
-            program: Some(program.clone()),
-            command: vec!["--config".to_owned(), file.display().to_string()],
-        };
         let child = enter
             .command()?
             .env("NODE_NAME", crate::pods::NODE)
             .stdout(out)
             .stderr(err)
             .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
+            .with_context(|| format!("starting {name}"))?;
         Ok(Self {
             name,
             child: Some(child),
@@ -317,7 +328,7 @@ impl Drop for Process {
 
 /// Whether agent and collector programs lie in this folder.
 pub fn are_built(programs: &Path) -> bool {
-    ["plimsoll-agent", "plimsoll-collector"]
+    [AGENT, COLLECTOR]
         .iter()
         .all(|name| programs.join(name).is_file())
 }

@@ -6,6 +6,7 @@
 //! table and by nothing else. Without `plimsoll` in its needs a scenario tests the stage itself.
 
 mod boot;
+pub mod capabilities;
 mod facts;
 mod imds;
 mod load;
@@ -31,7 +32,7 @@ use crate::stage::{self, Stage};
 type Play = fn(&Context) -> Result<String>;
 
 /// Every scenario, with what it cannot do without.
-const ALL: [(&str, &[Need], Play); 14] = [
+const ALL: [(&str, &[Need], Play); 16] = [
     ("boot-facts", &[Need::Lab], boot::facts),
     (
         "kernel-programs",
@@ -92,6 +93,23 @@ const ALL: [(&str, &[Need], Play); 14] = [
         imds::ten_thousand,
     ),
     (
+        "capabilities",
+        &[
+            Need::Root,
+            Need::Programs,
+            Need::Bpf,
+            Need::Namespaces,
+            Need::Memory,
+            Need::Lab,
+        ],
+        capabilities::each,
+    ),
+    (
+        "confidentiality",
+        &[Need::Lab, Need::Confidentiality, Need::Programs],
+        capabilities::confidentiality,
+    ),
+    (
         "ring-overflow",
         &[Need::Root, Need::Programs, Need::Bpf, Need::Namespaces],
         ring::overflow,
@@ -118,6 +136,8 @@ pub struct Context {
     pub facts: Facts,
     /// Folder of the programs.
     pub programs: PathBuf,
+    /// Takes what a scenario found out, under its name.
+    pub record: fn(&str, &serde_json::Value),
 }
 
 /// A stage with Plimsoll beside it, in a folder of its own.

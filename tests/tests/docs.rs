@@ -14,9 +14,11 @@ use std::path::Path;
 
 use plimsoll_collector::api::StageRow;
 use plimsoll_collector::telemetry;
+use plimsoll_tests::scenarios::capabilities::CAPABILITIES;
 use plimsoll_wire::event::StageFates;
 use plimsoll_wire::fate::Fates;
 use prometheus_client::registry::Registry;
+use serde_json::Value;
 
 /// Set by `cargo xtask docs`: write instead of compare.
 const WRITE: &str = "PLIMSOLL_WRITE_DOCS";
@@ -85,6 +87,72 @@ fn configuration() {
             plimsoll_collector::config::DOCUMENTED,
         ),
     );
+}
+
+/// What the kernel lab recorded of the agent's rights, as a table.
+#[test]
+fn capabilities() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("recorded/node-rights.json")).unwrap();
+    let recorded: Value = serde_json::from_str(&text).unwrap();
+    let runs: Vec<&Value> = recorded["capabilities"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .chain([&recorded["lockdown"]])
+        .collect();
+    let joined = |words: Vec<&str>, none: &str| match words.as_slice() {
+        [] => none.to_owned(),
+        words => words.join(", "),
+    };
+    let strings = |value: &Value| -> Vec<String> {
+        let all = value.as_array().unwrap().iter();
+        all.map(|one| one.as_str().unwrap().to_owned()).collect()
+    };
+    let mut table = String::from(
+        "| without | not seen then | programs that the kernel refuses | `/readyz` says |\n\
+         | --- | --- | --- | --- |\n",
+    );
+    for run in runs {
+        let features = run["works"].as_object().unwrap();
+        let lost = features.iter().filter(|(_, works)| **works == false);
+        let lost = lost.map(|(feature, _)| feature.as_str()).collect();
+        let refused = strings(&run["refused"]);
+        let refused = refused.iter().map(String::as_str).collect();
+        let says = strings(&run["says"]);
+        let says: Vec<String> = says.iter().map(|line| format!("“{line}”")).collect();
+        let without = match run["without"].as_str().unwrap() {
+            "none" => "none of them (all are there)".to_owned(),
+            "all" => "all of them".to_owned(),
+            mode if mode.starts_with("lockdown") => format!("with all, and `{mode}`"),
+            capability => format!("`{capability}`"),
+        };
+        let _infallible = writeln!(
+            table,
+            "| {without} | {} | {} | {} |",
+            joined(lost, "nothing"),
+            joined(refused, "none"),
+            joined(says.iter().map(String::as_str).collect(), "nothing"),
+        );
+    }
+    let page = std::fs::read_to_string(root.join("../docs/security.md")).unwrap();
+    let (begin, end) = ("<!-- capabilities -->\n", "<!-- end of capabilities -->");
+    let (before, rest) = page.split_once(begin).unwrap();
+    let (_, after) = rest.split_once(end).unwrap();
+    check(
+        "security.md",
+        &format!("{before}{begin}{table}{end}{after}"),
+    );
+}
+
+/// The capabilities that the lab gives to the agent are those of its DaemonSet.
+#[test]
+fn the_lab_gives_what_the_daemonset_gives() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = root.join("../daemonset/base/agent/daemonset.yaml");
+    let manifest = std::fs::read_to_string(manifest).unwrap();
+    let given = format!("add: [{}]", CAPABILITIES.join(", "));
+    assert!(manifest.contains(&given), "{given}");
 }
 
 #[test]

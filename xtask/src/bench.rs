@@ -59,6 +59,7 @@ impl Bench {
             extra: Duration::from_mins(40),
             guests: vec![below::ensure(self.yes)?],
             counted: true,
+            confidential: false,
         };
         let mut results = Vec::new();
         let verdict = lab::run(&job, &mut |line| {

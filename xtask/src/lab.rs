@@ -11,6 +11,7 @@
 pub(crate) mod command;
 mod cpio;
 mod image;
+mod recorded;
 mod verdict;
 
 use std::io::{BufRead, BufReader};
@@ -48,6 +49,8 @@ pub(crate) struct Job {
     /// One nanosecond of the machine is one instruction (QEMU's `-icount`): CPU time there does
     /// not depend upon what else this host does, and idle time takes none here.
     pub(crate) counted: bool,
+    /// `lockdown=confidentiality` instead of `integrity`, as the fleet has it.
+    pub(crate) confidential: bool,
 }
 
 /// Boots one machine, shows its lines through `show`, and returns what it said.
@@ -125,8 +128,13 @@ fn end(child: &mut Child) {
 
 /// Software emulation everywhere: a machine without nested virtualisation runs the same lab.
 fn qemu(kernel: &Path, initramfs: &Path, job: &Job) -> Result<Child> {
+    let lockdown = if job.confidential {
+        "confidentiality"
+    } else {
+        "integrity"
+    };
     let append = format!(
-        "console=ttyS0 quiet panic=-1 lockdown=integrity random.trust_cpu=on rdinit=/init -- {}",
+        "console=ttyS0 quiet panic=-1 lockdown={lockdown} random.trust_cpu=on rdinit=/init -- {}",
         job.init.join(" ")
     );
     let mut command = shell::command(

@@ -1,7 +1,3 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: reads token and authority files before each request"
-)]
 //! The connection to the collector and the token that is shown there, both as their files say now.
 //!
 //! The kubelet renews a projected token at four fifths of its life, and puts a changed ConfigMap in

@@ -25,10 +25,15 @@ pub struct HostFacts {
     pub tracefs: Option<PathBuf>,
     /// Layouts of the tracepoints in use, keyed `category/name`; absent if there is no such file.
     pub tracepoints: BTreeMap<String, EventFormat>,
+    /// tracefs is mounted and has no files: `lockdown=confidentiality` keeps them from being made.
+    pub tracefs_empty: bool,
     /// `/sys/kernel/security/lockdown`.
     pub lockdown: Option<Lockdown>,
     /// `net.core.bpf_jit_harden`: 2 blinds constants for root's programs as well.
     pub jit_harden: Option<u8>,
+    /// `kernel.perf_event_paranoid`: Linux knows up to 2. From 3 on (Ubuntu: 4) Debian's and Ubuntu's
+    /// kernels let only `CAP_SYS_ADMIN` open the events by which tracepoints are attached.
+    pub perf_event_paranoid: Option<i32>,
     /// Effective capabilities of this process.
     pub capabilities: Option<Capabilities>,
     /// SELinux labels of the cgroup tree.

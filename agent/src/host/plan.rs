@@ -82,6 +82,9 @@ pub enum SkipReason {
     /// tracefs is not mounted, so that no tracepoint's layout is known.
     #[error("tracefs is not mounted")]
     NoTracefs,
+    /// tracefs is mounted, and has no files.
+    #[error("tracefs is empty, as lockdown=confidentiality makes it")]
+    TracefsEmpty,
     /// The kernel has no such tracepoint.
     #[error("the kernel has no tracepoint {0}")]
     NoTracepoint(String),
@@ -181,6 +184,9 @@ fn obstacle(facts: &HostFacts, name: ProgramName) -> Option<SkipReason> {
         | ProgramName::Connect6
         | ProgramName::PacketEgress
         | ProgramName::PacketIngress => missing_capability(facts, Capability::NetAdmin)
+            // Without it the verifier takes no arithmetic with pointers of several bounds ("prohibited for
+            // !root"), which the packet programs need; the others are of no use without them.
+            .or_else(|| missing_capability(facts, Capability::Perfmon))
             .or_else(|| facts.cgroup.v2.is_none().then_some(SkipReason::NoCgroup2)),
         ProgramName::CgroupMkdir => {
             tracing_obstacle(facts).or_else(|| cgroup_event(facts, "cgroup/cgroup_mkdir"))
@@ -190,10 +196,13 @@ fn obstacle(facts: &HostFacts, name: ProgramName) -> Option<SkipReason> {
         }
         ProgramName::MarkVictim => tracing_obstacle(facts)
             .or_else(|| event(facts, "oom/mark_victim", &[("pid", Shape::Number(4))])),
-        ProgramName::SchedSwitch | ProgramName::Settle => tracing_obstacle(facts).or_else(|| {
-            let lacking = facts.types.is_some_and(|types| !types.sched_switch);
-            lacking.then(|| SkipReason::NoTracepoint("sched_switch".to_owned()))
-        }),
+        // They read no kernel memory but their arguments, which no mode of lockdown forbids.
+        ProgramName::SchedSwitch | ProgramName::Settle => {
+            missing_capability(facts, Capability::Perfmon).or_else(|| {
+                let lacking = facts.types.is_some_and(|types| !types.sched_switch);
+                lacking.then(|| SkipReason::NoTracepoint("sched_switch".to_owned()))
+            })
+        }
     }
 }
 
@@ -236,6 +245,9 @@ fn event(facts: &HostFacts, name: &str, fields: &[(&'static str, Shape)]) -> Opt
         return Some(SkipReason::NoTracefs);
     }
     let Some(format) = facts.tracepoints.get(name) else {
+        if facts.tracefs_empty {
+            return Some(SkipReason::TracefsEmpty);
+        }
         return Some(SkipReason::NoTracepoint(name.to_owned()));
     };
     let missing = fields.iter().find(|(field, shape)| match shape {
@@ -290,7 +302,7 @@ mod tests {
     const VICTIM: &str = "field:int pid; offset:8; size:4;\nfield:__data_loc char[] comm; offset:12; size:4;\n\
         field:unsigned long anon_rss; offset:24; size:8;";
     const IMDS: [ProgramName; 4] = [Connect4, Connect6, PacketEgress, PacketIngress];
-    const TRACING: [ProgramName; 5] = [CgroupMkdir, CgroupRmdir, MarkVictim, SchedSwitch, Settle];
+    const EVENTS: [ProgramName; 3] = [CgroupMkdir, CgroupRmdir, MarkVictim];
 
     /// A host that offers everything.
     fn capable() -> HostFacts {
@@ -364,7 +376,7 @@ mod tests {
 
     #[test]
     fn one_fact_less_is_one_effect() {
-        let cases: [Case; 10] = [
+        let cases: [Case; 11] = [
             (|f| f.cgroup.v2 = None, &IMDS, SkipReason::NoCgroup2),
             (
                 |f| {
@@ -397,8 +409,16 @@ mod tests {
             ),
             (
                 |f| f.lockdown = Some(Lockdown::Confidentiality),
-                &TRACING,
+                &EVENTS,
                 SkipReason::Lockdown,
+            ),
+            (
+                |f| {
+                    f.tracefs_empty = true;
+                    f.tracepoints.clear();
+                },
+                &EVENTS,
+                SkipReason::TracefsEmpty,
             ),
             (
                 |f| without(f, Capability::Bpf),
@@ -412,7 +432,7 @@ mod tests {
             ),
             (
                 |f| without(f, Capability::Perfmon),
-                &TRACING,
+                &ProgramName::ALL,
                 SkipReason::NoCapability(Capability::Perfmon),
             ),
         ];

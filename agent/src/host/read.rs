@@ -57,9 +57,15 @@ pub fn facts(cgroup: &Path) -> HostFacts {
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), format(tracefs.as_deref()?, name)?)))
             .collect(),
+        // One that every kernel has (kernel/trace/trace.c; `LOCKDOWN_TRACEFS` in fs/tracefs).
+        tracefs_empty: tracefs
+            .as_deref()
+            .is_some_and(|path| !path.join("README").exists()),
         tracefs,
         lockdown: text(LOCKDOWN).as_deref().and_then(Lockdown::parse),
         jit_harden: line(JIT_HARDEN).and_then(|value| value.parse().ok()),
+        perf_event_paranoid: line("/proc/sys/kernel/perf_event_paranoid")
+            .and_then(|value| value.parse().ok()),
         capabilities: text("/proc/self/status")
             .as_deref()
             .and_then(Capabilities::parse),

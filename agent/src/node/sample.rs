@@ -138,10 +138,10 @@ impl Node {
         let labels = label::labels(root);
         match (self.labels.finding(), labels.finding()) {
             (None, Some(finding)) => {
-                tracing::warn!(finding, "the node's cgroup tree is relabelled")
+                tracing::warn!(finding, "the node's cgroup tree is relabelled");
             }
             (Some(_), None) => {
-                tracing::info!("the node's cgroup tree has the system's labels again")
+                tracing::info!("the node's cgroup tree has the system's labels again");
             }
             _ => {}
         }

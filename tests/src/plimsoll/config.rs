@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use crate::confine::{Bind, Confine};
+use crate::enter::Enter;
 use crate::pods::NODE;
 
 /// Where the newest audit events are read, as many as the API gives at once.
@@ -36,6 +38,30 @@ pub struct Settings {
     pub response_timeout_ms: u64,
     /// Ports of dashboard, OTLP receiver and agent's metrics.
     pub ports: [u16; 3],
+    /// The agent runs as the container of its DaemonSet, and not as a process of the host.
+    pub container: Option<Container>,
+}
+
+/// The agent's container.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Its capabilities, without `CAP_`.
+    pub capabilities: Vec<&'static str>,
+    /// Folder of its cgroup.
+    pub cgroup: PathBuf,
+    /// It cannot find out which it has, and tries everything.
+    pub capabilities_unknown: bool,
+}
+
+/// Where the DaemonSet's container sees what it is given.
+mod inside {
+    pub(super) const PROGRAM: &str = "/plimsoll-agent";
+    pub(super) const CONFIG: &str = "/etc/plimsoll/agent.yaml";
+    pub(super) const TOKEN: &str = "/var/run/secrets/plimsoll/token";
+    pub(super) const PROC: &str = "/host/proc";
+    pub(super) const CGROUP: &str = "/host/cgroup";
+    pub(super) const TRACING: &str = "/sys/kernel/tracing";
+    pub(super) const SPOOL: &str = "/var/lib/plimsoll/agent";
 }
 
 /// The files written.
@@ -66,7 +92,69 @@ impl Settings {
                 super::free_port(4317)?,
                 super::free_port(9464)?,
             ],
+            container: None,
         })
+    }
+
+    fn token(&self) -> PathBuf {
+        self.dir.join("token")
+    }
+
+    fn spool(&self) -> PathBuf {
+        self.dir.join("agent-state")
+    }
+
+    /// The collector as a process.
+    pub(super) fn collector(&self) -> Enter {
+        let file = self.dir.join("collector.yaml");
+        Enter {
+            cgroup: None,
+            netns: None,
+            program: Some(self.programs.join("plimsoll-collector")),
+            command: vec!["--config".to_owned(), file.display().to_string()],
+        }
+    }
+
+    /// The agent as a process, with its arguments.
+    pub(super) fn agent(&self, arguments: &[&str]) -> Enter {
+        let program = self.programs.join("plimsoll-agent");
+        let file = self.dir.join("agent.yaml");
+        let words = |config: &Path| {
+            let config = ["--config".to_owned(), config.display().to_string()];
+            let words = arguments.iter().map(|&word| word.to_owned());
+            config.into_iter().chain(words).collect::<Vec<String>>()
+        };
+        let Some(container) = &self.container else {
+            return Enter {
+                cgroup: None,
+                netns: None,
+                program: Some(program),
+                command: words(&file),
+            };
+        };
+        let mut command = vec![inside::PROGRAM.to_owned()];
+        command.extend(words(Path::new(inside::CONFIG)));
+        let root = self.dir.join("agent-root");
+        let mut confine = Confine::new(root, &container.capabilities, command);
+        confine.read = vec![
+            Bind::new(file, inside::CONFIG),
+            Bind::new(self.token(), inside::TOKEN),
+            Bind::new("/proc", inside::PROC),
+            Bind::new("/sys/fs/cgroup", inside::CGROUP),
+            Bind::new("/sys/kernel/tracing", inside::TRACING),
+        ];
+        if container.capabilities_unknown {
+            // Where it reads of its own: it is process 1.
+            confine.read.push(Bind::new("/dev/null", "/proc/1/status"));
+        }
+        confine.run = vec![Bind::new(program, inside::PROGRAM)];
+        confine.write = vec![Bind::new(self.spool(), inside::SPOOL)];
+        Enter {
+            cgroup: Some(container.cgroup.clone()),
+            netns: None,
+            program: None,
+            command: confine.words(),
+        }
     }
 
     pub(super) fn collector_url(&self, path: &str) -> String {
@@ -85,17 +173,27 @@ impl Settings {
     /// Writes both files and the token that they share. JSON is YAML.
     pub(super) fn write(&self) -> Result<Files> {
         let [http, otlp, admin] = self.ports;
-        let token = self.dir.join("token");
+        let token = self.token();
         let secret: String = (0..32).map(|_| fastrand::alphanumeric()).collect();
-        let agent = json!({
+        std::fs::create_dir_all(self.dir.join("agent-root")).context("making the agent's root")?;
+        std::fs::create_dir_all(self.spool()).context("making the agent's spool")?;
+        let (agents_token, agents_spool) = if self.container.is_some() {
+            (inside::TOKEN.into(), inside::SPOOL.into())
+        } else {
+            (token.clone(), self.spool())
+        };
+        let mut agent = json!({
             "node": NODE,
             "usage": {"window_s": self.window_s, "startup_s": 0},
             "kernel": {"enabled": self.kernel, "security_ring_bytes": self.security_ring_bytes},
             "imds": {"response_timeout_ms": self.response_timeout_ms},
-            "spool": {"path": self.dir.join("agent-state")},
-            "export": {"endpoint": format!("http://127.0.0.1:{otlp}"), "token_file": token},
+            "spool": {"path": agents_spool},
+            "export": {"endpoint": format!("http://127.0.0.1:{otlp}"), "token_file": agents_token},
             "admin": {"listen": format!("127.0.0.1:{admin}")},
         });
+        if self.container.is_some() {
+            agent["host"] = json!({"proc": inside::PROC, "cgroup": inside::CGROUP});
+        }
         let collector = json!({
             "data": {"path": self.dir.join("collector-state")},
             "ingest": {"listen": format!("127.0.0.1:{otlp}"), "tokens": [{"node": NODE, "file": token}]},

@@ -23,6 +23,8 @@ pub enum Need {
     Bpf,
     /// Agent and collector.
     Programs,
+    /// `lockdown=confidentiality`: BPF may not read kernel memory.
+    Confidentiality,
 }
 
 /// What is there.
@@ -44,6 +46,8 @@ pub struct Facts {
     pub btf: bool,
     /// Agent and collector are built.
     pub programs: bool,
+    /// The kernel's lockdown mode is `confidentiality`.
+    pub confidential: bool,
 }
 
 impl Facts {
@@ -62,6 +66,8 @@ impl Facts {
                 && ip.iter().any(|p| Path::new(p).exists()),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             programs: plimsoll::are_built(programs),
+            confidential: fs::read_to_string("/sys/kernel/security/lockdown")
+                .is_ok_and(|text| text.contains("[confidentiality]")),
         }
     }
 
@@ -78,6 +84,10 @@ impl Facts {
                 "needs network namespaces and ip (iproute2)",
             ),
             Need::Bpf => (self.btf, "the kernel has no BTF"),
+            Need::Confidentiality => (
+                self.confidential,
+                "needs a machine with lockdown=confidentiality",
+            ),
             Need::Programs => (
                 self.programs,
                 "plimsoll-agent and plimsoll-collector are not built",

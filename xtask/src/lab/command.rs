@@ -38,6 +38,33 @@ impl Lab {
 
 /// Runs the scenarios under one kernel and prints them and their sum.
 pub(crate) fn scenarios(kernel: &str, filter: Option<&str>) -> Result<Verdict> {
+    let mut verdict = if filter == Some(CONFIDENTIAL) {
+        machine(kernel, filter, true)?
+    } else {
+        machine(kernel, filter, false)?
+    };
+    if filter.is_none() {
+        verdict = verdict.and(machine(kernel, Some(CONFIDENTIAL), true)?);
+    }
+    let differences = super::recorded::check(&verdict.recorded)?;
+    for difference in &differences {
+        shell::say(&format!("  [{kernel}] {difference}"));
+    }
+    verdict.failed.extend(differences);
+    shell::say(&format!(
+        "  [{kernel}] {} passed, {} failed, {} skipped in {:.0} s",
+        verdict.passed.len(),
+        verdict.failed.len(),
+        verdict.skipped.len(),
+        verdict.seconds
+    ));
+    Ok(verdict)
+}
+
+/// The scenario for a machine of its own, booted with `lockdown=confidentiality`.
+const CONFIDENTIAL: &str = "confidentiality";
+
+fn machine(kernel: &str, filter: Option<&str>, confidential: bool) -> Result<Verdict> {
     let init = ["scenarios"]
         .into_iter()
         .chain(filter)
@@ -46,6 +73,7 @@ pub(crate) fn scenarios(kernel: &str, filter: Option<&str>) -> Result<Verdict> {
     let job = Job {
         kernel: kernel.to_owned(),
         init,
+        confidential,
         ..Job::default()
     };
     let verdict = super::run(&job, &mut |line| {
@@ -54,12 +82,5 @@ pub(crate) fn scenarios(kernel: &str, filter: Option<&str>) -> Result<Verdict> {
     if let Some(problem) = verdict.problem() {
         shell::say(&format!("  [{kernel}] {problem}"));
     }
-    shell::say(&format!(
-        "  [{kernel}] {} passed, {} failed, {} skipped in {:.0} s",
-        verdict.passed.len(),
-        verdict.failed.len(),
-        verdict.skipped.len(),
-        verdict.seconds
-    ));
     Ok(verdict)
 }

@@ -11,6 +11,8 @@ pub(crate) struct Verdict {
     pub(crate) skipped: Vec<String>,
     /// The document of `up -o json`.
     pub(crate) document: Option<String>,
+    /// What scenarios found out, by name: JSON.
+    pub(crate) recorded: Vec<(String, String)>,
     /// `lab: done` lines.
     pub(crate) done: u32,
     /// Why the run is worth nothing.
@@ -28,6 +30,11 @@ impl Verdict {
         }
         if let Some(document) = line.strip_prefix("lab: document ") {
             self.document = Some(document.to_owned());
+        } else if let Some((name, found)) = line
+            .strip_prefix("lab: recorded ")
+            .and_then(|l| l.split_once(' '))
+        {
+            self.recorded.push((name.to_owned(), found.to_owned()));
         } else if line == "lab: done" {
             self.done += 1;
         } else if let Some((name, rest)) = line
@@ -49,6 +56,17 @@ impl Verdict {
     /// Whether everything that was to be said was said, and well.
     pub(crate) fn is_good(&self) -> bool {
         self.failed.is_empty() && self.problem().is_none()
+    }
+
+    /// Takes in what a second machine said: one `lab: done` of each.
+    pub(crate) fn and(mut self, mut other: Self) -> Self {
+        self.passed.append(&mut other.passed);
+        self.failed.append(&mut other.failed);
+        self.skipped.append(&mut other.skipped);
+        self.recorded.append(&mut other.recorded);
+        self.broken = self.problem().or_else(|| other.problem());
+        self.seconds += other.seconds;
+        self
     }
 
     /// What is wrong with the run itself.
@@ -93,6 +111,16 @@ mod tests {
         assert!(verdict.is_good());
         assert!(!of(&["scenario a: fail x", "lab: done"]).is_good());
         assert!(!of(&["scenario a: passing strange", "lab: done"]).is_good());
+    }
+
+    #[test]
+    fn two_machines_are_as_good_as_both() {
+        let good = || of(&["scenario a: pass", "lab: recorded x {}", "lab: done"]);
+        let both = good().and(good());
+        assert!(both.is_good());
+        assert_eq!((both.passed.len(), both.recorded.len()), (2, 2));
+        assert!(!good().and(of(&["scenario a: pass"])).is_good());
+        assert!(!of(&[]).and(good()).is_good());
     }
 
     #[test]
