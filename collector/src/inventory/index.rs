@@ -330,11 +330,8 @@ impl Index {
 
     /// Number of pods that are not deleted.
     pub fn pods(&self) -> usize {
-        let gone = self
-            .pods
-            .values()
-            .filter(|pod| pod.presence.gone_since.is_some());
-        self.pods.len() - gone.count()
+        let live = |pod: &&Pod| pod.presence.gone_since.is_none();
+        self.pods.values().filter(live).count()
     }
 
     /// Deleted objects whose names are kept.
