@@ -7,8 +7,9 @@
 //!
 //! Headers such as `X-Remote-User` say nothing here. What was allowed or denied counts for
 //! [`RIGHT_FOR`], whose a token is for [`USER_FOR`]. Every decision is counted and logged with who, what and
-//! why; never with a token. Allowed ones are told at `info`; denied ones and strangers at `warn`, and of
-//! those [`LINES_A_MINUTE`] at the most, for anybody can make them.
+//! why; never with a token. Allowed ones are told at `info`; denied ones and strangers at `warn`, of each
+//! [`LINES_A_MINUTE`] at the most, for anybody can make them, and the first line after that says how many
+//! were left out.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -68,8 +69,34 @@ pub struct Rules {
     now_unix_s: fn() -> u64,
     users: Memo<Hash, Result<Arc<User>, Stranger>>,
     rights: Memo<(Hash, Right), Result<Verdict, Unavailable>>,
-    lines: Mutex<(Option<Instant>, u32)>,
+    denials: Mutex<Lines>,
+    strangers: Mutex<Lines>,
     requests: Arc<Requests>,
+}
+
+/// Lines of the log that anybody can cause.
+#[derive(Debug, Default)]
+struct Lines {
+    /// When this minute began.
+    begun: Option<Instant>,
+    written: u32,
+    left_out: u64,
+}
+
+impl Lines {
+    /// Whether one more may be written, and how many were left out before it.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        let goes_on = |begun| now.duration_since(begun) < Duration::from_mins(1);
+        if !self.begun.is_some_and(goes_on) {
+            (self.begun, self.written) = (Some(now), 0);
+        }
+        if self.written == LINES_A_MINUTE {
+            self.left_out = self.left_out.saturating_add(1);
+            return None;
+        }
+        self.written += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
 }
 
 /// Why nobody is known.
@@ -99,7 +126,8 @@ impl Rules {
             users: Memo::new(MAX_USERS, Arc::clone(&clock)),
             rights: Memo::new(MAX_RIGHTS, Arc::clone(&clock)),
             clock,
-            lines: Mutex::default(),
+            denials: Mutex::default(),
+            strangers: Mutex::default(),
             requests,
         }
     }
@@ -159,17 +187,10 @@ impl Rules {
         found.unwrap_or(Err(Unavailable::Full))
     }
 
-    /// Whether one more line may be written that anybody can cause.
-    fn has_line(&self) -> bool {
-        let now = (self.clock)();
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let (begun, written) = &mut *lines;
-        let is_over = begun.is_none_or(|begun| now.duration_since(begun) >= Duration::from_mins(1));
-        if is_over {
-            (*begun, *written) = (Some(now), 0);
-        }
-        *written = written.saturating_add(1);
-        *written <= LINES_A_MINUTE
+    /// See [`Lines::take`].
+    fn line(&self, of: &Mutex<Lines>) -> Option<u64> {
+        let mut lines = of.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.take((self.clock)())
     }
 }
 
@@ -238,7 +259,12 @@ impl Caller {
     pub(super) async fn may(&self, right: Right) -> Result<bool, ApiError> {
         match self {
             Self::Anyone => Ok(true),
-            Self::Known(known) => Ok(known.verdict(right).await?.allowed),
+            Self::Known(known) => {
+                let words = right.to_string();
+                let verdict = known.verdict(right).await?;
+                known.tell(&words, &verdict);
+                Ok(verdict.allowed)
+            }
         }
     }
 
@@ -267,10 +293,9 @@ impl Caller {
         }
         let present = present().await?;
         if present.len() > MAX_NAMESPACES {
-            let message = format!(
-                "{} namespaces are too many to ask about one by one; name one with ?namespace=",
-                present.len()
-            );
+            // How many there are is for those who may see them.
+            let message =
+                "there are too many namespaces to ask about one by one; name one with ?namespace=";
             return Err(ApiError::forbidden(message));
         }
         let seen = known.allowed_of(resource, present).await?;
@@ -294,7 +319,8 @@ impl Caller {
 
 /// Names that no namespace has are not asked about, nor remembered.
 fn check_namespace(namespace: &str) -> Result<(), ApiError> {
-    if namespace.is_empty() || namespace.len() > MAX_NAMESPACE {
+    let is_label = |of: u8| of.is_ascii_lowercase() || of.is_ascii_digit() || of == b'-';
+    if namespace.is_empty() || namespace.len() > MAX_NAMESPACE || !namespace.bytes().all(is_label) {
         return Err(ApiError::bad_request(
             "namespace: no namespace has that name",
         ));
@@ -345,8 +371,8 @@ impl Known {
             return;
         }
         self.rules.requests.decide(Decision::Denied);
-        if self.rules.has_line() {
-            tracing::warn!(?user, client, ?path, right, ?why, "access denied");
+        if let Some(left_out) = self.rules.line(&self.rules.denials) {
+            tracing::warn!(?user, client, ?path, right, ?why, left_out, "access denied");
         }
     }
 
@@ -397,10 +423,16 @@ pub(super) async fn identified(
         }
         Err(why) => {
             rules.requests.decide(Decision::Unauthenticated);
-            if rules.has_line() {
+            if let Some(left_out) = rules.line(&rules.strangers) {
                 let client = address.map(tracing::field::display);
                 let why = why.to_string();
-                tracing::warn!(client, ?path, why, "access denied: nobody is known");
+                tracing::warn!(
+                    client,
+                    ?path,
+                    why,
+                    left_out,
+                    "access denied: nobody is known"
+                );
             }
             ApiError::unauthorized(why != Stranger::Nothing).into_response()
         }

@@ -203,6 +203,18 @@ struct Rings {
     nodes: Nodes,
 }
 
+impl Rings {
+    /// Number of the last arrival that somebody sees: how much else there is, is not theirs to know.
+    fn latest(&self, seen: &Seen) -> u64 {
+        let Seen::Only(_) = seen else {
+            return self.arrived;
+        };
+        let kept = self.events.kept.iter().chain(&self.ends.kept);
+        let seen = kept.filter(|kept| seen.has(kept.record.name("namespace")));
+        seen.map(|kept| kept.arrival).max().unwrap_or_default()
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct AuditRing(RwLock<Rings>);
@@ -322,7 +334,7 @@ impl AuditRing {
         now_unix_ns: u64,
     ) -> Result<Page, QueryError> {
         let rings = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let (life, arrived) = (rings.life, rings.arrived);
+        let (life, arrived) = (rings.life, rings.latest(seen));
         let cursor = |arrival: u64| format!("{life:x}.{arrival}");
         let Some(text) = query.after.as_deref().filter(|text| !text.is_empty()) else {
             drop(rings);
@@ -351,6 +363,7 @@ impl AuditRing {
                 kept.is_fresh || kept.time_unix_ns >= since
             }
         };
+        let given = if of_life == life { after } else { 0 };
         let limit = limit_of(query)?;
         let filter = Filter::of(query, seen)?;
         let mut kept: Vec<&Kept> = rings
@@ -365,7 +378,7 @@ impl AuditRing {
         kept.truncate(limit);
         let last = kept.last().filter(|_| more);
         Ok(Page {
-            cursor: cursor(last.map_or(arrived, |kept| kept.arrival)),
+            cursor: cursor(last.map_or(arrived.max(given), |kept| kept.arrival)),
             found: kept.iter().map(|kept| Arc::clone(&kept.record)).collect(),
             more,
         })

@@ -153,9 +153,9 @@ fn a_kind_that_may_not_be_seen_is_told_and_the_rest_is_known() {
     rig.finish();
 }
 
-/// As while a server starts; what is known of the others is not held up by it.
+/// As while a server starts.
 #[test]
-fn a_kind_that_every_cluster_has_is_asked_for_again() {
+fn a_kind_that_every_cluster_has_and_this_one_lacks_holds_up_no_other() {
     let server = ApiServer::start(Options::default()).unwrap();
     server.hide_group("batch");
     server.expect("/apis/batch/v1/*");

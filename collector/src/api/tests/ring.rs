@@ -286,3 +286,29 @@ fn documents_are_read_back_and_others_refused() {
         1
     );
 }
+
+/// Whoever sees one namespace does not learn from the cursor how much happens in the others.
+#[test]
+fn a_cursor_tells_of_what_is_seen_and_nothing_else() {
+    let ring = AuditRing::of_life(7);
+    let only = Seen::Only(std::collections::BTreeSet::from(["shop".to_owned()]));
+    let page = |after: Option<&str>| {
+        let query = AuditQuery {
+            after: after.map(str::to_owned),
+            ..AuditQuery::default()
+        };
+        let page = ring.page(&query, &only, NOW).unwrap();
+        (page.found.len(), page.cursor)
+    };
+    ring.push(access(1, NOW, "CRED", "shop"));
+    let (found, cursor) = page(None);
+    assert_eq!(found, 1);
+    for seq in 2..50 {
+        ring.push(access(seq, NOW, "CRED", "data"));
+    }
+    assert_eq!(page(Some(&cursor)), (0, cursor.clone()));
+    ring.push(access(50, NOW, "CRED", "shop"));
+    let (found, next) = page(Some(&cursor));
+    assert_eq!(found, 1);
+    assert_eq!(page(Some(&next)), (0, next.clone()));
+}
