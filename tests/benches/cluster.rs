@@ -58,12 +58,7 @@ fn weigh() -> Value {
     let texts: Vec<String> = (0..WEIGHED)
         .map(|number| {
             let (_, recipe) = fleet.pod(number, Stage::Running);
-            let mut text = String::from("{\"metadata\":{");
-            recipe.metadata(&mut text);
-            text.push('}');
-            recipe.rest(&mut text);
-            text.push('}');
-            text
+            recipe.whole()
         })
         .collect();
     let read = |text: &String| serde_json::from_str::<Pod>(text).unwrap();

@@ -494,15 +494,6 @@ mod tests {
 
     use super::*;
 
-    fn text(recipe: &dyn Recipe) -> String {
-        let mut text = String::from("{\"metadata\":{");
-        recipe.metadata(&mut text);
-        text.push('}');
-        recipe.rest(&mut text);
-        text.push('}');
-        text
-    }
-
     #[test]
     fn every_object_is_whole_and_every_hole_is_filled() {
         let fleet = Fleet::new(10, 500);
@@ -525,7 +516,7 @@ mod tests {
         ];
         for what in pods.into_iter().flatten().chain(others) {
             let (_, recipe) = fleet.made(what);
-            let text = text(&*recipe);
+            let text = recipe.whole();
             let object: Value =
                 serde_json::from_str(&text).unwrap_or_else(|e| panic!("{what:?}: {e}"));
             assert!(!text.contains('«'), "{what:?}: {text}");
@@ -540,14 +531,14 @@ mod tests {
     fn a_pod_is_as_large_as_a_real_one_and_belongs_to_what_is_there() {
         let fleet = Fleet::large();
         let (_, recipe) = fleet.pod(40_000, Stage::Running);
-        let pod = text(&*recipe);
+        let pod = recipe.whole();
         assert!((6_000..8_500).contains(&pod.len()), "{} bytes", pod.len());
         let pod: Value = serde_json::from_str(&pod).unwrap();
         let Owner::ReplicaSet(set) = fleet.owner(40_000) else {
             panic!("not of a Deployment")
         };
         let (name, set) = fleet.made(What::ReplicaSet(set));
-        let set: Value = serde_json::from_str(&text(&*set)).unwrap();
+        let set: Value = serde_json::from_str(&set.whole()).unwrap();
         let owner = &pod["metadata"]["ownerReferences"][0];
         assert_eq!(
             (&owner["uid"], &owner["name"]),

@@ -17,6 +17,15 @@ pub trait Recipe: Debug + Send + Sync {
     fn metadata(&self, out: &mut String);
     /// What follows `metadata`: `,"spec":…,"status":…`.
     fn rest(&self, out: &mut String);
+    /// The whole object, without version and type.
+    fn whole(&self) -> String {
+        let mut text = String::from("{\"metadata\":{");
+        self.metadata(&mut text);
+        text.push('}');
+        self.rest(&mut text);
+        text.push('}');
+        text
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -22,12 +22,7 @@ fn a_pod_takes_no_more_memory_than_was_promised() {
     let objects: Vec<_> = (0..PODS)
         .map(|number| {
             let (_, recipe) = fleet.pod(number, Stage::Running);
-            let mut text = String::from("{\"metadata\":{");
-            recipe.metadata(&mut text);
-            text.push('}');
-            recipe.rest(&mut text);
-            text.push('}');
-            let value: Value = serde_json::from_str(&text).unwrap();
+            let value: Value = serde_json::from_str(&recipe.whole()).unwrap();
             parse::one("v1", "Pod", value).unwrap()
         })
         .collect();

@@ -105,6 +105,13 @@ impl Rig {
         }
     }
 
+    fn start(&mut self) {
+        self.collector.start();
+        wait_until("it answers", || {
+            self.collector.get("/api/v1/accounting").is_some()
+        });
+    }
+
     /// Sends one event, and waits until so many are written.
     fn send(&mut self, pod_uid: &str, container_id: &str) {
         let token = self.collector.token();
@@ -140,10 +147,7 @@ impl Rig {
 fn events_have_the_names_that_the_cluster_gives() {
     let mut rig = Rig::new();
     let known = container();
-    rig.collector.start();
-    wait_until("it answers", || {
-        rig.collector.get("/api/v1/accounting").is_some()
-    });
+    rig.start();
     rig.send(&known.pod_uid, &known.id);
     let written = rig.written(1);
     assert_eq!(said(&written[0]), known.said);
@@ -164,10 +168,7 @@ fn a_service_accounts_token_sends_for_its_node() {
         .token(projected, Token::valid(agent, "plimsoll-collector"));
     let file = rig.folder.path().join("projected");
     std::fs::write(&file, projected).unwrap();
-    rig.collector.start();
-    wait_until("it answers", || {
-        rig.collector.get("/api/v1/accounting").is_some()
-    });
+    rig.start();
     for count in 1..3 {
         rig.send_with(&file, &known.pod_uid, &known.id);
         assert_eq!(rig.written(count)[count - 1]["node"], NODE);
@@ -229,10 +230,7 @@ fn people_see_what_the_rules_of_the_cluster_allow() {
 fn records_about_pods_of_other_nodes_are_refused_and_told() {
     let mut rig = Rig::new();
     let known = container();
-    rig.collector.start();
-    wait_until("it answers", || {
-        rig.collector.get("/api/v1/accounting").is_some()
-    });
+    rig.start();
     rig.send(&known.pod_uid, &known.id);
     assert_eq!(said(&rig.written(1)[0]), known.said);
     let pods = list("pods.json");
@@ -258,10 +256,7 @@ fn events_wait_for_a_cluster_that_is_not_known_yet() {
     let known = container();
     let away = On::watch("/api/v1/pods");
     rig.server.fault(away.times(2), Fault::unavailable());
-    rig.collector.start();
-    wait_until("it answers", || {
-        rig.collector.get("/api/v1/accounting").is_some()
-    });
+    rig.start();
     rig.send(&known.pod_uid, &known.id);
     let written = rig.written(1);
     assert_eq!(said(&written[0]), known.said);
