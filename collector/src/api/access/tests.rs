@@ -6,8 +6,10 @@
 )]
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
+use axum::http::HeaderMap;
 use plimsoll_wire::event::Loss;
 use plimsoll_wire::{AuditEvent, Class};
 use serde_json::{Value, json};
@@ -15,7 +17,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::api::tests::{NOW, access, state};
-use crate::api::{Health, router};
+use crate::api::{Health, Requests, router};
 use crate::cluster::reviews::tests::{ApiServer, recorded};
 
 mod certificates;
@@ -63,6 +65,10 @@ struct Asked {
 
 impl Asked {
     async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Rules)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let server = ApiServer::start(answer).await;
         let seconds = Arc::<AtomicU64>::default();
@@ -70,7 +76,8 @@ impl Asked {
         let clock = move || begin + Duration::from_secs(shown.load(Ordering::Relaxed));
         let requests = Arc::<Requests>::default();
         let (asks, counts) = (server.reviewer(), Arc::clone(&requests));
-        let rules = Rules::new(asks, Arc::new(clock), || 100, counts);
+        let mut rules = Rules::new(asks, Arc::new(clock), || 100, counts);
+        change(&mut rules);
         let state = state(&dir)
             .with_rules(Arc::new(rules))
             .with_requests(Arc::clone(&requests))
@@ -103,11 +110,25 @@ impl Asked {
     }
 
     async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, String) {
+        self.ask_from(1, path, headers).await
+    }
+
+    /// From 10.0.0.`host`.
+    async fn ask_from(
+        &self,
+        host: u8,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, HeaderMap, String) {
         let mut request = Request::get(path).header("host", "plimsoll.ops:8443");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Body::empty()).unwrap();
+        let mut request = request.body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Client {
+            address: ([10, 0, 0, host], 7).into(),
+            user: None,
+        });
         let response = router(Arc::clone(&self.state)).oneshot(request).await;
         let (parts, body) = response.unwrap().into_parts();
         let bytes = to_bytes(body, 1 << 20).await.unwrap();

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::api::{Bounds, serve};
+use crate::api::{Bounds, Requests, serve};
 use crate::tls;
 
 /// An authority with a certificate that it signed: that, and its key.
