@@ -7,10 +7,10 @@
 //!
 //! Headers such as `X-Remote-User` say nothing here. What was allowed or denied counts for
 //! [`RIGHT_FOR`], whose a token is for [`USER_FOR`]. One address has a share of the questions about tokens
-//! that were never good, one user of those about rights; beyond it the answer is 429. Every decision is counted and logged with who, what and
-//! why; never with a token. Allowed ones are told at `info`; denied ones and strangers at `warn`, of each
-//! [`LINES_A_MINUTE`] at the most, for anybody can make them, and the first line after that says how many
-//! were left out.
+//! that were never good, one user of those about rights; beyond it the answer is 429. Every decision is counted and
+//! logged with who, what and why; never with a token. Allowed ones are told at `info`; denied ones, those that could
+//! not be made, and strangers at `warn`, of each [`LINES_A_MINUTE`] at the most, for anybody can make them, and the
+//! first line after that says how many were left out.
 
 mod rules;
 
@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 use super::requests::Decision;
 use super::{ApiError, ApiState};
-use crate::cluster::access::{GROUP, Resource, Right, VERB, Verdict};
+use crate::cluster::access::{Resource, Right, Verdict};
 use crate::cluster::shares::Spent;
 use crate::cluster::token::User;
 
@@ -37,8 +37,11 @@ use rules::{Hash, NoVerdict, Stranger, hash_of};
 const MAX_NAMESPACES: usize = 2000;
 /// Of which at a time.
 const NAMESPACES_AT_A_TIME: usize = 8;
+/// Of which the log names so many.
+const MAX_TOLD: usize = 50;
 /// Longest name of a namespace (RFC 1123).
 const MAX_NAMESPACE: usize = 63;
+
 /// Whoever asks.
 #[derive(Clone)]
 pub(super) enum Caller {
@@ -83,7 +86,7 @@ impl Caller {
             return Ok(());
         };
         let words = right.to_string();
-        if let Right::Get(_, Some(namespace)) = &right {
+        if let Right::Of(_, Some(namespace)) = &right {
             check_namespace(namespace)?;
         }
         let verdict = known.verdict(right).await?;
@@ -94,17 +97,18 @@ impl Caller {
         Err(known.denied(&words))
     }
 
-    /// Whether the caller has the right; what is left out without it needs no word.
+    /// Whether the caller has the right. Nobody is denied what they did not ask for: without it a page leaves
+    /// something out, and that is not counted, nor told.
     pub(super) async fn may(&self, right: Right) -> Result<bool, ApiError> {
-        match self {
-            Self::Anyone => Ok(true),
-            Self::Known(known) => {
-                let words = right.to_string();
-                let verdict = known.verdict(right).await?;
-                known.tell(&words, &verdict);
-                Ok(verdict.allowed)
-            }
+        let Self::Known(known) = self else {
+            return Ok(true);
+        };
+        let words = right.to_string();
+        let verdict = known.verdict(right).await?;
+        if verdict.allowed {
+            known.tell(&words, &verdict);
         }
+        Ok(verdict.allowed)
     }
 
     /// Which namespaces of a list the caller sees: all, or the `wanted` one, or those of `present`, which
@@ -118,7 +122,7 @@ impl Caller {
         let Self::Known(known) = self else {
             return Ok(Seen::All);
         };
-        let of_all = Right::Get(resource, None);
+        let of_all = Right::Of(resource, None);
         let words = of_all.to_string();
         let verdict = known.verdict(of_all).await?;
         if verdict.allowed {
@@ -126,7 +130,7 @@ impl Caller {
             return Ok(Seen::All);
         }
         if let Some(namespace) = wanted {
-            let right = Right::Get(resource, Some(namespace.to_owned()));
+            let right = Right::Of(resource, Some(namespace.to_owned()));
             self.needs(right).await?;
             return Ok(Seen::Only(BTreeSet::from([namespace.to_owned()])));
         }
@@ -138,21 +142,30 @@ impl Caller {
             return Err(ApiError::forbidden(message));
         }
         let seen = known.allowed_of(resource, present).await?;
-        let words = format!(
-            "{VERB} {}.{GROUP} in {} of the namespaces",
-            resource.as_str(),
-            seen.len()
-        );
+        let words = format!("{resource} in {}", some_of(&seen));
         let verdict = Verdict {
             allowed: !seen.is_empty(),
             why: String::new(),
         };
         known.tell(&words, &verdict);
         if seen.is_empty() {
-            let words = format!("{VERB} {}.{GROUP} in any namespace", resource.as_str());
-            return Err(known.denied(&words));
+            return Err(known.denied(&format!("{resource} in any namespace")));
         }
         Ok(Seen::Only(seen))
+    }
+}
+
+/// Namespaces for the log; how many more there are than it names.
+fn some_of(seen: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = seen.iter().map(String::as_str).take(MAX_TOLD).collect();
+    let names = match names.as_slice() {
+        [] => "any namespace".to_owned(),
+        [one] => format!("namespace {one}"),
+        some => format!("namespaces {}", some.join(", ")),
+    };
+    match seen.len().saturating_sub(MAX_TOLD) {
+        0 => names,
+        more => format!("{names} and {more} more"),
     }
 }
 
@@ -169,7 +182,23 @@ fn check_namespace(namespace: &str) -> Result<(), ApiError> {
 
 impl Known {
     async fn verdict(&self, right: Right) -> Result<Verdict, ApiError> {
+        let words = right.to_string();
         let verdict = self.rules.verdict(&self.user, self.hash, right).await;
+        if let Err(why) = &verdict
+            && let Some(left_out) = self.rules.line(&self.rules.undecided)
+        {
+            let (user, path, why) = (&self.user.name, &self.path, why.to_string());
+            let client = self.client.map(tracing::field::display);
+            tracing::warn!(
+                ?user,
+                client,
+                ?path,
+                right = words,
+                why,
+                left_out,
+                "access not decided"
+            );
+        }
         verdict.map_err(|why| match why {
             NoVerdict::Unavailable(_) => {
                 self.rules.requests.decide(Decision::Unavailable);
@@ -197,7 +226,7 @@ impl Known {
             {
                 let known = Arc::clone(self);
                 asked.spawn(async move {
-                    let right = Right::Get(resource, Some(namespace.clone()));
+                    let right = Right::Of(resource, Some(namespace.clone()));
                     let verdict = known.verdict(right).await;
                     verdict.map(|verdict| verdict.allowed.then_some(namespace))
                 });
@@ -264,11 +293,16 @@ pub(super) async fn identified(
                 .insert(Caller::Known(Arc::new(known)));
             next.run(request).await
         }
-        Err(Stranger::Unavailable(_)) => {
-            rules.requests.decide(Decision::Unavailable);
-            ApiError::unavailable().into_response()
-        }
-        Err(Stranger::Spent(Spent(wait))) => {
+        Err(why @ (Stranger::Unavailable(_) | Stranger::Spent(_))) => {
+            if let Some(left_out) = rules.line(&rules.undecided) {
+                let client = address.map(tracing::field::display);
+                let why = why.to_string();
+                tracing::warn!(client, ?path, why, left_out, "access not decided");
+            }
+            let Stranger::Spent(Spent(wait)) = why else {
+                rules.requests.decide(Decision::Unavailable);
+                return ApiError::unavailable().into_response();
+            };
             rules.requests.decide(Decision::Limited);
             ApiError::too_many("too many unknown tokens came from this address", wait)
                 .into_response()

@@ -120,7 +120,7 @@ pub(super) async fn sizing_of_workload(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
-    let right = Right::Get(Resource::Sizing, Some(namespace.clone()));
+    let right = Right::Of(Resource::Sizing, Some(namespace.clone()));
     caller.needs(right).await?;
     renders::page(state, move |state| {
         let mut report = state.view().report.clone();
@@ -165,7 +165,7 @@ pub(super) async fn accounting(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
-    caller.needs(Right::Get(Resource::Audit, None)).await?;
+    caller.needs(Right::Of(Resource::Audit, None)).await?;
     renders::page(state, |state| Ok(Json(state.accounting()).into_response())).await
 }
 
@@ -175,7 +175,7 @@ pub(super) async fn nodes(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
-    caller.needs(Right::Get(Resource::Sizing, None)).await?;
+    caller.needs(Right::Of(Resource::Sizing, None)).await?;
     renders::page(state, |state| {
         let now = (state.now)();
         let node = |status: NodeStatus| {

@@ -33,7 +33,7 @@ pub(super) async fn overview(
 ) -> Result<Response, ApiError> {
     let wanted: OverviewQuery = query(&uri)?;
     let seen = seen_sizing(&caller, &state, wanted.namespace()).await?;
-    let of_all = caller.may(Right::Get(Resource::Audit, None)).await?;
+    let of_all = caller.may(Right::Of(Resource::Audit, None)).await?;
     renders::page(state, move |state| {
         let view = state.view();
         let mut report = Cow::Borrowed(&view.report);
@@ -65,7 +65,7 @@ pub(super) async fn workload(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
-    let right = Right::Get(Resource::Sizing, Some(namespace.clone()));
+    let right = Right::Of(Resource::Sizing, Some(namespace.clone()));
     caller.needs(right).await?;
     renders::page(state, move |state| {
         let view = state.view();
@@ -112,8 +112,8 @@ pub(super) async fn nodes(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let NoQuery {} = query(&uri)?;
-    caller.needs(Right::Get(Resource::Sizing, None)).await?;
-    caller.needs(Right::Get(Resource::Audit, None)).await?;
+    caller.needs(Right::Of(Resource::Sizing, None)).await?;
+    caller.needs(Right::Of(Resource::Audit, None)).await?;
     renders::page(state, |state| {
         Ok(page(dashboard::nodes(
             &state.audit.nodes(),

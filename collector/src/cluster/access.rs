@@ -13,8 +13,8 @@ use super::token::User;
 
 /// API group of [`Resource`].
 pub const GROUP: &str = "plimsoll.dev";
-/// The one verb: nothing here can be changed.
-pub const VERB: &str = "get";
+/// The verb of what is read as any other object is: nothing here can be changed.
+const GET: &str = "get";
 
 /// What rights are given for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,13 +33,29 @@ impl Resource {
             Self::Audit => "audit",
         }
     }
+
+    /// What rules have to allow. That of audit data is its own, so that a role which may `get`, `list` and `watch`
+    /// everything does not show who fetched which credentials.
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Sizing => GET,
+            Self::Audit => "read",
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    /// Verb and name, as `kubectl auth can-i` takes them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}.{GROUP}", self.verb(), self.as_str())
+    }
 }
 
 /// A right that somebody may have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Right {
     /// To a resource in this namespace; in all of them and outside of any without.
-    Get(Resource, Option<String>),
+    Of(Resource, Option<String>),
     /// To an address that is no resource.
     Path(&'static str),
 }
@@ -47,14 +63,11 @@ pub enum Right {
 impl fmt::Display for Right {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Get(resource, None) => {
-                write!(f, "{VERB} {}.{GROUP} in all namespaces", resource.as_str())
+            Self::Of(resource, None) => write!(f, "{resource} in all namespaces"),
+            Self::Of(resource, Some(namespace)) => {
+                write!(f, "{resource} in namespace {namespace}")
             }
-            Self::Get(resource, Some(namespace)) => {
-                let resource = resource.as_str();
-                write!(f, "{VERB} {resource}.{GROUP} in namespace {namespace}")
-            }
-            Self::Path(path) => write!(f, "{VERB} {path}"),
+            Self::Path(path) => write!(f, "{GET} {path}"),
         }
     }
 }
@@ -78,9 +91,9 @@ pub fn prepare(user: &User, right: &Right) -> SubjectAccessReview {
         ..SubjectAccessReviewSpec::default()
     };
     match right {
-        Right::Get(resource, namespace) => {
+        Right::Of(resource, namespace) => {
             spec.resource_attributes = Some(ResourceAttributes {
-                verb: Some(VERB.to_owned()),
+                verb: Some(resource.verb().to_owned()),
                 group: Some(GROUP.to_owned()),
                 resource: Some(resource.as_str().to_owned()),
                 namespace: namespace.clone(),
@@ -89,7 +102,7 @@ pub fn prepare(user: &User, right: &Right) -> SubjectAccessReview {
         }
         Right::Path(path) => {
             spec.non_resource_attributes = Some(NonResourceAttributes {
-                verb: Some(VERB.to_owned()),
+                verb: Some(GET.to_owned()),
                 path: Some((*path).to_owned()),
             });
         }

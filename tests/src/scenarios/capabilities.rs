@@ -28,9 +28,9 @@ pub const CAPABILITIES: [&str; 4] = ["BPF", "NET_ADMIN", "PERFMON", "SYS_PTRACE"
 /// Pods whose containers live 200 ms, and so many of all that must be seen: a walk each second sees
 /// some of them, but never all.
 const SHORT: [&str; 4] = ["short-0", "short-1", "short-2", "short-3"];
-const SHORT_ENDS: usize = 48;
+const SHORT_ENDS: usize = 24;
 /// On a busy machine a container lives on until it is removed; one of this age any walk may see.
-const SHORT_LIFE: Duration = Duration::from_millis(700);
+const SHORT_LIFE: Duration = Duration::from_secs(1);
 const LEAK_LIMIT: u64 = 40 << 20;
 /// Until usage is in the sizing report.
 const USAGE_WITHIN: Duration = Duration::from_mins(1);

@@ -192,7 +192,7 @@ fn people_see_what_the_rules_of_the_cluster_allow() {
     }
     let (alice, security) = (Rule::user("alice"), Rule::user("security"));
     let sizing = |rule: Rule| rule.may("get", "plimsoll.dev", "sizing");
-    let audit = |rule: Rule| rule.may("get", "plimsoll.dev", "audit");
+    let audit = |rule: Rule| rule.may("read", "plimsoll.dev", "audit");
     rig.server.allow(sizing(alice).within("shop"));
     rig.server.allow(audit(security.clone()));
     rig.server.allow(security.may_path("get", "/metrics"));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role};
+use plimsoll_collector::cluster::access::{GROUP, Resource};
 use plimsoll_collector::cluster::kinds;
 
 use super::objects::Objects;
@@ -56,20 +57,20 @@ fn the_collector_lists_watches_and_asks_and_nothing_else() {
 
 #[test]
 fn people_get_sizing_and_audit_apart() {
-    let only = |resource: &str| -> Rights {
-        let name = ("plimsoll.dev".to_owned(), resource.to_owned());
-        Rights::from([(name, BTreeSet::from(["get".to_owned()]))])
+    let only = |resource: Resource| -> Rights {
+        let name = (GROUP.to_owned(), resource.as_str().to_owned());
+        Rights::from([(name, BTreeSet::from([resource.verb().to_owned()]))])
     };
     let objects = Objects::read("prod");
     let sizing = role(&objects, "plimsoll-sizing-reader");
-    assert_eq!(rights(&sizing.rules.unwrap()), only("sizing"));
+    assert_eq!(rights(&sizing.rules.unwrap()), only(Resource::Sizing));
     let labels = sizing.metadata.labels.unwrap();
     assert_eq!(
         labels["rbac.authorization.k8s.io/aggregate-to-view"],
         "true"
     );
     let events = role(&objects, "plimsoll-audit-events");
-    assert_eq!(rights(&events.rules.unwrap()), only("audit"));
+    assert_eq!(rights(&events.rules.unwrap()), only(Resource::Audit));
     let marks = events.metadata.labels.unwrap();
     assert!(
         !marks

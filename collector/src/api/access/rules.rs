@@ -68,6 +68,7 @@ pub struct Rules {
     pub(super) of_users: Shares<Hash>,
     pub(super) denials: Mutex<Lines>,
     pub(super) strangers: Mutex<Lines>,
+    pub(super) undecided: Mutex<Lines>,
     pub(super) requests: Arc<Requests>,
 }
 
@@ -112,10 +113,11 @@ pub(super) enum Stranger {
 }
 
 /// Why it is not known what somebody may.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoVerdict {
+    #[error(transparent)]
     Unavailable(Unavailable),
-    /// The user asks too much.
+    #[error("of rights of this user: {0}")]
     Spent(Spent),
 }
 
@@ -137,6 +139,7 @@ impl Rules {
             clock,
             denials: Mutex::default(),
             strangers: Mutex::default(),
+            undecided: Mutex::default(),
             requests,
         }
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, to_bytes};
 use axum::http::HeaderMap;
 use plimsoll_wire::event::Loss;
+use plimsoll_wire::identity::Subject;
 use plimsoll_wire::{AuditEvent, Class};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -19,6 +20,9 @@ use super::*;
 use crate::api::tests::{NOW, access, state};
 use crate::api::{Health, Requests, router};
 use crate::cluster::reviews::tests::{ApiServer, recorded};
+use crate::history::series::tests::window;
+use crate::history::{Entry, History};
+use crate::inventory::{Index, IndexReader, Moment, parse};
 
 mod certificates;
 mod questions;
@@ -41,9 +45,12 @@ fn answer(resource: &str, spec: &Value) -> Option<(u16, Value)> {
         return Some((201, review));
     }
     let attributes = &spec["resourceAttributes"];
-    let is_shop = attributes["group"] == "plimsoll.dev"
-        && attributes["verb"] == "get"
-        && attributes["namespace"] == "shop";
+    match attributes["resource"].as_str() {
+        Some("sizing") => assert_eq!(attributes["verb"], "get"),
+        Some("audit") => assert_eq!(attributes["verb"], "read"),
+        _ => assert_eq!(spec["nonResourceAttributes"]["verb"], "get"),
+    }
+    let is_shop = attributes["group"] == "plimsoll.dev" && attributes["namespace"] == "shop";
     let name = match spec["user"].as_str()? {
         "root" => "allowed",
         // The sizing of all namespaces, and nothing else.
@@ -53,6 +60,37 @@ fn answer(resource: &str, spec: &Value) -> Option<(u16, Value)> {
         _ => return None,
     };
     Some((201, recorded(&format!("subjectaccessreview-{name}"))))
+}
+
+/// Use of a workload in `batch`, of a container that nobody has named, and of a host's service.
+fn others(history: &History) {
+    let pod = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: night, namespace: batch, uid: pod-c2}
+spec: {containers: [{name: job, image: a}]}
+status:
+  containerStatuses: [{name: job, containerID: "containerd://c2", image: a, imageID: a, ready: true, restartCount: 0}]
+"#;
+    let mut index = Index::default();
+    for object in parse::parse("t", pod).objects {
+        index.apply(&object, Moment::default());
+    }
+    let mut service = window("c4", 1, 120, 64 << 20);
+    service.identity.subject = Subject::Host {
+        unit: "kubelet.service".to_owned(),
+    };
+    let windows = ["c2", "c3"].map(|id| window(id, 1, 120, 64 << 20));
+    let windows = windows.into_iter().chain([service]);
+    let entries: Vec<_> = (100..)
+        .zip(windows)
+        .map(|(seq, window)| Entry {
+            seq,
+            node: "n1".to_owned(),
+            window,
+        })
+        .collect();
+    history.apply(&entries, &IndexReader::fixed(index)).unwrap();
 }
 
 struct Asked {
@@ -78,7 +116,9 @@ impl Asked {
         let (asks, counts) = (server.reviewer(), Arc::clone(&requests));
         let mut rules = Rules::new(asks, Arc::new(clock), || 100, counts);
         change(&mut rules);
-        let state = state(&dir)
+        let state = state(&dir);
+        others(&state.history);
+        let state = state
             .with_rules(Arc::new(rules))
             .with_requests(Arc::clone(&requests))
             .with_ready(Arc::new(|| Health {

@@ -64,7 +64,7 @@ fn the_question_is_of_the_whole_user() {
         let spec = prepare(user, right).spec;
         serde_json::to_value(&spec).unwrap()
     };
-    let shop = Right::Get(Resource::Sizing, Some("shop".to_owned()));
+    let shop = Right::Of(Resource::Sizing, Some("shop".to_owned()));
     assert_eq!(
         asked(&user, &shop),
         json!({
@@ -77,11 +77,11 @@ fn the_question_is_of_the_whole_user() {
     );
     let nobody = User::default();
     assert_eq!(
-        asked(&nobody, &Right::Get(Resource::Audit, None)),
+        asked(&nobody, &Right::Of(Resource::Audit, None)),
         json!({
             "user": "",
             "groups": [],
-            "resourceAttributes": {"verb": "get", "group": "plimsoll.dev", "resource": "audit"},
+            "resourceAttributes": {"verb": "read", "group": "plimsoll.dev", "resource": "audit"},
         })
     );
     assert_eq!(
@@ -95,8 +95,8 @@ fn the_question_is_of_the_whole_user() {
     for (right, words) in [
         (shop, "get sizing.plimsoll.dev in namespace shop"),
         (
-            Right::Get(Resource::Audit, None),
-            "get audit.plimsoll.dev in all namespaces",
+            Right::Of(Resource::Audit, None),
+            "read audit.plimsoll.dev in all namespaces",
         ),
         (Right::Path("/metrics"), "get /metrics"),
     ] {

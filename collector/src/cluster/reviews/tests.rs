@@ -150,7 +150,7 @@ async fn a_question_is_asked_as_the_api_server_wants_it() {
         said.authenticated.is_none() && said.error.is_some(),
         "{said:?}"
     );
-    let right = Right::Get(Resource::Sizing, None);
+    let right = Right::Of(Resource::Sizing, None);
     let access = access::prepare(&User::default(), &right);
     assert!(reviewer.access(&access, ready(())).await.unwrap().allowed);
     assert!(!reviewer.access(&access, ready(())).await.unwrap().allowed);

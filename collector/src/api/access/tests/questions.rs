@@ -46,6 +46,11 @@ async fn an_api_server_that_does_not_answer_lets_nobody_in() {
     Asked::says(&found, 503, "the API server does not say now");
     assert!(!found.1.contains("418"), "{}", found.1);
     assert_eq!(asked.decided("unavailable"), 1);
+    let rules = asked.state.access.as_ref().unwrap();
+    for _ in 1..LINES_A_MINUTE {
+        assert_eq!(rules.line(&rules.undecided), Some(0));
+    }
+    assert_eq!(rules.line(&rules.undecided), None, "one told of carol");
     // Whose rights are remembered is let in until they end.
     assert_eq!(asked.as_user("root", "/api/v1/nodes").await.0, 200);
     let Asked { server, state, .. } = asked;
@@ -59,6 +64,28 @@ async fn an_api_server_that_does_not_answer_lets_nobody_in() {
         response.unwrap().status().as_u16()
     };
     assert_eq!((ask("root").await, ask("alice").await), (200, 503));
+}
+
+/// Nobody asked for the accounting, which the overview leaves out.
+#[tokio::test]
+async fn what_a_page_leaves_out_is_no_denial() {
+    let asked = Asked::new().await;
+    assert_eq!(asked.as_user("alice", "/").await.0, 200);
+    assert_eq!(
+        asked.server.asked().len(),
+        5,
+        "whose token, and four rights"
+    );
+    assert_eq!((asked.decided("allowed"), asked.decided("denied")), (1, 0));
+}
+
+#[test]
+fn the_log_names_the_namespaces_that_were_shown() {
+    let of = |count: usize| some_of(&(0..count).map(|n| format!("n{n:03}")).collect());
+    assert_eq!(of(0), "any namespace");
+    assert_eq!(of(1), "namespace n000");
+    assert_eq!(of(3), "namespaces n000, n001, n002");
+    assert!(of(MAX_TOLD + 7).ends_with(", n049 and 7 more"));
 }
 
 #[tokio::test]

@@ -39,11 +39,11 @@ async fn a_list_has_what_the_caller_may_see_and_nothing_else() {
     for (path, words) in [
         (
             "/api/v1/audit",
-            "bob may not get audit.plimsoll.dev in any namespace",
+            "bob may not read audit.plimsoll.dev in any namespace",
         ),
         (
             "/api/v1/audit?namespace=shop",
-            "bob may not get audit.plimsoll.dev in namespace shop",
+            "bob may not read audit.plimsoll.dev in namespace shop",
         ),
         (
             "/api/v1/sizing",
@@ -58,10 +58,18 @@ async fn a_list_has_what_the_caller_may_see_and_nothing_else() {
     Asked::says(
         &denied,
         403,
-        "alice may not get audit.plimsoll.dev in namespace batch",
+        "alice may not read audit.plimsoll.dev in namespace batch",
     );
-    let sizing = asked.as_user("alice", "/api/v1/sizing").await;
-    Asked::says(&sizing, 200, "\"namespace\":\"shop\"");
+    for path in ["/api/v1/sizing", "/"] {
+        let theirs = ["night", "pod-c3", "kubelet.service"];
+        let all = asked.as_user("root", path).await;
+        let of_shop = asked.as_user("alice", path).await;
+        Asked::says(&of_shop, 200, "shop");
+        for other in theirs {
+            Asked::says(&all, 200, other);
+            assert!(!of_shop.1.contains(other), "{path}: {other}");
+        }
+    }
     for long in ["", &"x".repeat(64)] {
         let path = format!("/api/v1/sizing?namespace={long}");
         assert_eq!(asked.as_user("bob", &path).await.0, 400, "{long}");
@@ -112,7 +120,7 @@ async fn what_is_of_the_whole_fleet_needs_the_right_in_all_namespaces() {
         ("/api/v1/nodes", "get sizing.plimsoll.dev in all namespaces"),
         (
             "/api/v1/accounting",
-            "get audit.plimsoll.dev in all namespaces",
+            "read audit.plimsoll.dev in all namespaces",
         ),
         ("/nodes", "in all namespaces"),
         ("/metrics", "get /metrics"),
