@@ -30,7 +30,7 @@ use crate::cluster::access::{Resource, Right, Verdict};
 use crate::cluster::shares::Spent;
 use crate::cluster::token::User;
 
-pub use rules::{Client, LINES_A_MINUTE, RIGHT_FOR, Rules, USER_FOR};
+pub use rules::{Client, Holder, LINES_A_MINUTE, RIGHT_FOR, Rules, USER_FOR};
 use rules::{Hash, NoVerdict, Stranger, hash_of};
 
 /// Namespaces that are asked about for one list. Who may see more than that may see all as a rule.

@@ -119,7 +119,7 @@ impl Door {
         let Some(tls) = &self.tls else {
             let client = Client {
                 address,
-                user: None,
+                holder: None,
             };
             return self.answer(stream, client, place).await;
         };
@@ -132,9 +132,8 @@ impl Door {
             Some(Ok(stream)) => {
                 let shown = stream.get_ref().1.peer_certificates();
                 let first = shown.and_then(<[_]>::first);
-                let user = first.and_then(|first| certificate::user(first));
-                let user = user.map(Arc::new);
-                self.answer(stream, Client { address, user }, place).await;
+                let holder = first.and_then(|first| certificate::holder(first));
+                self.answer(stream, Client { address, holder }, place).await;
             }
             Some(Err(error)) => {
                 self.requests.refuse(Refusal::Tls);

@@ -53,7 +53,17 @@ pub struct Client {
     /// Its address.
     pub address: SocketAddr,
     /// Whom its certificate names, if it shows one.
-    pub user: Option<Arc<User>>,
+    pub holder: Option<Holder>,
+}
+
+/// Whom a certificate names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The user.
+    pub user: Arc<User>,
+    /// The last second in which it counts, Unix seconds. The handshake has looked at that; the connection may
+    /// last longer.
+    pub until_unix_s: u64,
 }
 
 /// See the module.
@@ -102,6 +112,8 @@ impl Lines {
 pub(super) enum Stranger {
     #[error("nothing was shown")]
     Nothing,
+    #[error("the certificate that was shown has ended")]
+    Ended,
     #[error("the authorization header holds no bearer token")]
     NoBearer,
     #[error("token: {0}")]
@@ -152,8 +164,12 @@ impl Rules {
     ) -> Result<Arc<User>, Stranger> {
         let mut shown = headers.get_all(header::AUTHORIZATION).iter();
         let Some(header) = shown.next() else {
-            let user = client.and_then(|client| client.user.clone());
-            return user.ok_or(Stranger::Nothing);
+            let holder = client.and_then(|client| client.holder.as_ref());
+            let holder = holder.ok_or(Stranger::Nothing)?;
+            if (self.now_unix_s)() > holder.until_unix_s {
+                return Err(Stranger::Ended);
+            }
+            return Ok(Arc::clone(&holder.user));
         };
         let header = header.to_str().ok().filter(|_| shown.next().is_none());
         let token = header.and_then(token::bearer).ok_or(Stranger::NoBearer)?;

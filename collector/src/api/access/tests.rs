@@ -167,7 +167,7 @@ impl Asked {
         let mut request = request.body(Body::empty()).unwrap();
         request.extensions_mut().insert(Client {
             address: ([10, 0, 0, host], 7).into(),
-            user: None,
+            holder: None,
         });
         let response = router(Arc::clone(&self.state)).oneshot(request).await;
         let (parts, body) = response.unwrap().into_parts();

@@ -4,23 +4,38 @@ use std::sync::Condvar;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::*;
 
 /// Books behind a disk that does not answer, until it is told to.
-#[derive(Default)]
 struct Disk {
     answers: Mutex<bool>,
     told: Condvar,
     waiting: AtomicUsize,
     most: AtomicUsize,
+    /// A permit for each that has begun to wait.
+    entered: Semaphore,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            answers: Mutex::default(),
+            told: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            entered: Semaphore::new(0),
+        }
+    }
 }
 
 impl Disk {
     fn wait(&self) {
         let waiting = self.waiting.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(waiting, Ordering::SeqCst);
+        self.entered.add_permits(1);
         let answers = self.answers.lock().unwrap();
         let within = Duration::from_secs(20);
         let silent = |answers: &mut bool| !*answers;
@@ -50,11 +65,9 @@ async fn status(router: Router, path: &'static str) -> u16 {
 async fn pages_that_wait_for_the_disk_hold_up_no_thread_and_are_few_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::<Disk>::default();
-    let (books, entered) = (Arc::clone(&disk), Arc::new(tokio::sync::Semaphore::new(0)));
-    let enters = Arc::clone(&entered);
+    let books = Arc::clone(&disk);
     let state = state(&dir)
         .with_accounting(Arc::new(move || {
-            enters.add_permits(1);
             books.wait();
             Vec::new()
         }))
@@ -65,7 +78,7 @@ async fn pages_that_wait_for_the_disk_hold_up_no_thread_and_are_few_at_once() {
         asked.spawn(status(router.clone(), path));
     }
     // Two are at it.
-    entered.acquire_many(2).await.unwrap().forget();
+    disk.entered.acquire_many(2).await.unwrap().forget();
     for path in ["/livez", "/readyz", "/metrics", "/assets/plimsoll.css"] {
         assert_eq!(status(router.clone(), path).await, 200, "{path}");
     }
