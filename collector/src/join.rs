@@ -48,6 +48,8 @@ pub struct Joined {
     pub pending: bool,
     /// What the pod may do by where and as whom it runs, if the inventory knows it.
     pub standing: Option<Standing>,
+    /// The pod is known, and on no node yet as far as the API server has told.
+    pub unplaced: bool,
     /// The pod is known, and on another node than the one that speaks of it.
     pub misplaced: bool,
 }
@@ -81,6 +83,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
                 names: None,
                 pending: false,
                 standing: None,
+                unplaced: false,
                 misplaced: false,
             };
         }
@@ -91,6 +94,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
                 names: None,
                 pending: false,
                 standing: None,
+                unplaced: false,
                 misplaced: false,
             };
         }
@@ -107,6 +111,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
             names: None,
             pending: true,
             standing: None,
+            unplaced: false,
             misplaced: false,
         };
     };
@@ -140,18 +145,19 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
         names: Some(names),
         pending,
         standing: Some(standing),
+        unplaced: found.unplaced,
         misplaced: false,
     }
 }
 
 /// [`join`] of what a node says. It speaks of its own pods: of another's it gets no names, and so nobody sees
-/// among a namespace's events what a stranger made up. At the door this is asked as well, but a pod may have
-/// become known since.
+/// among a namespace's events what a stranger made up. Of a pod that is on no node yet nobody gets any. At the door
+/// this is asked as well, but a pod may have become known since.
 pub fn join_told_by(node: &str, identity: &Identity, index: &Index) -> Joined {
     let joined = join(identity, index);
-    let names = joined.names.as_ref();
-    let on = names.and_then(|names| names.node.as_deref());
-    if on.is_none_or(|on| on == node) {
+    let on = joined.names.as_ref().and_then(|of| of.node.as_deref());
+    let is_elsewhere = on.is_some_and(|on| on != node);
+    if !is_elsewhere && !joined.unplaced {
         return joined;
     }
     let subject = match &identity.subject {
@@ -166,9 +172,10 @@ pub fn join_told_by(node: &str, identity: &Identity, index: &Index) -> Joined {
     Joined {
         subject,
         names: None,
-        pending: false,
+        pending: !is_elsewhere && is_pending(identity, index),
         standing: None,
-        misplaced: true,
+        unplaced: joined.unplaced,
+        misplaced: is_elsewhere,
     }
 }
 
@@ -294,6 +301,43 @@ status:
         let another_s = join_told_by("n2", &identity, &index());
         let said = Value::from(another_s.to_map()).to_string();
         assert_eq!(said, r#"{"misplaced":true,"subject":"pod/u1/c1"}"#);
+    }
+
+    /// A pod that waits for a node runs nowhere, and whoever speaks of it made it up or knows it sooner.
+    #[test]
+    fn of_a_pod_without_a_node_nobody_gets_names_yet() {
+        let pod =
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: p, uid: u1}\nspec: {containers: []}\n";
+        let objects = parse::parse("t", pod).objects;
+        let identity = Identity {
+            cgroup_id: 7,
+            cgroup_path: None,
+            subject: container("u1", "c1"),
+        };
+        let mut index = Index::default();
+        index.keep(std::time::Duration::from_secs(60));
+        let said = |index: &Index| {
+            let joined = join_told_by("n2", &identity, index);
+            assert_eq!(joined.pending, is_pending(&identity, index));
+            Value::from(joined.to_map()).to_string()
+        };
+        index.apply(&objects[0], crate::inventory::Moment::default());
+        assert!(
+            said(&index).contains(r#""pod":"p""#),
+            "a file may leave it out"
+        );
+        index.follow("", "Pod");
+        assert_eq!(
+            said(&index),
+            r#"{"name_pending":true,"subject":"pod/u1/c1"}"#
+        );
+        index.delete(
+            "",
+            "Pod",
+            objects[0].meta(),
+            crate::inventory::Moment::default(),
+        );
+        assert_eq!(said(&index), r#"{"subject":"pod/u1/c1"}"#);
     }
 
     /// A pod on the node's network reaches the metadata service whatever the hop limit.

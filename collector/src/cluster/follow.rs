@@ -51,6 +51,8 @@ pub(super) enum Change {
     Deleted(Arc<ApiResource>, Box<ObjectMeta>),
     /// The listing is whole.
     End(Arc<ApiResource>),
+    /// Its objects are not told: nobody may see them, or there are none for now.
+    Untold(Arc<ApiResource>),
     /// There is no such kind any more.
     Gone(Arc<ApiResource>),
 }
@@ -239,6 +241,7 @@ impl Follower {
     /// Somebody has to do something before it is otherwise.
     async fn refused(&self, state: State) {
         self.census.set(&self.of, state);
+        self.tell(Change::Untold(Arc::clone(&self.of))).await;
         tokio::time::sleep(REFUSED_WAIT.mul_f64(1.0 + fastrand::f64())).await;
     }
 

@@ -81,11 +81,15 @@ struct Watch {
 /// Follows the cluster until `stop`.
 pub async fn run(
     client: Client,
-    index: IndexWriter,
+    mut index: IndexWriter,
     census: Arc<Census>,
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<(), WatchError> {
+    // What is not listed yet is not known yet, from the first moment on.
+    for kind in kinds::BUILT_IN {
+        index.write().follow(kind.group, kind.kind);
+    }
     let (changes, heard) = mpsc::channel(CHANGES);
     let reader = index.reader();
     let mut watch = Watch {
@@ -217,16 +221,19 @@ async fn write(
 
 fn apply(index: &mut crate::inventory::Index, change: Change, now: Moment, census: &Census) {
     match change {
-        Change::Begin(of) => index.begin(&of.group, &of.kind),
+        Change::Begin(of) => {
+            index.begin(&of.group, &of.kind);
+            index.follow(&of.group, &of.kind);
+        }
         Change::Object(object) => index.apply(&object, now),
         Change::Named(of, meta) => index.apply_named(&of.group, &of.kind, &meta),
         Change::Unread(of, meta) => index.touch(&of.group, &of.kind, &meta),
         Change::Deleted(of, meta) => index.delete(&of.group, &of.kind, &meta, now),
         Change::End(of) => {
             index.end(&of.group, &of.kind, now);
-            index.follow(&of.group, &of.kind);
             census.set(&of, State::Live);
         }
+        Change::Untold(of) => index.unfollow(&of.group, &of.kind),
         Change::Gone(of) => {
             index.unfollow(&of.group, &of.kind);
             index.begin(&of.group, &of.kind);

@@ -13,7 +13,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::series::Series;
+use plimsoll_wire::Identity;
+
+use super::series::{Series, is_second, key_of, key_of_second};
 use super::store::Applied;
 use crate::inventory::{Index, IndexReader};
 use crate::join::join_told_by;
@@ -70,6 +72,17 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Where a node's windows of that identity go. A pod is on one node, and that which spoke of it first has the
+    /// series: another may speak of a pod that the inventory does not know, or no longer, and what it makes up stays
+    /// apart.
+    pub(super) fn key_for(&self, node: &str, identity: &Identity) -> String {
+        let key = key_of(node, identity);
+        match self.get(&key) {
+            Some(series) if series.node != node => key_of_second(node, &key),
+            _ => key,
+        }
+    }
+
     pub(super) fn entry(&mut self, key: &str, new: impl FnOnce() -> Series) -> &mut Series {
         let current = self.base.get(key);
         let slot = self
@@ -93,13 +106,20 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Joins a container's own series again; what the inventory has forgotten stays as it was.
+    /// Joins a container's own series again; what the inventory has forgotten stays as it was, and so does
+    /// what it is about to be told anew.
     fn rename(&mut self, key: &str, index: &Index) {
         let Some(series) = self.get(key).filter(|series| series.folded == 0) else {
             return;
         };
         let joined = join_told_by(&series.node, &series.identity, index);
+        // Of two that speak of a pod, one is on another node: the second has to be the right one for certain.
+        let named_for = joined.names.as_ref().and_then(|of| of.node.as_ref());
+        if is_second(key) && named_for != Some(&series.node) {
+            return;
+        }
         let forgotten = joined.names.is_none() && series.names.is_some();
+        let to_be_told = joined.pending && !series.name_pending && series.names.is_some();
         let lost_name = series.names.as_ref().is_some_and(|known| {
             known.container.is_some()
                 && joined
@@ -108,6 +128,7 @@ impl<'a> Batch<'a> {
                     .is_some_and(|now| now.container.is_none())
         });
         if forgotten
+            || to_be_told
             || lost_name
             || (joined.names == series.names && joined.pending == series.name_pending)
         {

@@ -27,7 +27,7 @@ pub struct Entry {
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// Node that sent the newest window.
+    /// Node that sends its windows; of a folded series, that of the pod folded last.
     pub node: String,
     /// Whose; of a folded series, of the pod folded last.
     pub identity: Identity,
@@ -157,6 +157,17 @@ pub fn key_of(node: &str, identity: &Identity) -> String {
         Subject::Host { unit } => format!("h/{node}/{unit}"),
         Subject::Unknown => format!("u/{node}/{}", identity.cgroup_id),
     }
+}
+
+/// The key of what a node says of a pod that another node spoke of first: a series of its own, so that nobody
+/// writes into what is not theirs.
+pub(super) fn key_of_second(node: &str, key: &str) -> String {
+    format!("s/{node}/{key}")
+}
+
+/// Whether a key is one of [`key_of_second`].
+pub(super) fn is_second(key: &str) -> bool {
+    key.starts_with("s/")
 }
 
 #[cfg(test)]

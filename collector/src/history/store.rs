@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::batch::{Batch, Changes, Stored};
 use super::encoding::{self, EncodingError};
-use super::series::{Entry, Series, key_of};
+use super::series::{Entry, Series};
 use crate::inventory::IndexReader;
 
 const SERIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("series.v1");
@@ -295,7 +295,7 @@ impl History {
             }
             applied.applied += 1;
             cursor = cursor.max(entry.seq);
-            let key = key_of(&entry.node, &entry.window.identity);
+            let key = batch.key_for(&entry.node, &entry.window.identity);
             let series = batch.entry(&key, || Series::new(&entry.node, &entry.window.identity));
             series.receive(&entry.node, &entry.window, now_unix_ns);
         }

@@ -18,6 +18,8 @@ mod gone;
 mod kinds;
 mod names;
 mod nodes;
+mod parting;
+mod statics;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -36,6 +38,7 @@ pub use gone::{MAX_GONE, MAX_GONE_BYTES};
 use kinds::{GroupKind, Kinds};
 use names::Names;
 pub use nodes::{Node, Nodes};
+use statics::StaticPods;
 
 /// Longest owner chain that is followed; real ones have two links.
 const MAX_OWNER_DEPTH: usize = 8;
@@ -58,8 +61,7 @@ pub struct Index {
     pods: HashMap<Arc<str>, Pod>,
     /// The empty name, which is that of no namespace.
     nowhere: Arc<str>,
-    /// Config hash of a static pod to its UID.
-    static_pods: HashMap<Box<str>, Arc<str>>,
+    static_pods: StaticPods,
     owners: HashMap<ObjectName, Owner>,
     nodes: Nodes,
     addresses: Addresses,
@@ -131,6 +133,9 @@ impl Index {
                 self.gone.came_back(before.bytes());
             }
             pod.remember(before);
+            if let Some(hash) = before.hash.as_deref().filter(|_| before.hash != pod.hash) {
+                self.static_pods.forget(hash, &uid);
+            }
             let left = before.ips.iter().filter(|ip| !pod.ips.contains(ip));
             left.for_each(|ip| self.addresses.ended(*ip, &uid, now.unix_ns));
         }
@@ -149,24 +154,10 @@ impl Index {
                 self.addresses.seen(*ip, &uid, started, now.unix_ns);
             }
         }
-        if let Some(hash) = &pod.hash
-            && self.may_answer_to(hash, &pod)
-        {
-            self.static_pods.insert(hash.clone(), Arc::clone(&uid));
+        if let Some(hash) = &pod.hash {
+            self.static_pods.claim(hash, &uid);
         }
         self.pods.insert(uid, pod);
-    }
-
-    /// A mirror is made anew under its own name; another that is there keeps what it answers to.
-    fn may_answer_to(&self, hash: &str, pod: &Pod) -> bool {
-        let holder = self
-            .static_pods
-            .get(hash)
-            .and_then(|uid| self.pods.get(uid));
-        holder.is_none_or(|holder| {
-            let is_same = holder.namespace == pod.namespace && holder.name == pod.name;
-            is_same || holder.presence.gone_since.is_some()
-        })
     }
 
     /// An object is deleted.
@@ -257,15 +248,6 @@ impl Index {
         self.kinds.follow(key, false);
     }
 
-    /// Forgets what was deleted too long ago; whether there was any.
-    pub fn expire(&mut self, now: Moment) -> bool {
-        let before = self.gone.count();
-        while self.gone.is_due(now.since_start, self.keep) {
-            self.forget_longest_gone();
-        }
-        self.gone.count() < before
-    }
-
     /// Names what a cgroup path says. `None`: the pod is not known (yet).
     ///
     /// `pod_uid` may be a static pod's config hash. Without a container id the answer's container is
@@ -285,6 +267,7 @@ impl Index {
             pod: (*pod.name).to_owned(),
             container,
             node: pod.node.as_deref().map(str::to_owned),
+            unplaced: self.is_unplaced(pod),
             service_account: pod.service_account.as_deref().map(str::to_owned),
             host_network: pod.host_network,
             workload,
@@ -304,7 +287,9 @@ impl Index {
             return true;
         };
         let no_name = |id| awaits_ids(pod) && pod.container(id).is_none();
-        container_id.is_some_and(no_name) || self.top_of(pod).is_some_and(|(_, pending)| pending)
+        container_id.is_some_and(no_name)
+            || (self.is_unplaced(pod) && pod.presence.gone_since.is_none())
+            || self.top_of(pod).is_some_and(|(_, pending)| pending)
     }
 
     /// Whose an address was at a time (Unix nanoseconds), as far as that is known. Pods on a node's network
@@ -351,7 +336,12 @@ impl Index {
 
     fn pod(&self, uid: &str) -> Option<&Pod> {
         let known = self.pods.get(uid);
-        known.or_else(|| self.pods.get(self.static_pods.get(uid)?))
+        known.or_else(|| self.static_pods.get(uid, &self.pods))
+    }
+
+    /// It runs nowhere yet, or never did. Of pods in files the node may be left out.
+    fn is_unplaced(&self, pod: &Pod) -> bool {
+        pod.node.is_none() && self.kinds.pods_are_followed()
     }
 
     fn workload_of(&self, pod: &Pod) -> (Workload, bool) {
@@ -405,84 +395,6 @@ impl Index {
             self.kinds.note_owner(&kind, owner);
         }
     }
-
-    /// What has gone keeps its names, if there is a time for that.
-    fn part_with(&mut self, key: Key, now: Moment) {
-        let presence = match &key {
-            Key::Pod(uid) => {
-                let Some(pod) = self.pods.get_mut(uid) else {
-                    return;
-                };
-                for ip in &pod.ips {
-                    self.addresses.ended(*ip, uid, now.unix_ns);
-                }
-                &mut pod.presence
-            }
-            Key::Owner(name) => {
-                let Some(owner) = self.owners.get_mut(name) else {
-                    return;
-                };
-                &mut owner.presence
-            }
-        };
-        if presence.gone_since.is_some() {
-            return;
-        }
-        presence.gone_since = Some(now.since_start);
-        let bytes = self.bytes(&key);
-        self.gone.went(now.since_start, key, bytes);
-    }
-
-    fn bytes(&self, key: &Key) -> usize {
-        match key {
-            Key::Pod(uid) => self.pods.get(uid).map_or(0, Pod::bytes),
-            Key::Owner(_) => size_of::<(ObjectName, Owner)>(),
-        }
-    }
-
-    /// Keeps the names of the deleted within their bounds.
-    fn shed(&mut self) {
-        while self.gone.is_over() || (self.keep.is_zero() && !self.gone.is_empty()) {
-            let before = self.gone.count();
-            self.forget_longest_gone();
-            if !self.keep.is_zero() && self.gone.count() < before {
-                self.gone.note_forgotten();
-            }
-        }
-    }
-
-    fn forget_longest_gone(&mut self) {
-        let Some((since, key)) = self.gone.longest() else {
-            return;
-        };
-        let presence = match &key {
-            Key::Pod(uid) => self.pods.get(uid).map(|pod| pod.presence),
-            Key::Owner(name) => self.owners.get(name).map(|owner| owner.presence),
-        };
-        // It may have come back, and gone once more.
-        if presence.and_then(|presence| presence.gone_since) != Some(since) {
-            return;
-        }
-        self.gone.came_back(self.bytes(&key));
-        match key {
-            Key::Owner(name) => {
-                self.owners.remove(&name);
-            }
-            Key::Pod(uid) => {
-                let pod = self.pods.remove(&uid);
-                if let Some(pod) = &pod {
-                    pod.ips
-                        .iter()
-                        .for_each(|ip| self.addresses.forget(*ip, &uid));
-                    if let Some(hash) = &pod.hash
-                        && self.static_pods.get(hash) == Some(&uid)
-                    {
-                        self.static_pods.remove(hash);
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// An id that is not known may still be told of.
@@ -492,6 +404,8 @@ fn awaits_ids(pod: &Pod) -> bool {
 
 #[cfg(test)]
 mod grace;
+#[cfg(test)]
+mod mirrors;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]

@@ -265,3 +265,20 @@ fn events_wait_for_a_cluster_that_is_not_known_yet() {
     assert_eq!(asked.count(), 3, "it was told after two refusals");
     rig.server.finish().unwrap();
 }
+
+/// The pod is known before its owner: what owns it is not known yet, and no ReplicaSet for good.
+#[test]
+fn events_wait_for_owners_that_are_not_known_yet() {
+    let mut rig = Rig::new();
+    let known = container();
+    let away = On::watch("/apis/apps/v1/replicasets");
+    rig.server.fault(away.times(2), Fault::unavailable());
+    rig.start();
+    wait_until("its pod is known", || {
+        let metrics = rig.collector.text("/metrics").unwrap_or_default();
+        metrics.contains("cluster_kinds{kind=\"Pod\",state=\"live\"} 1")
+    });
+    rig.send(&known.pod_uid, &known.id);
+    assert_eq!(said(&rig.written(1)[0]), known.said);
+    rig.server.finish().unwrap();
+}

@@ -95,6 +95,17 @@ impl Collector {
         ureq::get(&url).call().ok()?.body_mut().read_json().ok()
     }
 
+    /// The same of what is no JSON.
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
+        let url = format!("http://127.0.0.1:{}{path}", self.http);
+        ureq::get(&url)
+            .call()
+            .ok()?
+            .body_mut()
+            .read_to_string()
+            .ok()
+    }
+
     /// What somebody with a token gets: the status; `None` while there is no answer.
     pub(crate) fn status_for(&self, path: &str, token: Option<&str>) -> Option<u16> {
         let url = format!("http://127.0.0.1:{}{path}", self.http);

@@ -65,6 +65,8 @@ pub struct ContainerRef {
     pub container: ContainerName,
     /// Node, once scheduled.
     pub node: Option<String>,
+    /// The API server tells of all pods, and of this one no node: no node can speak of it yet.
+    pub unplaced: bool,
     /// The account that the pod runs under.
     pub service_account: Option<String>,
     /// The pod is in the node's network namespace and has no address of its own.

@@ -13,8 +13,9 @@ use super::names::Names;
 use super::{Resources, Role, Workload};
 use crate::inventory::quantity;
 
-/// Kubelet's annotations on the mirror of a static pod; the value of each names the pod's cgroup.
-const MIRROR: [&str; 2] = ["kubernetes.io/config.mirror", "kubernetes.io/config.hash"];
+/// Kubelet's annotation on the mirror of a static pod; its value names the pod's cgroup. A mirror that a kubelet
+/// has not made itself it deletes, a pod with `kubernetes.io/config.hash` alone it runs.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Lives of one container that are told by their ids, the present one included. The status tells two.
 const MAX_LIVES: usize = 8;
 
@@ -220,16 +221,11 @@ fn mirrored(pod: &core::Pod) -> Option<Box<str>> {
     let owners = pod.metadata.owner_references.iter().flatten();
     let mut owners = owners.filter(|owner| owner.controller == Some(true));
     let node = owners.find(|owner| owner.kind == "Node" && owner.api_version == "v1")?;
-    let on = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-    if on.is_some_and(|on| on != node.name) {
-        return None;
-    }
-    let annotations = pod.metadata.annotations.as_ref()?;
-    let mut hashes = MIRROR.iter().filter_map(|name| annotations.get(*name));
+    let on = pod.spec.as_ref()?.node_name.as_deref()?;
+    let hash = pod.metadata.annotations.as_ref()?.get(MIRROR)?;
     // MD5 in hexadecimal digits: nothing that a pod's UID could be.
-    let hash =
-        hashes.find(|hash| hash.len() == 32 && hash.bytes().all(|of| of.is_ascii_hexdigit()));
-    hash.map(|hash| hash.as_str().into())
+    let is_hash = hash.len() == 32 && hash.bytes().all(|of| of.is_ascii_hexdigit());
+    (on == node.name && is_hash).then(|| hash.as_str().into())
 }
 
 /// `status.podIPs`, or what older servers say.
@@ -338,13 +334,20 @@ fn is_complete(containers: &[Container], pod: &core::Pod) -> bool {
     let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref());
     let has_ended = matches!(phase, Some("Succeeded" | "Failed"));
-    let running = status.iter().flat_map(|status| &status.container_statuses);
+    let lives_on = |name: &str| {
+        let of = containers.iter().find(|of| *of.name == *name);
+        of.is_some_and(|of| matches!(of.role, Role::Main | Role::Sidecar))
+    };
+    let statuses = status.iter().flat_map(|status| {
+        let lists = [&status.container_statuses, &status.init_container_statuses];
+        lists.into_iter().flatten().flatten()
+    });
+    let mut statuses = statuses.filter(|of| lives_on(&of.name));
     let between_lives = |of: &core::ContainerStatus| {
         let state = of.state.as_ref();
         state.is_some_and(|state| state.running.is_none())
     };
-    containers.iter().all(|of| !of.ids.is_empty())
-        && (has_ended || !running.flatten().any(between_lives))
+    containers.iter().all(|of| !of.ids.is_empty()) && (has_ended || !statuses.any(between_lives))
 }
 
 fn ids(status: &core::ContainerStatus) -> impl Iterator<Item = &str> {

@@ -47,10 +47,15 @@ impl<K> Gone<K> {
         self.queue.pop_front()
     }
 
-    /// Whether the longest gone has been so for that long.
-    pub(super) fn is_due(&self, now: Duration, keep: Duration) -> bool {
-        let longest = self.queue.front();
-        longest.is_some_and(|(since, _)| now.saturating_sub(*since) >= keep)
+    /// The longest gone, taken out of the queue if it has been so for that long.
+    pub(super) fn due(&mut self, now: Duration, keep: Duration) -> Option<(Duration, K)> {
+        let is_due = |longest: &mut (Duration, K)| now.saturating_sub(longest.0) >= keep;
+        self.queue.pop_front_if(is_due)
+    }
+
+    /// One that was taken out of the queue stays among the gone, as if it had gone now.
+    pub(super) fn stays(&mut self, now: Duration, key: K) {
+        self.queue.push_back((now, key));
     }
 
     /// Whether there are more than may be, or so many that came back that the queue is mostly these.

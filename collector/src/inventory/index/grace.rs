@@ -150,56 +150,6 @@ fn a_deleted_pod_without_ids_waits_for_none() {
     );
 }
 
-const HASH: &str = "0123456789abcdef0123456789abcdef";
-
-/// A pod with a mirror's annotations; a node is its controller, or nothing.
-fn mirror(name: &str, uid: &str, hash: &str, is_the_node_s: bool) -> Object {
-    let owners = if is_the_node_s {
-        ", ownerReferences: [{apiVersion: v1, kind: Node, name: node-a, uid: n, controller: true}]"
-    } else {
-        ""
-    };
-    let text = format!(
-        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system, uid: {uid}, annotations: {{kubernetes.io/config.mirror: '{hash}'}}{owners}}}, spec: {{nodeName: node-a, containers: []}}}}"
-    );
-    let mut parsed = crate::inventory::parse::parse("p", &text);
-    assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
-    parsed.objects.remove(0)
-}
-
-#[test]
-fn a_static_pod_answers_to_its_hash_until_its_time_is_up() {
-    let mirror = |uid: &str| mirror("proxy", uid, HASH, true);
-    let mut index = Index::keeping(Duration::from_secs(10));
-    index.apply(&mirror("one"), at(1));
-    // Made anew by the kubelet under another UID; the old one's deletion comes later.
-    index.apply(&mirror("two"), at(2));
-    index.delete("", "Pod", mirror("one").meta(), at(3));
-    index.expire(at(13));
-    assert!(index.lookup(HASH, None).is_some());
-    index.delete("", "Pod", mirror("two").meta(), at(14));
-    assert!(index.lookup(HASH, None).is_some());
-    index.expire(at(24));
-    assert!(index.lookup(HASH, None).is_none() && index.static_pods.is_empty());
-}
-
-/// Whoever may make a pod may write what annotations they like.
-#[test]
-fn no_pod_takes_the_name_of_another_s_cgroup() {
-    let mut index = Index::default();
-    index.apply(&mirror("proxy", "one", HASH, true), at(1));
-    let uid = "6b1de118-276a-4d3b-9429-6ab1612bc7ff";
-    for pod in [
-        mirror("thief", "two", HASH, false),
-        mirror("thief", "two", HASH, true),
-        mirror("thief", "two", uid, true),
-    ] {
-        index.apply(&pod, at(2));
-        assert_eq!(index.lookup(HASH, None).unwrap().pod, "proxy");
-        assert!(index.lookup(uid, None).is_none());
-    }
-}
-
 /// After a crash the status still tells of the life before.
 #[test]
 fn the_next_life_of_a_container_is_waited_for() {
@@ -219,6 +169,23 @@ fn the_next_life_of_a_container_is_waited_for() {
     assert!(with("terminated: {exitCode: 1}"));
     assert!(with("waiting: {reason: CrashLoopBackOff}"));
     assert!(!with("running: {}"));
+}
+
+/// And so it does of a sidecar, which is an init container that lives on; of one that is done there is no next life.
+#[test]
+fn the_next_life_of_a_sidecar_is_waited_for() {
+    let with = |policy: &str| {
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: p, uid: u}}, spec: {{containers: [{{name: app, image: a}}], initContainers: [{{name: mesh, image: m{policy}}}]}}, status: {{containerStatuses: [{{name: app, containerID: 'containerd://a', image: a, imageID: a, ready: true, restartCount: 0, state: {{running: {{}}}}}}], initContainerStatuses: [{{name: mesh, containerID: 'containerd://m1', image: a, imageID: a, ready: true, restartCount: 0, state: {{terminated: {{exitCode: 1}}}}}}]}}}}"
+        );
+        let mut index = Index::default();
+        let parsed = crate::inventory::parse::parse("p", &text);
+        assert_eq!(parsed.problems, []);
+        index.apply(&parsed.objects[0], at(1));
+        index.is_pending("u", Some("m2"))
+    };
+    assert!(with(", restartPolicy: Always"));
+    assert!(!with(""));
 }
 
 fn owned(uid: &str, kind: &str, api_version: &str) -> Object {
@@ -249,6 +216,67 @@ fn an_owner_that_is_followed_and_not_known_is_pending_and_no_other_is() {
     index.unfollow("apps", "ReplicaSet");
     index.apply(&owned("v", "Rollout", "argoproj.io/v1alpha1"), at(1));
     assert!(!index.is_pending("v", None));
+}
+
+/// A ReplicaSet goes before its last pod does, and a pod may take long to end.
+#[test]
+fn an_owner_keeps_its_name_for_as_long_as_a_pod_names_it() {
+    let mut index = Index::keeping(Duration::from_secs(10));
+    for kind in ["ReplicaSet", "Deployment"] {
+        index.follow("apps", kind);
+    }
+    let owner = |name: &str, of: Option<&str>| {
+        let mut owner = meta(name, Some("n"));
+        owner.owner_references = of.and_then(|of| {
+            let mut owners = owned("x", "Deployment", "apps/v1")
+                .meta()
+                .owner_references
+                .clone();
+            owners
+                .iter_mut()
+                .flatten()
+                .for_each(|owner| of.clone_into(&mut owner.name));
+            owners
+        });
+        owner
+    };
+    index.apply_named("apps", "ReplicaSet", &owner("o", Some("web")));
+    index.apply_named("apps", "Deployment", &owner("web", None));
+    index.apply_named("apps", "ReplicaSet", &owner("other", None));
+    index.apply(&owned("u", "ReplicaSet", "apps/v1"), at(1));
+    let workload = |index: &Index| {
+        let found = index.lookup("u", None);
+        found.map(|found| (found.workload.name, found.workload_pending))
+    };
+    let known = Some(("web".to_owned(), false));
+    for (kind, name) in [
+        ("Deployment", "web"),
+        ("ReplicaSet", "o"),
+        ("ReplicaSet", "other"),
+    ] {
+        index.delete("apps", kind, &meta(name, Some("n")), at(2));
+    }
+    assert!(index.expire(at(12)), "nobody names the other");
+    assert_eq!((index.gone(), workload(&index)), (2, known.clone()));
+    // It ends half a minute after its ReplicaSet, and its names have their time from then on.
+    index.delete(
+        "",
+        "Pod",
+        owned("u", "ReplicaSet", "apps/v1").meta(),
+        at(32),
+    );
+    for now in 22..42 {
+        index.expire(at(now));
+        assert_eq!(workload(&index), known, "{now}");
+    }
+    for now in 42..=72 {
+        index.expire(at(now));
+        assert_eq!(workload(&index), None, "{now}");
+    }
+    assert_eq!(
+        (index.gone(), index.gone.bytes(), index.owners.len()),
+        (0, 0, 0)
+    );
 }
 
 /// Volcano's Job is none of batch's, and a kind of no namespace may own what is in one.

@@ -21,6 +21,7 @@ pub(super) struct Kinds {
     /// The present or last listing of each kind, by number.
     listings: HashMap<GroupKind, u32>,
     followed: HashSet<GroupKind>,
+    pods_are_followed: bool,
     /// `apiVersion` and kind.
     strange: HashSet<(Box<str>, Box<str>)>,
 }
@@ -35,6 +36,9 @@ impl Kinds {
     }
 
     pub(super) fn follow(&mut self, kind: GroupKind, followed: bool) {
+        if kind.0.is_empty() && &*kind.1 == "Pod" {
+            self.pods_are_followed = followed;
+        }
         if followed {
             self.followed.insert(kind);
         } else {
@@ -44,6 +48,10 @@ impl Kinds {
 
     pub(super) fn is_followed(&self, kind: &GroupKind) -> bool {
         self.followed.contains(kind)
+    }
+
+    pub(super) const fn pods_are_followed(&self) -> bool {
+        self.pods_are_followed
     }
 
     /// Something has this controller.

@@ -68,9 +68,9 @@ metadata:
   name: kube-proxy-node-a
   namespace: kube-system
   uid: uid-mirror
-  annotations: {kubernetes.io/config.hash: 0123456789abcdef0123456789abcdef}
+  annotations: {kubernetes.io/config.mirror: 0123456789abcdef0123456789abcdef}
   ownerReferences: [{apiVersion: v1, kind: Node, name: node-a, uid: n, controller: true}]
-spec: {containers: [{name: kube-proxy, image: k}]}
+spec: {nodeName: node-a, containers: [{name: kube-proxy, image: k}]}
 status:
   containerStatuses:
   - {name: kube-proxy, containerID: "containerd://id-proxy", image: m, imageID: m, ready: true, restartCount: 0}
