@@ -19,6 +19,8 @@ mod admission;
 mod agent;
 #[path = "manifests/collector.rs"]
 mod collector;
+#[path = "manifests/exceptions.rs"]
+mod exceptions;
 #[path = "manifests/images.rs"]
 mod images;
 #[path = "manifests/monitoring.rs"]

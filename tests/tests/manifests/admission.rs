@@ -163,8 +163,20 @@ fn more_rights_are_refused() {
     refused("drops ALL and adds", |spec| {
         first(spec)["securityContext"]["capabilities"]["drop"] = json!(["NET_RAW"]);
     });
-    let super_t = json!({ "type": "super_t" });
-    refused("SELinux type", context("seLinuxOptions", super_t));
+    let selinux = "SELinux type container_t at the most";
+    for options in [
+        json!({ "type": "super_t" }),
+        json!({ "type": "spc_t" }),
+        json!({ "type": "container_t", "level": "s0:c0.c1023" }),
+        json!({ "type": "container_t", "user": "system_u" }),
+        json!({ "type": "container_t", "role": "system_r" }),
+        json!({ "level": "s0" }),
+    ] {
+        refused(selinux, context("seLinuxOptions", options.clone()));
+        refused(selinux, |spec| {
+            spec["securityContext"]["seLinuxOptions"] = options.clone();
+        });
+    }
     let unconfined = json!({ "type": "Unconfined" });
     refused("seccomp", context("seccompProfile", unconfined.clone()));
     refused("seccomp", |spec| {
@@ -176,6 +188,53 @@ fn more_rights_are_refused() {
     let container = first(&mut bare["spec"]).as_object_mut().unwrap();
     container.remove("securityContext");
     assert!(!Policy::of(&objects).refuses(&bare).is_empty());
+}
+
+/// With `components/deep`, and there too nothing else.
+#[test]
+fn the_type_of_the_runtime_is_for_deep_alone() {
+    let objects = Objects::read("all-options");
+    let mut pod = pod(&objects);
+    let options = &mut first(&mut pod["spec"])["securityContext"]["seLinuxOptions"];
+    assert_eq!(options["type"], "spc_t");
+    options["type"] = json!("super_t");
+    let found = Policy::of(&objects).refuses(&pod);
+    let why = "the agent has the SELinux type spc_t at the most, and no level, user or role";
+    assert_eq!(found, [why]);
+}
+
+#[test]
+fn another_token_is_refused() {
+    let refused = |source: Value| {
+        refused("only token is for plimsoll-collector", |spec| {
+            let volume = json!({ "name": "more", "projected": { "sources": [source.clone()] } });
+            push(&mut spec["volumes"], volume);
+        });
+    };
+    // Without an audience it is for the API server.
+    refused(json!({ "serviceAccountToken": { "path": "token" } }));
+    refused(json!({ "serviceAccountToken": { "path": "token", "audience": "sts.amazonaws.com" } }));
+    refused(json!({ "secret": { "name": "more" } }));
+    refused(json!({ "configMap": { "name": "more" } }));
+}
+
+#[test]
+fn volumes_of_another_kind_are_refused() {
+    for kind in [
+        json!({ "secret": { "secretName": "more" } }),
+        json!({ "emptyDir": {} }),
+        json!({ "persistentVolumeClaim": { "claimName": "more" } }),
+        json!({ "csi": { "driver": "more" } }),
+        json!({ "nfs": { "server": "more", "path": "/" } }),
+        json!({ "downwardAPI": {} }),
+        json!({ "image": { "reference": "more" } }),
+    ] {
+        refused("no volume of another kind", |spec| {
+            let mut volume = kind.clone();
+            volume["name"] = json!("more");
+            push(&mut spec["volumes"], volume);
+        });
+    }
 }
 
 #[test]

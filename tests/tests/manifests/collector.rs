@@ -3,6 +3,7 @@
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plimsoll_collector::config::Config;
 use plimsoll_collector::run::DRAIN;
@@ -82,6 +83,8 @@ fn one_writer_that_may_always_be_moved() {
     for objects in Objects::each() {
         let spec = set(&objects).spec.unwrap();
         assert_eq!(spec.replicas, Some(1));
+        // OrderedReady keeps a pod that never becomes ready, and a roll-back with it.
+        assert_eq!(spec.pod_management_policy.as_deref(), Some("Parallel"));
         let retention = spec.persistent_volume_claim_retention_policy.unwrap();
         assert_eq!(retention.when_deleted.as_deref(), Some("Retain"));
         assert_eq!(retention.when_scaled.as_deref(), Some("Retain"));
@@ -202,6 +205,19 @@ fn its_settings_are_its_own() {
         assert_eq!(config.ingest.tls_cert_file, Some(certificate));
         let key = place("tls").join("tls.key");
         assert_eq!(config.ingest.tls_key_file, Some(key));
+    }
+}
+
+/// EKS makes no default class from 1.30 on: a claim that names none waits for ever.
+#[test]
+fn its_volume_is_of_a_class_that_is_there_and_is_kept() {
+    for objects in Objects::each() {
+        let claims = set(&objects).spec.unwrap().volume_claim_templates.unwrap();
+        let class = claims[0].spec.clone().unwrap().storage_class_name.unwrap();
+        let class: StorageClass = objects.one("StorageClass", "", &class);
+        assert_eq!(class.reclaim_policy.as_deref(), Some("Retain"));
+        assert_eq!(class.allow_volume_expansion, Some(true));
+        assert_eq!(class.parameters.unwrap()["encrypted"], "true");
     }
 }
 

@@ -77,6 +77,20 @@ fn every_panel_is_of_metrics_that_exist() {
     }
 }
 
+/// kube-prometheus-stack takes no others, unless it is told to.
+#[test]
+fn what_prometheus_reads_has_the_label_that_it_selects_by() {
+    for objects in Objects::each() {
+        let group = "monitoring.coreos.com/v1";
+        let read = objects.all.iter().filter(|one| one["apiVersion"] == group);
+        let names: Vec<_> = read
+            .inspect(|one| assert_eq!(one["metadata"]["labels"]["release"], "prometheus"))
+            .map(|one| one["kind"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, ["PodMonitor", "PrometheusRule", "ServiceMonitor"]);
+    }
+}
+
 #[test]
 fn what_is_scraped_is_what_is_served() {
     for objects in Objects::each() {

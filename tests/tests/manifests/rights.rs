@@ -8,6 +8,7 @@ use plimsoll_collector::cluster::access::{GROUP, Resource};
 use plimsoll_collector::cluster::kinds;
 
 use super::objects::Objects;
+use super::root;
 
 /// What it asks of whom it lets in.
 const ASKED: [(&str, &str); 2] = [
@@ -49,9 +50,42 @@ fn the_collector_lists_watches_and_asks_and_nothing_else() {
     });
     let expected: Rights = watched.chain(asked).collect();
     for objects in Objects::each() {
-        let found = role(&objects, "plimsoll-collector");
-        assert_eq!(found.aggregation_rule, None);
-        assert_eq!(rights(&found.rules.unwrap()), expected, "{}", objects.of);
+        // With rules of its own it would lose all rights for a moment whenever it is applied.
+        assert_eq!(role(&objects, "plimsoll-collector").rules, None);
+        let found = aggregated(&objects, "plimsoll-collector");
+        assert_eq!(rights(&found), expected, "{}", objects.of);
+    }
+}
+
+/// The rules that the API server fills an aggregated role with.
+fn aggregated(objects: &Objects, name: &str) -> Vec<PolicyRule> {
+    let wanted = role(objects, name).aggregation_rule.unwrap();
+    let [selector] = wanted.cluster_role_selectors.unwrap().try_into().unwrap();
+    let wanted = selector.match_labels.unwrap();
+    let roles = objects.of_kind("ClusterRole").filter(|role| {
+        let labels = &role["metadata"]["labels"];
+        wanted.iter().all(|(key, value)| labels[key] == **value)
+    });
+    let roles = roles.map(|role| serde_json::from_value::<ClusterRole>(role.clone()).unwrap());
+    roles.flat_map(|role| role.rules.unwrap()).collect()
+}
+
+/// The one that the documents tell people to write for owners of their own.
+#[test]
+fn a_role_for_further_owners_is_added_to_the_collectors() {
+    let text = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let yaml = text
+        .split("```")
+        .find_map(|block| block.strip_prefix("yaml\n"));
+    let role: ClusterRole = serde_saphyr::from_str(yaml.unwrap()).unwrap();
+    let label = "plimsoll.dev/aggregate-to-collector";
+    let objects = Objects::read("prod");
+    let wanted = self::role(&objects, "plimsoll-collector").aggregation_rule;
+    let wanted = wanted.unwrap().cluster_role_selectors.unwrap()[0].clone();
+    assert_eq!(wanted.match_labels, role.metadata.labels);
+    assert_eq!(role.metadata.labels.unwrap()[label], "true");
+    for rule in role.rules.unwrap() {
+        assert_eq!(rule.verbs, ["list", "watch"]);
     }
 }
 
@@ -78,18 +112,9 @@ fn people_get_sizing_and_audit_apart() {
             .any(|key| key.starts_with("rbac.authorization.k8s.io/")),
         "audit is in no role that people have for something else"
     );
-    let reader = role(&objects, "plimsoll-audit-reader");
-    let selectors = reader
-        .aggregation_rule
-        .unwrap()
-        .cluster_role_selectors
-        .unwrap();
-    let wanted = selectors[0].match_labels.clone().unwrap();
-    assert!(
-        wanted
-            .iter()
-            .all(|(key, value)| marks.get(key) == Some(value))
-    );
+    assert_eq!(role(&objects, "plimsoll-audit-reader").rules, None);
+    let read = aggregated(&objects, "plimsoll-audit-reader");
+    assert_eq!(rights(&read), only("audit"));
     let metrics = role(&objects, "plimsoll-metrics-reader").rules.unwrap();
     assert_eq!(
         metrics[0].non_resource_urls.as_ref().unwrap(),
