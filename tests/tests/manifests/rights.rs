@@ -114,7 +114,7 @@ fn people_get_sizing_and_audit_apart() {
     );
     assert_eq!(role(&objects, "plimsoll-audit-reader").rules, None);
     let read = aggregated(&objects, "plimsoll-audit-reader");
-    assert_eq!(rights(&read), only("audit"));
+    assert_eq!(rights(&read), only(Resource::Audit));
     let metrics = role(&objects, "plimsoll-metrics-reader").rules.unwrap();
     assert_eq!(
         metrics[0].non_resource_urls.as_ref().unwrap(),
