@@ -9,7 +9,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use plimsoll_tests::apiserver::{API_AUDIENCE, ApiServer, Options, Request, Rule, Token, User};
@@ -102,35 +102,61 @@ impl Cluster {
         }
     }
 
-    /// What `plimsoll` says to somebody.
-    fn plimsoll(&self, who: &str, args: &[&str]) -> Output {
-        let kubeconfig = self.folder.path().join(who);
-        let text = self.server.kubeconfig_of(&json!({"token": who}));
-        std::fs::write(&kubeconfig, text).unwrap();
-        Command::new(program("plimsoll"))
-            .args(args)
-            .env_clear()
-            .env("KUBECONFIG", &kubeconfig)
-            .output()
-            .unwrap()
+    /// `plimsoll` in the hands of somebody with a token.
+    fn plimsoll(&self, who: &str, args: &[&str]) -> Command {
+        self.plimsoll_of(&json!({"token": who}), args)
+    }
+
+    /// The same of whoever a kubeconfig's user is.
+    fn plimsoll_of(&self, user: &Value, args: &[&str]) -> Command {
+        let kubeconfig = self.folder.path().join("person");
+        std::fs::write(&kubeconfig, self.server.kubeconfig_of(user)).unwrap();
+        let mut command = Command::new(program("plimsoll"));
+        command.args(args).env_clear().env("KUBECONFIG", kubeconfig);
+        command
+    }
+
+    /// A user whose plugin gives alice's token after so many seconds, and the file with a line for each run.
+    fn plugin(&self, seconds: u32) -> (Value, PathBuf) {
+        let runs = self.folder.path().join("runs");
+        let credential = json!({"apiVersion": "client.authentication.k8s.io/v1",
+            "kind": "ExecCredential",
+            "status": {"token": "alice", "expirationTimestamp": "2100-01-01T00:00:00Z"}});
+        let script = format!(
+            "sleep {seconds}; echo run >> '{}'; echo '{credential}'",
+            runs.display()
+        );
+        let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/sh",
+            "args": ["-c", script], "interactiveMode": "Never"});
+        (json!({ "exec": exec }), runs)
     }
 
     #[track_caller]
     fn answer(&self, who: &str, args: &[&str]) -> Value {
-        let output = self.plimsoll(who, args);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(0), "{said}");
-        serde_json::from_slice(&output.stdout).unwrap()
+        answered(&mut self.plimsoll(who, args))
     }
 
     #[track_caller]
     fn refusal(&self, who: &str, args: &[&str], says: &[&str]) {
-        let output = self.plimsoll(who, args);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        for part in says {
-            assert!(said.contains(part), "no {part:?} in: {said}");
-        }
+        refused(&mut self.plimsoll(who, args), says);
+    }
+}
+
+#[track_caller]
+fn answered(plimsoll: &mut Command) -> Value {
+    let output = plimsoll.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[track_caller]
+fn refused(plimsoll: &mut Command, says: &[&str]) {
+    let output = plimsoll.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for part in says {
+        assert!(said.contains(part), "no {part:?} in: {said}");
     }
 }
 
@@ -243,4 +269,28 @@ fn another_s_certificate_is_not_the_collector_s() {
         &report,
         &["no ready collector in namespace plimsoll"],
     );
+}
+
+/// The collector closes a connection that says nothing for two seconds, and a plugin may take longer.
+#[test]
+fn a_plugin_may_take_its_time_and_is_asked_once() {
+    let cluster = Cluster::new();
+    let (user, runs) = cluster.plugin(3);
+    let report = ["sizing", "report", "-n", "shop", "-o", "json"];
+    let report = answered(&mut cluster.plimsoll_of(&user, &report));
+    assert_eq!(report["schema"], "plimsoll.sizing/v1");
+    assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\n");
+}
+
+#[test]
+fn a_pod_in_which_nobody_listens_is_told_in_its_node_s_words() {
+    let cluster = Cluster::new();
+    cluster
+        .server
+        .forward("plimsoll", POD, 8443, free_address());
+    let says = [
+        "forward port 8443 of pod plimsoll-collector-0",
+        "dial tcp4 127.0.0.1:8443: connect: connection refused",
+    ];
+    cluster.refusal("alice", &["sizing", "report", "-n", "shop"], &says);
 }

@@ -1,0 +1,31 @@
+use super::*;
+
+/// Through a kubeconfig with this `user`, to an API server that nobody is.
+fn through(user: &serde_json::Value) -> Result<Through, ThroughError> {
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    let text = serde_json::json!({"apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "test", "user": user}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}]});
+    std::fs::write(&kubeconfig, text.to_string()).unwrap();
+    Through::new(Place {
+        kubeconfig: Some(kubeconfig),
+        context: None,
+        namespace: "plimsoll".to_owned(),
+        ca_file: None,
+    })
+}
+
+#[test]
+fn a_plugin_that_does_not_end_is_not_waited_for() {
+    let user = serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1",
+        "command": "/bin/sh", "args": ["-c", "sleep 30"], "interactiveMode": "Never"}});
+    let mut through = through(&user).unwrap();
+    through.user_within = Duration::from_millis(20);
+    let error = through.get("/livez", 1).unwrap_err();
+    assert!(
+        matches!(error, ThroughError::UserTimedOut { .. }),
+        "{error}"
+    );
+}
