@@ -135,7 +135,7 @@ impl Node {
 
     /// Told as it begins and when it is over; `/readyz` shows it meanwhile.
     fn look_at_labels(&mut self, root: &Path) {
-        let labels = label::labels(root);
+        let labels = label::labels(root, label::label);
         match (self.labels.finding(), labels.finding()) {
             (None, Some(finding)) => {
                 tracing::warn!(finding, "the node's cgroup tree is relabelled");
