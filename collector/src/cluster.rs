@@ -7,7 +7,8 @@
 //! ```
 //!
 //! What is asked and what an answer means is pure, in [`token`] and [`access`]; [`reviews`] carries it.
-//! [`memo`] keeps answers for a while. [`watch`] follows the objects, each kind in
+//! [`memo`] keeps answers for a while, [`shares`] bounds how
+//! much one asker may ask. [`watch`] follows the objects, each kind in
 //! [`follow`]. Deliberately not known here: records, pages.
 
 pub mod access;
@@ -21,6 +22,7 @@ pub mod kinds;
 pub mod memo;
 mod pace;
 pub mod reviews;
+pub mod shares;
 pub mod telemetry;
 pub mod token;
 pub mod watch;

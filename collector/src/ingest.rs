@@ -125,7 +125,7 @@ pub struct Counts {
 }
 
 /// Why something is refused or broken off at the door.
-const REFUSALS: [&str; 15] = [
+const REFUSALS: [&str; 16] = [
     "journal",
     "no_room",
     "rate",
@@ -138,6 +138,7 @@ const REFUSALS: [&str; 15] = [
     "too_many_connections",
     "too_many_connections_of_peer",
     "too_many_records",
+    "too_many_reviews_of_peer",
     "unauthenticated",
     "undecodable",
     "wrong_node",

@@ -13,6 +13,7 @@
 
 pub mod api;
 pub mod books;
+pub mod bucket;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -7,12 +7,14 @@
 //! ```text
 //!  confine             in the container's cgroup; new mount, PID, IPC, UTS and cgroup namespaces
 //!    └ confine --inside   process 1 there: the root file system, read-only; the capabilities;
-//!        └ exec           no new privileges; becomes the program
+//!        └ exec           no new privileges; the runtime's seccomp filter; becomes the program
 //! ```
 //!
-//! What containerd does for a pod that asks for UID 0, `drop: [ALL]` and some capabilities, without
-//! `hostPID` and `privileged`: nothing of the host is seen but what is mounted. The network namespace
+//! What containerd does for a pod that asks for UID 0, `drop: [ALL]`, some capabilities and
+//! `seccompProfile: RuntimeDefault`, without `hostPID` and `privileged`: nothing of the host is seen but what is mounted. The network namespace
 //! stays: whoever asks the program does so over the machine's own loopback. It knows no Kubernetes.
+
+mod seccomp;
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
@@ -27,6 +29,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::process::{Pid, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
+use self::seccomp::Filters;
 use crate::stop::Stop;
 
 /// Between two looks at whether the program has ended, or is to.
@@ -168,8 +171,10 @@ impl Confine {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .context("asking to end with the parent")?;
         let kept = capability_set(&self.capabilities)?;
+        let filters = Filters::of(&self.capabilities)?;
         self.mount_root()?;
         limit_capabilities(kept)?;
+        filters.apply()?;
         let Some((program, arguments)) = self.command.split_first() else {
             bail!("no program is given");
         };

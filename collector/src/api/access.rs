@@ -6,200 +6,39 @@
 //! ```
 //!
 //! Headers such as `X-Remote-User` say nothing here. What was allowed or denied counts for
-//! [`RIGHT_FOR`], whose a token is for [`USER_FOR`]. Every decision is counted and logged with who, what and
+//! [`RIGHT_FOR`], whose a token is for [`USER_FOR`]. One address has a share of the questions about tokens
+//! that were never good, one user of those about rights; beyond it the answer is 429. Every decision is counted and logged with who, what and
 //! why; never with a token. Allowed ones are told at `info`; denied ones and strangers at `warn`, of each
 //! [`LINES_A_MINUTE`] at the most, for anybody can make them, and the first line after that says how many
 //! were left out.
 
+mod rules;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
 use super::requests::Decision;
-use super::{ApiError, ApiState, Requests};
-use crate::cluster::access::{self, GROUP, Resource, Right, VERB, Verdict};
-use crate::cluster::memo::{Clock, Memo};
-use crate::cluster::token::{self, Refused, User};
-use crate::cluster::{Reviewer, Unavailable};
+use super::{ApiError, ApiState};
+use crate::cluster::access::{GROUP, Resource, Right, VERB, Verdict};
+use crate::cluster::shares::Spent;
+use crate::cluster::token::User;
 
-/// For how long it counts whose a token is, if it does not end sooner.
-pub const USER_FOR: Duration = Duration::from_secs(30);
-/// For how long a right counts that was given or denied.
-pub const RIGHT_FOR: Duration = Duration::from_secs(30);
-/// The same of a token that was refused, or whose end cannot be read.
-const REFUSED_FOR: Duration = Duration::from_secs(5);
-/// For how long it counts that there was no answer.
-const UNAVAILABLE_FOR: Duration = Duration::from_secs(1);
-/// Tokens whose users are remembered.
-const MAX_USERS: usize = 4096;
-/// Rights of users that are remembered.
-const MAX_RIGHTS: usize = 16_384;
+pub use rules::{Client, LINES_A_MINUTE, RIGHT_FOR, Rules, USER_FOR};
+use rules::{Hash, NoVerdict, Stranger, hash_of};
+
 /// Namespaces that are asked about for one list. Who may see more than that may see all as a rule.
 const MAX_NAMESPACES: usize = 2000;
 /// Of which at a time.
 const NAMESPACES_AT_A_TIME: usize = 8;
 /// Longest name of a namespace (RFC 1123).
 const MAX_NAMESPACE: usize = 63;
-/// Lines of the log in a minute about who was denied or not known.
-pub const LINES_A_MINUTE: u32 = 60;
-
-type Hash = [u8; 32];
-
-/// The other end of a connection.
-#[derive(Clone, Debug)]
-pub struct Client {
-    /// Its address.
-    pub address: SocketAddr,
-    /// Whom its certificate names, if it shows one.
-    pub user: Option<Arc<User>>,
-}
-
-/// See the module.
-pub struct Rules {
-    reviewer: Reviewer,
-    clock: Clock,
-    now_unix_s: fn() -> u64,
-    users: Memo<Hash, Result<Arc<User>, Stranger>>,
-    rights: Memo<(Hash, Right), Result<Verdict, Unavailable>>,
-    denials: Mutex<Lines>,
-    strangers: Mutex<Lines>,
-    requests: Arc<Requests>,
-}
-
-/// Lines of the log that anybody can cause.
-#[derive(Debug, Default)]
-struct Lines {
-    /// When this minute began.
-    begun: Option<Instant>,
-    written: u32,
-    left_out: u64,
-}
-
-impl Lines {
-    /// Whether one more may be written, and how many were left out before it.
-    fn take(&mut self, now: Instant) -> Option<u64> {
-        let goes_on = |begun| now.duration_since(begun) < Duration::from_mins(1);
-        if !self.begun.is_some_and(goes_on) {
-            (self.begun, self.written) = (Some(now), 0);
-        }
-        if self.written == LINES_A_MINUTE {
-            self.left_out = self.left_out.saturating_add(1);
-            return None;
-        }
-        self.written += 1;
-        Some(std::mem::take(&mut self.left_out))
-    }
-}
-
-/// Why nobody is known.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Stranger {
-    #[error("nothing was shown")]
-    Nothing,
-    #[error("the authorization header holds no bearer token")]
-    NoBearer,
-    #[error("token: {0}")]
-    Refused(Refused),
-    #[error(transparent)]
-    Unavailable(Unavailable),
-}
-
-impl Rules {
-    /// Rules that the API server is asked for.
-    pub fn new(
-        reviewer: Reviewer,
-        clock: Clock,
-        now_unix_s: fn() -> u64,
-        requests: Arc<Requests>,
-    ) -> Self {
-        Self {
-            reviewer,
-            now_unix_s,
-            users: Memo::new(MAX_USERS, Arc::clone(&clock)),
-            rights: Memo::new(MAX_RIGHTS, Arc::clone(&clock)),
-            clock,
-            denials: Mutex::default(),
-            strangers: Mutex::default(),
-            requests,
-        }
-    }
-
-    /// A token counts before a certificate: it was put there on purpose.
-    async fn identify(
-        &self,
-        headers: &HeaderMap,
-        client: Option<&Client>,
-    ) -> Result<Arc<User>, Stranger> {
-        let mut shown = headers.get_all(header::AUTHORIZATION).iter();
-        let Some(header) = shown.next() else {
-            let user = client.and_then(|client| client.user.clone());
-            return user.ok_or(Stranger::Nothing);
-        };
-        let header = header.to_str().ok().filter(|_| shown.next().is_none());
-        let token = header.and_then(token::bearer).ok_or(Stranger::NoBearer)?;
-        let asked = token::prepare(token, None).map_err(Stranger::Refused)?;
-        let ask = async {
-            let found = match self.reviewer.token(&asked).await {
-                Ok(answer) => token::interpret(&answer, None)
-                    .map(Arc::new)
-                    .map_err(Stranger::Refused),
-                Err(why) => Err(Stranger::Unavailable(why)),
-            };
-            let lasts = match &found {
-                Ok(_) => self.left_of(token),
-                Err(Stranger::Unavailable(_)) => UNAVAILABLE_FOR,
-                Err(_) => REFUSED_FOR,
-            };
-            (found, lasts)
-        };
-        let found = self.users.get(&Sha256::digest(token).into(), ask).await;
-        found.unwrap_or(Err(Stranger::Unavailable(Unavailable::Full)))
-    }
-
-    fn left_of(&self, token: &str) -> Duration {
-        token::expires_unix_s(token).map_or(REFUSED_FOR, |end| {
-            Duration::from_secs(end.saturating_sub((self.now_unix_s)())).min(USER_FOR)
-        })
-    }
-
-    async fn verdict(&self, user: &User, hash: Hash, right: Right) -> Result<Verdict, Unavailable> {
-        let asked = access::prepare(user, &right);
-        let ask = async {
-            let answer = self.reviewer.access(&asked).await;
-            let verdict = answer.map(|answer| access::interpret(&answer));
-            let lasts = match verdict {
-                Ok(_) => RIGHT_FOR,
-                Err(_) => UNAVAILABLE_FOR,
-            };
-            (verdict, lasts)
-        };
-        let found = self.rights.get(&(hash, right), ask).await;
-        self.requests
-            .remembered(self.users.len() + self.rights.len());
-        found.unwrap_or(Err(Unavailable::Full))
-    }
-
-    /// See [`Lines::take`].
-    fn line(&self, of: &Mutex<Lines>) -> Option<u64> {
-        let mut lines = of.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.take((self.clock)())
-    }
-}
-
-/// Everything that makes a user another one.
-fn hash_of(user: &User) -> Hash {
-    // Debug texts quote what they hold, so that no two users have the same.
-    Sha256::digest(format!("{user:?}")).into()
-}
-
 /// Whoever asks.
 #[derive(Clone)]
 pub(super) enum Caller {
@@ -331,9 +170,17 @@ fn check_namespace(namespace: &str) -> Result<(), ApiError> {
 impl Known {
     async fn verdict(&self, right: Right) -> Result<Verdict, ApiError> {
         let verdict = self.rules.verdict(&self.user, self.hash, right).await;
-        verdict.map_err(|_| {
-            self.rules.requests.decide(Decision::Unavailable);
-            ApiError::unavailable()
+        verdict.map_err(|why| match why {
+            NoVerdict::Unavailable(_) => {
+                self.rules.requests.decide(Decision::Unavailable);
+                ApiError::unavailable()
+            }
+            NoVerdict::Spent(Spent(wait)) => {
+                self.rules.requests.decide(Decision::Limited);
+                let who = &self.user.name;
+                let message = format!("{who} asks for too many namespaces at a time");
+                ApiError::too_many(message, wait)
+            }
         })
     }
 
@@ -420,6 +267,11 @@ pub(super) async fn identified(
         Err(Stranger::Unavailable(_)) => {
             rules.requests.decide(Decision::Unavailable);
             ApiError::unavailable().into_response()
+        }
+        Err(Stranger::Spent(Spent(wait))) => {
+            rules.requests.decide(Decision::Limited);
+            ApiError::too_many("too many unknown tokens came from this address", wait)
+                .into_response()
         }
         Err(why) => {
             rules.requests.decide(Decision::Unauthenticated);

@@ -35,14 +35,17 @@ pub(super) enum Decision {
     Unauthenticated,
     /// The API server did not say.
     Unavailable,
+    /// It was not asked: too much was for that user or address.
+    Limited,
 }
 
 impl Decision {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Allowed,
         Self::Denied,
         Self::Unauthenticated,
         Self::Unavailable,
+        Self::Limited,
     ];
 
     /// As metrics say it.
@@ -52,6 +55,7 @@ impl Decision {
             Self::Denied => "denied",
             Self::Unauthenticated => "unauthenticated",
             Self::Unavailable => "unavailable",
+            Self::Limited => "limited",
         }
     }
 }
@@ -196,6 +200,7 @@ mod tests {
             ("denied", 2),
             ("unauthenticated", 3),
             ("unavailable", 4),
+            ("limited", 5),
         ];
         assert_eq!(requests.decided(), counted);
     }

@@ -75,6 +75,14 @@ impl<K: Clone + Eq + Hash, V: Clone> Memo<K, V> {
         Ok(answer)
     }
 
+    /// The last answer that was kept, whether it counts still or not; `None` as well while the question is
+    /// on its way.
+    pub fn last(&self, key: &K) -> Option<V> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = entries.get(key)?.slot.try_lock().ok()?;
+        kept.as_ref().map(|(answer, _)| answer.clone())
+    }
+
     fn slot(&self, key: &K) -> Result<Slot<V>, Full> {
         let now = (self.clock)();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);

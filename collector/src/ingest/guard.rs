@@ -21,6 +21,7 @@ use super::review::{Failure, Reviews};
 use super::room::Taken;
 use super::service::{Node, Refused};
 use crate::cluster::memo::Clock;
+use crate::cluster::shares::Spent;
 use crate::cluster::token;
 
 /// See the module.
@@ -50,7 +51,8 @@ impl Guard {
         }
         if let Err(wait) = self.rates.take(&node, self.now()) {
             self.counts.refuse("rate");
-            return Err(later(wait));
+            let message = "this node sends more than it may";
+            return Err(later(Code::ResourceExhausted, message, wait));
         }
         let Some(room) = self.counts.room.take(&node, self.longest) else {
             self.counts.refuse("no_room");
@@ -80,7 +82,8 @@ impl Guard {
         let (Some(reviews), Some(token)) = (&self.reviews, token) else {
             return Err(self.refuse(peer, "no known bearer token"));
         };
-        match reviews.node_of(token, &self.counts).await {
+        let from = peer.map(|peer| peer.ip());
+        match reviews.node_of(token, from, &self.counts).await {
             Ok(node) => Ok(node),
             Err(Failure::Refused(why)) => Err(self.refuse(peer, &why.to_string())),
             // The log says why. A code that the agent answers by keeping its records.
@@ -88,6 +91,11 @@ impl Guard {
                 self.counts.refuse("review_unavailable");
                 let message = "the API server does not say now whose token it is";
                 Err(Status::unavailable(message))
+            }
+            Err(Failure::Spent(Spent(wait))) => {
+                self.counts.refuse("too_many_reviews_of_peer");
+                let message = "too many tokens of this address are asked about";
+                Err(later(Code::Unavailable, message, wait))
             }
             Err(why @ Failure::UnknownPod(_)) => {
                 self.counts.refuse("review_unavailable");
@@ -142,12 +150,9 @@ struct Delay {
     nanos: i32,
 }
 
-/// The node has sent more than it may, and keeps its records for so long.
-fn later(wait: Duration) -> Status {
-    let message = format!(
-        "this node sends more than it may; again in {:.1} s",
-        wait.as_secs_f64()
-    );
+/// It is not this sender's turn, and it keeps its records for so long.
+fn later(code: Code, why: &str, wait: Duration) -> Status {
+    let message = format!("{why}; again in {:.1} s", wait.as_secs_f64());
     let retry = RetryInfo {
         retry_delay: Some(Delay {
             seconds: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
@@ -155,7 +160,7 @@ fn later(wait: Duration) -> Status {
         }),
     };
     let details = Details {
-        code: Code::ResourceExhausted as i32,
+        code: code as i32,
         message: message.clone(),
         of: vec![Any {
             type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
@@ -163,7 +168,7 @@ fn later(wait: Duration) -> Status {
         }],
     };
     let details = details.encode_to_vec().into();
-    Status::with_details(Code::ResourceExhausted, message, details)
+    Status::with_details(code, message, details)
 }
 
 /// A service behind the guard.

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Longest time that a sender is told to wait.
-const MAX_WAIT: Duration = Duration::from_mins(1);
+use crate::bucket::Bucket;
+
 /// Nodes that are remembered; beyond them those go that have rested.
 const MAX_NODES: usize = 10_000;
 
@@ -25,38 +25,6 @@ pub struct Rate {
     pub requests_per_s: u64,
     /// Requests at once.
     pub burst_requests: u64,
-}
-
-/// Fills with time up to its brim; may be owed.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    per_s: f64,
-    brim: f64,
-    level: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    const fn full(per_s: u64, brim: u64, now: Instant) -> Self {
-        Self {
-            per_s: per_s as f64,
-            brim: brim as f64,
-            level: brim as f64,
-            at: now,
-        }
-    }
-
-    fn fill(&mut self, now: Instant) {
-        let seconds = now.saturating_duration_since(self.at).as_secs_f64();
-        self.level = (self.level + seconds * self.per_s).min(self.brim);
-        self.at = now;
-    }
-
-    /// Until there is so much in it; zero if there is.
-    fn until(&self, least: f64) -> Duration {
-        let seconds = (least - self.level).max(0.0) / self.per_s;
-        Duration::try_from_secs_f64(seconds).map_or(MAX_WAIT, |wait| wait.min(MAX_WAIT))
-    }
 }
 
 #[derive(Debug)]
@@ -88,14 +56,14 @@ impl Rates {
                 let both = [&mut buckets.bytes, &mut buckets.requests];
                 both.into_iter().any(|bucket| {
                     bucket.fill(now);
-                    bucket.level < bucket.brim
+                    !bucket.is_full()
                 })
             });
         }
         let rate = self.rate;
         let buckets = of.entry(node.to_owned()).or_insert_with(|| Buckets {
-            bytes: Bucket::full(rate.bytes_per_s, rate.burst_bytes, now),
-            requests: Bucket::full(rate.requests_per_s, rate.burst_requests, now),
+            bytes: Bucket::full(rate.bytes_per_s as f64, rate.burst_bytes as f64, now),
+            requests: Bucket::full(rate.requests_per_s as f64, rate.burst_requests as f64, now),
         });
         buckets.bytes.fill(now);
         buckets.requests.fill(now);
@@ -103,7 +71,7 @@ impl Rates {
         if wait > Duration::ZERO {
             return Err(wait);
         }
-        buckets.requests.level -= 1.0;
+        buckets.requests.take(1.0);
         Ok(())
     }
 
@@ -111,7 +79,7 @@ impl Rates {
     pub(super) fn book(&self, node: &str, bytes: usize) {
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(buckets) = of.get_mut(node) {
-            buckets.bytes.level -= bytes as f64;
+            buckets.bytes.take(bytes as f64);
         }
     }
 }
@@ -134,6 +102,7 @@ mod tests {
     #![expect(clippy::disallowed_methods, reason = "a clock has to begin somewhere")]
 
     use super::*;
+    use crate::bucket::MAX_WAIT;
 
     fn rates() -> Rates {
         Rates::new(Rate {

@@ -34,6 +34,8 @@ pub struct End {
     pub oom_kills: Option<u64>,
     /// Its process ended with status 0.
     pub success: bool,
+    /// From before its cgroup was made until it is about to be removed.
+    pub lived: Duration,
 }
 
 /// A pod that plays; its process ends with it.
@@ -45,6 +47,7 @@ pub(super) struct Actor {
     child: Option<Child>,
     path: Option<PathBuf>,
     start_at: Instant,
+    started_at: Instant,
     ends: Vec<End>,
 }
 
@@ -58,6 +61,7 @@ impl Actor {
             child: None,
             path: None,
             start_at: Instant::now(),
+            started_at: Instant::now(),
             ends: Vec::new(),
         }
     }
@@ -89,8 +93,7 @@ impl Actor {
         self.start_at = Instant::now() + Duration::from_millis(self.pod.restart_after_ms);
         if let Some(path) = self.path.take() {
             if self.ends.len() < ENDS_AT_MOST {
-                let end = end_of(&self.pod.container_id, &path, status.success());
-                self.ends.push(end);
+                self.ends.push(self.end(&path, status.success()));
             }
             cgroups.remove(&path)?;
         }
@@ -108,6 +111,7 @@ impl Actor {
             return Ok(());
         }
         record.add(&cgroups.root().join(self.pod.slice()))?;
+        self.started_at = Instant::now();
         let path = cgroups.make(&self.pod.scope())?;
         let resources = self.pod.resources;
         let limits = Limits {
@@ -127,6 +131,17 @@ impl Actor {
         self.path = Some(path);
         Ok(())
     }
+
+    fn end(&self, path: &Path, success: bool) -> End {
+        let count = |file: &str, key: &str| cgroups::keyed(&path.join(file), key).ok().flatten();
+        End {
+            container_id: self.pod.container_id.clone(),
+            cpu_usec: count("cpu.stat", "usage_usec"),
+            oom_kills: count("memory.events", "oom_kill"),
+            success,
+            lived: self.started_at.elapsed(),
+        }
+    }
 }
 
 impl Drop for Actor {
@@ -136,15 +151,5 @@ impl Drop for Actor {
             drop(child.kill());
             drop(child.wait());
         }
-    }
-}
-
-fn end_of(container_id: &str, path: &Path, success: bool) -> End {
-    let count = |file: &str, key: &str| cgroups::keyed(&path.join(file), key).ok().flatten();
-    End {
-        container_id: container_id.to_owned(),
-        cpu_usec: count("cpu.stat", "usage_usec"),
-        oom_kills: count("memory.events", "oom_kill"),
-        success,
     }
 }

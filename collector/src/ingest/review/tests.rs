@@ -23,7 +23,10 @@ struct Asked {
 
 impl Asked {
     async fn of(answers: Vec<(u16, Value)>, pods: Pods, now_unix_s: fn() -> u64) -> Self {
-        let server = ApiServer::of(answers).await;
+        Self::from(ApiServer::of(answers).await, pods, now_unix_s)
+    }
+
+    fn from(server: ApiServer, pods: Pods, now_unix_s: fn() -> u64) -> Self {
         let senders = Senders {
             audience: "plimsoll-collector".to_owned(),
             service_accounts: vec!["plimsoll/plimsoll-agent".to_owned()],
@@ -47,7 +50,13 @@ impl Asked {
     }
 
     async fn node_of(&self, token: &str) -> Result<String, Failure> {
-        self.reviews.node_of(token, &self.counts).await
+        self.node_from(1, token).await
+    }
+
+    /// The same for a token that comes from 10.0.0.`host`.
+    async fn node_from(&self, host: u8, token: &str) -> Result<String, Failure> {
+        let from = Some([10, 0, 0, host].into());
+        self.reviews.node_of(token, from, &self.counts).await
     }
 
     /// The answer at that time, and how many questions there were by then.
@@ -153,4 +162,83 @@ async fn a_pod_whose_node_the_server_does_not_say_is_looked_up() {
     let asked = Asked::of(vec![without_node()], Pods::default(), || 0).await;
     let unknown = Failure::UnknownPod(uid.to_owned());
     assert_eq!(asked.node_of("x").await, Err(unknown));
+}
+
+fn is_spent(found: &Result<String, Failure>) -> bool {
+    matches!(found, Err(Failure::Spent(_)))
+}
+
+#[tokio::test]
+async fn tokens_that_are_made_up_use_up_the_share_of_their_address_alone() {
+    let server = ApiServer::start(|_, spec| {
+        let is_good = spec["token"].as_str()?.starts_with("good");
+        let name = if is_good { "pod-bound" } else { "garbage" };
+        Some(answer(name))
+    })
+    .await;
+    let asked = Asked::from(server, Pods::default(), || 0);
+    let node = Ok(NODE.to_owned());
+    assert_eq!(asked.node_of("good").await, node);
+    for junk in 0..OF_ADDRESS.a_minute {
+        let refused = asked.node_of(&format!("junk{junk}")).await.unwrap_err();
+        assert!(matches!(refused, Failure::Refused(_)), "{refused}");
+    }
+    let questions = 1 + usize::try_from(OF_ADDRESS.a_minute).unwrap();
+    asked.check(questions);
+    let wait = Failure::Spent(Spent(Duration::from_secs(1)));
+    assert_eq!(asked.node_of("junk").await, Err(wait));
+    assert!(is_spent(&asked.node_of("good-and-new").await));
+    asked.check(questions);
+    // What was good is so, from there as well, and is asked about again when its time is up.
+    assert_eq!(asked.node_of("good").await, node);
+    asked.check(questions);
+    assert_eq!(asked.node_from(2, "good-and-new").await, node);
+    asked.check(questions + 1);
+    asked.seconds.store(1, Ordering::Relaxed);
+    assert!(!is_spent(&asked.node_of("junk").await));
+    assert!(is_spent(&asked.node_of("junk-too").await));
+    asked.seconds.store(5, Ordering::Relaxed);
+    for junk in 0..4 {
+        assert!(!is_spent(&asked.node_of(&format!("more{junk}")).await));
+    }
+    assert!(is_spent(&asked.node_of("junk-too").await));
+    let questions = asked.server.asked().len();
+    assert_eq!(asked.node_of("good").await, node, "its five seconds are up");
+    asked.check(questions + 1);
+}
+
+#[tokio::test]
+async fn many_nodes_behind_one_address_come_in() {
+    let server = ApiServer::start(|_, _| Some(answer("pod-bound"))).await;
+    let asked = Asked::from(server, Pods::default(), || 0);
+    for token in 0..2 * OF_ADDRESS.a_minute {
+        let found = asked.node_of(&format!("good{token}")).await;
+        assert_eq!(found, Ok(NODE.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn one_address_has_few_questions_open() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}", listener.local_addr().unwrap());
+    let client = kube::Client::try_from(kube::Config::new(uri.parse().unwrap())).unwrap();
+    let within = Duration::from_millis(20);
+    let reviewer = Reviewer::new(client).answering_within(within);
+    let senders = Senders {
+        audience: "plimsoll-collector".to_owned(),
+        service_accounts: Vec::new(),
+    };
+    let clock = crate::cluster::reviews::clock();
+    let reviews = Reviews::new(senders, reviewer, Pods::default(), clock, || 0);
+    let (reviews, mut asking) = (Arc::new(reviews), tokio::task::JoinSet::new());
+    for token in 0..=OF_ADDRESS.open {
+        let reviews = Arc::clone(&reviews);
+        asking.spawn(async move {
+            let (token, from) = (format!("x{token}"), Some([10, 0, 0, 1].into()));
+            reviews.node_of(&token, from, &Counts::default()).await
+        });
+    }
+    let found = asking.join_all().await;
+    let spent = found.iter().filter(|found| is_spent(found)).count();
+    assert_eq!(spent, 1, "{found:?}");
 }

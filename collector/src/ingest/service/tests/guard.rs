@@ -82,6 +82,29 @@ async fn a_service_account_sends_for_the_node_of_its_pod() {
 }
 
 #[tokio::test]
+async fn an_address_that_makes_tokens_up_is_told_to_come_later() {
+    let server = ApiServer::start(|_, _| Some((201, recorded("tokenreview-garbage")))).await;
+    let receiver = reviewed(&server).await;
+    let mut refused = 0;
+    let status = loop {
+        let status = send_as(&receiver, &format!("junk{refused}"), AGENT_NODE, 1).await;
+        let status = status.unwrap_err();
+        if status.code() != Code::Unauthenticated {
+            break status;
+        }
+        refused += 1;
+        assert!(refused < 1000, "there is no bound");
+    };
+    assert_eq!(status.code(), Code::Unavailable);
+    let said = "too many tokens of this address are asked about; again in";
+    assert!(status.message().starts_with(said), "{status}");
+    receiver.assert_metric("ingest_refused_total{reason=\"too_many_reviews_of_peer\"} 1");
+    // A token in a file needs no question.
+    assert!(receiver.send(vec![record(1, |_| {})]).await.is_ok());
+    receiver.end(1).await;
+}
+
+#[tokio::test]
 async fn an_api_server_that_is_away_keeps_nobodys_records() {
     let server = ApiServer::of(Vec::new()).await;
     let receiver = reviewed(&server).await;

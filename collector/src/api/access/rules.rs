@@ -1,0 +1,246 @@
+//! Asks the API server who somebody is and what they may, each question once in its time, and not more
+//! than one asker's share.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderMap, header};
+use k8s_openapi::api::authentication::v1::TokenReview;
+use sha2::{Digest as _, Sha256};
+
+use super::super::Requests;
+use super::{MAX_NAMESPACES, NAMESPACES_AT_A_TIME};
+use crate::cluster::access::{self, Right, Verdict};
+use crate::cluster::memo::{Clock, Memo};
+use crate::cluster::shares::{Part, Share, Shares, Spent};
+use crate::cluster::token::{self, Refused, User};
+use crate::cluster::{Reviewer, Unavailable};
+
+/// For how long it counts whose a token is, if it does not end sooner.
+pub const USER_FOR: Duration = Duration::from_secs(30);
+/// For how long a right counts that was given or denied.
+pub const RIGHT_FOR: Duration = Duration::from_secs(30);
+/// The same of a token that was refused, or whose end cannot be read.
+const REFUSED_FOR: Duration = Duration::from_secs(5);
+/// For how long it counts that there was no answer.
+const UNAVAILABLE_FOR: Duration = Duration::from_secs(1);
+/// Tokens whose users are remembered.
+const MAX_USERS: usize = 4096;
+/// Rights of users that are remembered.
+const MAX_RIGHTS: usize = 16_384;
+/// Lines of the log in a minute about who was denied or not known.
+pub const LINES_A_MINUTE: u32 = 60;
+
+/// Of one address, of the questions about tokens that were not good before; a good one is given back.
+pub(super) const OF_ADDRESS: Share = Share {
+    open: 4,
+    a_minute: 60,
+};
+/// Of one user, of the questions about rights: both resources in each namespace of the longest list, and
+/// some more. So the longest list can be kept fresh by one who looks at it all the time.
+pub(super) const OF_USER: Share = Share {
+    open: NAMESPACES_AT_A_TIME,
+    a_minute: 4100,
+};
+const _: () = assert!(OF_USER.a_minute as usize > 2 * MAX_NAMESPACES);
+
+pub(super) type Hash = [u8; 32];
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whom its certificate names, if it shows one.
+    pub user: Option<Arc<User>>,
+}
+
+/// See the module.
+pub struct Rules {
+    reviewer: Reviewer,
+    pub(super) clock: Clock,
+    now_unix_s: fn() -> u64,
+    users: Memo<Hash, Result<Arc<User>, Stranger>>,
+    rights: Memo<(Hash, Right), Result<Verdict, NoVerdict>>,
+    of_addresses: Shares<IpAddr>,
+    /// By the hash of a user's name: a new token makes nobody another one.
+    pub(super) of_users: Shares<Hash>,
+    pub(super) denials: Mutex<Lines>,
+    pub(super) strangers: Mutex<Lines>,
+    pub(super) requests: Arc<Requests>,
+}
+
+/// Lines of the log that anybody can cause.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// When this minute began.
+    begun: Option<Instant>,
+    written: u32,
+    left_out: u64,
+}
+
+impl Lines {
+    /// Whether one more may be written, and how many were left out before it.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        let goes_on = |begun| now.duration_since(begun) < Duration::from_mins(1);
+        if !self.begun.is_some_and(goes_on) {
+            (self.begun, self.written) = (Some(now), 0);
+        }
+        if self.written == LINES_A_MINUTE {
+            self.left_out = self.left_out.saturating_add(1);
+            return None;
+        }
+        self.written += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+/// Why nobody is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Stranger {
+    #[error("nothing was shown")]
+    Nothing,
+    #[error("the authorization header holds no bearer token")]
+    NoBearer,
+    #[error("token: {0}")]
+    Refused(Refused),
+    #[error(transparent)]
+    Unavailable(Unavailable),
+    #[error("of tokens from this address: {0}")]
+    Spent(Spent),
+}
+
+/// Why it is not known what somebody may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoVerdict {
+    Unavailable(Unavailable),
+    /// The user asks too much.
+    Spent(Spent),
+}
+
+impl Rules {
+    /// Rules that the API server is asked for.
+    pub fn new(
+        reviewer: Reviewer,
+        clock: Clock,
+        now_unix_s: fn() -> u64,
+        requests: Arc<Requests>,
+    ) -> Self {
+        Self {
+            reviewer,
+            now_unix_s,
+            users: Memo::new(MAX_USERS, Arc::clone(&clock)),
+            rights: Memo::new(MAX_RIGHTS, Arc::clone(&clock)),
+            of_addresses: Shares::new(OF_ADDRESS, Arc::clone(&clock)),
+            of_users: Shares::new(OF_USER, Arc::clone(&clock)),
+            clock,
+            denials: Mutex::default(),
+            strangers: Mutex::default(),
+            requests,
+        }
+    }
+
+    /// A token counts before a certificate: it was put there on purpose.
+    pub(super) async fn identify(
+        &self,
+        headers: &HeaderMap,
+        client: Option<&Client>,
+    ) -> Result<Arc<User>, Stranger> {
+        let mut shown = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(header) = shown.next() else {
+            let user = client.and_then(|client| client.user.clone());
+            return user.ok_or(Stranger::Nothing);
+        };
+        let header = header.to_str().ok().filter(|_| shown.next().is_none());
+        let token = header.and_then(token::bearer).ok_or(Stranger::NoBearer)?;
+        let asked = token::prepare(token, None).map_err(Stranger::Refused)?;
+        let hash = Sha256::digest(token).into();
+        let was_good = self.users.last(&hash).is_some_and(|found| found.is_ok());
+        let from = client.map(|client| client.address.ip());
+        let from = from.filter(|_| !was_good);
+        let ask = async {
+            let found = self.ask_for(from, &asked).await;
+            let lasts = match &found {
+                Ok(_) => self.left_of(token),
+                Err(Stranger::Unavailable(_)) => UNAVAILABLE_FOR,
+                // Whoever waits for the answer asks from a share of its own.
+                Err(Stranger::Spent(_)) => Duration::ZERO,
+                Err(_) => REFUSED_FOR,
+            };
+            (found, lasts)
+        };
+        let found = self.users.get(&hash, ask).await;
+        found.unwrap_or(Err(Stranger::Unavailable(Unavailable::Full)))
+    }
+
+    /// Asks from the share of that address, if it is from one.
+    async fn ask_for(
+        &self,
+        from: Option<IpAddr>,
+        asked: &TokenReview,
+    ) -> Result<Arc<User>, Stranger> {
+        let part = from.map(|from| self.of_addresses.take(&from)).transpose();
+        let part = part.map_err(Stranger::Spent)?;
+        let turn = part.as_ref().map(Part::turn_now).transpose();
+        let _turn = turn.map_err(Stranger::Spent)?;
+        let found = match self.reviewer.token(asked).await {
+            Ok(answer) => token::interpret(&answer, None)
+                .map(Arc::new)
+                .map_err(Stranger::Refused),
+            Err(why) => Err(Stranger::Unavailable(why)),
+        };
+        if let Some(part) = part.filter(|_| !matches!(found, Err(Stranger::Refused(_)))) {
+            part.give_back();
+        }
+        found
+    }
+
+    fn left_of(&self, token: &str) -> Duration {
+        token::expires_unix_s(token).map_or(REFUSED_FOR, |end| {
+            Duration::from_secs(end.saturating_sub((self.now_unix_s)())).min(USER_FOR)
+        })
+    }
+
+    /// What a user may; `hash` is that of the user.
+    pub(super) async fn verdict(
+        &self,
+        user: &User,
+        hash: Hash,
+        right: Right,
+    ) -> Result<Verdict, NoVerdict> {
+        let asked = access::prepare(user, &right);
+        let ask = async {
+            let by_name = Sha256::digest(&user.name).into();
+            let verdict = match self.of_users.take(&by_name) {
+                Ok(part) => match self.reviewer.access(&asked, part.turn()).await {
+                    Ok(answer) => Ok(access::interpret(&answer)),
+                    Err(why) => Err(NoVerdict::Unavailable(why)),
+                },
+                Err(spent) => Err(NoVerdict::Spent(spent)),
+            };
+            let lasts = match verdict {
+                Ok(_) => RIGHT_FOR,
+                Err(NoVerdict::Unavailable(_)) => UNAVAILABLE_FOR,
+                Err(NoVerdict::Spent(_)) => Duration::ZERO,
+            };
+            (verdict, lasts)
+        };
+        let found = self.rights.get(&(hash, right), ask).await;
+        self.requests
+            .remembered(self.users.len() + self.rights.len());
+        found.unwrap_or(Err(NoVerdict::Unavailable(Unavailable::Full)))
+    }
+
+    /// See [`Lines::take`].
+    pub(super) fn line(&self, of: &Mutex<Lines>) -> Option<u64> {
+        let mut lines = of.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.take((self.clock)())
+    }
+}
+
+/// Everything that makes a user another one.
+pub(super) fn hash_of(user: &User) -> Hash {
+    // Debug texts quote what they hold, so that no two users have the same.
+    Sha256::digest(format!("{user:?}")).into()
+}
