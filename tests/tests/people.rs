@@ -7,9 +7,12 @@
     reason = "a test that runs programs, and fails where it cannot go on"
 )]
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use plimsoll_tests::apiserver::{API_AUDIENCE, ApiServer, Options, Request, Rule, Token, User};
@@ -40,6 +43,7 @@ fn certificates() -> [String; 3] {
 struct Cluster {
     folder: tempfile::TempDir,
     server: ApiServer,
+    address: SocketAddr,
     collector: Child,
 }
 
@@ -77,6 +81,7 @@ impl Cluster {
         let cluster = Self {
             folder,
             server,
+            address,
             collector,
         };
         cluster.know_by(&authority);
@@ -94,8 +99,13 @@ impl Cluster {
     }
 
     fn until_it_answers(&self, address: SocketAddr) {
+        self.until(|| TcpStream::connect(address).is_ok());
+    }
+
+    #[track_caller]
+    fn until(&self, is: impl Fn() -> bool) {
         let began = Instant::now();
-        while std::net::TcpStream::connect(address).is_err() {
+        while !is() {
             let log = || std::fs::read_to_string(self.folder.path().join("log"));
             assert!(began.elapsed() < PATIENCE, "{}", log().unwrap());
             std::thread::sleep(Duration::from_millis(20));
@@ -158,6 +168,64 @@ fn refused(plimsoll: &mut Command, says: &[&str]) {
     for part in says {
         assert!(said.contains(part), "no {part:?} in: {said}");
     }
+}
+
+/// Between an API server that forwards and the collector.
+#[derive(Default)]
+struct Relay {
+    carried: Mutex<Vec<TcpStream>>,
+    /// That came for the collector.
+    pieces: AtomicUsize,
+}
+
+impl Relay {
+    fn start(to: SocketAddr) -> (Arc<Self>, SocketAddr) {
+        let (relay, listener) = (Arc::<Self>::default(), TcpListener::bind("127.0.0.1:0"));
+        let listener = listener.unwrap();
+        let address = listener.local_addr().unwrap();
+        let kept = Arc::clone(&relay);
+        std::thread::spawn(move || {
+            for from in listener.incoming() {
+                let (from, to) = (from.unwrap(), TcpStream::connect(to).unwrap());
+                let again = |of: &TcpStream| of.try_clone().unwrap();
+                relay.carried.lock().unwrap().push(again(&from));
+                let counting = Arc::clone(&relay);
+                let (there, back) = ((again(&from), again(&to)), (to, from));
+                std::thread::spawn(move || {
+                    carry(there, || {
+                        _ = counting.pieces.fetch_add(1, Ordering::Relaxed)
+                    });
+                });
+                std::thread::spawn(move || carry(back, || ()));
+            }
+        });
+        (kept, address)
+    }
+
+    fn pieces(&self) -> usize {
+        self.pieces.load(Ordering::Relaxed)
+    }
+
+    fn carried(&self) -> usize {
+        self.carried.lock().unwrap().len()
+    }
+
+    fn cut(&self) {
+        for stream in &*self.carried.lock().unwrap() {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+fn carry((mut from, mut to): (TcpStream, TcpStream), count: impl Fn()) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        count();
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    drop(to.shutdown(Shutdown::Both));
 }
 
 fn start(
@@ -293,4 +361,38 @@ fn a_pod_in_which_nobody_listens_is_told_in_its_node_s_words() {
         "dial tcp4 127.0.0.1:8443: connect: connection refused",
     ];
     cluster.refusal("alice", &["sizing", "report", "-n", "shop"], &says);
+}
+
+/// One question a second for as long as somebody looks on: none of them costs the API server anything, and a
+/// way that broke is found again.
+#[test]
+fn who_follows_keeps_the_way_to_the_collector() {
+    let cluster = Cluster::new();
+    let audit = Rule::group("team-shop").may("get", "plimsoll.dev", "audit");
+    cluster.server.allow(audit.within("shop"));
+    let (relay, through) = Relay::start(cluster.address);
+    cluster.server.forward("plimsoll", POD, 8443, through);
+    let (user, runs) = cluster.plugin(0);
+    let mut tail = cluster.plimsoll_of(&user, &["audit", "tail", "-f", "-n", "shop"]);
+    let tail = tail.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut tail = tail.spawn().unwrap();
+    // The handshake takes two at the most, and the first question may come with it.
+    cluster.until(|| relay.pieces() >= 6);
+    let asked = |of: &str| {
+        let asked = cluster.server.requests();
+        asked
+            .iter()
+            .filter(|asked| asked.path.ends_with(of))
+            .count()
+    };
+    let each = || ["/pods", "/plimsoll-ca", "/portforward"].map(asked);
+    assert_eq!(each(), [1, 1, 1]);
+    relay.cut();
+    let before = relay.pieces();
+    cluster.until(|| relay.carried() == 2 && relay.pieces() >= before + 5);
+    assert_eq!(each(), [2, 2, 2]);
+    tail.kill().unwrap();
+    let output = tail.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\nrun\n");
 }

@@ -12,6 +12,7 @@ mod error;
 mod user;
 mod way;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ pub(super) struct Through {
     context: String,
     config: Config,
     user_within: Duration,
+    /// Who asked last, and the way: the next question takes both.
+    kept: RefCell<Option<(User, Way)>>,
     /// `None` once it is dropped.
     runtime: Option<Runtime>,
 }
@@ -108,6 +111,7 @@ impl Through {
             context: context.unwrap_or_else(|| "(none)".to_owned()),
             config,
             user_within: USER_WITHIN,
+            kept: RefCell::default(),
             runtime: Some(runtime),
         })
     }
@@ -138,14 +142,41 @@ impl Through {
         path_and_query: &str,
         most: usize,
     ) -> Result<(u16, Bytes), ThroughError> {
-        let mut user = self.shown(User::new(&self.config)).await?;
+        // What a question is broken off with is not used again.
+        if let Some((user, way)) = self.kept.take() {
+            match self.ask(user, Some(way), path_and_query, most).await {
+                // What was shown counts no more, or the collector closed while nothing was asked.
+                Ok((401, _)) | Err(ThroughError::Http { .. } | ThroughError::Forward { .. }) => {}
+                answered => return answered,
+            }
+        }
+        let user = self.shown(User::new(&self.config)).await?;
+        self.ask(user, None, path_and_query, most).await
+    }
+
+    /// Goes there the way that is open, or a new one, and keeps it.
+    async fn ask(
+        &self,
+        mut user: User,
+        way: Option<Way>,
+        path_and_query: &str,
+        most: usize,
+    ) -> Result<(u16, Bytes), ThroughError> {
         let value = self.shown(user.authorization()).await?;
         let request = self.request(path_and_query, value)?;
-        self.in_time(async {
-            let mut way = self.way(&user).await?;
-            way.ask(request, most).await
-        })
-        .await
+        let asked = async {
+            let mut way = match way {
+                Some(way) => way,
+                None => self.way(&user).await?,
+            };
+            let answer = way.ask(request, most).await?;
+            Ok((answer, way))
+        };
+        let (answer, way) = self.in_time(asked).await?;
+        if answer.0 != 401 {
+            self.kept.replace(Some((user, way)));
+        }
+        Ok(answer)
     }
 
     async fn in_time<T>(
@@ -180,7 +211,6 @@ impl Through {
         let uri: Uri = path_and_query.parse().map_err(begin)?;
         let mut request = Request::get(uri)
             .header(header::HOST, self.name())
-            .header(header::CONNECTION, "close")
             .body(Body::empty())
             .map_err(begin)?;
         if let Some(value) = authorization {
