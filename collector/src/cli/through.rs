@@ -106,9 +106,13 @@ impl Through {
         let config = runtime
             .block_on(Config::from_custom_kubeconfig(read, &options))
             .map_err(ThroughError::Kubeconfig)?;
+        let context = context.unwrap_or_else(|| "(none)".to_owned());
+        if user::impersonates(&config.auth_info) {
+            return Err(ThroughError::Impersonates { context });
+        }
         Ok(Self {
             place,
-            context: context.unwrap_or_else(|| "(none)".to_owned()),
+            context,
             config,
             user_within: USER_WITHIN,
             kept: RefCell::default(),

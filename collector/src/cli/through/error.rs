@@ -25,6 +25,14 @@ pub(in crate::cli) enum ThroughError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The API server would know one user, and the collector another.
+    #[error(
+        "the user of context {context} acts as another one (`as` in the kubeconfig), of whom the collector cannot know: use a context whose user acts as itself"
+    )]
+    Impersonates {
+        /// The kubeconfig's context.
+        context: String,
+    },
     /// What the kubeconfig's user shows is not to be had: its plugin is not there, or fails.
     #[error("find out what the user of context {context} shows")]
     User {
@@ -128,6 +136,7 @@ impl ThroughError {
                 _ => true,
             },
             Self::Kubeconfig(_)
+            | Self::Impersonates { .. }
             | Self::User { .. }
             | Self::UserTimedOut { .. }
             | Self::NoAuthority { .. }

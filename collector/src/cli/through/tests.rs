@@ -29,3 +29,25 @@ fn a_plugin_that_does_not_end_is_not_waited_for() {
         "{error}"
     );
 }
+
+#[test]
+fn whoever_acts_as_another_is_refused() {
+    for acts in [
+        serde_json::json!({"as": "admin"}),
+        serde_json::json!({"as-uid": "1"}),
+        serde_json::json!({"as-groups": ["system:masters"]}),
+        serde_json::json!({"as-user-extra": {"scopes": ["view"]}}),
+    ] {
+        let error = through(&acts).err().unwrap();
+        assert!(
+            matches!(error, ThroughError::Impersonates { .. }),
+            "{acts}: {error}"
+        );
+        assert!(
+            error
+                .to_string()
+                .contains("context test acts as another one")
+        );
+    }
+    assert!(through(&serde_json::json!({"token": "t", "as-groups": []})).is_ok());
+}

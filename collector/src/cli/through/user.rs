@@ -8,6 +8,7 @@ use std::error::Error;
 use axum::http::{HeaderValue, Request, Response, header};
 use kube::Config;
 use kube::client::ConfigExt as _;
+use kube::config::AuthInfo;
 use tower::util::BoxService;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
@@ -69,6 +70,17 @@ impl User {
             user.token = Some(token.to_owned().into());
         }
     }
+}
+
+/// Whether it asks the API server to be taken for another: that is asked with headers, and the collector is
+/// shown a token or a certificate alone.
+pub(super) fn impersonates(user: &AuthInfo) -> bool {
+    let groups = user.impersonate_groups.as_ref();
+    let extra = user.impersonate_user_extra.as_ref();
+    user.impersonate.is_some()
+        || user.impersonate_uid.is_some()
+        || groups.is_some_and(|groups| !groups.is_empty())
+        || extra.is_some_and(|extra| !extra.is_empty())
 }
 
 /// What may run a program, or reads files, off the thread that has to watch the time.
