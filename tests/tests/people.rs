@@ -335,7 +335,7 @@ fn another_s_certificate_is_not_the_collector_s() {
     cluster.refusal(
         "alice",
         &report,
-        &["no ready collector in namespace plimsoll"],
+        &["no running collector in namespace plimsoll"],
     );
 }
 

@@ -248,9 +248,7 @@ impl Through {
         let namespace = &self.place.namespace;
         let listed = pods.list(&ListParams::default().labels(PODS)).await;
         let listed = listed.map_err(self.api(format!("list pods in namespace {namespace}")))?;
-        let ready = listed.items.into_iter().find(is_ready);
-        let name = ready.and_then(|pod| pod.metadata.name);
-        name.ok_or_else(|| ThroughError::NoPod {
+        best(listed.items).ok_or_else(|| ThroughError::NoPod {
             namespace: namespace.clone(),
             context: self.context.clone(),
         })
@@ -306,11 +304,28 @@ fn some(found: Vec<CertificateDer<'static>>) -> Result<Vec<CertificateDer<'stati
     is_some.ok_or(pem::Error::NoItemsFound)
 }
 
+/// The name of a pod that is ready, else of one that runs: a collector is not ready while it takes nothing, and
+/// says why then.
+fn best(pods: Vec<Pod>) -> Option<String> {
+    let is_left = |pod: &Pod| pod.metadata.deletion_timestamp.is_none();
+    let (ready, others): (Vec<_>, Vec<_>) = pods.into_iter().filter(is_left).partition(is_ready);
+    let runs = others.into_iter().filter(does_run);
+    let name = |pod: Pod| pod.metadata.name;
+    ready.into_iter().chain(runs).find_map(name)
+}
+
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| &status.conditions);
     let mut conditions = conditions.flatten();
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions.any(|of| of.type_ == "Ready" && of.status == "True")
+    conditions.any(|of| of.type_ == "Ready" && of.status == "True")
+}
+
+fn does_run(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    phase == Some("Running")
 }
 
 #[cfg(test)]

@@ -48,9 +48,9 @@ pub(in crate::cli) enum ThroughError {
         /// The kubeconfig's context.
         context: String,
     },
-    /// No pod, or none that is ready.
+    /// No pod, or none that runs.
     #[error(
-        "no ready collector in namespace {namespace} (pods labelled {PODS}) of the cluster of context {context}; --collector-namespace names another"
+        "no running collector in namespace {namespace} (pods labelled {PODS}) of the cluster of context {context}; --collector-namespace names another"
     )]
     NoPod {
         /// Where it was looked for.

@@ -51,3 +51,28 @@ fn whoever_acts_as_another_is_refused() {
     }
     assert!(through(&serde_json::json!({"token": "t", "as-groups": []})).is_ok());
 }
+
+#[test]
+fn of_the_pods_one_that_is_ready_is_asked_else_one_that_runs() {
+    let pod = |name: &str, phase: &str, ready: &str, leaves: bool| -> Pod {
+        let leaves = leaves.then_some("2026-01-01T00:00:00Z");
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": name, "deletionTimestamp": leaves},
+            "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}}))
+        .unwrap()
+    };
+    let (ready, full) = (
+        pod("ready", "Running", "True", false),
+        pod("full", "Running", "False", false),
+    );
+    let leaving = pod("leaving", "Running", "True", true);
+    let waiting = pod("waiting", "Pending", "False", false);
+    let check = |pods: &[&Pod], expect: Option<&str>| {
+        let pods = pods.iter().map(|pod| (*pod).clone()).collect();
+        assert_eq!(best(pods).as_deref(), expect);
+    };
+    check(&[&waiting, &full, &leaving, &ready], Some("ready"));
+    check(&[&waiting, &leaving, &full], Some("full"));
+    check(&[&waiting, &leaving], None);
+    check(&[], None);
+}
