@@ -28,6 +28,7 @@ use crate::config;
 use crate::spool::{Outgoing, Spool};
 
 mod course;
+mod delay;
 mod link;
 pub mod request;
 pub mod retry;
@@ -142,7 +143,7 @@ impl<S: Storage> Exporter<S> {
 
     /// The longest time between two beats of [`run`](Self::run)'s pulse.
     pub fn may_wait(&self) -> Duration {
-        Duration::from_millis(self.config.timeout_ms) + CONNECT_TIMEOUT + retry::LAST
+        Duration::from_millis(self.config.timeout_ms) + CONNECT_TIMEOUT + retry::LONGEST
     }
 
     /// Sends one class until `stop`, then what is left until `abort`. Nothing else ends it: what the
@@ -197,7 +198,7 @@ impl<S: Storage> Exporter<S> {
                             Verdict::Shorter => course.halve(batch.records.len()),
                             _ => {}
                         }
-                        let length = course.backoff.next(fastrand::f64());
+                        let length = course.pause(&status, fastrand::f64());
                         if pause(length, &stop).await == Pause::CutShort {
                             // The last chance is taken at once, and again until the deadline.
                             course.backoff = Backoff::default();

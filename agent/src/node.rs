@@ -94,6 +94,10 @@ pub(crate) struct Node {
     meter: Option<SelfMeter>,
     started_unix_ns: u64,
     sample_seconds: f64,
+    /// The last round read something of a container.
+    has_read: bool,
+    /// The last walk saw the whole tree.
+    has_walked: bool,
     /// Followed, and their files could not be opened at the last walk.
     unopened: u64,
     /// Folders that the last walk left out because of its bounds, and that it could not list.
@@ -164,6 +168,8 @@ impl Node {
             meter: SelfMeter::open(&config.host.proc).ok(),
             started_unix_ns: wall_unix_ns(),
             sample_seconds: 0.0,
+            has_read: false,
+            has_walked: false,
             unopened: 0,
             unwalked: [0; 2],
             labels: CgroupLabels::default(),

@@ -7,9 +7,12 @@
     reason = "a test that runs programs, and fails where it cannot go on"
 )]
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use plimsoll_tests::apiserver::{API_AUDIENCE, ApiServer, Options, Request, Rule, Token, User};
@@ -40,6 +43,7 @@ fn certificates() -> [String; 3] {
 struct Cluster {
     folder: tempfile::TempDir,
     server: ApiServer,
+    address: SocketAddr,
     collector: Child,
 }
 
@@ -53,8 +57,13 @@ impl Drop for Cluster {
 impl Cluster {
     /// A collector in a cluster in which alice may see the sizing of `shop`, and bob nothing.
     fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    /// The same; with TLS the API server's authority is that of people's certificates.
+    fn with(options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let server = ApiServer::start(Options::default()).unwrap();
+        let server = ApiServer::start(options).unwrap();
         let person = |name: &str, group: &str| {
             let user = User::person(&format!("{name}@example.com"), &[group]);
             server.token(name, Token::valid(user, API_AUDIENCE));
@@ -77,6 +86,7 @@ impl Cluster {
         let cluster = Self {
             folder,
             server,
+            address,
             collector,
         };
         cluster.know_by(&authority);
@@ -94,44 +104,133 @@ impl Cluster {
     }
 
     fn until_it_answers(&self, address: SocketAddr) {
+        self.until(|| TcpStream::connect(address).is_ok());
+    }
+
+    #[track_caller]
+    fn until(&self, is: impl Fn() -> bool) {
         let began = Instant::now();
-        while std::net::TcpStream::connect(address).is_err() {
+        while !is() {
             let log = || std::fs::read_to_string(self.folder.path().join("log"));
             assert!(began.elapsed() < PATIENCE, "{}", log().unwrap());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// What `plimsoll` says to somebody.
-    fn plimsoll(&self, who: &str, args: &[&str]) -> Output {
-        let kubeconfig = self.folder.path().join(who);
-        let text = self.server.kubeconfig_of(&json!({"token": who}));
-        std::fs::write(&kubeconfig, text).unwrap();
-        Command::new(program("plimsoll"))
-            .args(args)
-            .env_clear()
-            .env("KUBECONFIG", &kubeconfig)
-            .output()
-            .unwrap()
+    /// `plimsoll` in the hands of somebody with a token.
+    fn plimsoll(&self, who: &str, args: &[&str]) -> Command {
+        self.plimsoll_of(&json!({"token": who}), args)
+    }
+
+    /// The same of whoever a kubeconfig's user is.
+    fn plimsoll_of(&self, user: &Value, args: &[&str]) -> Command {
+        let kubeconfig = self.folder.path().join("person");
+        std::fs::write(&kubeconfig, self.server.kubeconfig_of(user)).unwrap();
+        let mut command = Command::new(program("plimsoll"));
+        command.args(args).env_clear().env("KUBECONFIG", kubeconfig);
+        command
+    }
+
+    /// A user whose plugin gives alice's token after so many seconds, and the file with a line for each run.
+    fn plugin(&self, seconds: u32) -> (Value, PathBuf) {
+        let runs = self.folder.path().join("runs");
+        let credential = json!({"apiVersion": "client.authentication.k8s.io/v1",
+            "kind": "ExecCredential",
+            "status": {"token": "alice", "expirationTimestamp": "2100-01-01T00:00:00Z"}});
+        let script = format!(
+            "sleep {seconds}; echo run >> '{}'; echo '{credential}'",
+            runs.display()
+        );
+        let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/sh",
+            "args": ["-c", script], "interactiveMode": "Never"});
+        (json!({ "exec": exec }), runs)
     }
 
     #[track_caller]
     fn answer(&self, who: &str, args: &[&str]) -> Value {
-        let output = self.plimsoll(who, args);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(0), "{said}");
-        serde_json::from_slice(&output.stdout).unwrap()
+        answered(&mut self.plimsoll(who, args))
     }
 
     #[track_caller]
     fn refusal(&self, who: &str, args: &[&str], says: &[&str]) {
-        let output = self.plimsoll(who, args);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        for part in says {
-            assert!(said.contains(part), "no {part:?} in: {said}");
+        refused(&mut self.plimsoll(who, args), says);
+    }
+}
+
+#[track_caller]
+fn answered(plimsoll: &mut Command) -> Value {
+    let output = plimsoll.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[track_caller]
+fn refused(plimsoll: &mut Command, says: &[&str]) {
+    let output = plimsoll.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for part in says {
+        assert!(said.contains(part), "no {part:?} in: {said}");
+    }
+}
+
+/// Between an API server that forwards and the collector.
+#[derive(Default)]
+struct Relay {
+    carried: Mutex<Vec<TcpStream>>,
+    /// That came for the collector.
+    pieces: AtomicUsize,
+}
+
+impl Relay {
+    fn start(to: SocketAddr) -> (Arc<Self>, SocketAddr) {
+        let (relay, listener) = (Arc::<Self>::default(), TcpListener::bind("127.0.0.1:0"));
+        let listener = listener.unwrap();
+        let address = listener.local_addr().unwrap();
+        let kept = Arc::clone(&relay);
+        std::thread::spawn(move || {
+            for from in listener.incoming() {
+                let (from, to) = (from.unwrap(), TcpStream::connect(to).unwrap());
+                let again = |of: &TcpStream| of.try_clone().unwrap();
+                relay.carried.lock().unwrap().push(again(&from));
+                let counting = Arc::clone(&relay);
+                let (there, back) = ((again(&from), again(&to)), (to, from));
+                std::thread::spawn(move || {
+                    carry(there, || {
+                        _ = counting.pieces.fetch_add(1, Ordering::Relaxed)
+                    });
+                });
+                std::thread::spawn(move || carry(back, || ()));
+            }
+        });
+        (kept, address)
+    }
+
+    fn pieces(&self) -> usize {
+        self.pieces.load(Ordering::Relaxed)
+    }
+
+    fn carried(&self) -> usize {
+        self.carried.lock().unwrap().len()
+    }
+
+    fn cut(&self) {
+        for stream in &*self.carried.lock().unwrap() {
+            drop(stream.shutdown(Shutdown::Both));
         }
     }
+}
+
+fn carry((mut from, mut to): (TcpStream, TcpStream), count: impl Fn()) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        count();
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    drop(to.shutdown(Shutdown::Both));
 }
 
 fn start(
@@ -146,6 +245,7 @@ fn start(
         std::fs::write(&path, text).unwrap();
         path
     };
+    let client_ca = server.authority_pem().map(|pem| file("client-ca.crt", pem));
     let config = json!({
         "data": {"path": folder.join("state")},
         "ingest": {"listen": free_address()},
@@ -155,6 +255,7 @@ fn start(
             "access": "kubernetes",
             "tls_cert_file": file("tls.crt", certificate),
             "tls_key_file": file("tls.key", key),
+            "client_ca_file": client_ca,
         },
     });
     Command::new(program("plimsoll-collector"))
@@ -241,6 +342,86 @@ fn another_s_certificate_is_not_the_collector_s() {
     cluster.refusal(
         "alice",
         &report,
-        &["no ready collector in namespace plimsoll"],
+        &["no running collector in namespace plimsoll"],
     );
+}
+
+/// The collector closes a connection that says nothing for two seconds, and a plugin may take longer.
+#[test]
+fn a_plugin_may_take_its_time_and_is_asked_once() {
+    let cluster = Cluster::new();
+    let (user, runs) = cluster.plugin(3);
+    let report = ["sizing", "report", "-n", "shop", "-o", "json"];
+    let report = answered(&mut cluster.plimsoll_of(&user, &report));
+    assert_eq!(report["schema"], "plimsoll.sizing/v1");
+    assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\n");
+}
+
+#[test]
+fn a_pod_in_which_nobody_listens_is_told_in_its_node_s_words() {
+    let cluster = Cluster::new();
+    cluster
+        .server
+        .forward("plimsoll", POD, 8443, free_address());
+    let says = [
+        "forward port 8443 of pod plimsoll-collector-0",
+        "dial tcp4 127.0.0.1:8443: connect: connection refused",
+    ];
+    cluster.refusal("alice", &["sizing", "report", "-n", "shop"], &says);
+}
+
+/// One question a second for as long as somebody looks on: none of them costs the API server anything, and a
+/// way that broke is found again.
+#[test]
+fn who_follows_keeps_the_way_to_the_collector() {
+    let cluster = Cluster::new();
+    let audit = Rule::group("team-shop").may("get", "plimsoll.dev", "audit");
+    cluster.server.allow(audit.within("shop"));
+    let (relay, through) = Relay::start(cluster.address);
+    cluster.server.forward("plimsoll", POD, 8443, through);
+    let (user, runs) = cluster.plugin(0);
+    let mut tail = cluster.plimsoll_of(&user, &["audit", "tail", "-f", "-n", "shop"]);
+    let tail = tail.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut tail = tail.spawn().unwrap();
+    // The handshake takes two at the most, and the first question may come with it.
+    cluster.until(|| relay.pieces() >= 6);
+    let asked = |of: &str| {
+        let asked = cluster.server.requests();
+        asked
+            .iter()
+            .filter(|asked| asked.path.ends_with(of))
+            .count()
+    };
+    let each = || ["/pods", "/plimsoll-ca", "/portforward"].map(asked);
+    assert_eq!(each(), [1, 1, 1]);
+    relay.cut();
+    let before = relay.pieces();
+    cluster.until(|| relay.carried() == 2 && relay.pieces() >= before + 5);
+    assert_eq!(each(), [2, 2, 2]);
+    tail.kill().unwrap();
+    let output = tail.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\nrun\n");
+}
+
+/// The handshake in the forwarded port shows the certificate that the API server is shown.
+#[test]
+fn a_client_certificate_names_its_holder_to_the_collector_too() {
+    let cluster = Cluster::with(Options {
+        tls: true,
+        ..Options::default()
+    });
+    let certificate = |name, group| cluster.server.certificate(name, group).unwrap();
+    let carol = certificate("carol@example.com", "team-shop");
+    let report = ["sizing", "report", "-n", "shop", "-o", "json"];
+    let told = answered(&mut cluster.plimsoll_of(&carol, &report));
+    assert_eq!(told["schema"], "plimsoll.sizing/v1");
+    let asked = cluster.server.requests();
+    let reviewed = |of: &str| asked.iter().find(|asked| asked.path.ends_with(of));
+    let review = reviewed("/subjectaccessreviews").unwrap();
+    assert!(review.body.contains("carol@example.com"), "{}", review.body);
+    assert!(reviewed("/tokenreviews").is_none());
+    let dave = certificate("dave@example.com", "team-none");
+    let says = ["refused (403)", "dave@example.com may not"];
+    refused(&mut cluster.plimsoll_of(&dave, &report), &says);
 }

@@ -15,8 +15,8 @@ const FOLDERS: usize = 8;
 const LABEL_BYTES: usize = 256;
 const LABEL: &str = "security.selinux";
 
-/// Looks at a tree. What has no label, or does not show it, has none.
-pub fn labels(root: &Path) -> CgroupLabels {
+/// Looks at a tree with [`label`], or another reader. What has no label, or does not show it, has none.
+pub fn labels(root: &Path, label: impl Fn(&Path) -> Option<String>) -> CgroupLabels {
     let below = fs::read_dir(root).into_iter().flatten();
     let folders = below
         .filter_map(Result::ok)
@@ -29,38 +29,57 @@ pub fn labels(root: &Path) -> CgroupLabels {
     CgroupLabels::judge([("/".to_owned(), label(root))].into_iter().chain(folders))
 }
 
-fn label(path: &Path) -> Option<String> {
+/// The label of one folder.
+pub fn label(path: &Path) -> Option<String> {
     let mut bytes = [0_u8; LABEL_BYTES];
     let length = rustix::fs::getxattr(path, LABEL, &mut bytes[..]).ok()?;
-    let text = std::str::from_utf8(bytes.get(..length)?).ok()?;
-    // The kernel ends it with a zero.
+    text(bytes.get(..length)?)
+}
+
+/// The kernel ends it with a zero.
+fn text(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
     Some(text.trim_end_matches('\0').to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use rustix::fs::{XattrFlags, setxattr};
-
     use super::*;
 
-    /// Where the file system takes the attribute, as tmpfs does from root.
+    const OF_POD: &[u8] = b"system_u:object_r:data_t:s0:c240,c522\0";
+
     #[test]
-    fn a_label_is_read_with_and_without() {
+    fn the_root_and_the_folders_below_it_are_looked_at_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
         let slice = root.path().join("kubepods.slice");
-        fs::create_dir(&slice).unwrap();
+        fs::create_dir_all(slice.join("pod")).unwrap();
         fs::write(root.path().join("cgroup.procs"), "").unwrap();
-        let given = b"system_u:object_r:data_t:s0:c240,c522\0";
-        let has_selinux = label(root.path()).is_some();
-        if !has_selinux {
-            assert_eq!(labels(root.path()), CgroupLabels::default());
-        }
-        if has_selinux || setxattr(&slice, LABEL, given, XattrFlags::empty()).is_err() {
-            return;
-        }
-        let found = labels(root.path());
+        let of_system = "system_u:object_r:any_t:s0";
+        let found = labels(root.path(), |path| match path {
+            path if path == root.path() => Some(of_system.to_owned()),
+            path if path == slice => text(OF_POD),
+            _ => panic!("{path:?} is looked at"),
+        });
         let label = "system_u:object_r:data_t:s0:c240,c522".to_owned();
         assert_eq!(found.of_containers, [("/kubepods.slice".to_owned(), label)]);
-        assert_eq!(found.root, None);
+        assert_eq!(found.root.as_deref(), Some(of_system));
+        assert_eq!(labels(root.path(), |_| None), CgroupLabels::default());
+    }
+
+    #[test]
+    fn no_more_folders_are_looked_at_than_the_bound() {
+        let root = tempfile::tempdir().unwrap();
+        for folder in 0..2 * FOLDERS {
+            fs::create_dir(root.path().join(folder.to_string())).unwrap();
+        }
+        let found = labels(root.path(), |_| text(OF_POD));
+        assert_eq!(found.of_containers.len(), FOLDERS + 1);
+    }
+
+    #[test]
+    fn what_is_not_there_has_no_label() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(label(&root.path().join("absent")), None);
+        assert_eq!(text(b"\xff"), None);
     }
 }

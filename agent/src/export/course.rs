@@ -2,10 +2,12 @@
 //! Pure but for the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use plimsoll_wire::Class;
 use tonic::Status;
 
+use super::delay;
 use super::link::Token;
 use super::retry::{self, Backoff, Unreadable, Verdict};
 use super::standing::{self, Reason, Standing};
@@ -100,6 +102,11 @@ impl Course {
         self.max_records = self.max_records.saturating_mul(2).min(max_records);
     }
 
+    /// How long to wait before the next try; `chance` lies in 0 to 1.
+    pub(super) fn pause(&mut self, status: &Status, chance: f64) -> Duration {
+        retry::pause(self.backoff.next(chance), delay::asked(status))
+    }
+
     /// What follows. Each change of the reason is told once; `/readyz` shows it as long as it lasts.
     pub(super) fn failed(&mut self, status: &Status, records: usize) -> Verdict {
         let verdict = retry::verdict(status.code(), records);
@@ -157,5 +164,16 @@ mod tests {
         assert_eq!(sent(1_024, 512), 2);
         assert!(sent(1_024, 100) > 10);
         assert!(sent(10_240, 512) < 30);
+    }
+
+    /// The collector's words count for the pause that follows.
+    #[test]
+    fn a_pause_is_not_shorter_than_the_collector_asks_for() {
+        let mut course = Course::new(Class::Usage, &config::Export::default(), Arc::default());
+        let busy = delay::tests::BUSY.into();
+        let busy = Status::with_details(tonic::Code::ResourceExhausted, "later", busy);
+        assert_eq!(course.pause(&busy, 0.0), Duration::from_millis(1500));
+        let away = Status::unavailable("away");
+        assert_eq!(course.pause(&away, 0.0), Duration::ZERO);
     }
 }

@@ -11,7 +11,9 @@ use crate::causes;
 /// First bound of a pause.
 const FIRST: Duration = Duration::from_millis(200);
 /// Last bound of a pause.
-pub(super) const LAST: Duration = Duration::from_secs(30);
+const LAST: Duration = Duration::from_secs(30);
+/// Longest pause that a collector may ask for.
+pub(super) const LONGEST: Duration = Duration::from_mins(1);
 
 /// What follows from a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +78,11 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         bound.mul_f64(chance.clamp(0.0, 1.0))
     }
+}
+
+/// Our own pause, or the one that the collector asks for: who comes sooner is refused again.
+pub fn pause(own: Duration, asked: Option<Duration>) -> Duration {
+    own.max(asked.unwrap_or_default().min(LONGEST))
 }
 
 /// Reads of one place of the spool before it is given up. A device that comes back does so within
@@ -162,6 +169,15 @@ mod tests {
         );
         assert_eq!(Backoff::default().next(0.0), Duration::ZERO);
         assert_eq!(Backoff::default().next(0.5), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_pause_is_as_long_as_the_collector_asks_for_within_a_bound() {
+        let seconds = Duration::from_secs;
+        assert_eq!(pause(seconds(2), None), seconds(2));
+        assert_eq!(pause(seconds(2), Some(seconds(5))), seconds(5));
+        assert_eq!(pause(seconds(9), Some(seconds(5))), seconds(9));
+        assert_eq!(pause(seconds(2), Some(Duration::MAX)), LONGEST);
     }
 
     #[test]

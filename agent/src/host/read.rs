@@ -44,7 +44,8 @@ pub fn facts(cgroup: &Path) -> HostFacts {
         .as_ref()
         .is_some_and(|root| root.join("cgroup.events").exists());
     let tracefs = tracefs(&mounts);
-    let cgroup_labels = v2.as_deref().map(label::labels).unwrap_or_default();
+    let labels = |root| label::labels(root, label::label);
+    let cgroup_labels = v2.as_deref().map(labels).unwrap_or_default();
     HostFacts {
         kernel_release: line("/proc/sys/kernel/osrelease"),
         boot_id: line("/proc/sys/kernel/random/boot_id"),

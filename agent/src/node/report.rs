@@ -152,11 +152,17 @@ impl Node {
         });
         self.setup.status.turned(Health {
             phase: "running",
-            // Without a tree there is nothing to sample.
-            ready: self.roots.naming().is_some(),
+            ready: self.is_sampling(),
             programs: self.programs.clone(),
             degraded: self.all_degraded(),
         });
+    }
+
+    /// There is a tree, and something of it is read: where every file is refused, no agent that replaces
+    /// this one reads more, and an update must not go on.
+    fn is_sampling(&self) -> bool {
+        let is_idle = self.containers.len() == 0 && self.has_walked;
+        self.roots.naming().is_some() && (self.has_read || is_idle)
     }
 
     fn kernel_row(&self) -> telemetry::KernelRow {

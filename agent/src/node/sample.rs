@@ -10,6 +10,7 @@ use super::Node;
 use crate::causes;
 use crate::cgroup::{fs, label};
 use crate::probe::ProgramName;
+use crate::usage::Sample;
 use crate::usage::clock::{monotonic_ns, wall_unix_ns};
 
 impl Node {
@@ -28,6 +29,7 @@ impl Node {
         let round = self
             .sampler
             .sample_all(monotonic_ns, |id| kernel_time.used_ns(id));
+        self.has_read = round.samples.iter().any(Sample::was_read);
         for sample in round.samples {
             self.containers
                 .sample(sample, &self.timeline, &mut self.out);
@@ -103,7 +105,9 @@ impl Node {
         };
         self.look_at_labels(&root);
         let now = monotonic_ns();
-        match fs::scan(&root) {
+        let walked = fs::scan(&root);
+        self.has_walked = walked.as_ref().is_ok_and(fs::Scan::is_whole);
+        match walked {
             Ok(scan) => {
                 self.unwalked = [scan.left_out, scan.unlisted];
                 if scan.is_whole() {
@@ -135,7 +139,7 @@ impl Node {
 
     /// Told as it begins and when it is over; `/readyz` shows it meanwhile.
     fn look_at_labels(&mut self, root: &Path) {
-        let labels = label::labels(root);
+        let labels = label::labels(root, label::label);
         match (self.labels.finding(), labels.finding()) {
             (None, Some(finding)) => {
                 tracing::warn!(finding, "the node's cgroup tree is relabelled");

@@ -84,6 +84,15 @@ impl Sample {
         }
     }
 
+    /// Whether anything in it came from files.
+    pub fn was_read(&self) -> bool {
+        let of_files = Self {
+            ebpf_cpu_ns: None,
+            ..*self
+        };
+        of_files != Self::empty(self.inode, self.at_mono_ns)
+    }
+
     /// The sample that the container of `self` would have given at its start: every counter that `self`
     /// has and that is compared from sample to sample, at zero. So a container whose start was seen is
     /// accounted for from there, even if it ends before a second sample.

@@ -8,25 +8,28 @@
 //! Opens no port on this machine. The API server is trusted as the kubeconfig says, and it names the
 //! authority by which the collector is known: nobody between it and the pod can be the collector.
 
+mod error;
+mod user;
+mod way;
+
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
-use axum::http::{HeaderValue, Request, Response, Uri, header};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Request, Uri, header};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::ListParams;
 use kube::client::ConfigExt as _;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, ServerName};
-use thiserror::Error;
 use tokio::runtime::Runtime;
-use tokio_rustls::TlsConnector;
-use tower::{Layer as _, ServiceExt as _, service_fn};
+
+pub(super) use error::ThroughError;
+use user::{BoxError, User, blocking};
+use way::Way;
 
 /// The port of a collector in a cluster.
 const PORT: u16 = 8443;
@@ -36,111 +39,8 @@ const PODS: &str = "app.kubernetes.io/name=plimsoll-collector";
 const AUTHORITY: (&str, &str) = ("plimsoll-ca", "ca.crt");
 /// Longest wait for a whole answer, the way there included.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Why the collector behind an API server cannot be asked.
-#[derive(Debug, Error)]
-pub(super) enum ThroughError {
-    /// Which cluster is not known.
-    #[error(
-        "use the kubeconfig (--kubeconfig, KUBECONFIG, --context; --server names a collector without one)"
-    )]
-    Kubeconfig(#[source] KubeconfigError),
-    /// The API server.
-    #[error("{doing}, through the cluster of context {context}")]
-    Api {
-        /// What.
-        doing: String,
-        /// The kubeconfig's context.
-        context: String,
-        /// Why.
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// No pod, or none that is ready.
-    #[error(
-        "no ready collector in namespace {namespace} (pods labelled {PODS}) of the cluster of context {context}; --collector-namespace names another"
-    )]
-    NoPod {
-        /// Where it was looked for.
-        namespace: String,
-        /// The kubeconfig's context.
-        context: String,
-    },
-    /// Nothing says which authority the collector is known by.
-    #[error("ConfigMap {namespace}/{} has no {} to know the collector by; --ca-file names a file that has", AUTHORITY.0, AUTHORITY.1)]
-    NoAuthority {
-        /// Where it was looked for.
-        namespace: String,
-    },
-    /// It is no PEM certificate.
-    #[error("read the collector's authority from {place}")]
-    Authority {
-        /// The ConfigMap or the file.
-        place: String,
-        /// Why.
-        #[source]
-        source: pem::Error,
-    },
-    /// The collector is not the one that it should be, or does no TLS.
-    #[error("agree with the collector's pod {pod} on TLS, as {name}")]
-    Tls {
-        /// The pod.
-        pod: String,
-        /// The name that its certificate should have.
-        name: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It broke off.
-    #[error("ask the collector's pod {pod}")]
-    Http {
-        /// The pod.
-        pod: String,
-        /// Why.
-        #[source]
-        source: hyper::Error,
-    },
-    /// The answer broke off, or is larger than an answer may be.
-    #[error("read the answer of the collector's pod {pod}")]
-    Answer {
-        /// The pod.
-        pod: String,
-        /// Why.
-        #[source]
-        source: axum::Error,
-    },
-    /// No answer in time.
-    #[error("no answer within {} s, through the cluster of context {context}", TIMEOUT.as_secs())]
-    TimedOut {
-        /// The kubeconfig's context.
-        context: String,
-    },
-    /// This machine has no thread or descriptor left, or a request cannot be made.
-    #[error("begin to speak with the cluster")]
-    Begin(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl ThroughError {
-    /// It may be otherwise in a while.
-    pub(super) fn may_pass(&self) -> bool {
-        match self {
-            Self::NoPod { .. }
-            | Self::Tls { .. }
-            | Self::Http { .. }
-            | Self::Answer { .. }
-            | Self::TimedOut { .. } => true,
-            Self::Api { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) => status.code == 429 || status.code >= 500,
-                _ => true,
-            },
-            Self::Kubeconfig(_)
-            | Self::NoAuthority { .. }
-            | Self::Authority { .. }
-            | Self::Begin(_) => false,
-        }
-    }
-}
+/// Longest wait for what the kubeconfig's user shows. Some plugins have people log in.
+const USER_WITHIN: Duration = Duration::from_mins(5);
 
 /// Which cluster, and where in it.
 #[derive(Clone, Debug)]
@@ -157,8 +57,20 @@ pub(super) struct Through {
     /// As messages call it.
     context: String,
     config: Config,
-    client: Client,
-    runtime: Runtime,
+    user_within: Duration,
+    /// Who asked last, and the way: the next question takes both.
+    kept: RefCell<Option<(User, Way)>>,
+    /// `None` once it is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Through {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // A plugin that does not end is not waited for.
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// The kubeconfig that is read when none is named: `$KUBECONFIG`, else `~/.kube/config`.
@@ -166,7 +78,7 @@ pub(super) fn is_there() -> bool {
     Kubeconfig::read().is_ok_and(|read| read.current_context.is_some())
 }
 
-fn begin(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ThroughError {
+fn begin(error: impl Into<BoxError>) -> ThroughError {
     ThroughError::Begin(error.into())
 }
 
@@ -194,15 +106,17 @@ impl Through {
         let config = runtime
             .block_on(Config::from_custom_kubeconfig(read, &options))
             .map_err(ThroughError::Kubeconfig)?;
-        let within = runtime.enter();
-        let client = Client::try_from(config.clone()).map_err(begin)?;
-        drop(within);
+        let context = context.unwrap_or_else(|| "(none)".to_owned());
+        if user::impersonates(&config.auth_info) {
+            return Err(ThroughError::Impersonates { context });
+        }
         Ok(Self {
             place,
-            context: context.unwrap_or_else(|| "(none)".to_owned()),
+            context,
             config,
-            client,
-            runtime,
+            user_within: USER_WITHIN,
+            kept: RefCell::default(),
+            runtime: Some(runtime),
         })
     }
 
@@ -222,59 +136,91 @@ impl Through {
         path_and_query: &str,
         most: usize,
     ) -> Result<(u16, Bytes), ThroughError> {
+        let runtime = self.runtime.as_ref();
+        let runtime = runtime.ok_or_else(|| begin("its time is over"))?;
+        runtime.block_on(self.answer(path_and_query, most))
+    }
+
+    async fn answer(
+        &self,
+        path_and_query: &str,
+        most: usize,
+    ) -> Result<(u16, Bytes), ThroughError> {
+        // What a question is broken off with is not used again.
+        if let Some((user, way)) = self.kept.take() {
+            match self.ask(user, Some(way), path_and_query, most).await {
+                // What was shown counts no more, or the collector closed while nothing was asked.
+                Ok((401, _)) | Err(ThroughError::Http { .. } | ThroughError::Forward { .. }) => {}
+                answered => return answered,
+            }
+        }
+        let user = self.shown(User::new(&self.config)).await?;
+        self.ask(user, None, path_and_query, most).await
+    }
+
+    /// Goes there the way that is open, or a new one, and keeps it.
+    async fn ask(
+        &self,
+        mut user: User,
+        way: Option<Way>,
+        path_and_query: &str,
+        most: usize,
+    ) -> Result<(u16, Bytes), ThroughError> {
+        let value = self.shown(user.authorization()).await?;
+        let request = self.request(path_and_query, value)?;
         let asked = async {
-            let asked = tokio::time::timeout(TIMEOUT, self.ask(path_and_query, most)).await;
-            asked.unwrap_or_else(|_| {
-                Err(ThroughError::TimedOut {
-                    context: self.context.clone(),
-                })
+            let mut way = match way {
+                Some(way) => way,
+                None => self.way(&user).await?,
+            };
+            let answer = way.ask(request, most).await?;
+            Ok((answer, way))
+        };
+        let (answer, way) = self.in_time(asked).await?;
+        if answer.0 != 401 {
+            self.kept.replace(Some((user, way)));
+        }
+        Ok(answer)
+    }
+
+    async fn in_time<T>(
+        &self,
+        asked: impl Future<Output = Result<T, ThroughError>>,
+    ) -> Result<T, ThroughError> {
+        let asked = tokio::time::timeout(TIMEOUT, asked).await;
+        asked.unwrap_or_else(|_| {
+            Err(ThroughError::TimedOut {
+                context: self.context.clone(),
             })
-        };
-        self.runtime.block_on(asked)
+        })
     }
 
-    async fn ask(&self, path_and_query: &str, most: usize) -> Result<(u16, Bytes), ThroughError> {
-        let pod = self.pod().await?;
-        let mut connection = self.connect(&pod).await?;
-        let request = self.request(path_and_query).await?;
-        let http = |source| ThroughError::Http {
-            pod: pod.clone(),
-            source,
-        };
-        let answer = connection.send_request(request).await.map_err(http)?;
-        let status = answer.status().as_u16();
-        let body = to_bytes(Body::new(answer.into_body()), most).await;
-        body.map(|body| (status, body))
-            .map_err(|source| ThroughError::Answer { pod, source })
+    /// What the user shows, in a time of its own.
+    async fn shown<T>(
+        &self,
+        asked: impl Future<Output = Result<T, BoxError>>,
+    ) -> Result<T, ThroughError> {
+        let context = self.context.clone();
+        match tokio::time::timeout(self.user_within, asked).await {
+            Ok(shown) => shown.map_err(|source| ThroughError::User { context, source }),
+            Err(_) => Err(ThroughError::UserTimedOut { context }),
+        }
     }
 
-    async fn request(&self, path_and_query: &str) -> Result<Request<Body>, ThroughError> {
+    fn request(
+        &self,
+        path_and_query: &str,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Request<Body>, ThroughError> {
         let uri: Uri = path_and_query.parse().map_err(begin)?;
         let mut request = Request::get(uri)
             .header(header::HOST, self.name())
-            .header(header::CONNECTION, "close")
             .body(Body::empty())
             .map_err(begin)?;
-        if let Some(value) = self.authorization().await? {
+        if let Some(value) = authorization {
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
         Ok(request)
-    }
-
-    /// What the kubeconfig's user shows beside a certificate, if anything: kube knows how it is come by.
-    async fn authorization(&self) -> Result<Option<HeaderValue>, ThroughError> {
-        let Some(layer) = self.config.auth_layer().map_err(begin)? else {
-            return Ok(None);
-        };
-        // It is put on a request that goes nowhere: what it comes with is given back.
-        let seen = service_fn(|request: Request<kube::client::Body>| async move {
-            let mut seen = Response::new(());
-            *seen.headers_mut() = request.into_parts().0.headers;
-            Ok::<_, tower::BoxError>(seen)
-        });
-        let request = Request::new(kube::client::Body::empty());
-        let seen = layer.layer(seen).oneshot(request).await.map_err(begin)?;
-        Ok(seen.headers().get(header::AUTHORIZATION).cloned())
     }
 
     fn api(&self, doing: impl Into<String>) -> impl FnOnce(kube::Error) -> ThroughError {
@@ -286,71 +232,47 @@ impl Through {
         }
     }
 
-    async fn pod(&self) -> Result<String, ThroughError> {
+    /// A new way: everything that takes its time is done before the port is forwarded.
+    async fn way(&self, user: &User) -> Result<Way, ThroughError> {
+        let config = user.config.clone();
+        let client = blocking(move || Client::try_from(config)).await;
+        let client = client.map_err(ThroughError::Begin)?;
+        let pods = Api::namespaced(client.clone(), &self.place.namespace);
+        let pod = self.pod(&pods).await?;
+        let tls = self.tls(user, client).await?;
+        let doing = format!("forward port {PORT} of pod {}/{pod}", self.place.namespace);
+        Way::open(pods, pod, &self.name(), tls, self.api(doing)).await
+    }
+
+    async fn pod(&self, pods: &Api<Pod>) -> Result<String, ThroughError> {
         let namespace = &self.place.namespace;
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let listed = pods.list(&ListParams::default().labels(PODS)).await;
         let listed = listed.map_err(self.api(format!("list pods in namespace {namespace}")))?;
-        let ready = listed.items.into_iter().find(is_ready);
-        let name = ready.and_then(|pod| pod.metadata.name);
-        name.ok_or_else(|| ThroughError::NoPod {
+        best(listed.items).ok_or_else(|| ThroughError::NoPod {
             namespace: namespace.clone(),
             context: self.context.clone(),
         })
     }
 
-    async fn connect(&self, pod: &str) -> Result<SendRequest<Body>, ThroughError> {
-        let namespace = &self.place.namespace;
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let doing = format!("forward port {PORT} of pod {namespace}/{pod}");
-        let mut forwarded = pods
-            .portforward(pod, &[PORT])
-            .await
-            .map_err(self.api(doing))?;
-        let stream = forwarded
-            .take_stream(PORT)
-            .ok_or_else(|| begin("the API server forwards another port"))?;
-        let name = self.name();
-        let known = ServerName::try_from(name.clone()).map_err(begin)?;
-        let connector = TlsConnector::from(Arc::new(self.tls().await?));
-        let tls = connector.connect(known, stream).await;
-        let tls = tls.map_err(|source| ThroughError::Tls {
-            pod: pod.to_owned(),
-            name,
-            source,
-        })?;
-        let (sender, connection) =
-            handshake(TokioIo::new(tls))
-                .await
-                .map_err(|source| ThroughError::Http {
-                    pod: pod.to_owned(),
-                    source,
-                })?;
-        // Both go on beside the question that is asked, and end with it.
-        tokio::spawn(async move {
-            let _forwarded = forwarded;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "the connection to the collector broke off");
-            }
-        });
-        Ok(sender)
-    }
-
     /// Trusts the collector's authority alone; shows the certificate of the kubeconfig's user, if there is one.
-    async fn tls(&self) -> Result<rustls::ClientConfig, ThroughError> {
-        let mut config = self.config.clone();
+    async fn tls(&self, user: &User, client: Client) -> Result<rustls::ClientConfig, ThroughError> {
+        let mut config = user.config.clone();
         let authority = match &self.place.ca_file {
             Some(path) => from_file(path)?,
-            None => self.authority().await?,
+            None => self.authority(client).await?,
         };
         config.root_cert = Some(authority.iter().map(|der| der.to_vec()).collect());
         config.accept_invalid_certs = false;
-        config.rustls_client_config().map_err(begin)
+        let tls = blocking(move || config.rustls_client_config()).await;
+        tls.map_err(ThroughError::Begin)
     }
 
-    async fn authority(&self) -> Result<Vec<CertificateDer<'static>>, ThroughError> {
+    async fn authority(
+        &self,
+        client: Client,
+    ) -> Result<Vec<CertificateDer<'static>>, ThroughError> {
         let namespace = &self.place.namespace;
-        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let maps: Api<ConfigMap> = Api::namespaced(client, namespace);
         let (name, key) = AUTHORITY;
         let place = format!("ConfigMap {namespace}/{name}");
         let map = maps.get_opt(name).await;
@@ -382,9 +304,29 @@ fn some(found: Vec<CertificateDer<'static>>) -> Result<Vec<CertificateDer<'stati
     is_some.ok_or(pem::Error::NoItemsFound)
 }
 
+/// The name of a pod that is ready, else of one that runs: a collector is not ready while it takes nothing, and
+/// says why then.
+fn best(pods: Vec<Pod>) -> Option<String> {
+    let is_left = |pod: &Pod| pod.metadata.deletion_timestamp.is_none();
+    let (ready, others): (Vec<_>, Vec<_>) = pods.into_iter().filter(is_left).partition(is_ready);
+    let runs = others.into_iter().filter(does_run);
+    let name = |pod: Pod| pod.metadata.name;
+    ready.into_iter().chain(runs).find_map(name)
+}
+
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| &status.conditions);
     let mut conditions = conditions.flatten();
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions.any(|of| of.type_ == "Ready" && of.status == "True")
+    conditions.any(|of| of.type_ == "Ready" && of.status == "True")
 }
+
+fn does_run(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    phase == Some("Running")
+}
+
+#[cfg(test)]
+mod tests;

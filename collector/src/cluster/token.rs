@@ -40,7 +40,8 @@ pub struct User {
 pub enum Sender {
     /// To this node, or to a pod on it.
     Node(String),
-    /// To the pod with this UID; API servers before 1.32 do not say on which node it is.
+    /// To the pod with this UID. API servers say on which node it is from 1.32 on, 1.30 and 1.31 where the
+    /// feature gate `ServiceAccountTokenPodNodeInfo` is as it comes; others leave it out.
     Pod(String),
 }
 

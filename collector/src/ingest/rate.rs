@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::bucket::Bucket;
 
-/// Nodes that are remembered; beyond them those go that have rested.
+/// Nodes that are remembered; beyond them the one goes that has rested for longest.
 const MAX_NODES: usize = 10_000;
 
 /// What one node may send.
@@ -31,13 +31,51 @@ pub struct Rate {
 struct Buckets {
     bytes: Bucket,
     requests: Bucket,
+    /// Its node's turn in [`Nodes::turns`].
+    turn: u64,
+}
+
+/// The buckets of the nodes that were heard last.
+#[derive(Debug, Default)]
+struct Nodes {
+    of: BTreeMap<Arc<str>, Buckets>,
+    /// The nodes in the order in which they were last heard, each once.
+    turns: BTreeMap<u64, Arc<str>>,
+    next_turn: u64,
+}
+
+impl Nodes {
+    /// The node's, as it is heard now; full if it is new.
+    fn heard(&mut self, node: &str, rate: &Rate, now: Instant) -> &mut Buckets {
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        let known = self.of.get(node).map(|buckets| buckets.turn);
+        let name = known.and_then(|turn| self.turns.remove(&turn));
+        if name.is_none()
+            && self.of.len() >= MAX_NODES
+            && let Some((_, longest)) = self.turns.pop_first()
+        {
+            self.of.remove(&longest);
+        }
+        let name = name.unwrap_or_else(|| node.into());
+        self.turns.insert(turn, Arc::clone(&name));
+        let buckets = self.of.entry(name).or_insert_with(|| Buckets {
+            bytes: Bucket::full(rate.bytes_per_s as f64, rate.burst_bytes as f64, now),
+            requests: Bucket::full(rate.requests_per_s as f64, rate.burst_requests as f64, now),
+            turn,
+        });
+        buckets.turn = turn;
+        buckets.bytes.fill(now);
+        buckets.requests.fill(now);
+        buckets
+    }
 }
 
 /// See the module. Cheap to clone; clones are the same buckets.
 #[derive(Clone, Debug)]
 pub(super) struct Rates {
     rate: Rate,
-    of: Arc<Mutex<BTreeMap<String, Buckets>>>,
+    of: Arc<Mutex<Nodes>>,
 }
 
 impl Rates {
@@ -51,22 +89,7 @@ impl Rates {
     /// One more request of the node; or how long it has to wait for that.
     pub(super) fn take(&self, node: &str, now: Instant) -> Result<(), Duration> {
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if of.len() >= MAX_NODES && !of.contains_key(node) {
-            of.retain(|_, buckets| {
-                let both = [&mut buckets.bytes, &mut buckets.requests];
-                both.into_iter().any(|bucket| {
-                    bucket.fill(now);
-                    !bucket.is_full()
-                })
-            });
-        }
-        let rate = self.rate;
-        let buckets = of.entry(node.to_owned()).or_insert_with(|| Buckets {
-            bytes: Bucket::full(rate.bytes_per_s as f64, rate.burst_bytes as f64, now),
-            requests: Bucket::full(rate.requests_per_s as f64, rate.burst_requests as f64, now),
-        });
-        buckets.bytes.fill(now);
-        buckets.requests.fill(now);
+        let buckets = of.heard(node, &self.rate, now);
         let wait = buckets.requests.until(1.0).max(buckets.bytes.until(1.0));
         if wait > Duration::ZERO {
             return Err(wait);
@@ -78,7 +101,7 @@ impl Rates {
     /// A request of the node was so long.
     pub(super) fn book(&self, node: &str, bytes: usize) {
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(buckets) = of.get_mut(node) {
+        if let Some(buckets) = of.of.get_mut(node) {
             buckets.bytes.take(bytes as f64);
         }
     }
@@ -148,15 +171,24 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_rest_are_forgotten_when_there_are_too_many() {
+    fn of_too_many_nodes_the_one_that_has_rested_for_longest_is_forgotten() {
         let (rates, begin) = (rates(), Instant::now());
+        let of = |rates: &Rates| {
+            let nodes = rates.of.lock().unwrap();
+            let names = |found: &[&str]| found.iter().all(|name| nodes.of.contains_key(*name));
+            assert_eq!(nodes.of.len(), nodes.turns.len());
+            (nodes.of.len(), names(&["0"]), names(&["1"]), names(&["2"]))
+        };
         for node in 0..MAX_NODES {
             assert_eq!(rates.take(&node.to_string(), begin), Ok(()));
         }
-        let later = begin + Duration::from_secs(10);
-        rates.book("7", 5000);
-        assert_eq!(rates.take("another", later), Ok(()));
-        assert_eq!(rates.of.lock().unwrap().len(), 2);
-        assert!(rates.take("7", later).is_err(), "what is owed is not");
+        // No bucket is full, and the first node goes on.
+        assert_eq!(rates.take("0", begin), Ok(()));
+        assert_eq!(rates.take("another", begin), Ok(()));
+        assert_eq!(of(&rates), (MAX_NODES, true, false, true));
+        rates.book("0", 5000);
+        assert_eq!(rates.take("one more", begin), Ok(()));
+        assert_eq!(of(&rates), (MAX_NODES, true, false, false));
+        assert!(rates.take("0", begin).is_err(), "what is owed is not");
     }
 }

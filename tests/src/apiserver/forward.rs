@@ -81,7 +81,15 @@ where
         let first = Message::binary(vec![channel, low, high]);
         sink.send(first).await.map_err(io::Error::other)?;
     }
-    let mut target = TcpStream::connect(to).await?;
+    let mut target = match TcpStream::connect(to).await {
+        Ok(target) => target,
+        Err(error) => {
+            let said = format!("\u{1}{}", refused(port, &error));
+            let told = sink.send(Message::binary(said.into_bytes())).await;
+            told.map_err(io::Error::other)?;
+            return sink.close().await.map_err(io::Error::other);
+        }
+    };
     let (mut read, mut write) = target.split();
     let mut buffer = vec![0; 16 << 10];
     loop {
@@ -106,4 +114,17 @@ where
             }
         }
     }
+}
+
+/// As a kubelet says it, with containerd's words in it.
+fn refused(port: u16, error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        _ => error.to_string(),
+    };
+    format!(
+        "error forwarding port {port} to pod 5bd4, uid : failed to execute portforward in network namespace \
+         \"/var/run/netns/cni-1\": failed to connect to localhost:{port} inside namespace \"5bd4\", IPv4: dial \
+         tcp4 127.0.0.1:{port}: connect: {why} IPv6 dial tcp6 [::1]:{port}: connect: {why}"
+    )
 }

@@ -52,6 +52,30 @@ fn ready_is_who_samples_whatever_the_collector_says() {
     assert!(!stage.node.setup.status.health().ready, "nothing to sample");
 }
 
+/// A tree whose files are all refused, or that cannot be walked, is mounted and yet nobody samples it.
+#[test]
+fn ready_is_who_reads_something_or_has_nothing_to_read() {
+    let mut stage = Stage::new(&[("cpu.stat", "usage_usec 1\n")]);
+    let is_ready = |stage: &mut Stage| {
+        stage.node.sample();
+        stage.node.setup.status.health().ready
+    };
+    assert!(is_ready(&mut stage));
+    // As where its files cannot be opened.
+    let id = std::fs::metadata(&stage.container).unwrap().ino();
+    assert!(stage.node.sampler.remove(id));
+    assert!(!is_ready(&mut stage), "followed, and not read");
+    stage.node.rescan();
+    assert!(is_ready(&mut stage));
+    std::fs::remove_dir_all(&stage.container).unwrap();
+    stage.node.rescan();
+    assert!(is_ready(&mut stage), "there is none");
+    let cgroup = stage.folder.path().join("cgroup");
+    std::fs::rename(&cgroup, stage.folder.path().join("aside")).unwrap();
+    stage.node.rescan();
+    assert!(!is_ready(&mut stage), "nobody knows whether there is one");
+}
+
 /// The tree bears the label of a pod that mounted cgroup2: told, shown and counted, and no reason
 /// not to be ready.
 #[test]
