@@ -48,8 +48,8 @@ pub struct Joined {
     pub pending: bool,
     /// What the pod may do by where and as whom it runs, if the inventory knows it.
     pub standing: Option<Standing>,
-    /// The pod is known, and on another node than the one that speaks of it.
-    pub misplaced: bool,
+    /// The node that the pod is on, where it is known to be another one than that which speaks of it.
+    pub elsewhere: Option<String>,
 }
 
 /// Where and as whom a pod runs: what its requests for credentials are judged by.
@@ -81,7 +81,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
                 names: None,
                 pending: false,
                 standing: None,
-                misplaced: false,
+                elsewhere: None,
             };
         }
         Subject::Unknown => {
@@ -91,7 +91,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
                 names: None,
                 pending: false,
                 standing: None,
-                misplaced: false,
+                elsewhere: None,
             };
         }
         Subject::Pod { pod_uid, .. } => (pod_uid, None),
@@ -107,7 +107,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
             names: None,
             pending: true,
             standing: None,
-            misplaced: false,
+            elsewhere: None,
         };
     };
     let pending = found.container == ContainerName::Pending || found.workload_pending;
@@ -140,7 +140,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
         names: Some(names),
         pending,
         standing: Some(standing),
-        misplaced: false,
+        elsewhere: None,
     }
 }
 
@@ -151,9 +151,9 @@ pub fn join_told_by(node: &str, identity: &Identity, index: &Index) -> Joined {
     let joined = join(identity, index);
     let names = joined.names.as_ref();
     let on = names.and_then(|names| names.node.as_deref());
-    if on.is_none_or(|on| on == node) {
+    let Some(elsewhere) = on.filter(|on| *on != node).map(str::to_owned) else {
         return joined;
-    }
+    };
     let subject = match &identity.subject {
         Subject::Container {
             pod_uid,
@@ -168,7 +168,7 @@ pub fn join_told_by(node: &str, identity: &Identity, index: &Index) -> Joined {
         names: None,
         pending: false,
         standing: None,
-        misplaced: true,
+        elsewhere: Some(elsewhere),
     }
 }
 
@@ -223,7 +223,7 @@ impl Joined {
                 map.insert("host_network".to_owned(), true.into());
             }
         }
-        if self.misplaced {
+        if self.elsewhere.is_some() {
             map.insert("misplaced".to_owned(), true.into());
         }
         if self.pending {
