@@ -181,8 +181,11 @@ fn audit_file() -> Value {
     };
     let index = inventory();
     let names = move |_: &str, event: &AuditEvent| match event {
-        AuditEvent::Imds(access) => join(&access.identity, &index).to_map(),
-        _ => serde_json::Map::new(),
+        AuditEvent::Imds(access) => sink::Known {
+            names: join(&access.identity, &index).to_map(),
+            elsewhere: None,
+        },
+        _ => sink::Known::default(),
     };
     let mut sink = FileSink::new(options, Arc::new(names), Arc::new(AuditRing::default()));
     let written = sink.written();

@@ -50,8 +50,8 @@ pub struct Joined {
     pub standing: Option<Standing>,
     /// The pod is known, and on no node yet as far as the API server has told.
     pub unplaced: bool,
-    /// The pod is known, and on another node than the one that speaks of it.
-    pub misplaced: bool,
+    /// The node that the pod is on, where it is known to be another one than that which speaks of it.
+    pub elsewhere: Option<String>,
 }
 
 /// Where and as whom a pod runs: what its requests for credentials are judged by.
@@ -84,7 +84,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
                 pending: false,
                 standing: None,
                 unplaced: false,
-                misplaced: false,
+                elsewhere: None,
             };
         }
         Subject::Unknown => {
@@ -95,7 +95,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
                 pending: false,
                 standing: None,
                 unplaced: false,
-                misplaced: false,
+                elsewhere: None,
             };
         }
         Subject::Pod { pod_uid, .. } => (pod_uid, None),
@@ -112,7 +112,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
             pending: true,
             standing: None,
             unplaced: false,
-            misplaced: false,
+            elsewhere: None,
         };
     };
     let pending = found.container == ContainerName::Pending || found.workload_pending;
@@ -146,7 +146,7 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
         pending,
         standing: Some(standing),
         unplaced: found.unplaced,
-        misplaced: false,
+        elsewhere: None,
     }
 }
 
@@ -155,9 +155,10 @@ pub fn join(identity: &Identity, index: &Index) -> Joined {
 /// this is asked as well, but a pod may have become known since.
 pub fn join_told_by(node: &str, identity: &Identity, index: &Index) -> Joined {
     let joined = join(identity, index);
-    let on = joined.names.as_ref().and_then(|of| of.node.as_deref());
-    let is_elsewhere = on.is_some_and(|on| on != node);
-    if !is_elsewhere && !joined.unplaced {
+    let names = joined.names.as_ref();
+    let on = names.and_then(|names| names.node.as_deref());
+    let elsewhere = on.filter(|on| *on != node).map(str::to_owned);
+    if elsewhere.is_none() && !joined.unplaced {
         return joined;
     }
     let subject = match &identity.subject {
@@ -172,10 +173,10 @@ pub fn join_told_by(node: &str, identity: &Identity, index: &Index) -> Joined {
     Joined {
         subject,
         names: None,
-        pending: !is_elsewhere && is_pending(identity, index),
+        pending: elsewhere.is_none() && is_pending(identity, index),
         standing: None,
         unplaced: joined.unplaced,
-        misplaced: is_elsewhere,
+        elsewhere,
     }
 }
 
@@ -230,7 +231,7 @@ impl Joined {
                 map.insert("host_network".to_owned(), true.into());
             }
         }
-        if self.misplaced {
+        if self.elsewhere.is_some() {
             map.insert("misplaced".to_owned(), true.into());
         }
         if self.pending {

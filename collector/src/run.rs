@@ -209,7 +209,8 @@ fn begin(
             let names = rejoin(Arc::clone(&census), history, index, stop.clone());
             tasks.spawn(names);
             let clock = Arc::clone(&sources.clock);
-            let following = cluster::watch::run(client, writer, census, clock, stop.clone());
+            let waits = cluster::watch::Waits::default();
+            let following = cluster::watch::run(client, writer, census, clock, waits, stop.clone());
             tasks.spawn(async move {
                 let end = following.await;
                 end.map(|()| "the cluster's watch").map_err(RunError::from)

@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::api::{AuditRecord, AuditRing};
 use crate::ingest::decode::{self, PayloadError};
+use crate::ingest::placed::Elsewhere;
 use crate::reader::{Destination, Resumed};
 use file::{AuditFile, SyncFile, to_disk};
 
@@ -57,8 +58,20 @@ pub struct Written {
     pub removed: AtomicU64,
 }
 
+/// What is known of the subject of an event.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Its names, as they stand beside the event.
+    pub names: Map<String, Value>,
+    /// Its pod, if that is on another node than the one that tells of it.
+    pub elsewhere: Option<Elsewhere>,
+}
+
 /// What is known of the subject of an event that a node tells of.
-pub type Join = Arc<dyn Fn(&str, &AuditEvent) -> Map<String, Value> + Send + Sync>;
+pub type Join = Arc<dyn Fn(&str, &AuditEvent) -> Known + Send + Sync>;
+
+/// Told of each event that was written without names because that pod is not on its node.
+pub type Misplaced = Arc<dyn Fn(&str, &Elsewhere) + Send + Sync>;
 
 /// Whether the names of an event's subject may still come.
 pub type Pending = Arc<dyn Fn(&AuditEvent) -> bool + Send + Sync>;
@@ -103,6 +116,7 @@ pub struct FileSink {
     options: Options,
     join: Join,
     wait: NameWait,
+    misplaced: Misplaced,
     shown: Arc<AuditRing>,
     written: Arc<Written>,
     sync: SyncFile,
@@ -127,6 +141,7 @@ impl FileSink {
             options,
             join,
             wait: NameWait::none(),
+            misplaced: Arc::new(|_, _| ()),
             shown,
             written: Arc::default(),
             sync: to_disk(),
@@ -139,6 +154,13 @@ impl FileSink {
     #[must_use]
     pub fn waiting(mut self, wait: NameWait) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// Tells of events that turn out to be about pods elsewhere.
+    #[must_use]
+    pub fn telling(mut self, misplaced: Misplaced) -> Self {
+        self.misplaced = misplaced;
         self
     }
 
@@ -230,10 +252,12 @@ impl Destination for FileSink {
         epoch: &str,
         last_seq: u64,
     ) -> Result<u64, SinkError> {
-        let mut lines = Vec::new();
+        let (mut lines, mut misplaced) = (Vec::new(), Vec::new());
         for item in &mut items {
             let before = lines.len();
-            item.audit.names = (self.join)(&item.audit.id.node, &item.audit.event);
+            let known = (self.join)(&item.audit.id.node, &item.audit.event);
+            item.audit.names = known.names;
+            misplaced.extend(known.elsewhere.map(|pod| (item.audit.id.node.clone(), pod)));
             line::write(&mut lines, epoch, item.seq, &item.audit);
             item.bytes = lines.len() - before;
         }
@@ -246,6 +270,9 @@ impl Destination for FileSink {
             return Err(self.broken()(error));
         }
         self.file = Some(file);
+        for (node, pod) in &misplaced {
+            (self.misplaced)(node, pod);
+        }
         let count = items.len() as u64;
         self.written.lines.fetch_add(count, Ordering::Relaxed);
         for item in items {

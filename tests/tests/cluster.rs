@@ -14,8 +14,11 @@ mod load;
 #[path = "cluster/rig.rs"]
 mod rig;
 
+use std::time::Duration;
+
+use plimsoll_collector::cluster::census::State;
 use plimsoll_tests::apiserver::{ApiServer, Options, recorded};
-use rig::{Rig, named, replica_set};
+use rig::{Rig, fill, named, replica_set};
 use serde_json::{Value, json};
 
 #[test]
@@ -51,7 +54,7 @@ fn every_pod_of_a_recorded_cluster_is_named() {
     assert_eq!(workload("cache-d76ccdbd-49sx7"), "Deployment/cache");
     assert!(index.nodes().len() == 8 && index.nodes().get("node-a").is_some());
     drop(index);
-    assert!(rig.census.troubles(std::time::Duration::ZERO).is_empty());
+    assert!(rig.census.troubles(Duration::ZERO).is_empty());
     let asked = rig.finish();
     // Objects of which only names are used are not sent whole, and nothing is listed twice.
     for path in ["/apis/apps/v1/replicasets", "/api/v1/services"] {
@@ -97,7 +100,6 @@ fn a_pod_that_came_and_went_keeps_its_name() {
     rig.finish();
 }
 
-/// As a cluster learns one: by a CustomResourceDefinition that is applied later.
 #[test]
 fn a_kind_that_is_not_there_is_a_fact() {
     let server = ApiServer::start(Options::default()).unwrap();
@@ -117,6 +119,52 @@ fn a_kind_that_is_not_there_is_a_fact() {
         Some("Rollout"),
         "as its ReplicaSet says"
     );
-    assert!(rig.census.troubles(std::time::Duration::ZERO).is_empty());
+    assert!(rig.census.troubles(Duration::ZERO).is_empty());
+    rig.finish();
+}
+
+/// As a cluster learns one: by a CustomResourceDefinition that is applied later.
+#[test]
+fn a_kind_that_comes_later_is_followed_from_then_on() {
+    const GROUP: &str = "argoproj.io";
+    let server = ApiServer::start(Options::default()).unwrap();
+    server.hide_group(GROUP);
+    fill(&server, &["rollouts.json"]);
+    let rig = Rig::impatient(server);
+    rig.until_kind(GROUP, "Rollout", State::Absent);
+    rig.until_synced();
+    rig.server.show_group(GROUP);
+    let rollouts = recorded::list("rollouts.json").unwrap();
+    rig.server.load(&rollouts).unwrap();
+    rig.until_kind(GROUP, "Rollout", State::Live);
+    let name = (GROUP.to_owned(), "Rollout".to_owned());
+    let told = || rig.census.rows()[&name].changes;
+    let count = rollouts["items"].as_array().unwrap().len() as u64;
+    assert_eq!(told(), count);
+    let mut another = rollouts["items"][0].clone();
+    another["apiVersion"] = "argoproj.io/v1alpha1".into();
+    another["kind"] = "Rollout".into();
+    another["metadata"]["name"] = "another".into();
+    another["metadata"].as_object_mut().unwrap().remove("uid");
+    rig.server.apply(another).unwrap();
+    rig.until("the new one is told", |_| told() == count + 1);
+    rig.finish();
+}
+
+/// As when the ClusterRole is applied after the collector.
+#[test]
+fn a_kind_that_may_be_seen_later_is_followed_from_then_on() {
+    let server = ApiServer::start(Options::default()).unwrap();
+    server.deny("*", "", "pods");
+    fill(&server, &[]);
+    let rig = Rig::impatient(server);
+    rig.until_kind("", "Pod", State::Denied);
+    assert_eq!(rig.index.get().pods(), 0);
+    let [trouble] = rig.census.troubles(Duration::ZERO).try_into().unwrap();
+    assert_eq!(trouble, "Pod: the account may not list and watch it");
+    rig.server.deny_nothing();
+    rig.until_kind("", "Pod", State::Live);
+    rig.until("all pods are known", |index| index.pods() == 63);
+    assert!(rig.census.troubles(Duration::ZERO).is_empty());
     rig.finish();
 }

@@ -101,8 +101,8 @@ pub struct Loss {
     pub last_seq: Option<u64>,
 }
 
-/// A node sent records about a pod that is on another one; they were refused. A finding of the collector,
-/// never sent by an agent.
+/// A node sent records about a pod that is on another one; they were refused, or got no names where that was
+/// known later. A finding of the collector, never sent by an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Misplaced {
     /// The node whose token came with them.

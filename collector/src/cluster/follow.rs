@@ -29,8 +29,6 @@ const STALLED: Duration = Duration::from_mins(3);
 /// Waits after failures in a row: so long at first, doubled each time, with jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(800);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Wait after a refusal for want of rights, which somebody has to grant, and for a kind to be there.
-const REFUSED_WAIT: Duration = Duration::from_mins(1);
 /// Lists that begin to tell and do not end, or that expire, before another way of listing is tried.
 const MOST_BROKEN_LISTS: u32 = 2;
 /// Objects on one page of a list.
@@ -135,6 +133,8 @@ pub(super) struct Follower {
     pub(super) changes: mpsc::Sender<Change>,
     pub(super) census: Arc<Census>,
     pub(super) clock: Clock,
+    /// After a refusal for want of rights, which somebody has to grant, and for a kind to be there.
+    pub(super) refused_wait: Duration,
 }
 
 /// How a stream came to its end.
@@ -242,7 +242,7 @@ impl Follower {
     async fn refused(&self, state: State) {
         self.census.set(&self.of, state);
         self.tell(Change::Untold(Arc::clone(&self.of))).await;
-        tokio::time::sleep(REFUSED_WAIT.mul_f64(1.0 + fastrand::f64())).await;
+        tokio::time::sleep(self.refused_wait.mul_f64(1.0 + fastrand::f64())).await;
     }
 
     /// Waits after one more failure.

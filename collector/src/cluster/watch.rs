@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Owns the tasks and which kinds there are. A kind that is not there is looked for again every
-//! [`LOOK_AGAIN`]; a cluster may learn it at any time.
+//! [`Waits::look_again`]; a cluster may learn it at any time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,10 +30,28 @@ use super::follow::{Change, Follower};
 use super::kinds;
 use crate::inventory::{IndexWriter, Moment};
 
-/// Until a kind that is not there is looked for again.
-const LOOK_AGAIN: Duration = Duration::from_mins(5);
-/// Until a look whether pods have owners of a kind that nobody follows.
-const LOOK_FOR_OWNERS: Duration = Duration::from_secs(10);
+/// How long it is waited for what only somebody else can change.
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    /// Until a kind that is not there is looked for again.
+    pub look_again: Duration,
+    /// Until a look whether pods have owners of a kind that nobody follows.
+    pub look_for_owners: Duration,
+    /// After a refusal for want of rights, and for a kind to be there that every cluster has; up to twice
+    /// that, so that not all ask at a time.
+    pub refused: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            look_again: Duration::from_mins(5),
+            look_for_owners: Duration::from_secs(10),
+            refused: Duration::from_mins(1),
+        }
+    }
+}
+
 /// Changes that wait for the writer, and that it takes at once.
 const CHANGES: usize = 256;
 /// Between two looks for names whose time is up.
@@ -71,6 +89,7 @@ struct Watch {
     changes: mpsc::Sender<Change>,
     census: Arc<Census>,
     clock: Clock,
+    waits: Waits,
     tasks: JoinSet<Task>,
     /// Group and kind of what is followed.
     following: BTreeSet<(String, String)>,
@@ -84,6 +103,7 @@ pub async fn run(
     mut index: IndexWriter,
     census: Arc<Census>,
     clock: Clock,
+    waits: Waits,
     stop: CancellationToken,
 ) -> Result<(), WatchError> {
     // What is not listed yet is not known yet, from the first moment on.
@@ -97,6 +117,7 @@ pub async fn run(
         changes,
         census,
         clock: Arc::clone(&clock),
+        waits,
         tasks: JoinSet::new(),
         following: BTreeSet::new(),
         missed: BTreeSet::new(),
@@ -109,8 +130,8 @@ pub async fn run(
     for kind in kinds::BUILT_IN {
         watch.follow(Arc::new(kind.resource()), kind.whole, false);
     }
-    let mut look_again = tokio::time::interval(LOOK_AGAIN);
-    let mut look_for_owners = tokio::time::interval(LOOK_FOR_OWNERS);
+    let mut look_again = tokio::time::interval(waits.look_again);
+    let mut look_for_owners = tokio::time::interval(waits.look_for_owners);
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -141,6 +162,7 @@ impl Watch {
             changes: self.changes.clone(),
             census: Arc::clone(&self.census),
             clock: Arc::clone(&self.clock),
+            refused_wait: self.waits.refused,
         };
         self.tasks.spawn(async move {
             if whole {

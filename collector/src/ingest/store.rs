@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use super::decode::Incoming;
 use super::dedupe::{Bounds, Forgotten, Stream};
-use super::placed::Findings;
+use super::placed::{Elsewhere, Findings};
 use super::{Counts, Fate};
 use crate::errors::chain;
 use inner::{Inner, keep};
@@ -311,6 +311,19 @@ impl<S: Storage> Store<S> {
     fn lock_findings(&self) -> MutexGuard<'_, Findings> {
         let findings = self.findings.lock();
         findings.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A record that `sender` was let in with turned out to be about a pod elsewhere: told as those
+    /// are that the door refuses.
+    pub fn found_elsewhere(&self, sender: &str, pod: &Elsewhere) {
+        if self.lock_findings().note(sender, pod, 1) {
+            tracing::warn!(
+                node = sender,
+                pod.pod_uid,
+                pod.node,
+                "written without names: an event about a pod that is on another node (said again in a minute at the earliest)"
+            );
+        }
     }
 
     /// Where the door leaves what it finds.

@@ -17,7 +17,6 @@ use plimsoll_wire::event::{ContainerEnd, Loss};
 use plimsoll_wire::identity::{Qos, Subject};
 use plimsoll_wire::otlp::{id, logs};
 use plimsoll_wire::{AuditEvent, Identity};
-use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 
 use super::carry::{Carried, sort};
@@ -94,7 +93,11 @@ impl Life {
             keep_files: 1,
         };
         let shown = Arc::new(AuditRing::default());
-        let sink = FileSink::new(options, Arc::new(|_, _| Map::new()), Arc::clone(&shown));
+        let sink = FileSink::new(
+            options,
+            Arc::new(|_, _| sink::Known::default()),
+            Arc::clone(&shown),
+        );
         Self {
             history: Arc::new(history),
             usage: Arc::new(Reader::open(store.clone(), Class::Usage, HISTORY)),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use plimsoll_journal::Recovery;
 use plimsoll_wire::{AuditEvent, Class};
 use prometheus_client::registry::Registry;
-use serde_json::{Map, Value};
 
 use super::{Reviewers, RunError};
 use crate::api::{self, ApiState, AuditRing};
@@ -19,7 +18,7 @@ use crate::config::Config;
 use crate::connections::paced::Pace;
 use crate::errors;
 use crate::history::{History, HistoryError, Limits};
-use crate::ingest::placed::Pods;
+use crate::ingest::placed::{Elsewhere, Pods};
 use crate::ingest::rate::Rate;
 use crate::ingest::review::{self, Reviews};
 use crate::ingest::store::{HISTORY, SINK};
@@ -27,7 +26,7 @@ use crate::ingest::{self, Store, StoreError, auth};
 use crate::inventory::{IndexReader, IndexWriter, Inventory, LastLook, Reloaded};
 use crate::join::{identity_of, is_pending, join_told_by};
 use crate::reader::Reader;
-use crate::sink::{self, FileSink, NameWait};
+use crate::sink::{self, FileSink, Known, NameWait};
 use crate::telemetry::{self, Metrics};
 
 /// Records in one request; an agent sends at most 10,000.
@@ -93,6 +92,8 @@ impl Parts {
         let ring = Arc::new(AuditRing::of_life(life));
         let wait = name_wait(config, &index, objects.census(), clock);
         let file = open_audit_file(config, &index, &ring, wait);
+        let finds = store.clone();
+        let file = file.telling(Arc::new(move |node, pod| finds.found_elsewhere(node, pod)));
         let sources = Sources {
             data: data.clone(),
             found: Arc::new(recoveries),
@@ -317,11 +318,21 @@ pub(super) fn tell(reloaded: &Reloaded) {
     }
 }
 
-/// What the inventory calls the subject of an event.
-fn names_of(node: &str, event: &AuditEvent, index: &IndexReader) -> Map<String, Value> {
-    identity_of(event)
-        .map(|identity| join_told_by(node, identity, &index.get()).to_map())
-        .unwrap_or_default()
+/// What the inventory knows of the subject of an event.
+fn names_of(node: &str, event: &AuditEvent, index: &IndexReader) -> Known {
+    let Some(identity) = identity_of(event) else {
+        return Known::default();
+    };
+    let joined = join_told_by(node, identity, &index.get());
+    let names = joined.to_map();
+    let elsewhere = joined.elsewhere.zip(identity.pod_uid());
+    Known {
+        names,
+        elsewhere: elsewhere.map(|(node, pod_uid)| Elsewhere {
+            pod_uid: pod_uid.to_owned(),
+            node,
+        }),
+    }
 }
 
 /// Without an inventory nothing ever gets a name, and nothing waits for one. While the cluster's objects

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll_collector::cluster::census::Census;
+use plimsoll_collector::cluster::census::{Census, State};
 use plimsoll_collector::cluster::{self, watch};
 use plimsoll_collector::inventory::{ContainerName, Index, IndexReader, IndexWriter};
 use plimsoll_tests::apiserver::{ApiServer, Options, Request, recorded};
@@ -37,11 +37,7 @@ impl Rig {
 
     /// With all recorded lists but some, as they come.
     pub(crate) fn of(server: ApiServer, but: &[&str]) -> Self {
-        for name in recorded::LISTS {
-            if !but.contains(name) {
-                server.load(&recorded::list(name).unwrap()).unwrap();
-            }
-        }
+        fill(&server, but);
         Self::watching(server)
     }
 
@@ -52,6 +48,25 @@ impl Rig {
 
     /// The same with a kubeconfig of its own.
     pub(crate) fn with(server: ApiServer, kubeconfig_of: impl Fn(&ApiServer) -> String) -> Self {
+        Self::waiting(server, kubeconfig_of, watch::Waits::default())
+    }
+
+    /// The same, and what others change is looked at without the usual waits.
+    pub(crate) fn impatient(server: ApiServer) -> Self {
+        let soon = Duration::from_millis(50);
+        let waits = watch::Waits {
+            look_again: soon,
+            look_for_owners: soon,
+            refused: soon,
+        };
+        Self::waiting(server, ApiServer::kubeconfig, waits)
+    }
+
+    fn waiting(
+        server: ApiServer,
+        kubeconfig_of: impl Fn(&ApiServer) -> String,
+        waits: watch::Waits,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_of(&server)).unwrap();
@@ -68,6 +83,7 @@ impl Rig {
             index,
             Arc::clone(&census),
             watch::clock(),
+            waits,
             stop.clone(),
         );
         let watching = runtime.spawn(async move { run.await.unwrap() });
@@ -83,6 +99,18 @@ impl Rig {
 
     pub(crate) fn until_synced(&self) {
         self.wait(|| self.census.is_synced(), "the cluster is known");
+    }
+
+    /// Until that kind is known so far.
+    pub(crate) fn until_kind(&self, group: &str, kind: &str, state: State) {
+        let name = (group.to_owned(), kind.to_owned());
+        let is = || {
+            self.census
+                .rows()
+                .get(&name)
+                .is_some_and(|row| row.state == state)
+        };
+        self.wait(is, &format!("{kind} is {state:?}"));
     }
 
     pub(crate) fn until(&self, what: &str, is: impl Fn(&Index) -> bool) {
@@ -120,6 +148,15 @@ impl Rig {
         self.runtime.block_on(self.watching).unwrap();
         drop(self.runtime);
         self.server.finish().unwrap()
+    }
+}
+
+/// Puts all recorded lists but some into the server.
+pub(crate) fn fill(server: &ApiServer, but: &[&str]) {
+    for name in recorded::LISTS {
+        if !but.contains(name) {
+            server.load(&recorded::list(name).unwrap()).unwrap();
+        }
     }
 }
 

@@ -249,6 +249,32 @@ fn records_about_pods_of_other_nodes_are_refused_and_told() {
     rig.server.finish().unwrap();
 }
 
+/// The door lets in what it does not know; where the pod is comes later, while the event waits for its name.
+#[test]
+fn an_event_about_a_pod_that_turns_out_to_be_elsewhere_is_told() {
+    let mut rig = Rig::new();
+    let known = container();
+    let pods = list("pods.json");
+    let pods = pods["items"].as_array().unwrap();
+    let of = |pod: &&Value| pod["metadata"]["uid"] == known.pod_uid.as_str();
+    let mut pod = pods.iter().find(of).unwrap().clone();
+    let [namespace, name, ..] = &known.said;
+    rig.server.delete("", "pods", namespace, name).unwrap();
+    rig.start();
+    rig.send(&known.pod_uid, &known.id);
+    // In a list they are left out.
+    (pod["apiVersion"], pod["kind"]) = ("v1".into(), "Pod".into());
+    pod["spec"]["nodeName"] = "node-a".into();
+    rig.server.apply(pod).unwrap();
+    let told = |line: &Value| line["event"] == "misplaced";
+    wait_until("it is told", || rig.collector.written().iter().any(told));
+    let written = rig.written(2);
+    assert_eq!(written[0]["names"]["misplaced"], true, "{}", written[0]);
+    let found = ["sender", "pod_uid", "pod_node"].map(|field| written[1][field].as_str());
+    assert_eq!(found, [Some(NODE), Some(&*known.pod_uid), Some("node-a")]);
+    rig.server.finish().unwrap();
+}
+
 /// The collector is restarted while the API server is away: events wait for the names, and get them.
 #[test]
 fn events_wait_for_a_cluster_that_is_not_known_yet() {

@@ -1,7 +1,9 @@
 //! Events that wait for the names of their pods.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
-use crate::ingest::placed::Pods;
+use crate::ingest::placed::{Elsewhere, Pods};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -148,4 +150,64 @@ async fn the_end_waits_for_no_name() {
         .await
         .unwrap();
     assert_eq!(written.lines.load(Ordering::Relaxed), 1);
+}
+
+/// What the door did not know yet is found when the line is written, once for each event, and told like what
+/// the door finds.
+#[test]
+fn an_event_that_turns_out_to_be_of_another_nodes_pod_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let life = Life::begin(folder.path());
+    let join = |_: &str, event: &AuditEvent| sink::Known {
+        elsewhere: join::identity_of(event).map(|identity| Elsewhere {
+            pod_uid: identity.pod_uid().unwrap().to_owned(),
+            node: "node-2".to_owned(),
+        }),
+        ..sink::Known::default()
+    };
+    let options = sink::Options {
+        path: folder.path().join("audit/audit.jsonl"),
+        rotate_bytes: 1 << 30,
+        keep_files: 1,
+    };
+    let fails = Arc::new(AtomicBool::new(true));
+    let failing = Arc::clone(&fails);
+    let sync = move |file: &std::fs::File| {
+        if failing.swap(false, Ordering::Relaxed) {
+            return Err(std::io::Error::other("EIO"));
+        }
+        file.sync_data()
+    };
+    let finds = life.store.clone();
+    let mut waiting = Waiting {
+        sink: FileSink::new(options, Arc::new(join), Arc::default())
+            .telling(Arc::new(move |node, pod| finds.found_elsewhere(node, pod)))
+            .syncing(Arc::new(sync)),
+        store: life.store,
+        reader: life.security,
+        path: folder.path().join("audit/audit.jsonl"),
+        learnt: Arc::default(),
+        _folder: folder,
+    };
+    let first = waiting.arrive(1, "theirs", Duration::ZERO);
+    waiting.arrive(2, "theirs", Duration::ZERO);
+    let tried = waiting.reader.carry_some(&mut waiting.sink, Some(first));
+    assert!(
+        tried.is_err(),
+        "nothing is told of a line that is not written"
+    );
+    assert_eq!(waiting.written_at(first), [1, 2]);
+    waiting.store.maintain().unwrap();
+    assert_eq!(waiting.written_at(first), [1, 2, 3]);
+    let told = waiting.store.read(Class::Security, 3, 1, 1 << 20).unwrap();
+    let (id, _, told) = decode::audit_event(&told.records[0].payload).unwrap();
+    assert_eq!(id.node, crate::ingest::dedupe::OWN_NODE);
+    let AuditEvent::Misplaced(told) = told else {
+        panic!("{told:?}");
+    };
+    assert_eq!((told.sender.as_str(), told.count), (records::NODE, 2));
+    assert_eq!(
+        (told.pod_uid.as_str(), told.pod_node.as_str()),
+        ("theirs", "node-2")
+    );
 }
