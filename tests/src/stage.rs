@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
+use serde_json::Value;
 
 use actor::Actor;
 pub use actor::End;
@@ -170,17 +171,24 @@ impl Stage {
         Ok(())
     }
 
-    fn write_inventory(&mut self) -> Result<()> {
-        let seen: Vec<Seen<'_>> = self
-            .actors
-            .iter()
+    /// The pods as an API server would tell of them now, with what they belong to before them.
+    pub fn objects(&self) -> Vec<Value> {
+        inventory::objects(&self.seen(), &self.created)
+    }
+
+    fn seen(&self) -> Vec<Seen<'_>> {
+        let actors = self.actors.iter();
+        actors
             .map(|actor| Seen {
                 pod: &actor.pod,
                 ip: actor.ip,
                 running: actor.is_running(),
             })
-            .collect();
-        let text = inventory::document(&seen, &self.created);
+            .collect()
+    }
+
+    fn write_inventory(&mut self) -> Result<()> {
+        let text = inventory::document(&self.seen(), &self.created);
         let path = self.inventory();
         let next = path.with_extension("next");
         std::fs::write(&next, text).with_context(|| format!("writing {}", next.display()))?;

@@ -241,6 +241,7 @@ fn start(
             capabilities: capabilities.to_vec(),
             cgroup,
             capabilities_unknown: unknown,
+            libraries: Vec::new(),
         });
     })?;
     Ok((cgroups, act))
