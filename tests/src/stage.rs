@@ -139,6 +139,30 @@ impl Stage {
         Ok(())
     }
 
+    /// A cgroup for a pod that somebody else runs, as a container runtime makes it; it goes with the stage.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn lend(&mut self, pod: &Pod) -> Result<PathBuf> {
+        self.record.add(&self.cgroups.root().join(pod.slice()))?;
+        self.cgroups.make(&pod.scope())
+    }
+
+    /// Ends all pods; the rest stays.
+    ///
+    /// # Errors
+    /// A cgroup cannot be removed.
+    pub fn clear(&mut self) -> Result<()> {
+        let actors = std::mem::take(&mut self.actors);
+        let paths = actors
+            .iter()
+            .filter_map(|actor| Some(actor.path()?.to_owned()));
+        let paths: Vec<PathBuf> = paths.collect();
+        drop(actors);
+        let mut paths = paths.iter();
+        paths.try_for_each(|path| self.cgroups.remove(path))
+    }
+
     /// Starts what is due, buries what ended, rewrites the inventory if it changed.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //!
 //! It knows no API server; whoever has one says where it is and what its tokens are.
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,19 @@ pub struct Cluster {
     pub reader: String,
     /// Seconds that an event waits for its names.
     pub name_wait_s: u64,
+    /// The agent's container has a network of its own; without it, that of the machine.
+    pub network: Option<PodNetwork>,
+}
+
+/// The agent's network, with `hostNetwork: false`.
+#[derive(Clone, Debug)]
+pub struct PodNetwork {
+    /// Name of its namespace.
+    pub namespace: String,
+    /// Where the collector is, as it is seen from there.
+    pub collector: Ipv4Addr,
+    /// Where the agent is asked how it is.
+    pub agent: Ipv4Addr,
 }
 
 /// Files of a certificate, PEM.

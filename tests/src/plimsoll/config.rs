@@ -6,6 +6,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::ask::Asker;
-use super::cluster::{AGENTS, AUDIENCE, Cluster, NAME};
+use super::cluster::{AGENTS, AUDIENCE, Cluster, NAME, PodNetwork};
 use crate::confine::{Bind, Confine};
 use crate::enter::Enter;
 use crate::pods::NODE;
@@ -174,7 +175,7 @@ impl Settings {
         confine.write = vec![Bind::new(self.spool(), inside::SPOOL)];
         Enter {
             cgroup: Some(container.cgroup.clone()),
-            netns: None,
+            netns: self.network().map(|network| network.namespace.clone()),
             program: None,
             command: confine.words(),
         }
@@ -204,7 +205,21 @@ impl Settings {
     }
 
     pub(super) fn agent_url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.ports[2])
+        let agent = self.network().map_or(Ipv4Addr::LOCALHOST, |it| it.agent);
+        format!("http://{agent}:{}{path}", self.ports[2])
+    }
+
+    fn network(&self) -> Option<&PodNetwork> {
+        self.cluster.as_ref()?.network.as_ref()
+    }
+
+    /// Whoever is in another network must reach it.
+    fn listen(&self, port: u16) -> String {
+        let address = match self.network() {
+            Some(_) => Ipv4Addr::UNSPECIFIED,
+            None => Ipv4Addr::LOCALHOST,
+        };
+        format!("{address}:{port}")
     }
 
     /// Writes both files and the token that they share. JSON is YAML.
@@ -241,11 +256,13 @@ impl Settings {
             "imds": {"response_timeout_ms": self.response_timeout_ms},
             "spool": {"path": spool},
             "export": {"endpoint": format!("http://127.0.0.1:{otlp}"), "token_file": self.token()},
-            "admin": {"listen": format!("127.0.0.1:{admin}")},
+            "admin": {"listen": self.listen(admin)},
         });
         if let Some(cluster) = &self.cluster {
+            let collector = cluster.network.as_ref();
+            let collector = collector.map_or(Ipv4Addr::LOCALHOST, |it| it.collector);
             agent["export"] = json!({
-                "endpoint": format!("https://127.0.0.1:{otlp}"),
+                "endpoint": format!("https://{collector}:{otlp}"),
                 "server_name": NAME,
                 "token_file": cluster.token.file(),
                 "ca_file": cluster.certificate.authority,
@@ -263,7 +280,7 @@ impl Settings {
 
     fn collector_config(&self) -> Value {
         let [http, otlp, _] = self.ports;
-        let [http, otlp] = [http, otlp].map(|port| format!("127.0.0.1:{port}"));
+        let [http, otlp] = [http, otlp].map(|port| self.listen(port));
         let Some(cluster) = &self.cluster else {
             return json!({
                 "data": {"path": self.data},

@@ -17,13 +17,13 @@ use super::super::capabilities::CAPABILITIES;
 use super::super::imds::{requests, truth_keys};
 use super::super::{Context, Need, folder, rng};
 use crate::apiserver::{API_AUDIENCE, ApiServer, Options, Rule, Token, User};
-use crate::cgroups::{self, Cgroups};
 use crate::inventory::{self, Seen};
-use crate::plimsoll::cluster::{AUDIENCE, Certificate, Cluster, TokenVolume};
+use crate::network::Beside;
+use crate::plimsoll::cluster::{AUDIENCE, Certificate, Cluster, PodNetwork, TokenVolume};
 use crate::plimsoll::config::{Container, Settings};
 use crate::plimsoll::{Plimsoll, read};
 use crate::pods::{self, NODE, Owner, Pod};
-use crate::stage::Stage;
+use crate::stage::{self, Stage};
 
 /// A person of the team of `shop`, who may see what its workloads use.
 pub(super) const TEAM: &str = "alice";
@@ -53,7 +53,7 @@ pub(super) struct Play {
     /// The host has a memory controller.
     pub(super) counts_memory: bool,
     mirror: Mirror,
-    cgroups: Cgroups,
+    _beside: Option<Beside>,
     pub(super) dir: tempfile::TempDir,
 }
 
@@ -74,9 +74,11 @@ impl Play {
         })?;
         people(&server);
         agents(&server, TOKENS[0]);
-        let mut cgroups = Cgroups::open(cgroups::mounted_root()?, context.facts.lab)?;
+        let mut stage = context.stage(&dir, Vec::new())?;
+        let missing = stage.missing().join("; ");
+        ensure!(stage.truth().is_some(), "{missing}");
         let own = own_pod();
-        let cgroup = cgroups.make(&own.scope())?;
+        let cgroup = stage.lend(&own)?;
         let mut mirror = Mirror::default();
         let seen = Seen {
             pod: &own,
@@ -95,21 +97,26 @@ impl Play {
             capabilities_unknown: false,
             libraries: libraries(context.facts.lab),
         });
+        // A machine that others use gets no interface more.
+        let own_network = context.facts.lab.then(stage::run_name);
+        let beside = own_network.as_deref().map(Beside::build).transpose()?;
         let cluster = Cluster {
             kubeconfig,
             certificate: Certificate::make(dir.path())?,
             token: TokenVolume::make(dir.path().join("agent-token"), TOKENS[0])?,
             reader: OFFICER.to_owned(),
             name_wait_s: NAME_WAIT_S,
+            network: beside.as_ref().map(|beside| PodNetwork {
+                namespace: beside.name.clone(),
+                collector: beside.machine,
+                agent: beside.pod,
+            }),
         };
         let door = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.ports[0]));
         collector(&server, &cluster, door)?;
         let tokens = cluster.token.clone();
         settings.cluster = Some(cluster);
         let plimsoll = Plimsoll::start(settings)?;
-        let stage = context.stage(&dir, Vec::new())?;
-        let missing = stage.missing().join("; ");
-        ensure!(stage.truth().is_some(), "{missing}");
         Ok(Self {
             plimsoll,
             server,
@@ -118,7 +125,7 @@ impl Play {
             programs: context.programs.clone(),
             counts_memory: context.facts.missing(Need::Memory).is_none(),
             mirror,
-            cgroups,
+            _beside: beside,
             dir,
         })
     }
@@ -264,16 +271,14 @@ impl Play {
         let Self {
             mut plimsoll,
             server,
-            stage,
-            mut cgroups,
+            mut stage,
             ..
         } = self;
-        drop(stage);
+        stage.clear()?;
         plimsoll.stop_agent()?;
         let accounting = plimsoll.api("/api/v1/accounting")?;
         plimsoll.stop_collector()?;
         let events = plimsoll.events()?;
-        drop(cgroups.remove_all());
         Ok(Stopped {
             events,
             accounting,
