@@ -21,6 +21,13 @@ pub struct Seen<'a> {
 
 /// The whole inventory as one YAML document. `created` is an RFC 3339 time.
 pub fn document(pods: &[Seen<'_>], created: &str) -> String {
+    let items = objects(pods, created);
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    format!("{list:#}\n")
+}
+
+/// The node, the namespaces, and all pods with their owners before them.
+pub fn objects(pods: &[Seen<'_>], created: &str) -> Vec<Value> {
     let mut items = vec![node(created)];
     let mut namespaces: Vec<&str> = pods
         .iter()
@@ -33,8 +40,7 @@ pub fn document(pods: &[Seen<'_>], created: &str) -> String {
         items.extend(owners(seen.pod, created));
         items.push(pod(seen, created));
     }
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-    format!("{list:#}\n")
+    items
 }
 
 fn node(created: &str) -> Value {
@@ -62,7 +68,8 @@ fn owner_uid(pod: &Pod, tag: char) -> String {
         .collect()
 }
 
-fn replica_set(pod: &Pod) -> &str {
+/// The ReplicaSet or Job between a pod and its workload: the pod's name without its last part.
+fn between(pod: &Pod) -> &str {
     pod.name
         .rsplit_once('-')
         .map_or(pod.name.as_str(), |(set, _)| set)
@@ -72,40 +79,65 @@ fn owners(pod: &Pod, created: &str) -> Vec<Value> {
     let labels = json!({"app.kubernetes.io/name": pod.workload});
     let template = json!({"metadata": {"labels": labels}, "spec": spec(pod)});
     let selector = json!({"matchLabels": labels});
+    let meta = |name: &str, tag: char| {
+        json!({"name": name, "namespace": pod.namespace, "uid": owner_uid(pod, tag),
+            "creationTimestamp": created, "labels": labels})
+    };
     match pod.owner {
         Owner::StaticFile => Vec::new(),
         Owner::DaemonSet => vec![json!({
-            "apiVersion": "apps/v1", "kind": "DaemonSet",
-            "metadata": {"name": pod.workload, "namespace": pod.namespace, "uid": owner_uid(pod, 'a'),
-                "creationTimestamp": created, "labels": labels},
+            "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": meta(&pod.workload, 'a'),
             "spec": {"selector": selector, "template": template},
         })],
         Owner::Deployment => vec![
             json!({
-                "apiVersion": "apps/v1", "kind": "Deployment",
-                "metadata": {"name": pod.workload, "namespace": pod.namespace, "uid": owner_uid(pod, 'b'),
-                    "creationTimestamp": created, "labels": labels},
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta(&pod.workload, 'b'),
                 "spec": {"replicas": 1, "selector": selector, "template": template},
             }),
+            owned(
+                json!({
+                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": meta(between(pod), 'c'),
+                    "spec": {"replicas": 1, "selector": selector, "template": template},
+                }),
+                &owner_reference("Deployment", &pod.workload, &owner_uid(pod, 'b')),
+            ),
+        ],
+        Owner::CronJob => vec![
             json!({
-                "apiVersion": "apps/v1", "kind": "ReplicaSet",
-                "metadata": {"name": replica_set(pod), "namespace": pod.namespace, "uid": owner_uid(pod, 'c'),
-                    "creationTimestamp": created, "labels": labels,
-                    "ownerReferences": [owner_reference("Deployment", &pod.workload, &owner_uid(pod, 'b'))]},
-                "spec": {"replicas": 1, "selector": selector, "template": template},
+                "apiVersion": "batch/v1", "kind": "CronJob", "metadata": meta(&pod.workload, 'd'),
+                "spec": {"schedule": "0 * * * *", "jobTemplate": {"spec": {"template": template}}},
             }),
+            owned(
+                json!({
+                    "apiVersion": "batch/v1", "kind": "Job", "metadata": meta(between(pod), 'e'),
+                    "spec": {"template": template},
+                }),
+                &owner_reference("CronJob", &pod.workload, &owner_uid(pod, 'd')),
+            ),
         ],
     }
 }
 
+fn owned(mut object: Value, owner: &Value) -> Value {
+    object["metadata"]["ownerReferences"] = json!([owner]);
+    object
+}
+
 fn owner_reference(kind: &str, name: &str, uid: &str) -> Value {
-    let api = if kind == "Node" { "v1" } else { "apps/v1" };
+    let api = match kind {
+        "Node" => "v1",
+        "CronJob" | "Job" => "batch/v1",
+        _ => "apps/v1",
+    };
     json!({"apiVersion": api, "kind": kind, "name": name, "uid": uid, "controller": true})
 }
 
+/// A pod's account is called as its workload; the kubelet has none for a file of its own.
 fn spec(pod: &Pod) -> Value {
+    let account = (pod.owner != Owner::StaticFile).then_some(&pod.workload);
     json!({
         "nodeName": NODE,
+        "serviceAccountName": account,
         "hostNetwork": matches!(pod.place, Place::Node | Place::BesideService),
         "containers": [{
             "name": pod.container,
@@ -144,8 +176,9 @@ fn pod(seen: &Seen<'_>, created: &str) -> Value {
     let pod = seen.pod;
     let mut annotations = json!({});
     let owner = match pod.owner {
-        Owner::Deployment => owner_reference("ReplicaSet", replica_set(pod), &owner_uid(pod, 'c')),
+        Owner::Deployment => owner_reference("ReplicaSet", between(pod), &owner_uid(pod, 'c')),
         Owner::DaemonSet => owner_reference("DaemonSet", &pod.workload, &owner_uid(pod, 'a')),
+        Owner::CronJob => owner_reference("Job", between(pod), &owner_uid(pod, 'e')),
         Owner::StaticFile => owner_reference("Node", NODE, "00000000-0000-4000-8000-00000000000e"),
     };
     if let Some(hash) = &pod.config_hash {
@@ -189,7 +222,11 @@ mod tests {
 
     #[test]
     fn every_pod_has_its_owner_its_container_and_a_hash_if_static() {
-        let pods = crate::pods::sample(&mut fastrand::Rng::with_seed(5));
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut pods = crate::pods::sample(&mut rng);
+        let mut job = crate::pods::pod(&mut rng, "price-import", &["shortlived"]);
+        job.owner = Owner::CronJob;
+        pods.push(job);
         let seen: Vec<_> = pods
             .iter()
             .map(|pod| Seen {

@@ -153,6 +153,51 @@ impl Drop for Network {
     }
 }
 
+/// A pod's namespace beside the machine's own, and not on the stage: whoever is in it speaks with what runs on
+/// the machine, as a pod does with another node. It adds an interface to the machine: for one of the lab.
+#[derive(Debug)]
+pub struct Beside {
+    /// Name of the namespace.
+    pub name: String,
+    /// Address of the machine, as it is seen from there.
+    pub machine: Ipv4Addr,
+    /// Address of the pod.
+    pub pod: Ipv4Addr,
+}
+
+impl Beside {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// `ip` is missing or refuses; what was made is removed.
+    pub fn build(run: &str) -> Result<Self> {
+        let beside = Self {
+            name: format!("plimsoll-{run}-beside"),
+            machine: Ipv4Addr::new(100, 66, 0, 1),
+            pod: Ipv4Addr::new(100, 66, 0, 2),
+        };
+        let Self { name, machine, pod } = &beside;
+        add(name)?;
+        let here = format!(
+            "link add to-{run} type veth peer name eth0 netns {name}\n\
+             addr add {machine}/30 dev to-{run}\nlink set to-{run} up\n"
+        );
+        ip(&["-batch", "-"], Some(&here))?;
+        let there = format!(
+            "addr add {pod}/30 dev eth0\nlink set eth0 up\nroute add default via {machine}\n"
+        );
+        batch(name, &there)?;
+        Ok(beside)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // The interface goes with its other end.
+        remove_prefixed(&self.name);
+    }
+}
+
 /// Removes every namespace whose name starts with `prefix`; only ever called with a run's own. Whether
 /// none is left.
 pub fn remove_prefixed(prefix: &str) -> bool {

@@ -6,6 +6,8 @@
 //!
 //! It uses what any user has: configuration files, signals, `/readyz`, `/metrics` and the API.
 
+pub mod ask;
+pub mod cluster;
 pub mod config;
 pub mod read;
 
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use self::ask::{Answer, Asker};
 use self::config::Settings;
 use crate::enter::Enter;
 
@@ -24,10 +27,6 @@ use crate::enter::Enter;
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Until a process that was asked to end has ended.
 const END_WITHIN: Duration = Duration::from_secs(15);
-/// One HTTP request.
-const ASK_WITHIN: Duration = Duration::from_secs(10);
-/// Largest document read, bytes.
-const DOCUMENT_AT_MOST: u64 = 256 * 1024 * 1024;
 
 const AGENT: &str = "plimsoll-agent";
 const COLLECTOR: &str = "plimsoll-collector";
@@ -62,13 +61,21 @@ impl Plimsoll {
             agent,
         };
         let deadline = Instant::now() + READY_WITHIN;
-        plimsoll
-            .collector
-            .wait_ready(&plimsoll.settings.collector_url("/readyz"), deadline)?;
-        plimsoll
-            .agent
-            .wait_ready(&plimsoll.settings.agent_url("/readyz"), deadline)?;
+        plimsoll.wait_collector(deadline)?;
+        plimsoll.wait_agent(deadline)?;
         Ok(plimsoll)
+    }
+
+    fn wait_collector(&mut self, deadline: Instant) -> Result<()> {
+        let url = self.settings.collector_url("/readyz");
+        // Health is open to everybody, as the kubelet asks it.
+        let kubelet = self.settings.reader().showing(None);
+        self.collector.wait_ready(&kubelet, &url, deadline)
+    }
+
+    fn wait_agent(&mut self, deadline: Instant) -> Result<()> {
+        let url = self.settings.agent_url("/readyz");
+        self.agent.wait_ready(&Asker::default(), &url, deadline)
     }
 
     /// The dashboard's address.
@@ -79,11 +86,19 @@ impl Plimsoll {
     /// A document of the collector's API, such as `/api/v1/sizing`.
     ///
     /// # Errors
-    /// No answer, or no JSON.
+    /// No answer, a refusal, or no JSON.
     pub fn api(&self, path: &str) -> Result<Value> {
         let url = self.settings.collector_url(path);
-        let text = get(&url)?;
-        serde_json::from_str(&text).with_context(|| format!("{url} answered no JSON"))
+        self.settings.reader().document(&url)
+    }
+
+    /// What the collector answers to somebody who shows this token, or none.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn answer(&self, path: &str, token: Option<&str>) -> Result<Answer> {
+        let url = self.settings.collector_url(path);
+        self.settings.reader().showing(token).ask(&url)
     }
 
     /// The agent's health and metrics as one document.
@@ -91,8 +106,9 @@ impl Plimsoll {
     /// # Errors
     /// No answer.
     pub fn agent(&self) -> Result<Value> {
-        let health = get(&self.settings.agent_url("/readyz"))?;
-        let metrics = get(&self.settings.agent_url("/metrics"))?;
+        let asker = Asker::default();
+        let health = asker.text(&self.settings.agent_url("/readyz"))?;
+        let metrics = asker.text(&self.settings.agent_url("/metrics"))?;
         let health: Value = serde_json::from_str(&health).unwrap_or(Value::String(health));
         Ok(serde_json::json!({"health": health, "metrics": read::metrics(&metrics)}))
     }
@@ -181,10 +197,30 @@ impl Plimsoll {
     /// It ends at once or does not become ready.
     pub fn start_agent(&mut self) -> Result<()> {
         self.agent = Process::start(AGENT, &self.settings, &self.settings.agent(&[]))?;
-        self.agent.wait_ready(
-            &self.settings.agent_url("/readyz"),
-            Instant::now() + READY_WITHIN,
-        )
+        self.wait_agent(Instant::now() + READY_WITHIN)
+    }
+
+    /// Ends the collector as a drain of its node does; the agent stays.
+    ///
+    /// # Errors
+    /// As [`Plimsoll::stop_agent`].
+    pub fn stop_collector(&mut self) -> Result<()> {
+        self.collector.stop()
+    }
+
+    /// Moves what the ended collector has written to another folder, as its volume comes to another node,
+    /// and starts it there at the same address.
+    ///
+    /// # Errors
+    /// The folder cannot be moved, or the collector ends at once or does not become ready.
+    pub fn start_collector_at(&mut self, data: PathBuf) -> Result<()> {
+        std::fs::rename(&self.settings.data, &data)
+            .with_context(|| format!("moving the collector's data to {}", data.display()))?;
+        self.settings.data = data;
+        self.settings.write_collector()?;
+        let enter = self.settings.collector();
+        self.collector = Process::start(COLLECTOR, &self.settings, &enter)?;
+        self.wait_collector(Instant::now() + READY_WITHIN)
     }
 
     /// Ends both.
@@ -251,10 +287,10 @@ impl Process {
         Ok(())
     }
 
-    fn wait_ready(&mut self, url: &str, deadline: Instant) -> Result<()> {
+    fn wait_ready(&mut self, asker: &Asker, url: &str, deadline: Instant) -> Result<()> {
         loop {
             self.check()?;
-            if get(url).is_ok() {
+            if asker.text(url).is_ok() {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -345,18 +381,4 @@ pub fn free_port(port: u16) -> Result<u16> {
         .local_addr()
         .context("looking for a free port")?
         .port())
-}
-
-fn get(url: &str) -> Result<String> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(ASK_WITHIN))
-        .build()
-        .into();
-    let mut response = agent
-        .get(url)
-        .call()
-        .with_context(|| format!("asking {url}"))?;
-    let body = response.body_mut().with_config().limit(DOCUMENT_AT_MOST);
-    body.read_to_string()
-        .with_context(|| format!("reading {url}"))
 }

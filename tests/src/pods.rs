@@ -44,6 +44,8 @@ pub enum Owner {
     Deployment,
     /// A DaemonSet.
     DaemonSet,
+    /// A CronJob, through a Job.
+    CronJob,
     /// A manifest file of the node: the pod's cgroup carries the file's hash, not the UID.
     StaticFile,
 }
@@ -66,7 +68,7 @@ pub struct Resources {
 pub struct Pod {
     /// Kubernetes namespace.
     pub namespace: String,
-    /// Name of the workload: Deployment, DaemonSet or static pod.
+    /// Name of the workload: Deployment, DaemonSet, CronJob or static pod.
     pub workload: String,
     /// Name of the pod.
     pub name: String,

@@ -7,6 +7,7 @@
 
 mod boot;
 pub mod capabilities;
+mod cluster;
 mod facts;
 mod imds;
 mod load;
@@ -32,7 +33,7 @@ use crate::stage::{self, Stage};
 type Play = fn(&Context) -> Result<String>;
 
 /// Every scenario, with what it cannot do without.
-const ALL: [(&str, &[Need], Play); 16] = [
+const ALL: [(&str, &[Need], Play); 17] = [
     ("boot-facts", &[Need::Lab], boot::facts),
     (
         "kernel-programs",
@@ -91,6 +92,11 @@ const ALL: [(&str, &[Need], Play); 16] = [
             Need::Lab,
         ],
         imds::ten_thousand,
+    ),
+    (
+        "cluster",
+        &[Need::Root, Need::Programs, Need::Bpf, Need::Namespaces],
+        cluster::whole,
     ),
     (
         "capabilities",
@@ -222,22 +228,27 @@ impl Act {
     fn end(mut self) -> Result<()> {
         drop(self.stage);
         self.plimsoll.stop_agent()?;
-        let accounting = self.plimsoll.api("/api/v1/accounting")?;
-        let fates = read::fates(&accounting);
-        if fates.is_empty() {
-            bail!("the accounting is empty");
-        }
-        for stage in fates {
-            let missing = read::unaccounted(stage);
-            if missing != 0 {
-                bail!(
-                    "{missing} records unaccounted for: {}",
-                    serde_json::Value::Object(stage.clone())
-                );
-            }
-        }
+        law(&self.plimsoll.api("/api/v1/accounting")?)?;
         self.plimsoll.stop()
     }
+}
+
+/// Every record has a fate.
+fn law(accounting: &serde_json::Value) -> Result<()> {
+    let fates = read::fates(accounting);
+    if fates.is_empty() {
+        bail!("the accounting is empty");
+    }
+    for stage in fates {
+        let missing = read::unaccounted(stage);
+        if missing != 0 {
+            bail!(
+                "{missing} records unaccounted for: {}",
+                serde_json::Value::Object(stage.clone())
+            );
+        }
+    }
+    Ok(())
 }
 
 fn folder() -> Result<tempfile::TempDir> {

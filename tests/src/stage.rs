@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
+use serde_json::Value;
 
 use actor::Actor;
 pub use actor::End;
@@ -138,6 +139,30 @@ impl Stage {
         Ok(())
     }
 
+    /// A cgroup for a pod that somebody else runs, as a container runtime makes it; it goes with the stage.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn lend(&mut self, pod: &Pod) -> Result<PathBuf> {
+        self.record.add(&self.cgroups.root().join(pod.slice()))?;
+        self.cgroups.make(&pod.scope())
+    }
+
+    /// Ends all pods; the rest stays.
+    ///
+    /// # Errors
+    /// A cgroup cannot be removed.
+    pub fn clear(&mut self) -> Result<()> {
+        let actors = std::mem::take(&mut self.actors);
+        let paths = actors
+            .iter()
+            .filter_map(|actor| Some(actor.path()?.to_owned()));
+        let paths: Vec<PathBuf> = paths.collect();
+        drop(actors);
+        let mut paths = paths.iter();
+        paths.try_for_each(|path| self.cgroups.remove(path))
+    }
+
     /// Starts what is due, buries what ended, rewrites the inventory if it changed.
     ///
     /// # Errors
@@ -170,17 +195,24 @@ impl Stage {
         Ok(())
     }
 
-    fn write_inventory(&mut self) -> Result<()> {
-        let seen: Vec<Seen<'_>> = self
-            .actors
-            .iter()
+    /// The pods as an API server would tell of them now, with what they belong to before them.
+    pub fn objects(&self) -> Vec<Value> {
+        inventory::objects(&self.seen(), &self.created)
+    }
+
+    fn seen(&self) -> Vec<Seen<'_>> {
+        let actors = self.actors.iter();
+        actors
             .map(|actor| Seen {
                 pod: &actor.pod,
                 ip: actor.ip,
                 running: actor.is_running(),
             })
-            .collect();
-        let text = inventory::document(&seen, &self.created);
+            .collect()
+    }
+
+    fn write_inventory(&mut self) -> Result<()> {
+        let text = inventory::document(&self.seen(), &self.created);
         let path = self.inventory();
         let next = path.with_extension("next");
         std::fs::write(&next, text).with_context(|| format!("writing {}", next.display()))?;

@@ -5,7 +5,7 @@
 //! The sockets: loopback connections, plain or with TLS, one task each.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,12 @@ use super::identity::User;
 pub(super) struct Socket(Option<Arc<OwnedFd>>);
 
 impl Socket {
+    /// Of a connection. Programs that are started meanwhile must not hold it open.
+    fn of(stream: &impl AsFd) -> io::Result<Self> {
+        let own = rustix::io::fcntl_dupfd_cloexec(stream, 0)?;
+        Ok(Self(Some(Arc::new(own))))
+    }
+
     /// Closing sends RST instead of FIN from now on.
     pub(super) fn reset_when_closed(&self) {
         if let Some(socket) = &self.0 {
@@ -143,7 +149,7 @@ pub(super) async fn accept(
 
 async fn serve(shared: Arc<Shared>, stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let socket = Socket(Some(Arc::new(rustix::io::dup(&stream)?)));
+    let socket = Socket::of(&stream)?;
     match tls {
         None => speak(shared, stream, socket, None).await,
         Some(tls) => {
@@ -171,4 +177,17 @@ where
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     drop(connection.with_upgrades().await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_not_handed_on_to_programs() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let Socket(own) = Socket::of(&listener).unwrap();
+        let flags = rustix::io::fcntl_getfd(own.unwrap()).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    }
 }

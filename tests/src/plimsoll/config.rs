@@ -6,12 +6,15 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::ask::Asker;
+use super::cluster::{AGENTS, AUDIENCE, Cluster, NAME, PodNetwork};
 use crate::confine::{Bind, Confine};
 use crate::enter::Enter;
 use crate::pods::NODE;
@@ -26,6 +29,8 @@ pub struct Settings {
     pub programs: PathBuf,
     /// Folder for configuration, state and logs.
     pub dir: PathBuf,
+    /// Folder of the collector's data.
+    pub data: PathBuf,
     /// The inventory file.
     pub inventory: PathBuf,
     /// Length of a window, seconds.
@@ -40,6 +45,9 @@ pub struct Settings {
     pub ports: [u16; 3],
     /// The agent runs as the container of its DaemonSet, and not as a process of the host.
     pub container: Option<Container>,
+    /// They are in a cluster: names come from its API server and not from the inventory file, and both doors
+    /// of the collector have TLS.
+    pub cluster: Option<Cluster>,
 }
 
 /// The agent's container.
@@ -51,13 +59,17 @@ pub struct Container {
     pub cgroup: PathBuf,
     /// It cannot find out which it has, and tries everything.
     pub capabilities_unknown: bool,
+    /// Folders of the host with libraries, for an agent that is linked when it starts.
+    pub libraries: Vec<PathBuf>,
 }
 
 /// Where the DaemonSet's container sees what it is given.
 mod inside {
     pub(super) const PROGRAM: &str = "/plimsoll-agent";
     pub(super) const CONFIG: &str = "/etc/plimsoll/agent.yaml";
+    pub(super) const TOKENS: &str = "/var/run/secrets/plimsoll";
     pub(super) const TOKEN: &str = "/var/run/secrets/plimsoll/token";
+    pub(super) const AUTHORITY: &str = "/etc/plimsoll/ca/ca.crt";
     pub(super) const PROC: &str = "/host/proc";
     pub(super) const CGROUP: &str = "/host/cgroup";
     pub(super) const TRACING: &str = "/sys/kernel/tracing";
@@ -82,6 +94,7 @@ impl Settings {
         Ok(Self {
             programs: programs.to_owned(),
             dir: dir.to_owned(),
+            data: dir.join("collector-state"),
             inventory: inventory.to_owned(),
             window_s: 10,
             kernel: true,
@@ -93,6 +106,7 @@ impl Settings {
                 super::free_port(9464)?,
             ],
             container: None,
+            cluster: None,
         })
     }
 
@@ -138,81 +152,166 @@ impl Settings {
         let mut confine = Confine::new(root, &container.capabilities, command);
         confine.read = vec![
             Bind::new(file, inside::CONFIG),
-            Bind::new(self.token(), inside::TOKEN),
             Bind::new("/proc", inside::PROC),
             Bind::new("/sys/fs/cgroup", inside::CGROUP),
             Bind::new("/sys/kernel/tracing", inside::TRACING),
         ];
+        match &self.cluster {
+            None => confine.read.push(Bind::new(self.token(), inside::TOKEN)),
+            Some(cluster) => confine.read.extend([
+                Bind::new(cluster.token.folder(), inside::TOKENS),
+                Bind::new(&cluster.certificate.authority, inside::AUTHORITY),
+            ]),
+        }
         if container.capabilities_unknown {
             // Where it reads of its own: it is process 1.
             confine.read.push(Bind::new("/dev/null", "/proc/1/status"));
         }
         confine.run = vec![Bind::new(program, inside::PROGRAM)];
+        let libraries = container.libraries.iter();
+        confine
+            .run
+            .extend(libraries.map(|folder| Bind::new(folder, folder)));
         confine.write = vec![Bind::new(self.spool(), inside::SPOOL)];
         Enter {
             cgroup: Some(container.cgroup.clone()),
-            netns: None,
+            netns: self.network().map(|network| network.namespace.clone()),
             program: None,
             command: confine.words(),
         }
     }
 
     pub(super) fn collector_url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.ports[0])
+        let scheme = if self.cluster.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://127.0.0.1:{}{path}", self.ports[0])
+    }
+
+    /// How the collector is asked: by somebody who sees everything.
+    pub(super) fn reader(&self) -> Asker {
+        let cluster = self.cluster.as_ref();
+        Asker {
+            authority: cluster.map(|cluster| cluster.certificate.authority.clone()),
+            token: cluster.map(|cluster| cluster.reader.clone()),
+        }
     }
 
     /// Where the collector writes audit files.
     pub(super) fn audit_folder(&self) -> PathBuf {
-        self.dir.join("collector-state").join("audit")
+        self.data.join("audit")
     }
 
     pub(super) fn agent_url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.ports[2])
+        let agent = self.network().map_or(Ipv4Addr::LOCALHOST, |it| it.agent);
+        format!("http://{agent}:{}{path}", self.ports[2])
+    }
+
+    fn network(&self) -> Option<&PodNetwork> {
+        self.cluster.as_ref()?.network.as_ref()
+    }
+
+    /// Whoever is in another network must reach it.
+    fn listen(&self, port: u16) -> String {
+        let address = match self.network() {
+            Some(_) => Ipv4Addr::UNSPECIFIED,
+            None => Ipv4Addr::LOCALHOST,
+        };
+        format!("{address}:{port}")
     }
 
     /// Writes both files and the token that they share. JSON is YAML.
     pub(super) fn write(&self) -> Result<Files> {
-        let [http, otlp, admin] = self.ports;
-        let token = self.token();
         let secret: String = (0..32).map(|_| fastrand::alphanumeric()).collect();
         std::fs::create_dir_all(self.dir.join("agent-root")).context("making the agent's root")?;
         std::fs::create_dir_all(self.spool()).context("making the agent's spool")?;
-        let (agents_token, agents_spool) = if self.container.is_some() {
-            (inside::TOKEN.into(), inside::SPOOL.into())
-        } else {
-            (token.clone(), self.spool())
+        write(&self.token(), &secret)?;
+        let files = Files {
+            agent: self.dir.join("agent.yaml"),
+            collector: self.dir.join("collector.yaml"),
+        };
+        write(&files.agent, &format!("{:#}\n", self.agent_config()))?;
+        self.write_collector()?;
+        Ok(files)
+    }
+
+    /// Writes the collector's file alone.
+    pub(super) fn write_collector(&self) -> Result<()> {
+        let file = self.dir.join("collector.yaml");
+        write(&file, &format!("{:#}\n", self.collector_config()))
+    }
+
+    fn agent_config(&self) -> Value {
+        let [_, otlp, admin] = self.ports;
+        let spool = match self.container {
+            Some(_) => inside::SPOOL.into(),
+            None => self.spool(),
         };
         let mut agent = json!({
             "node": NODE,
             "usage": {"window_s": self.window_s, "startup_s": 0},
             "kernel": {"enabled": self.kernel, "security_ring_bytes": self.security_ring_bytes},
             "imds": {"response_timeout_ms": self.response_timeout_ms},
-            "spool": {"path": agents_spool},
-            "export": {"endpoint": format!("http://127.0.0.1:{otlp}"), "token_file": agents_token},
-            "admin": {"listen": format!("127.0.0.1:{admin}")},
+            "spool": {"path": spool},
+            "export": {"endpoint": format!("http://127.0.0.1:{otlp}"), "token_file": self.token()},
+            "admin": {"listen": self.listen(admin)},
         });
+        if let Some(cluster) = &self.cluster {
+            let collector = cluster.network.as_ref();
+            let collector = collector.map_or(Ipv4Addr::LOCALHOST, |it| it.collector);
+            agent["export"] = json!({
+                "endpoint": format!("https://{collector}:{otlp}"),
+                "server_name": NAME,
+                "token_file": cluster.token.file(),
+                "ca_file": cluster.certificate.authority,
+            });
+        }
         if self.container.is_some() {
             agent["host"] = json!({"proc": inside::PROC, "cgroup": inside::CGROUP});
+            agent["export"]["token_file"] = inside::TOKEN.into();
+            if self.cluster.is_some() {
+                agent["export"]["ca_file"] = inside::AUTHORITY.into();
+            }
         }
-        let collector = json!({
-            "data": {"path": self.dir.join("collector-state")},
-            "ingest": {"listen": format!("127.0.0.1:{otlp}"), "tokens": [{"node": NODE, "file": token}]},
-            "http": {"listen": format!("127.0.0.1:{http}")},
-            "inventory": {"paths": [self.inventory], "reload_s": 1},
-        });
-        let files = Files {
-            agent: self.dir.join("agent.yaml"),
-            collector: self.dir.join("collector.yaml"),
+        agent
+    }
+
+    fn collector_config(&self) -> Value {
+        let [http, otlp, _] = self.ports;
+        let [http, otlp] = [http, otlp].map(|port| self.listen(port));
+        let Some(cluster) = &self.cluster else {
+            return json!({
+                "data": {"path": self.data},
+                "ingest": {"listen": otlp, "tokens": [{"node": NODE, "file": self.token()}]},
+                "http": {"listen": http},
+                "inventory": {"paths": [self.inventory], "reload_s": 1},
+            });
         };
-        write(&token, &secret)?;
-        write(&files.agent, &format!("{agent:#}\n"))?;
-        write(&files.collector, &format!("{collector:#}\n"))?;
-        Ok(files)
+        let tls = &cluster.certificate;
+        json!({
+            "data": {"path": self.data},
+            "kubernetes": {"watch": true, "kubeconfig": cluster.kubeconfig},
+            "ingest": {
+                "listen": otlp,
+                "tls_cert_file": tls.certificate,
+                "tls_key_file": tls.key,
+                "token_review": {"audience": AUDIENCE, "service_accounts": [AGENTS]},
+            },
+            "http": {
+                "listen": http,
+                "tls_cert_file": tls.certificate,
+                "tls_key_file": tls.key,
+                "access": "kubernetes",
+            },
+            "audit_file": {"name_wait_s": cluster.name_wait_s},
+        })
     }
 }
 
 /// For the owner alone: one of them is a secret.
-fn write(path: &Path, text: &str) -> Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let written = options

@@ -252,6 +252,7 @@ fn start(
             capabilities: capabilities.to_vec(),
             cgroup: cgroup.clone(),
             capabilities_unknown: unknown,
+            libraries: Vec::new(),
         });
     })?;
     ensure!(

@@ -7,18 +7,19 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::stage_only::{NEVER_MS, all_ended};
-use super::{Act, Context, rng};
+use super::{Context, rng};
 use crate::imds_server::truth::Truth;
 use crate::plimsoll::config::Settings;
 use crate::plimsoll::read;
 use crate::pods::{self, Place, Pod};
+use crate::stage::Stage;
 use crate::workloads::imds::SLOW_MS;
 
 /// Unexpected events that are shown at most.
 const SHOWN: usize = 5;
 
 /// Pod UID, version, method, path, status.
-type Key = (String, String, String, String, u64);
+pub(super) type Key = (String, String, String, String, u64);
 
 /// Both versions and Pod Identity, both families, from pods and from the node's own network.
 pub(super) fn every_way(context: &Context) -> Result<String> {
@@ -120,7 +121,7 @@ fn play(
         let failed = act.stage.ends_of(name).iter().any(|end| !end.success);
         ensure!(!failed, "the load {name} failed");
     }
-    let expected = count(truth_keys(&act)?);
+    let expected = count(truth_keys(&act.stage)?);
     let total: usize = expected.values().sum();
     // A request that was given up is told before its answer is.
     let is_answered = |event: &&Value| !read::body(event)["request"]["status"].is_null();
@@ -145,7 +146,7 @@ fn play(
     Ok(events)
 }
 
-fn count(keys: impl IntoIterator<Item = Key>) -> BTreeMap<Key, usize> {
+pub(super) fn count(keys: impl IntoIterator<Item = Key>) -> BTreeMap<Key, usize> {
     let mut map = BTreeMap::new();
     for key in keys {
         *map.entry(key).or_default() += 1;
@@ -176,7 +177,7 @@ fn is_late(event: &Value) -> bool {
 }
 
 /// Events that nothing expected explains, in their own words.
-fn odd(events: &[Value], expected: &BTreeMap<Key, usize>) -> String {
+pub(super) fn odd(events: &[Value], expected: &BTreeMap<Key, usize>) -> String {
     let odd = requests(events).filter(|event| !expected.contains_key(&event_key(event)));
     let requests: Vec<String> = odd
         .take(SHOWN)
@@ -195,7 +196,7 @@ fn odd(events: &[Value], expected: &BTreeMap<Key, usize>) -> String {
 }
 
 /// Every difference at once: what is missing under one key is often there under another.
-fn compare(expected: &BTreeMap<Key, usize>, seen: &BTreeMap<Key, usize>) -> Result<()> {
+pub(super) fn compare(expected: &BTreeMap<Key, usize>, seen: &BTreeMap<Key, usize>) -> Result<()> {
     let keys: BTreeSet<&Key> = expected.keys().chain(seen.keys()).collect();
     let differences: Vec<String> = keys
         .into_iter()
@@ -212,11 +213,11 @@ fn compare(expected: &BTreeMap<Key, usize>, seen: &BTreeMap<Key, usize>) -> Resu
     Ok(())
 }
 
-fn truth_keys(act: &Act) -> Result<Vec<Key>> {
-    let truth = act.stage.truth().context("no metadata service")?;
+/// What the service was asked, by whom.
+pub(super) fn truth_keys(stage: &Stage) -> Result<Vec<Key>> {
+    let truth = stage.truth().context("no metadata service")?;
     let key = |t: Truth| -> Result<Key> {
-        let uid = act
-            .stage
+        let uid = stage
             .uid_at(t.client)
             .with_context(|| format!("nobody lives at {}", t.client))?;
         let method = t.method.unwrap_or_default();
@@ -231,7 +232,7 @@ fn truth_keys(act: &Act) -> Result<Vec<Key>> {
     truth.all().into_iter().map(key).collect()
 }
 
-fn event_key(event: &Value) -> Key {
+pub(super) fn event_key(event: &Value) -> Key {
     let request = &read::body(event)["request"];
     let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
     let uid = read::pod_uid(event).unwrap_or_default().to_owned();

@@ -129,9 +129,9 @@ fn until_sized(act: &mut Act, is_there: impl Fn(&Value) -> bool) -> Result<Value
     }
 }
 
-struct Truth {
-    windows: Windows,
-    throttled: Option<f64>,
+pub(super) struct Truth {
+    pub(super) windows: Windows,
+    pub(super) throttled: Option<f64>,
 }
 
 fn run_one(context: &Context, pod: Pod) -> Result<(Act, Truth, Value)> {
@@ -178,7 +178,7 @@ fn run_one(context: &Context, pod: Pod) -> Result<(Act, Truth, Value)> {
 }
 
 /// Millicores of windows as long as the agent's.
-struct Windows {
+pub(super) struct Windows {
     least: f64,
     median: f64,
     most: f64,
@@ -186,7 +186,7 @@ struct Windows {
 
 /// Windows that begin at each look. The agent's begin at moments of their own: on a busy machine a
 /// load is uneven, and the median of its few windows lies anywhere between the least and the most.
-fn windows(looks: &[(Duration, u64)]) -> Option<Windows> {
+pub(super) fn windows(looks: &[(Duration, u64)]) -> Option<Windows> {
     let mut means: Vec<f64> = looks
         .iter()
         .filter_map(|(begin, before)| {
@@ -203,7 +203,7 @@ fn windows(looks: &[(Duration, u64)]) -> Option<Windows> {
     })
 }
 
-fn compare_cpu(truth: &Truth, seen: &Value) -> Result<String> {
+pub(super) fn compare_cpu(truth: &Truth, seen: &Value) -> Result<String> {
     let p50 = seen["cpu"]["statistics"]["minute_means"]["p50_millicores"].as_f64();
     let p50 = p50.context("no CPU is reported")?;
     let Windows {
