@@ -198,7 +198,7 @@ impl Relay {
                 let (there, back) = ((again(&from), again(&to)), (to, from));
                 std::thread::spawn(move || {
                     carry(there, || {
-                        _ = counting.pieces.fetch_add(1, Ordering::Relaxed)
+                        _ = counting.pieces.fetch_add(1, Ordering::Relaxed);
                     });
                 });
                 std::thread::spawn(move || carry(back, || ()));
