@@ -22,6 +22,8 @@ mod collector;
 mod emitter;
 #[path = "delivery/kills.rs"]
 mod kills;
+#[path = "delivery/moves.rs"]
+mod moves;
 #[path = "delivery/tls.rs"]
 mod tls;
 

@@ -375,7 +375,7 @@ fn a_pod_in_which_nobody_listens_is_told_in_its_node_s_words() {
 #[test]
 fn who_follows_keeps_the_way_to_the_collector() {
     let cluster = Cluster::new();
-    let audit = Rule::group("team-shop").may("get", "plimsoll.dev", "audit");
+    let audit = Rule::group("team-shop").may("read", "plimsoll.dev", "audit");
     cluster.server.allow(audit.within("shop"));
     let (relay, through) = Relay::start(cluster.address);
     cluster.server.forward("plimsoll", POD, 8443, through);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -13,6 +13,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// A collector of its own, with its folder and its ports; killed when dropped.
 pub(crate) struct Collector {
     pub(crate) folder: PathBuf,
+    /// What it keeps; its volume.
+    pub(crate) state: PathBuf,
     pub(crate) otlp: u16,
     http: u16,
     /// Certificate and key, from the next start on.
@@ -30,6 +32,7 @@ impl Collector {
         std::fs::write(folder.join("token"), "secret\n").unwrap();
         Self {
             folder: folder.into(),
+            state: folder.join("state"),
             otlp: free_port(),
             http: free_port(),
             tls: None,
@@ -50,7 +53,7 @@ impl Collector {
             .as_ref()
             .map_or(serde_json::json!({}), |_| senders);
         let config = serde_json::json!({
-            "data": {"path": self.folder.join("state")},
+            "data": {"path": self.state},
             "ingest": {
                 "listen": format!("127.0.0.1:{}", self.otlp),
                 "tls_cert_file": certificate,
@@ -88,6 +91,25 @@ impl Collector {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// SIGTERM, as a drain does it; how it ended.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        let child = self.child.as_ref().unwrap();
+        let pid = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.wait()
+    }
+
+    /// How it ended by itself, within the test's patience.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().unwrap();
+        let mut status = None;
+        wait_until("the collector has ended", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
@@ -147,7 +169,7 @@ impl Collector {
     /// Every line of every audit file. A file that is put aside meanwhile may be read twice: what
     /// is there twice is judged when nothing moves any more.
     pub(crate) fn written(&self) -> Vec<Value> {
-        let Ok(entries) = std::fs::read_dir(self.folder.join("state/audit")) else {
+        let Ok(entries) = std::fs::read_dir(self.state.join("audit")) else {
             return Vec::new();
         };
         let texts = entries.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());

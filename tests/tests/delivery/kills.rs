@@ -13,7 +13,7 @@ const FEW_KILLS: u32 = 20;
 /// Set by `cargo xtask test` without `--fast`.
 const LONG: &str = "PLIMSOLL_TEST_LONG";
 /// Numbers that one life of the emitter may use.
-const LIFE: u32 = 1_000_000;
+pub(crate) const LIFE: u32 = 1_000_000;
 
 #[test]
 fn nothing_durable_is_lost_or_doubled_by_kills_of_either_side() {
@@ -65,7 +65,7 @@ fn nothing_durable_is_lost_or_doubled_by_kills_of_either_side() {
 
 /// What stands in the audit file: of each life the numbers of its records, and the numbers in the
 /// spool that never were durable.
-fn read(collector: &Collector) -> (BTreeMap<u32, Vec<u32>>, Vec<RangeInclusive<u64>>) {
+pub(crate) fn read(collector: &Collector) -> (BTreeMap<u32, Vec<u32>>, Vec<RangeInclusive<u64>>) {
     let mut written: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut torn = Vec::new();
     for line in collector.written_once().values() {
@@ -92,7 +92,7 @@ fn read(collector: &Collector) -> (BTreeMap<u32, Vec<u32>>, Vec<RangeInclusive<u
 }
 
 /// `durable`: by life, how many records were said to be.
-fn assert_each_once(mut written: BTreeMap<u32, Vec<u32>>, durable: &BTreeMap<u32, u32>) {
+pub(crate) fn assert_each_once(mut written: BTreeMap<u32, Vec<u32>>, durable: &BTreeMap<u32, u32>) {
     for (life, numbers) in &mut written {
         numbers.sort_unstable();
         // What was durable but not said yet may be there too, but with no gap before it.
@@ -109,7 +109,7 @@ fn assert_each_once(mut written: BTreeMap<u32, Vec<u32>>, durable: &BTreeMap<u32
 }
 
 /// Every number that is missing was told of.
-fn assert_accounted(collector: &Collector, torn: &[RangeInclusive<u64>]) {
+pub(crate) fn assert_accounted(collector: &Collector, torn: &[RangeInclusive<u64>]) {
     let accounting = collector.get("/api/v1/accounting").unwrap();
     assert_eq!(accounting["balanced"], true, "{accounting:#}");
     for gap in accounting["gaps"].as_array().unwrap() {

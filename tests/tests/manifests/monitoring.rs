@@ -62,6 +62,20 @@ fn every_alert_is_of_metrics_that_exist_and_says_what_to_do() {
     }
 }
 
+/// What somebody does to a node or in its name: nothing is lost by it, so that no other alert tells it.
+#[test]
+fn what_is_a_sign_of_somebody_else_is_an_alert() {
+    let rules = rules(&Objects::read("prod"));
+    for metric in [
+        "plimsoll_agent_cgroups_relabelled",
+        "plimsoll_collector_nodes_with_two_agents",
+        "plimsoll_collector_stream_missing_records",
+    ] {
+        let of = |rule: &&Value| rule["expr"].as_str().unwrap().contains(metric);
+        assert!(rules.iter().any(|rule| of(&rule)), "{metric}");
+    }
+}
+
 #[test]
 fn every_panel_is_of_metrics_that_exist() {
     let map: k8s_openapi::api::core::v1::ConfigMap =
