@@ -1,19 +1,17 @@
 //! Who a client's certificate is for: its subject's common name is the user, its organisations are the
 //! groups, as the API server reads them. Pure.
 //!
-//! The certificate was verified by whoever did the handshake; only its subject is read here, in DER (X.690)
-//! by RFC 5280, section 4.1. Whatever is not as it says there is nobody.
+//! The certificate was verified by whoever did the handshake; only its subject is read here. Whatever is not as
+//! RFC 5280 says is nobody.
 
 use crate::cluster::token::User;
+use crate::x509::{SEQUENCE, element, from_validity, take};
 
 /// Every user whom the API server knows is in this group; of one with a token it says so itself.
 const AUTHENTICATED: &str = "system:authenticated";
 
-const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OID: u8 = 0x06;
-/// `[0] EXPLICIT`: the version, which may be left out.
-const VERSION: u8 = 0xa0;
 /// Text as certificates have it: `UTF8String` and `PrintableString`. The others may hold what is no text.
 const TEXTS: [u8; 2] = [0x0c, 0x13];
 /// 2.5.4.3 and 2.5.4.10.
@@ -22,17 +20,8 @@ const ORGANISATION: &[u8] = &[0x55, 0x04, 0x0a];
 
 /// The user; `None` of a certificate that names none.
 pub(super) fn user(certificate: &[u8]) -> Option<User> {
-    let (signed, _) = take(certificate, SEQUENCE)?;
-    let (mut fields, _) = take(signed, SEQUENCE)?;
-    if let Some((_, rest)) = take(fields, VERSION) {
-        fields = rest;
-    }
-    // Serial number, algorithm, issuer, validity.
-    for _ in 0..4 {
-        let (_, _, rest) = element(fields)?;
-        fields = rest;
-    }
-    let (mut subject, _) = take(fields, SEQUENCE)?;
+    let (_, _, behind_validity) = element(from_validity(certificate)?)?;
+    let (mut subject, _) = take(behind_validity, SEQUENCE)?;
     let mut found = User::default();
     while !subject.is_empty() {
         let (mut of_one, rest) = take(subject, SET)?;
@@ -60,33 +49,6 @@ pub(super) fn user(certificate: &[u8]) -> Option<User> {
     }
     found.groups.push(AUTHENTICATED.to_owned());
     Some(found)
-}
-
-/// What is in the element with this tag, and what is behind it.
-fn take(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (found, content, rest) = element(bytes)?;
-    (found == tag).then_some((content, rest))
-}
-
-/// Tag, content and what is behind it.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, bytes) = bytes.split_first()?;
-    let (&first, mut bytes) = bytes.split_first()?;
-    let mut length = usize::from(first);
-    if first >= 0x80 {
-        // A length of up to four bytes; none of unknown length is DER.
-        let digits = usize::from(first & 0x7f);
-        if !(1..=4).contains(&digits) {
-            return None;
-        }
-        let (length_bytes, rest) = bytes.split_at_checked(digits)?;
-        length = length_bytes
-            .iter()
-            .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-        bytes = rest;
-    }
-    let (content, rest) = bytes.split_at_checked(length)?;
-    Some((tag, content, rest))
 }
 
 #[cfg(test)]

@@ -109,6 +109,7 @@ impl Parts {
             clock: Arc::clone(clock),
             ring,
             requests: Arc::default(),
+            shown: None,
         };
         Ok(Self {
             sources,
