@@ -25,6 +25,7 @@ use crate::inventory::{IndexReader, LastLook, Reloaded};
 use crate::reader::{Destination, Reader};
 use crate::sink::{FileSink, Written};
 use crate::telemetry::{Books, InventoryRow, JournalRow, ReaderRow, SinkRow, StreamsRow};
+use crate::tls::Shown;
 
 /// What the reads of the inventory came to.
 #[derive(Debug, Default)]
@@ -76,6 +77,8 @@ pub struct Sources {
     pub ring: Arc<AuditRing>,
     /// HTTP answers.
     pub requests: Arc<Requests>,
+    /// The dashboard's certificate, with TLS.
+    pub shown: Option<Arc<Shown>>,
 }
 
 impl std::fmt::Debug for Sources {
@@ -199,6 +202,14 @@ impl Sources {
             http_access: self.requests.decided(),
             http_answers: self.requests.answers_remembered(),
             http_connections: self.requests.connections(),
+            certificates: [self.store.counts.shown(), self.shown.as_deref()]
+                .into_iter()
+                .flatten()
+                .filter_map(|shown| {
+                    let (door, ends_unix_s) = shown.expiry();
+                    Some((door, ends_unix_s?))
+                })
+                .collect(),
             ingest_connections: self.store.counts.connections(),
             in_hand_bytes: self.store.counts.in_hand_bytes(),
             cpu_ns: std::time::Duration::try_from(cpu)

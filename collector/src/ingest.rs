@@ -26,7 +26,7 @@ pub mod store;
 mod stream;
 mod weigh;
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use plimsoll_wire::Class;
 use plimsoll_wire::fate::Fates;
@@ -42,6 +42,7 @@ pub use service::{Options, serve};
 use store::Outcome;
 
 use crate::connections::Connections;
+use crate::tls::Shown;
 pub use store::{Store, StoreError};
 
 /// What may become of a record at the door, besides being delivered into the journal.
@@ -122,6 +123,8 @@ pub struct Counts {
     remembered: Gauge,
     /// Why the certificate that is there now is not the one that is shown.
     certificate: Mutex<Option<String>>,
+    /// The certificate that is shown, with TLS.
+    shown: OnceLock<Arc<Shown>>,
 }
 
 /// Why something is refused or broken off at the door.
@@ -322,6 +325,17 @@ impl Counts {
         let kept = self.certificate.lock();
         kept.unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone()
+    }
+
+    /// This is the door's certificate.
+    fn shows(&self, shown: Arc<Shown>) {
+        // As above.
+        drop(self.shown.set(shown));
+    }
+
+    /// The certificate that is shown, with TLS.
+    pub(crate) fn shown(&self) -> Option<&Shown> {
+        self.shown.get().map(Arc::as_ref)
     }
 
     /// Connections that are open.

@@ -30,6 +30,7 @@ pub mod sink;
 pub mod sizing;
 pub mod telemetry;
 pub mod tls;
+mod x509;
 
 #[cfg(test)]
 #[path = "../tests/records/mod.rs"]

@@ -160,11 +160,12 @@ fn begin(
     stop: &CancellationToken,
 ) -> Tasks {
     let Parts {
-        sources,
+        mut sources,
         file,
         objects,
         index,
     } = parts;
+    sources.shown.clone_from(&shown);
     let trouble = Arc::<Mutex<Option<String>>>::default();
     let state = parts::state(&sources, &reviewers, Arc::clone(&trouble)).with_tls(shown.is_some());
     let history = Arc::clone(&sources.history);

@@ -13,7 +13,8 @@ use prometheus_client::metrics::counter::Counter;
 
 pub use families::Metrics;
 use families::{
-    ClassLabels, DecisionLabels, DestinationLabels, FateLabels, ReasonLabels, StatusLabels,
+    ClassLabels, DecisionLabels, DestinationLabels, DoorLabels, FateLabels, ReasonLabels,
+    StatusLabels,
 };
 
 use crate::api::StageRow;
@@ -131,6 +132,8 @@ pub struct Books {
     pub http_answers: u64,
     /// HTTP connections that are open.
     pub http_connections: u64,
+    /// When the certificate of each door ends, Unix seconds.
+    pub certificates: Vec<(&'static str, i64)>,
     /// Senders' connections that are open.
     pub ingest_connections: u64,
     /// Bytes set aside for the requests in the receiver's hands.
@@ -185,6 +188,10 @@ impl Metrics {
         for (decision, count) in &books.http_access {
             let labels = DecisionLabels { decision };
             set(&self.http_access.get_or_create(&labels), *count);
+        }
+        for (door, ends_unix_s) in &books.certificates {
+            let ends = self.certificate_expiry.get_or_create(&DoorLabels { door });
+            ends.set(*ends_unix_s);
         }
         for (reason, count) in &books.http_refused {
             set(
@@ -400,6 +407,7 @@ mod tests {
             http_refused: vec![("slow", 72)],
             http_access: vec![("denied", 76)],
             http_answers: 77,
+            certificates: vec![("http", 78)],
             http_connections: 73,
             ingest_connections: 74,
             in_hand_bytes: 75,

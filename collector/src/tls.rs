@@ -30,6 +30,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::errors;
+use crate::x509;
 
 /// Until the first byte: a client speaks first in TLS, and at once.
 const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(2);
@@ -49,6 +50,14 @@ pub enum Door {
 }
 
 impl Door {
+    /// As metrics say it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Http => "http",
+        }
+    }
+
     const fn certificate(self) -> &'static str {
         match self {
             Self::Ingest => "ingest.tls_cert_file",
@@ -201,6 +210,18 @@ fn unreadable(path: &Path, setting: &'static str) -> impl FnOnce(pem::Error) -> 
 /// # Errors
 /// Why they cannot be used.
 pub fn acceptor(files: &Files) -> Result<TlsAcceptor, TlsError> {
+    load(files).map(|current| current.acceptor)
+}
+
+/// What can be shown.
+#[derive(Clone)]
+struct Current {
+    acceptor: TlsAcceptor,
+    /// When the first of the chain's certificates ends, Unix seconds; `None` if that cannot be read.
+    ends_unix_s: Option<i64>,
+}
+
+fn load(files: &Files) -> Result<Current, TlsError> {
     for (path, setting) in files.all() {
         let looked_at = std::fs::metadata(path).map_err(pem::Error::Io);
         if !looked_at.map_err(unreadable(path, setting))?.is_file() {
@@ -210,6 +231,9 @@ pub fn acceptor(files: &Files) -> Result<TlsAcceptor, TlsError> {
     }
     let (certificate, key, door) = (&files.certificate, &files.key, files.door);
     let chain = certificates(certificate, door.certificate())?;
+    let ends = chain.iter().map(|one| x509::not_after_unix_s(one));
+    // Unknown before any time: of a chain that cannot be read whole no end is told.
+    let ends_unix_s = ends.min().flatten();
     let secret = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key, door.key()))?;
     let verifier = files.client_ca.as_deref().map(clients).transpose()?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -239,7 +263,10 @@ pub fn acceptor(files: &Files) -> Result<TlsAcceptor, TlsError> {
             source: Box::new(source),
         })?;
     config.alpn_protocols = vec![door.protocol().to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Current {
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        ends_unix_s,
+    })
 }
 
 /// Takes certificates of these authorities. Who shows none comes in as well: it may have a token.
@@ -267,7 +294,7 @@ type Stamps = Vec<Option<(SystemTime, u64, u64)>>;
 /// Certificate and key as they are shown now.
 pub struct Shown {
     files: Files,
-    acceptor: RwLock<TlsAcceptor>,
+    current: RwLock<Current>,
     seen: Mutex<Seen>,
 }
 
@@ -303,7 +330,7 @@ impl Shown {
     pub fn read(files: Files) -> Result<Self, TlsError> {
         let stamps = stamps(&files);
         Ok(Self {
-            acceptor: RwLock::new(acceptor(&files)?),
+            current: RwLock::new(load(&files)?),
             files,
             seen: Mutex::new(Seen {
                 stamps,
@@ -314,8 +341,17 @@ impl Shown {
 
     /// For the next connection.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        let acceptor = self.acceptor.read();
-        acceptor.unwrap_or_else(PoisonError::into_inner).clone()
+        self.current().acceptor
+    }
+
+    fn current(&self) -> Current {
+        let current = self.current.read();
+        current.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The door, and when what it shows ends, Unix seconds, where that is known.
+    pub(crate) fn expiry(&self) -> (&'static str, Option<i64>) {
+        (self.files.door.as_str(), self.current().ends_unix_s)
     }
 
     /// Reads them again if they have changed, or could not be used. Waits for the disk.
@@ -326,10 +362,10 @@ impl Shown {
             return Look::Same;
         }
         seen.stamps = stamps;
-        match acceptor(&self.files) {
-            Ok(acceptor) => {
-                let shown = self.acceptor.write();
-                *shown.unwrap_or_else(PoisonError::into_inner) = acceptor;
+        match load(&self.files) {
+            Ok(current) => {
+                let shown = self.current.write();
+                *shown.unwrap_or_else(PoisonError::into_inner) = current;
                 seen.trouble = None;
                 Look::New
             }
@@ -460,8 +496,15 @@ mod tests {
     #[tokio::test]
     async fn a_changed_certificate_is_shown_once_it_fits_its_key() {
         let folder = tempfile::tempdir().unwrap();
-        let issue = || rcgen::generate_simple_self_signed(vec!["one".to_owned()]).unwrap();
-        let (old, new) = (issue(), issue());
+        let issue = |year| {
+            let mut params = rcgen::CertificateParams::new(vec!["one".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let signing_key = rcgen::KeyPair::generate().unwrap();
+            let cert = params.self_signed(&signing_key).unwrap();
+            rcgen::CertifiedKey { cert, signing_key }
+        };
+        let (old, new) = (issue(2050), issue(2060));
+        let (in_2050, in_2060) = (Some(2_524_608_000), Some(2_840_140_800));
         let (certificate, key) = (folder.path().join("cert"), folder.path().join("key"));
         // Put in the other's place, as whoever rotates them does.
         let put = |path: &Path, text: String| {
@@ -476,17 +519,24 @@ mod tests {
         let noted = Arc::clone(&trouble);
         let note: Note = Arc::new(move |now| *noted.lock().unwrap() = now);
         assert_eq!(shown.look(), Look::Same);
+        assert_eq!(shown.expiry(), ("ingest", in_2050));
         put(&certificate, new.cert.pem());
         refresh(&shown, &note).await.unwrap();
         let told = trouble.lock().unwrap().clone().unwrap();
         assert!(told.contains("KeyMismatch"), "{told}");
         assert_eq!(shown.look(), Look::Same, "told once");
+        assert_eq!(shown.expiry(), ("ingest", in_2050), "of what is shown");
         assert!(is_shown(&shown, old.cert.der()).await);
         put(&key, new.signing_key.serialize_pem());
         refresh(&shown, &note).await.unwrap();
         assert_eq!(*trouble.lock().unwrap(), None);
         assert!(is_shown(&shown, new.cert.der()).await);
         assert!(!is_shown(&shown, old.cert.der()).await);
+        assert_eq!(shown.expiry(), ("ingest", in_2060));
+        // Of a chain the first that ends.
+        put(&certificate, [new.cert.pem(), old.cert.pem()].concat());
+        refresh(&shown, &note).await.unwrap();
+        assert_eq!(shown.expiry(), ("ingest", in_2050));
         std::fs::remove_file(&key).unwrap();
         assert!(matches!(shown.look(), Look::Trouble(_)));
     }

@@ -127,6 +127,9 @@ pub struct Request {
     pub status: u16,
 }
 
+/// API group, plural and verb: what a rule of RBAC grants.
+pub type Grant = (String, String, String);
+
 #[derive(Debug)]
 struct Denial {
     verb: String,
@@ -154,7 +157,8 @@ struct State {
     rules: Vec<Rule>,
     denials: Vec<Denial>,
     denied_paths: BTreeSet<String>,
-    only: Option<BTreeSet<(String, String)>>,
+    /// What users may do at all, by user, as (group, plural, verb); others are not bound.
+    only: BTreeMap<String, BTreeSet<Grant>>,
     expected: Vec<String>,
     /// Where the ports of pods lead to, by namespace and name.
     forwards: BTreeMap<(String, String), (u16, SocketAddr)>,
@@ -207,7 +211,7 @@ impl ApiServer {
             .then(Certificate::new)
             .transpose()?
             .map(Arc::new);
-        let collector = User::service_account("plimsoll", "plimsoll-collector");
+        let collector = Self::collector();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 watch_list: options.watch_list,
@@ -372,11 +376,16 @@ impl ApiServer {
         state.denied_paths.clear();
     }
 
-    /// Only these kinds (group, plural) may be asked for: what else is asked is answered 403 and
-    /// counts as unexpected. Reviews are kinds too.
-    pub fn allow_only(&self, kinds: &[(&str, &str)]) {
-        let owned = |(group, plural): &(&str, &str)| ((*group).to_owned(), (*plural).to_owned());
-        self.state().only = Some(kinds.iter().map(owned).collect());
+    /// A user may do this and nothing else: what else it asks for is answered 403 and counts as
+    /// unexpected. Reviews are kinds too, and forwards are `pods/portforward`.
+    pub fn allow_only(&self, user: &User, grants: impl IntoIterator<Item = Grant>) {
+        let (user, grants) = (user.name.clone(), grants.into_iter().collect());
+        self.state().only.insert(user, grants);
+    }
+
+    /// The user that [`COLLECTOR_TOKEN`] stands for.
+    pub fn collector() -> User {
+        User::service_account("plimsoll", "plimsoll-collector")
     }
 
     /// A path (all that begin so if it ends with `*`) that may be asked for though it is not

@@ -20,6 +20,8 @@ mod cluster;
 mod collector;
 #[path = "delivery/emitter.rs"]
 mod emitter;
+#[path = "cluster/granted.rs"]
+mod granted;
 #[path = "delivery/kills.rs"]
 mod kills;
 #[path = "delivery/moves.rs"]

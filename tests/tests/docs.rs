@@ -75,9 +75,11 @@ fn configuration() {
              agent's `export.ca_file` with an `https://` endpoint: the least is that line, or an\n\
              `export.endpoint` on the same machine. The files below show all settings with their defaults.\n\n\
              Unknown keys are errors, and so is a key that is given twice. Values are written plainly:\n\
-             `true` or `false`, whole numbers in decimal digits, neither in quotes. The files that the\n\
-             agent's settings name are read once at its start. All mistakes are reported at once, each with\n\
-             file, line and setting, before anything is attached or written; the exit code is then 64.\n\n\
+             `true` or `false`, whole numbers in decimal digits, neither in quotes. All mistakes are reported\n\
+             at once, each with file, line and setting, before anything is attached or written; the exit code\n\
+             is then 64. Settings are read once, at the start. The agent's token and authorities are read\n\
+             before each request, the collector's certificates and token files every few seconds: what is\n\
+             renewed needs no restart.\n\n\
              What is logged, `--log` or `PLIMSOLL_LOG` says: a level (`off`, `error`, `warn`, `info`, `debug`,\n\
              `trace`, in any case) or `module=level` pairs with commas between them. Nothing is `info`, and so,\n\
              with a warning, is what is neither. Why a program ends is told whatever is logged.\n\n\
@@ -221,6 +223,7 @@ fn collector() -> Registry {
         requests: vec![("2xx", 0)],
         http_refused: vec![("slow", 0)],
         http_access: vec![("allowed", 0)],
+        certificates: vec![("http", 0)],
         ..Default::default()
     });
     registry

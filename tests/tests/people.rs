@@ -7,6 +7,9 @@
     reason = "a test that runs programs, and fails where it cannot go on"
 )]
 
+#[path = "cluster/granted.rs"]
+mod granted;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -17,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_tests::apiserver::{API_AUDIENCE, ApiServer, Options, Request, Rule, Token, User};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
 
 const NAME: &str = "plimsoll-collector.plimsoll.svc";
@@ -64,8 +68,10 @@ impl Cluster {
     fn with(options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = ApiServer::start(options).unwrap();
+        server.allow_only(&ApiServer::collector(), granted::to_the_collector());
         let person = |name: &str, group: &str| {
             let user = User::person(&format!("{name}@example.com"), &[group]);
+            server.allow_only(&user, granted::by("Role", "plimsoll-cli"));
             server.token(name, Token::valid(user, API_AUDIENCE));
         };
         person("alice", "team-shop");
@@ -315,6 +321,37 @@ fn everybody_sees_what_the_cluster_s_rules_allow() {
         &report,
         &["through the cluster of context test", "Unauthorized"],
     );
+}
+
+/// Of whoever may `get /metrics`, and of nobody else.
+#[test]
+fn prometheus_is_told_when_the_certificate_ends() {
+    let cluster = Cluster::new();
+    let prometheus = User::service_account("ops", "prometheus");
+    let may = Rule::user(&prometheus.name).may_path("get", "/metrics");
+    let token = Token::valid(prometheus, API_AUDIENCE);
+    cluster.server.token("of.prometheus", token);
+    cluster.server.allow(may);
+    let tls = ureq::tls::TlsConfig::builder()
+        .disable_verification(true)
+        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+        .build();
+    let agent = ureq::Agent::config_builder().tls_config(tls).build();
+    let agent = ureq::Agent::from(agent);
+    let ask = |token: &str| {
+        let request = agent.get(format!("https://{}/metrics", cluster.address));
+        let bearer = format!("Bearer {token}");
+        let answer = request.header("authorization", bearer).call();
+        answer.map(|mut answer| answer.body_mut().read_to_string().unwrap())
+    };
+    let refused = ask("alice");
+    assert!(
+        matches!(refused, Err(ureq::Error::StatusCode(403))),
+        "{refused:?}"
+    );
+    let text = ask("of.prometheus").unwrap();
+    let of = r#"plimsoll_collector_certificate_expiry_seconds{door="http"} "#;
+    assert!(text.contains(of), "{text}");
 }
 
 /// Whoever sits between the API server and the pod cannot be the collector.

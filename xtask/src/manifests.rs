@@ -7,6 +7,8 @@
 //! What a tool is needed for is left out where it is not there, and said so; what the manifests promise is
 //! judged by a test that needs none of them (`tests/tests/manifests.rs`).
 
+mod bootstrap;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
@@ -92,7 +94,7 @@ pub(crate) fn check() -> Vec<(&'static str, Outcome)> {
         ),
         ("schemas", with("kubernetes-validate", validates, validate)),
         ("checkov", with("checkov", lints, lint)),
-        ("bootstrap of TLS", with("openssl", signs, bootstrap)),
+        ("bootstrap of TLS", with("openssl", signs, bootstrap::check)),
     ]
 }
 
@@ -232,26 +234,6 @@ fn found(command: &mut Command) -> Result<BTreeSet<String>> {
         Some(format!("{id} {resource}"))
     });
     Ok(names.collect())
-}
-
-/// The script checks the certificate that it made itself; run again, it keeps the authority.
-fn bootstrap() -> Result<()> {
-    let place = shell::target().join("manifests/tls");
-    match std::fs::remove_dir_all(&place) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let made = || -> Result<[Vec<u8>; 2]> {
-        let mut script = shell::command("sh", &["daemonset/tls/bootstrap.sh"]);
-        shell::read(script.arg(&place))?;
-        let read = |name: &str| std::fs::read(place.join(name)).context(name.to_owned());
-        Ok([read("ca.crt")?, read("tls.crt")?])
-    };
-    let ([authority, certificate], [authority_again, renewed]) = (made()?, made()?);
-    if authority != authority_again || certificate == renewed {
-        bail!("a second run renews the certificate and leaves the authority, and did not");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

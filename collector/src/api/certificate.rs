@@ -1,26 +1,20 @@
 //! Who a client's certificate is for: its subject's common name is the user, its organisations are the
 //! groups, as the API server reads them. Pure.
 //!
-//! The certificate was verified by whoever did the handshake; only its subject and its end are read here, in
-//! DER (X.690) by RFC 5280, section 4.1. Whatever is not as it says there is nobody.
+//! The certificate was verified by whoever did the handshake; only its subject and its end are read here. Whatever is
+//! not as RFC 5280 says is nobody.
 
 use std::sync::Arc;
 
-use jiff::civil::{self, DateTime};
-
 use super::access::Holder;
 use crate::cluster::token::User;
+use crate::x509::{SEQUENCE, element, from_validity, not_after_unix_s, take};
 
 /// Every user whom the API server knows is in this group; of one with a token it says so itself.
 const AUTHENTICATED: &str = "system:authenticated";
 
-const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OID: u8 = 0x06;
-/// `UTCTime`, with two digits of the year, and `GeneralizedTime`, with four.
-const TIMES: [(u8, usize); 2] = [(0x17, 2), (0x18, 4)];
-/// `[0] EXPLICIT`: the version, which may be left out.
-const VERSION: u8 = 0xa0;
 /// Text as certificates have it: `UTF8String` and `PrintableString`. The others may hold what is no text.
 const TEXTS: [u8; 2] = [0x0c, 0x13];
 /// 2.5.4.3 and 2.5.4.10.
@@ -29,21 +23,12 @@ const ORGANISATION: &[u8] = &[0x55, 0x04, 0x0a];
 
 /// Whose it is, and until when; `None` of a certificate that names nobody.
 pub(super) fn holder(certificate: &[u8]) -> Option<Holder> {
-    let (signed, _) = take(certificate, SEQUENCE)?;
-    let (mut fields, _) = take(signed, SEQUENCE)?;
-    if let Some((_, rest)) = take(fields, VERSION) {
-        fields = rest;
-    }
-    // Serial number, algorithm, issuer.
-    for _ in 0..3 {
-        let (_, _, rest) = element(fields)?;
-        fields = rest;
-    }
-    let (validity, fields) = take(fields, SEQUENCE)?;
-    let (subject, _) = take(fields, SEQUENCE)?;
+    let (_, _, behind_validity) = element(from_validity(certificate)?)?;
+    let (subject, _) = take(behind_validity, SEQUENCE)?;
     Some(Holder {
         user: Arc::new(user(subject)?),
-        until_unix_s: not_after_unix_s(validity)?,
+        // What ended before 1970 has ended.
+        until_unix_s: u64::try_from(not_after_unix_s(certificate)?).unwrap_or(0),
     })
 }
 
@@ -75,62 +60,6 @@ fn user(mut subject: &[u8]) -> Option<User> {
     }
     found.groups.push(AUTHENTICATED.to_owned());
     Some(found)
-}
-
-/// The last second in which it counts (RFC 5280, section 4.1.2.5).
-fn not_after_unix_s(validity: &[u8]) -> Option<u64> {
-    let (_, _, not_after) = element(validity)?;
-    let (tag, text, _) = element(not_after)?;
-    let (_, of_year) = TIMES.into_iter().find(|(of, _)| *of == tag)?;
-    let (digits, zone) = text.split_at_checked(of_year + 10)?;
-    if zone != b"Z" || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let (year, rest) = digits.split_at_checked(of_year)?;
-    let number = |digits: &[u8]| {
-        digits
-            .iter()
-            .fold(0, |sum, d| sum * 10 + i16::from(d - b'0'))
-    };
-    let year = match (of_year, number(year)) {
-        (2, year @ 50..) => 1900 + year,
-        (2, year) => 2000 + year,
-        (_, year) => year,
-    };
-    let mut pairs = rest.chunks(2).map(|pair| i8::try_from(number(pair)).ok());
-    let mut next = || pairs.next().flatten();
-    let end = DateTime::new(year, next()?, next()?, next()?, next()?, next()?, 0).ok()?;
-    let seconds = end
-        .duration_since(civil::datetime(1970, 1, 1, 0, 0, 0, 0))
-        .as_secs();
-    Some(u64::try_from(seconds).unwrap_or(0))
-}
-
-/// What is in the element with this tag, and what is behind it.
-fn take(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (found, content, rest) = element(bytes)?;
-    (found == tag).then_some((content, rest))
-}
-
-/// Tag, content and what is behind it.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, bytes) = bytes.split_first()?;
-    let (&first, mut bytes) = bytes.split_first()?;
-    let mut length = usize::from(first);
-    if first >= 0x80 {
-        // A length of up to four bytes; none of unknown length is DER.
-        let digits = usize::from(first & 0x7f);
-        if !(1..=4).contains(&digits) {
-            return None;
-        }
-        let (length_bytes, rest) = bytes.split_at_checked(digits)?;
-        length = length_bytes
-            .iter()
-            .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-        bytes = rest;
-    }
-    let (content, rest) = bytes.split_at_checked(length)?;
-    Some((tag, content, rest))
 }
 
 #[cfg(test)]

@@ -137,6 +137,9 @@ pub async fn serve<S: Storage + Send + 'static>(
         Some(files) => Some(Arc::new(tls::Shown::read(files.clone())?)),
         None => None,
     };
+    if let Some(shown) = &shown {
+        store.counts.shows(Arc::clone(shown));
+    }
     let options = Arc::new(options);
     let tokens = Arc::new(Tokens::new(options.tokens.clone()));
     auth::refresh(&tokens, &store.counts)

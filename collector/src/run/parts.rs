@@ -110,6 +110,7 @@ impl Parts {
             clock: Arc::clone(clock),
             ring,
             requests: Arc::default(),
+            shown: None,
         };
         Ok(Self {
             sources,

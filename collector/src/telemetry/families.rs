@@ -38,6 +38,11 @@ pub(super) struct DecisionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct DoorLabels {
+    pub(super) door: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReasonLabels {
     pub(super) reason: &'static str,
 }
@@ -86,6 +91,7 @@ pub struct Metrics {
     pub(super) http_access: Family<DecisionLabels, Counter>,
     pub(super) http_answers: Gauge,
     pub(super) http_connections: Gauge,
+    pub(super) certificate_expiry: Family<DoorLabels, Gauge>,
     pub(super) ingest_connections: Gauge,
     pub(super) in_hand: Gauge,
     pub(super) cpu_seconds: Counter<f64, AtomicU64>,
@@ -314,6 +320,12 @@ impl Metrics {
             "http_answers_remembered",
             "Answers of the API server about users and their rights that are remembered, at most 20,480",
             self.http_answers.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_expiry",
+            "When the certificate that is shown ends, or the first of its chain, as Unix time, by door: ingest, http",
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
         );
         registry.register(
             "http_connections",

@@ -24,7 +24,7 @@ use super::review::review;
 use super::status::{self, Canned};
 use super::store::Name;
 use super::watch::Watch;
-use super::{Request, Shared};
+use super::{Request, Shared, State};
 
 /// Bytes of a body that are taken.
 const BODY_AT_MOST: usize = 3 * 1024 * 1024;
@@ -129,6 +129,15 @@ fn forwarded(
     };
     record(shared, &asked, None);
     Some(caller(shared, &asked).and_then(|user| {
+        // A forward over a WebSocket is a `get` for servers before 1.35, and a `create` since.
+        let outside = ["get", "create"].iter().any(|verb| {
+            let state = shared.state();
+            is_outside(&state, &user, "", "pods/portforward", verb)
+        });
+        if outside {
+            let refusal = status::forbidden_path(&user.name, "create", &asked.path);
+            return Err(unexpected(shared, &asked, refusal));
+        }
         let state = shared.state();
         if user == User::anonymous() || state.denied_paths.contains(&asked.path) {
             return Err(status::forbidden_path(&user.name, "create", &asked.path));
@@ -317,11 +326,7 @@ fn refused(shared: &Shared, asked: &Asked, target: &Target, user: &User) -> Opti
             .denials
             .iter()
             .any(|denial| denial.is_met(verb, &resource));
-        let pair = (resource.group.clone(), resource.plural.clone());
-        let outside = state
-            .only
-            .as_ref()
-            .is_some_and(|only| !only.contains(&pair));
+        let outside = is_outside(&state, user, &resource.group, &resource.plural, verb);
         (resource, denied, outside)
     };
     let refusal = status::forbidden(&user.name, verb, &resource, namespace, name);
@@ -329,6 +334,13 @@ fn refused(shared: &Shared, asked: &Asked, target: &Target, user: &User) -> Opti
         return Some(unexpected(shared, asked, refusal));
     }
     (anonymous || denied).then_some(refusal)
+}
+
+/// Whether a user who may do some things alone may not do this.
+fn is_outside(state: &State, user: &User, group: &str, plural: &str, verb: &str) -> bool {
+    let grant = (group.to_owned(), plural.to_owned(), verb.to_owned());
+    let only = state.only.get(&user.name);
+    only.is_some_and(|only| !only.contains(&grant))
 }
 
 fn verb(asked: &Asked, target: &Target) -> &'static str {

@@ -299,15 +299,19 @@ fn what_nobody_expected_is_told_at_the_end() {
         get(&server, "/apis/keda.sh/v1alpha1/scaledobjects").status,
         404
     );
-    server.allow_only(&[("", "pods")]);
+    let grant = |verb: &str| (String::new(), "pods".to_owned(), verb.to_owned());
+    server.allow_only(&ApiServer::collector(), [grant("list")]);
     assert_eq!(get(&server, "/api/v1/pods").status, 200);
     assert_eq!(get(&server, "/api/v1/secrets").status, 403);
+    let watch = "/api/v1/pods?watch=true&timeoutSeconds=1";
+    assert_eq!(get(&server, watch).status, 403);
     assert_eq!(get(&server, "/apis/nope/v1/things").status, 404);
     let error = server.finish().unwrap_err().to_string();
     assert!(
         error.contains("/api/v1/secrets") && error.contains("/apis/nope"),
         "{error}"
     );
+    assert!(error.contains("/api/v1/pods?watch=true"), "{error}");
     assert!(!error.contains("keda"), "{error}");
 
     let server = cluster();

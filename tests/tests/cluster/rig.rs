@@ -12,6 +12,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::granted;
+
 /// Longest wait for what is to happen.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -46,7 +48,7 @@ impl Rig {
         Self::with(server, ApiServer::kubeconfig)
     }
 
-    /// The same with a kubeconfig of its own.
+    /// The same with a kubeconfig of its own. The server grants what the manifests do.
     pub(crate) fn with(server: ApiServer, kubeconfig_of: impl Fn(&ApiServer) -> String) -> Self {
         Self::waiting(server, kubeconfig_of, watch::Waits::default())
     }
@@ -67,6 +69,7 @@ impl Rig {
         kubeconfig_of: impl Fn(&ApiServer) -> String,
         waits: watch::Waits,
     ) -> Self {
+        server.allow_only(&ApiServer::collector(), granted::to_the_collector());
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_of(&server)).unwrap();

@@ -10,6 +10,7 @@ use plimsoll_wire::{AuditEvent, Identity};
 use serde_json::Value;
 
 use super::collector::{Collector, wait_until};
+use super::granted;
 use super::{empty, oom, open, runtime};
 
 /// The node of the token.
@@ -92,6 +93,7 @@ impl Rig {
         for name in recorded::LISTS {
             server.load(&list(name)).unwrap();
         }
+        server.allow_only(&ApiServer::collector(), granted::to_the_collector());
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
         let mut collector = Collector::new(&folder.path().join("collector"));

@@ -144,6 +144,11 @@ impl Collector {
 
     /// Number of requests that were refused for this reason; `None` while there is no answer.
     pub(crate) fn refused(&self, reason: &str) -> Option<u64> {
+        self.metric(&format!("ingest_refused_total{{reason=\"{reason}\"}}"))
+    }
+
+    /// A metric's value, by its name and labels; 0 of what is not shown, `None` while there is no answer.
+    pub(crate) fn metric(&self, name: &str) -> Option<u64> {
         let url = format!("http://127.0.0.1:{}/metrics", self.http);
         let text = ureq::get(&url)
             .call()
@@ -151,7 +156,7 @@ impl Collector {
             .body_mut()
             .read_to_string()
             .ok()?;
-        let name = format!("plimsoll_collector_ingest_refused_total{{reason=\"{reason}\"}} ");
+        let name = format!("plimsoll_collector_{name} ");
         let line = text.lines().find_map(|line| line.strip_prefix(&name));
         Some(line.map_or(0, |count| count.parse().unwrap()))
     }

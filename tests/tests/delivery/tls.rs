@@ -242,4 +242,7 @@ fn the_agents_process_speaks_tls_with_a_token() {
         stage.collector.written().iter().any(beat)
     });
     assert_eq!(stage.collector.refused("tls"), Some(0));
+    let ends = r#"certificate_expiry_seconds{door="ingest"}"#;
+    // The first day of 2100.
+    assert_eq!(stage.collector.metric(ends), Some(4_102_444_800));
 }

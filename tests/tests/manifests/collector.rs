@@ -25,6 +25,13 @@ fn pod(objects: &Objects) -> PodSpec {
     pod
 }
 
+fn config(objects: &Objects) -> Config {
+    let map: ConfigMap = objects.one("ConfigMap", COLLECTOR, NAME);
+    let text = &map.data.unwrap()["collector.yaml"];
+    let config = Config::parse("collector.yaml", text);
+    config.unwrap_or_else(|error| panic!("{}: {error}", objects.of))
+}
+
 #[test]
 fn it_is_restricted() {
     for objects in Objects::each() {
@@ -187,10 +194,7 @@ fn its_certificate_is_for_the_name_that_agents_ask_for() {
 #[test]
 fn its_settings_are_its_own() {
     for objects in Objects::each() {
-        let map: ConfigMap = objects.one("ConfigMap", COLLECTOR, NAME);
-        let text = &map.data.unwrap()["collector.yaml"];
-        let config = Config::parse("collector.yaml", text);
-        let config = config.unwrap_or_else(|error| panic!("{}: {error}", objects.of));
+        let config = config(&objects);
         assert!(config.kubernetes.watch, "{}", objects.of);
         let pod = pod(&objects);
         let mounts = pod.containers[0].volume_mounts.as_ref().unwrap();
@@ -205,7 +209,31 @@ fn its_settings_are_its_own() {
         assert_eq!(config.ingest.tls_cert_file, Some(certificate));
         let key = place("tls").join("tls.key");
         assert_eq!(config.ingest.tls_key_file, Some(key));
+        let clients = (objects.of == "all-options").then(|| place("client-ca").join("ca.crt"));
+        assert_eq!(config.http.client_ca_file, clients, "{}", objects.of);
     }
+}
+
+/// Each environment has a file of its own: what is mended in one is mended in all.
+#[test]
+fn environments_differ_in_how_much_is_kept_and_in_nothing_else() {
+    let alike = |objects: &Objects| {
+        let mut config = config(objects);
+        config.data.max_journal_bytes = 0;
+        config.audit_file.keep_files = 0;
+        config.history.max_series = 0;
+        // components/client-certificates.
+        config.http.client_ca_file = None;
+        config
+    };
+    let prod = alike(&Objects::read("prod"));
+    for objects in Objects::each() {
+        assert_eq!(alike(&objects), prod, "{}", objects.of);
+    }
+    let [all, prod] = ["all-options", "prod"].map(|of| config(&Objects::read(of)));
+    assert_eq!(all.data, prod.data);
+    assert_eq!(all.history, prod.history);
+    assert_eq!(all.audit_file, prod.audit_file);
 }
 
 /// EKS makes no default class from 1.30 on: a claim that names none waits for ever.
@@ -226,15 +254,11 @@ fn its_volume_is_of_a_class_that_is_there_and_is_kept() {
 fn it_has_room_for_what_it_keeps() {
     const MIB: u64 = 1 << 20;
     for objects in Objects::each() {
-        let map: ConfigMap = objects.one("ConfigMap", COLLECTOR, NAME);
-        let text = map.data.unwrap()["collector.yaml"].clone();
-        let number = |key: &str, default: u64| {
-            let line = text.lines().find_map(|line| line.trim().strip_prefix(key));
-            line.map_or(default, |value| value.trim().parse().unwrap())
-        };
-        let series = number("max_series:", 50_000);
-        let journal = number("max_journal_bytes:", 4 << 30);
-        let audit = (number("keep_files:", 16) + 1) * 64 * MIB;
+        let config = config(&objects);
+        let series = config.history.max_series as u64;
+        let journal = config.data.max_journal_bytes;
+        let files = config.audit_file.keep_files as u64 + 1;
+        let audit = files * config.audit_file.rotate_bytes;
         let spec = set(&objects).spec.unwrap();
         let claim = spec.volume_claim_templates.unwrap()[0]
             .spec
@@ -258,12 +282,7 @@ fn its_sizes_are_those_of_the_documents() {
     let text = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
     for of in ["dev", "staging", "prod"] {
         let objects = Objects::read(of);
-        let map: ConfigMap = objects.one("ConfigMap", COLLECTOR, NAME);
-        let settings = map.data.unwrap()["collector.yaml"].clone();
-        let series = settings
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("max_series: "))
-            .unwrap();
+        let series = config(&objects).history.max_series.to_string();
         let resources = pod(&objects).containers[0].resources.clone().unwrap();
         let limit = with_unit(&resources.limits.unwrap()["memory"].0);
         let claims = set(&objects).spec.unwrap().volume_claim_templates.unwrap();
@@ -273,7 +292,7 @@ fn its_sizes_are_those_of_the_documents() {
             .lines()
             .find(|line| line.starts_with('|') && line.contains(&format!("({of})")))
             .unwrap();
-        let wanted = format!("| {} |", grouped(series));
+        let wanted = format!("| {} |", grouped(&series));
         assert!(row.contains(&wanted), "{row}: {wanted}");
         assert!(row.ends_with(&format!(", {limit} | {volume} |")), "{row}");
     }
