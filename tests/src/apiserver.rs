@@ -149,6 +149,8 @@ struct State {
     catalog: Catalog,
     watch_list: bool,
     tokens: BTreeMap<String, Token>,
+    /// Users by their certificates, DER.
+    certificates: BTreeMap<Vec<u8>, User>,
     rules: Vec<Rule>,
     denials: Vec<Denial>,
     denied_paths: BTreeSet<String>,
@@ -189,7 +191,7 @@ impl Shared {
 pub struct ApiServer {
     shared: Arc<Shared>,
     address: SocketAddr,
-    authority_pem: Option<String>,
+    certificate: Option<Arc<Certificate>>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -205,7 +207,6 @@ impl ApiServer {
             .then(Certificate::new)
             .transpose()?
             .map(Arc::new);
-        let authority_pem = certificate.as_ref().map(|c| c.authority_pem.clone());
         let collector = User::service_account("plimsoll", "plimsoll-collector");
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -240,12 +241,12 @@ impl ApiServer {
         runtime.spawn(connection::accept(
             Arc::clone(&shared),
             listener,
-            certificate,
+            certificate.clone(),
         ));
         Ok(Self {
             shared,
             address,
-            authority_pem,
+            certificate,
             runtime: Some(runtime),
         })
     }
@@ -257,7 +258,7 @@ impl ApiServer {
 
     /// `http://127.0.0.1:PORT` or `https://…`.
     pub fn url(&self) -> String {
-        let scheme = if self.authority_pem.is_some() {
+        let scheme = if self.certificate.is_some() {
             "https"
         } else {
             "http"
@@ -265,9 +266,25 @@ impl ApiServer {
         format!("{scheme}://{}", self.address)
     }
 
-    /// The certificate authority, with TLS.
+    /// The certificate authority, of the server and of clients, with TLS.
     pub fn authority_pem(&self) -> Option<&str> {
-        self.authority_pem.as_deref()
+        let certificate = self.certificate.as_ref();
+        certificate.map(|certificate| certificate.authority_pem.as_str())
+    }
+
+    /// A kubeconfig's user with a certificate of this server's authority, for a person of one group.
+    ///
+    /// # Errors
+    /// The server has no TLS, or it cannot be made.
+    pub fn certificate(&self, name: &str, group: &str) -> Result<Value> {
+        let certificate = self.certificate.as_ref();
+        let certificate = certificate.context("certificates are shown with TLS")?;
+        let made = certificate.of_client(name, group)?;
+        let user = User::person(name, &[group]);
+        self.state().certificates.insert(made.der, user);
+        let encoded = |pem: &str| query::base64_padded(pem.as_bytes());
+        Ok(json!({"client-certificate-data": encoded(&made.pem),
+            "client-key-data": encoded(&made.key_pem)}))
     }
 
     /// A kubeconfig whose user shows [`COLLECTOR_TOKEN`].
@@ -278,7 +295,7 @@ impl ApiServer {
     /// A kubeconfig with this `user`: `{"tokenFile": PATH}`, `{}`. It is JSON, which is YAML.
     pub fn kubeconfig_of(&self, user: &Value) -> String {
         let mut cluster = json!({"server": self.url()});
-        if let Some(pem) = &self.authority_pem {
+        if let Some(pem) = self.authority_pem() {
             cluster["certificate-authority-data"] = query::base64_padded(pem.as_bytes()).into();
         }
         let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "test",

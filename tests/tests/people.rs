@@ -57,8 +57,13 @@ impl Drop for Cluster {
 impl Cluster {
     /// A collector in a cluster in which alice may see the sizing of `shop`, and bob nothing.
     fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    /// The same; with TLS the API server's authority is that of people's certificates.
+    fn with(options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let server = ApiServer::start(Options::default()).unwrap();
+        let server = ApiServer::start(options).unwrap();
         let person = |name: &str, group: &str| {
             let user = User::person(&format!("{name}@example.com"), &[group]);
             server.token(name, Token::valid(user, API_AUDIENCE));
@@ -240,6 +245,7 @@ fn start(
         std::fs::write(&path, text).unwrap();
         path
     };
+    let client_ca = server.authority_pem().map(|pem| file("client-ca.crt", pem));
     let config = json!({
         "data": {"path": folder.join("state")},
         "ingest": {"listen": free_address()},
@@ -249,6 +255,7 @@ fn start(
             "access": "kubernetes",
             "tls_cert_file": file("tls.crt", certificate),
             "tls_key_file": file("tls.key", key),
+            "client_ca_file": client_ca,
         },
     });
     Command::new(program("plimsoll-collector"))
@@ -395,4 +402,26 @@ fn who_follows_keeps_the_way_to_the_collector() {
     let output = tail.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\nrun\n");
+}
+
+/// The handshake in the forwarded port shows the certificate that the API server is shown.
+#[test]
+fn a_client_certificate_names_its_holder_to_the_collector_too() {
+    let cluster = Cluster::with(Options {
+        tls: true,
+        ..Options::default()
+    });
+    let certificate = |name, group| cluster.server.certificate(name, group).unwrap();
+    let carol = certificate("carol@example.com", "team-shop");
+    let report = ["sizing", "report", "-n", "shop", "-o", "json"];
+    let told = answered(&mut cluster.plimsoll_of(&carol, &report));
+    assert_eq!(told["schema"], "plimsoll.sizing/v1");
+    let asked = cluster.server.requests();
+    let reviewed = |of: &str| asked.iter().find(|asked| asked.path.ends_with(of));
+    let review = reviewed("/subjectaccessreviews").unwrap();
+    assert!(review.body.contains("carol@example.com"), "{}", review.body);
+    assert!(reviewed("/tokenreviews").is_none());
+    let dave = certificate("dave@example.com", "team-none");
+    let says = ["refused (403)", "dave@example.com may not"];
+    refused(&mut cluster.plimsoll_of(&dave, &report), &says);
 }

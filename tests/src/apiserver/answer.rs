@@ -37,6 +37,8 @@ struct Asked {
     accept: String,
     agent: String,
     bearer: Option<String>,
+    /// Whom a certificate names.
+    shown: Option<User>,
     body: Bytes,
 }
 
@@ -75,6 +77,7 @@ pub(super) async fn answer(
         bearer: text(header::AUTHORIZATION)
             .strip_prefix("Bearer ")
             .map(str::to_owned),
+        shown: parts.extensions.get().cloned(),
         body: body.as_ref().cloned().unwrap_or_default(),
     };
     let target = shared.state().catalog.target(&asked.path);
@@ -121,6 +124,7 @@ fn forwarded(
         bearer: text(header::AUTHORIZATION)
             .strip_prefix("Bearer ")
             .map(str::to_owned),
+        shown: request.extensions().get().cloned(),
         body: Bytes::new(),
     };
     record(shared, &asked, None);
@@ -262,10 +266,10 @@ fn document(shared: &Shared, asked: &Asked, path: &str) -> Canned {
     canned
 }
 
-/// Who asks: 401 for a token that is not good, the anonymous user without one.
+/// Who asks: 401 for a token that is not good, the anonymous user without one and without a certificate.
 fn caller(shared: &Shared, asked: &Asked) -> Result<User, Canned> {
     let Some(token) = &asked.bearer else {
-        return Ok(User::anonymous());
+        return Ok(asked.shown.clone().unwrap_or_else(User::anonymous));
     };
     let audiences = [API_AUDIENCE.to_owned()];
     let told = authenticate(&shared.state().tokens, token, &audiences);
