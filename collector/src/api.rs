@@ -12,6 +12,7 @@ mod clock;
 mod document;
 mod error;
 mod headers;
+mod lines;
 mod pages;
 mod renders;
 mod requests;
@@ -231,6 +232,7 @@ pub fn router(state: Arc<ApiState>) -> Router {
             ApiError::not_found("there is nothing at this address; the dashboard is at /")
         })
         .method_not_allowed_fallback(|| async { ApiError::method() })
+        .layer(from_fn(serve::noted))
         .layer(from_fn_with_state(Arc::clone(&state), access::identified))
         .layer(from_fn_with_state(Arc::clone(&state), headers::addressed))
         .layer(from_fn(error::shown))

@@ -1,8 +1,10 @@
 //! The connections of one of the collector's doors: how many are open, how many of one address.
 //!
-//! A connection that is over a bound is refused and counted by whoever took it. How long one may
-//! stay without doing its part is in [`paced`]. Knows no protocol.
+//! A connection that is over a bound is refused and counted by whoever took it; a door whose [`guests`] give
+//! way has a place for a newcomer all the same. How long one may stay without doing its part is in [`paced`].
+//! Knows no protocol.
 
+pub mod guests;
 pub mod paced;
 
 use std::collections::BTreeMap;

@@ -44,18 +44,21 @@ fn certificates() -> [String; 3] {
     [authority, certificate, key.serialize_pem()]
 }
 
+/// A program that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 struct Cluster {
     folder: tempfile::TempDir,
     server: ApiServer,
     address: SocketAddr,
-    collector: Child,
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        drop(self.collector.kill());
-        drop(self.collector.wait());
-    }
+    _collector: Running,
 }
 
 impl Cluster {
@@ -93,7 +96,7 @@ impl Cluster {
             folder,
             server,
             address,
-            collector,
+            _collector: collector,
         };
         cluster.know_by(&authority);
         cluster.until_it_answers(address);
@@ -135,6 +138,16 @@ impl Cluster {
         let mut command = Command::new(program("plimsoll"));
         command.args(args).env_clear().env("KUBECONFIG", kubeconfig);
         command
+    }
+
+    /// Looks on at the audit events of `shop`; what it has to tell is in a file.
+    fn follow(&self, user: &Value) -> Running {
+        let audit = Rule::group("team-shop").may("read", "plimsoll.dev", "audit");
+        self.server.allow(audit.within("shop"));
+        let told = std::fs::File::create(self.folder.path().join("told")).unwrap();
+        let mut command = self.plimsoll_of(user, &["audit", "tail", "-f", "-n", "shop"]);
+        command.stdout(Stdio::null()).stderr(told);
+        Running(command.spawn().unwrap())
     }
 
     /// A user whose plugin gives alice's token after so many seconds, and the file with a line for each run.
@@ -245,7 +258,7 @@ fn start(
     address: SocketAddr,
     certificate: &str,
     key: &str,
-) -> Child {
+) -> Running {
     let file = |name: &str, text: &str| {
         let path = folder.join(name);
         std::fs::write(&path, text).unwrap();
@@ -264,13 +277,13 @@ fn start(
             "client_ca_file": client_ca,
         },
     });
-    Command::new(program("plimsoll-collector"))
+    let mut collector = Command::new(program("plimsoll-collector"));
+    collector
         .arg("--config")
         .arg(file("collector.yaml", &config.to_string()))
         .stdin(Stdio::null())
-        .stderr(std::fs::File::create(folder.join("log")).unwrap())
-        .spawn()
-        .unwrap()
+        .stderr(std::fs::File::create(folder.join("log")).unwrap());
+    Running(collector.spawn().unwrap())
 }
 
 fn free_address() -> SocketAddr {
@@ -412,14 +425,10 @@ fn a_pod_in_which_nobody_listens_is_told_in_its_node_s_words() {
 #[test]
 fn who_follows_keeps_the_way_to_the_collector() {
     let cluster = Cluster::new();
-    let audit = Rule::group("team-shop").may("read", "plimsoll.dev", "audit");
-    cluster.server.allow(audit.within("shop"));
     let (relay, through) = Relay::start(cluster.address);
     cluster.server.forward("plimsoll", POD, 8443, through);
     let (user, runs) = cluster.plugin(0);
-    let mut tail = cluster.plimsoll_of(&user, &["audit", "tail", "-f", "-n", "shop"]);
-    let tail = tail.stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut tail = tail.spawn().unwrap();
+    let following = cluster.follow(&user);
     // The handshake takes two at the most, and the first question may come with it.
     cluster.until(|| relay.pieces() >= 6);
     let asked = |of: &str| {
@@ -435,9 +444,9 @@ fn who_follows_keeps_the_way_to_the_collector() {
     let before = relay.pieces();
     cluster.until(|| relay.carried() == 2 && relay.pieces() >= before + 5);
     assert_eq!(each(), [2, 2, 2]);
-    tail.kill().unwrap();
-    let output = tail.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    drop(following);
+    let told = std::fs::read_to_string(cluster.folder.path().join("told"));
+    assert_eq!(told.unwrap(), "");
     assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\nrun\n");
 }
 
@@ -461,4 +470,28 @@ fn a_client_certificate_names_its_holder_to_the_collector_too() {
     let dave = certificate("dave@example.com", "team-none");
     let says = ["refused (403)", "dave@example.com may not"];
     refused(&mut cluster.plimsoll_of(&dave, &report), &says);
+}
+
+/// More connections than the door has places, all silent: they are let go and not who is known, and a newcomer
+/// has a place. What is not TLS is told as that.
+#[test]
+fn silent_connections_keep_nobody_out() {
+    let cluster = Cluster::new();
+    let (relay, through) = Relay::start(cluster.address);
+    cluster.server.forward("plimsoll", POD, 8443, through);
+    let _following = cluster.follow(&json!({"token": "alice"}));
+    cluster.until(|| relay.pieces() >= 4);
+    let connect = |_| TcpStream::connect(cluster.address).unwrap();
+    connect(0).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let silent: Vec<TcpStream> = (0..300).map(connect).collect();
+    let report = ["sizing", "report", "-n", "shop", "-o", "json"];
+    let report = cluster.answer("alice", &report);
+    assert_eq!(report["schema"], "plimsoll.sizing/v1");
+    drop(silent);
+    let log = || std::fs::read_to_string(cluster.folder.path().join("log")).unwrap();
+    let told = ["let go for another", "does not speak TLS"];
+    cluster.until(|| told.iter().all(|told| log().contains(told)));
+    let before = relay.pieces();
+    cluster.until(|| relay.pieces() >= before + 2);
+    assert_eq!(relay.carried(), 2, "the follower's, and the report's");
 }

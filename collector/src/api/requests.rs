@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::StatusCode;
 
+use crate::connections::Full;
+use crate::connections::guests::Guests;
 use crate::connections::paced::Late;
-use crate::connections::{Connections, Full};
 
 /// The classes, as they are called in metrics.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -14,7 +15,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Why a connection is refused or broken off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// No place; all clients are of one address.
+    /// No place, or one that a newcomer got.
     Full,
     /// A head that does not come.
     Slow,
@@ -90,7 +91,7 @@ pub struct Requests {
     refused: [AtomicU64; Refusal::ALL.len()],
     decided: [AtomicU64; Decision::ALL.len()],
     remembered: AtomicU64,
-    connections: OnceLock<Connections>,
+    guests: OnceLock<Guests>,
 }
 
 impl Requests {
@@ -120,9 +121,9 @@ impl Requests {
         self.remembered.store(answers as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn watch(&self, connections: Connections) {
+    pub(super) fn watch(&self, guests: Guests) {
         // A second door that counts here is none of ours; the first stays.
-        drop(self.connections.set(connections));
+        drop(self.guests.set(guests));
     }
 
     /// Each class with its count.
@@ -167,7 +168,7 @@ impl Requests {
 
     /// Connections that are open.
     pub fn connections(&self) -> u64 {
-        self.connections.get().map_or(0, |open| open.open() as u64)
+        self.guests.get().map_or(0, |guests| guests.open() as u64)
     }
 }
 

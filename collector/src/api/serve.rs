@@ -5,14 +5,18 @@
 //! The API's door: bounded in connections and in the time that one may take over its part.
 //!
 //! A client that sends its request in drips, says nothing, or does not take its answer is let go, so
-//! that the probes and scrapes of others are answered. Knows no route.
+//! that the probes and scrapes of others are answered; and when all places are taken, or an address has its
+//! share of those that are not known, the one that was idle for longest goes for a newcomer. Who was refused
+//! or let go is counted, and named in the log within a bound. Knows no route.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::middleware::Next;
+use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -24,11 +28,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use super::access::Client;
+use super::access::{Caller, Client};
+use super::lines::Lines;
 use super::requests::Refusal;
 use super::{Requests, certificate};
+use crate::connections::Full;
+use crate::connections::guests::{Guest, Guests, Visit};
 use crate::connections::paced::{Late, Pace, Paced};
-use crate::connections::{Connections, Full, Place};
 use crate::tls;
 
 /// After a connection that could not be taken, for want of descriptors as a rule.
@@ -55,7 +61,8 @@ impl Default for Bounds {
     }
 }
 
-/// One address may have this share of all connections, where clients have addresses of their own.
+/// One address may have this share of all places for clients that are not known, where they have addresses of
+/// their own.
 const PEER_SHARE: usize = 8;
 
 /// What every connection goes through.
@@ -66,7 +73,38 @@ struct Door {
     requests: Arc<Requests>,
     /// Plain text without.
     tls: Option<Arc<tls::Shown>>,
+    log: Arc<Log>,
     stop: CancellationToken,
+}
+
+/// What anybody can have written into the log.
+#[derive(Default)]
+struct Log {
+    full: Lines,
+    handshakes: Lines,
+}
+
+impl Log {
+    /// All places are taken, by known ones that are being answered.
+    fn refused(&self, peer: IpAddr) {
+        if let Some(left_out) = self.full.take(Instant::now()) {
+            tracing::warn!(%peer, left_out, "an HTTP connection was refused: all places are taken");
+        }
+    }
+
+    fn let_go(&self, peer: IpAddr, why: Full) {
+        if let Some(left_out) = self.full.take(Instant::now()) {
+            let reason = why.reason();
+            tracing::warn!(%peer, reason, left_out, "an idle HTTP connection was let go for another");
+        }
+    }
+
+    fn no_tls(&self, peer: SocketAddr, error: &std::io::Error) {
+        if let Some(left_out) = self.handshakes.take(Instant::now()) {
+            let reason = tls::reason(error);
+            tracing::warn!(%peer, reason, left_out, "an HTTP connection was refused: no TLS with it");
+        }
+    }
 }
 
 /// Answers until `stop`, then what was asked by then; in plain text without `tls`.
@@ -82,13 +120,14 @@ pub async fn serve(
     // There all clients have the address of this machine.
     let share = if is_loopback { 1 } else { PEER_SHARE };
     let most_of_peer = bounds.max_connections.div_ceil(share);
-    let connections = Connections::new(bounds.max_connections, most_of_peer);
-    requests.watch(connections.clone());
+    let guests = Guests::new(bounds.max_connections, most_of_peer);
+    requests.watch(guests.clone());
     let door = Door {
         router,
         bounds,
         requests,
         tls,
+        log: Arc::default(),
         stop: stop.clone(),
     };
     let mut open = JoinSet::new();
@@ -97,12 +136,11 @@ pub async fn serve(
             () = stop.cancelled() => break,
             Some(_) = open.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => match connections.take(peer.ip()) {
-                    Ok(place) => {
-                        open.spawn(door.clone().open(stream, peer, place));
+                Ok((stream, peer)) => {
+                    if let Some(guest) = door.place(&guests, peer.ip()) {
+                        open.spawn(door.clone().open(stream, peer, guest));
                     }
-                    Err(Full::All | Full::OfPeer) => door.requests.refuse(Refusal::Full),
-                },
+                }
                 Err(error) => {
                     tracing::warn!(%error, "could not take a connection");
                     tokio::time::sleep(PAUSE).await;
@@ -114,14 +152,40 @@ pub async fn serve(
 }
 
 impl Door {
+    /// A newcomer's place, for which another one may have to go.
+    fn place(&self, guests: &Guests, peer: IpAddr) -> Option<Guest> {
+        match guests.take(peer) {
+            Ok((guest, let_go)) => {
+                if let Some(let_go) = let_go {
+                    self.requests.refuse(Refusal::Full);
+                    self.log.let_go(let_go.peer, let_go.why);
+                }
+                Some(guest)
+            }
+            Err(Full::All | Full::OfPeer) => {
+                self.requests.refuse(Refusal::Full);
+                self.log.refused(peer);
+                None
+            }
+        }
+    }
+
+    /// A connection until it ends, or has to go.
+    async fn open(self, stream: TcpStream, address: SocketAddr, guest: Guest) {
+        let let_go = guest.let_go();
+        let served = self.secured(stream, address, guest);
+        // Dropped, it closes the connection.
+        let _or_not = let_go.run_until_cancelled(served).await;
+    }
+
     /// The handshake, where there is one, and then the connection to its end.
-    async fn open(self, stream: TcpStream, address: SocketAddr, place: Place) {
+    async fn secured(&self, stream: TcpStream, address: SocketAddr, guest: Guest) {
         let Some(tls) = &self.tls else {
             let client = Client {
                 address,
                 holder: None,
             };
-            return self.answer(stream, client, place).await;
+            return self.answer(stream, client, guest).await;
         };
         let acceptor = tls.acceptor();
         let secured = self
@@ -133,11 +197,11 @@ impl Door {
                 let shown = stream.get_ref().1.peer_certificates();
                 let first = shown.and_then(<[_]>::first);
                 let holder = first.and_then(|first| certificate::holder(first));
-                self.answer(stream, Client { address, holder }, place).await;
+                self.answer(stream, Client { address, holder }, guest).await;
             }
             Some(Err(error)) => {
                 self.requests.refuse(Refusal::Tls);
-                tracing::debug!(%address, reason = tls::reason(&error), "no TLS with it");
+                self.log.no_tls(address, &error);
             }
         }
     }
@@ -147,20 +211,28 @@ impl Door {
         &self,
         stream: S,
         client: Client,
-        place: Place,
+        guest: Guest,
     ) {
+        let visit = guest.visit();
         let broken = Arc::clone(&self.requests);
         let told = move |late: Late| broken.refuse(late.into());
         let keeps = Pace {
             known_within: None,
             taken_within: self.bounds.taken_within,
         };
-        let stream = Paced::new(stream, keeps, place, Arc::new(told));
+        let stream = Paced::new(stream, keeps, guest, Arc::new(told));
         let has_begun = stream.has_begun();
         let router = self.router.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(client.clone());
-            router.clone().call(request)
+            request.extensions_mut().insert(visit.clone());
+            let asking = visit.asks();
+            let answer = router.clone().call(request);
+            async move {
+                let answer = answer.await;
+                drop(asking);
+                answer
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -184,8 +256,18 @@ impl Door {
     }
 }
 
+/// Notes that the one who asks is known: its connection is not one of those that go first.
+pub(super) async fn noted(request: axum::extract::Request, next: Next) -> Response {
+    let said = request.extensions();
+    if let (Some(Caller::Known(_)), Some(visit)) = (said.get(), said.get::<Visit>()) {
+        visit.is_known();
+    }
+    next.run(request).await
+}
+
 #[cfg(test)]
 mod tests {
+    use axum::Extension;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -211,7 +293,13 @@ mod tests {
             taken_within: Duration::from_mins(1),
         };
         let (requests, stop) = (Arc::<Requests>::default(), CancellationToken::new());
-        let router = Router::new().route("/", get(|| async { "here" }));
+        let known = |Extension(visit): Extension<Visit>| async move {
+            visit.is_known();
+            "known"
+        };
+        let router = Router::new()
+            .route("/", get(|| async { "here" }))
+            .route("/known", get(known));
         let mut serving = JoinSet::new();
         serving.spawn(serve(
             listener,
@@ -277,22 +365,28 @@ mod tests {
         assert_eq!(requests.connections(), 0);
     }
 
+    /// Asks, and leaves the connection open.
+    async fn ask(client: &mut TcpStream, path: &str) -> String {
+        let asked = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        client.write_all(asked.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 1024];
+        let length = client.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
+
     #[tokio::test]
-    async fn one_too_many_is_refused_and_counted() {
-        let (address, requests, mut serving, stop) = open(1, Duration::from_mins(1)).await;
-        let mut first = TcpStream::connect(address).await.unwrap();
-        // Its answer shows that it has its place.
-        first
-            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .await
-            .unwrap();
-        assert_ne!(first.read(&mut [0; 1024]).await.unwrap(), 0);
-        assert_eq!(requests.connections(), 1);
-        let second = TcpStream::connect(address).await.unwrap();
-        assert_eq!(answer_to(second, ASKED).await, "");
-        assert!(answer_to(first, ASKED).await.ends_with("here"));
+    async fn who_says_nothing_goes_for_a_newcomer_and_who_is_known_stays() {
+        let (address, requests, mut serving, stop) = open(2, Duration::from_mins(1)).await;
+        let mut known = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut known, "/known").await.ends_with("known"));
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let probe = TcpStream::connect(address).await.unwrap();
+        assert!(answer_to(probe, ASKED).await.ends_with("here"));
+        assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
+        assert!(ask(&mut known, "/").await.ends_with("here"));
         stop.cancel();
         serving.join_next().await.unwrap().unwrap();
         assert_eq!(refused(&requests), [("too_many_connections", 1)]);
+        assert_eq!(requests.connections(), 0);
     }
 }

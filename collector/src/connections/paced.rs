@@ -16,8 +16,6 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::Place;
-
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Timer = Pin<Box<Sleep>>;
@@ -62,7 +60,7 @@ pub struct Paced<S> {
     until_known: Option<Timer>,
     until_taken: Option<Timer>,
     told: Told,
-    _holds: Place,
+    _holds: Box<dyn Send + Sync>,
 }
 
 impl<S> std::fmt::Debug for Paced<S> {
@@ -75,7 +73,7 @@ impl<S> std::fmt::Debug for Paced<S> {
 
 impl<S> Paced<S> {
     /// Begins to count; what it `holds` is given back with the connection.
-    pub fn new(io: S, pace: Pace, holds: Place, told: Told) -> Self {
+    pub fn new(io: S, pace: Pace, holds: impl Send + Sync + 'static, told: Told) -> Self {
         Self {
             io,
             pace,
@@ -84,7 +82,7 @@ impl<S> Paced<S> {
             until_known: pace.known_within.map(|within| Box::pin(sleep(within))),
             until_taken: None,
             told,
-            _holds: holds,
+            _holds: Box::new(holds),
         }
     }
 
