@@ -225,6 +225,8 @@ fn tokens(play: &mut Play) -> Result<()> {
             .any(|asked| asked.body.contains(third))
             .then_some(()))
     })?;
+    // What was under way with the one before has come by then.
+    play.ask(&client("renewed", "imds-v1", 1))?;
     play.server.token(second, Token::invalidated());
     let before = refused_tokens(play)?;
     play.ask(&client("in-time", "imds-v1", 1))?;

@@ -40,8 +40,9 @@ const COLLECTOR: [&str; 2] = ["plimsoll", "plimsoll-collector-0"];
 const BEGIN: &str = "2026-11-22T07:11:25Z";
 /// For whatever is waited for: an emulated machine stands still for seconds at times.
 const PATIENCE: Duration = Duration::from_mins(5);
-/// Seconds that an event waits for its names: longer than an API server is away here.
-const NAME_WAIT_S: u64 = 60;
+/// Seconds that an event waits for its names: longer than an API server is away here, and than it takes until
+/// it is asked again after that.
+const NAME_WAIT_S: u64 = 180;
 
 /// See the module.
 pub(super) struct Play {
