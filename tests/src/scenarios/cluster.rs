@@ -225,6 +225,8 @@ fn tokens(play: &mut Play) -> Result<()> {
             .any(|asked| asked.body.contains(third))
             .then_some(()))
     })?;
+    // What was under way with the one before has come by then.
+    play.ask(&client("renewed", "imds-v1", 1))?;
     play.server.token(second, Token::invalidated());
     let before = refused_tokens(play)?;
     play.ask(&client("in-time", "imds-v1", 1))?;
@@ -318,6 +320,12 @@ fn command_line(play: &Play) -> Result<()> {
     Ok(())
 }
 
+/// Records that came to this, at all stages.
+fn fates(accounting: &Value, fate: &str) -> u64 {
+    let stages = read::fates(accounting).into_iter();
+    stages.filter_map(|stage| stage.get(fate)?.as_u64()).sum()
+}
+
 /// Everything that happened is told once, every record has its fate, and the API server was asked for
 /// nothing that it does not know.
 fn end(mut play: Play) -> Result<String> {
@@ -343,6 +351,17 @@ fn end(mut play: Play) -> Result<String> {
         ids.len()
     );
     law(&stopped.accounting)?;
+    let gaps = &stopped.accounting["gaps"];
+    ensure!(
+        gaps.as_array().is_some_and(Vec::is_empty),
+        "records never came: {gaps}"
+    );
+    let of = |fate| fates(&stopped.accounting, fate);
+    for fate in ["lost", "undecodable", "shed", "expired", "quarantined"] {
+        ensure!(of(fate) == 0, "{} records are {fate}", of(fate));
+    }
+    // What the node told of the stray pod.
+    ensure!(of("rejected") > 0, "no record was rejected");
     let asked = stopped.server.finish()?;
     Ok(format!(
         "{happened} requests of pods told, {} calls to the API server",

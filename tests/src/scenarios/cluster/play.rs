@@ -11,6 +11,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use plimsoll_collector::cluster::kinds::{BUILT_IN, OPTIONAL};
 use serde_json::{Value, json};
 
 use super::super::capabilities::CAPABILITIES;
@@ -39,8 +40,9 @@ const COLLECTOR: [&str; 2] = ["plimsoll", "plimsoll-collector-0"];
 const BEGIN: &str = "2026-11-22T07:11:25Z";
 /// For whatever is waited for: an emulated machine stands still for seconds at times.
 const PATIENCE: Duration = Duration::from_mins(5);
-/// Seconds that an event waits for its names: longer than an API server is away here.
-const NAME_WAIT_S: u64 = 60;
+/// Seconds that an event waits for its names: longer than an API server is away here, and than it takes until
+/// it is asked again after that.
+const NAME_WAIT_S: u64 = 180;
 
 /// See the module.
 pub(super) struct Play {
@@ -72,6 +74,7 @@ impl Play {
             tls: true,
             ..Options::default()
         })?;
+        server.allow_only(&rights());
         people(&server);
         agents(&server, TOKENS[0]);
         let mut stage = context.stage(&dir, Vec::new())?;
@@ -117,6 +120,11 @@ impl Play {
         let tokens = cluster.token.clone();
         settings.cluster = Some(cluster);
         let plimsoll = Plimsoll::start(settings)?;
+        let degraded = &plimsoll.agent()?["health"]["degraded"];
+        ensure!(
+            !context.facts.lab || degraded.as_array().is_some_and(Vec::is_empty),
+            "the agent lacks {degraded}"
+        );
         Ok(Self {
             plimsoll,
             server,
@@ -323,6 +331,19 @@ fn own_pod() -> Pod {
     "plimsoll-agent".clone_into(&mut pod.namespace);
     pod.owner = Owner::DaemonSet;
     pod
+}
+
+/// What the ClusterRole of the collector names (`daemonset/base/collector/rbac.yaml`), and the authority's
+/// certificate, which people read.
+fn rights() -> Vec<(&'static str, &'static str)> {
+    let kinds = BUILT_IN.iter().chain(&OPTIONAL);
+    let followed = kinds.map(|kind| (kind.group, kind.plural));
+    let asked = [
+        ("authentication.k8s.io", "tokenreviews"),
+        ("authorization.k8s.io", "subjectaccessreviews"),
+        ("", "configmaps"),
+    ];
+    followed.chain(asked).collect()
 }
 
 /// Who may see what.
