@@ -315,7 +315,7 @@ status:
             subject: container("u1", "c1"),
         };
         let mut index = Index::default();
-        index.keep(std::time::Duration::from_secs(60));
+        index.keep(std::time::Duration::from_mins(1));
         let said = |index: &Index| {
             let joined = join_told_by("n2", &identity, index);
             assert_eq!(joined.pending, is_pending(&identity, index));

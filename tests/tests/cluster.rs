@@ -70,7 +70,7 @@ fn a_pod_that_came_and_went_keeps_its_name() {
         json!({"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "flash", "namespace": "shop", "uid": "flash-uid",
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "quick",
-                    "uid": "q", "controller": true}]},
+                    "uid": "uid-quick", "controller": true}]},
             "spec": {"nodeName": "node-a", "containers": [{"name": "app", "image": "a"}]},
             "status": status})
     };
@@ -88,7 +88,7 @@ fn a_pod_that_came_and_went_keeps_its_name() {
     drop(index);
     rig.server.apply(replica_set("quick", "fast")).unwrap();
     let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "fast", "namespace": "shop"}});
+        "metadata": {"name": "fast", "namespace": "shop", "uid": "uid-fast"}});
     rig.server.apply(deployment).unwrap();
     rig.until("its Deployment is known", |index| {
         let found = index.lookup("flash-uid", None).unwrap();

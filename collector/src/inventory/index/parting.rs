@@ -4,8 +4,10 @@
 //! that made them, and their records come later still. Owners of no namespace have their own time alone.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use super::*;
+use super::entry::{ObjectName, Owner, Pod};
+use super::{Index, Key, Moment};
 
 impl Index {
     /// Forgets what was deleted too long ago; whether there was any.
@@ -45,7 +47,7 @@ impl Index {
     /// Those of them that a pod or an owner has as its controller.
     fn named_among(&self, due: &[(Duration, ObjectName)]) -> HashSet<ObjectName> {
         // Few names are due and many are known: most are told apart by a look at one text.
-        let names: HashSet<&str> = due.iter().map(|(_, of)| &*of.name).collect();
+        let texts: HashSet<&str> = due.iter().map(|(_, of)| &*of.name).collect();
         let due: HashSet<&ObjectName> = due.iter().map(|(_, of)| of).collect();
         let pods = self.pods.values();
         let pods = pods.map(|pod| (&pod.namespace, &pod.controller));
@@ -53,7 +55,7 @@ impl Index {
         let owners = owners.map(|(name, owner)| (&name.namespace, &owner.controller));
         let named = pods.chain(owners).filter_map(|(namespace, controller)| {
             let controller = controller.as_ref();
-            let controller = controller.filter(|of| names.contains(&*of.name))?;
+            let controller = controller.filter(|of| texts.contains(&*of.name))?;
             Some(controller.within(namespace)).filter(|name| due.contains(name))
         });
         named.collect()
@@ -131,7 +133,7 @@ impl Index {
                 let Some(pod) = self.pods.remove(&uid) else {
                     return;
                 };
-                let ips = pod.ips.iter();
+                let ips = pod.ips.iter().chain(&pod.past_ips);
                 ips.for_each(|ip| self.addresses.forget(*ip, &uid));
                 if let Some(hash) = &pod.hash {
                     self.static_pods.forget(hash, &uid);
