@@ -50,7 +50,25 @@ fn every_pod_of_a_recorded_cluster_is_named() {
     assert_eq!(workload("report-29922192-qv6gn"), "CronJob/report");
     assert_eq!(workload("cache-d76ccdbd-49sx7"), "Deployment/cache");
     assert!(index.nodes().len() == 8 && index.nodes().get("node-a").is_some());
+    // What names no container is counted, and not kept.
+    let count = |name: &str| {
+        let list = recorded::list(&format!("{name}.json")).unwrap();
+        list["items"].as_array().unwrap().len()
+    };
+    let mut naming = [
+        "pods",
+        "nodes",
+        "replicasets",
+        "deployments",
+        "statefulsets",
+    ]
+    .to_vec();
+    naming.extend(["daemonsets", "jobs", "cronjobs", "rollouts"]);
+    let kept = naming.into_iter().map(count).sum::<usize>();
     drop(index);
+    rig.until("Rollouts are known", |index| index.objects() == kept);
+    let told = rig.census.rows()[&(String::new(), "Service".to_owned())].changes;
+    assert_eq!(told, count("services") as u64);
     assert!(rig.census.troubles(std::time::Duration::ZERO).is_empty());
     let asked = rig.finish();
     // Objects of which only names are used are not sent whole, and nothing is listed twice.
