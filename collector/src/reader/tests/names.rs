@@ -1,5 +1,7 @@
 //! Events that wait for the names of their pods.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::ingest::placed::Pods;
 
@@ -12,6 +14,7 @@ struct Waiting {
     sink: FileSink,
     path: PathBuf,
     learnt: Arc<Mutex<BTreeSet<String>>>,
+    interrupted: Arc<AtomicBool>,
     _folder: tempfile::TempDir,
 }
 
@@ -25,10 +28,13 @@ impl Waiting {
             let subject = &join::identity_of(event).unwrap().subject;
             matches!(subject, Subject::Pod { pod_uid, .. } if !known.lock().unwrap().contains(pod_uid))
         };
+        let interrupted = Arc::<AtomicBool>::default();
+        let away = Arc::clone(&interrupted);
         let wait = sink::NameWait {
             within: WAIT,
             pending: Arc::new(pending),
             listing: Arc::new(|| false),
+            interrupted: Arc::new(move || away.load(Ordering::Relaxed)),
         };
         Self {
             store: life.store,
@@ -36,6 +42,7 @@ impl Waiting {
             sink: life.sink.waiting(wait),
             path: folder.path().join("audit/audit.jsonl"),
             learnt,
+            interrupted,
             _folder: folder,
         }
     }
@@ -110,6 +117,21 @@ fn an_event_waits_for_its_name_in_its_place_and_no_longer_than_its_time() {
     assert_eq!(waiting.written_at(unknown + 10 * SECOND - 1), [1, 2, 3]);
     assert_eq!(waiting.written_at(unknown + 10 * SECOND), [1, 2, 3, 4]);
     assert_eq!(waiting.reader.fates().unaccounted(), 0);
+}
+
+/// Names come when the API server is there again, if that is soon.
+#[test]
+fn while_names_are_not_told_an_event_waits_longer() {
+    let mut waiting = Waiting::begin();
+    waiting.interrupted.store(true, Ordering::Relaxed);
+    let arrived = waiting.arrive(1, "new", Duration::ZERO);
+    assert_eq!(waiting.written_at(arrived + 10 * SECOND), [0; 0]);
+    assert_eq!(waiting.written_at(arrived + 60 * SECOND - 1), [0; 0]);
+    assert_eq!(waiting.written_at(arrived + 60 * SECOND), [1]);
+    let arrived = waiting.arrive(2, "new", Duration::ZERO);
+    assert_eq!(waiting.written_at(arrived + 10 * SECOND), [1]);
+    waiting.interrupted.store(false, Ordering::Relaxed);
+    assert_eq!(waiting.written_at(arrived + 10 * SECOND), [1, 2]);
 }
 
 /// Each waits for its own time, counted from its own arrival: they all wait at once.
