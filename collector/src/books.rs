@@ -227,6 +227,7 @@ impl Sources {
             objects: index.objects() as u64,
             deleted: index.gone() as u64,
             forgotten: index.forgotten(),
+            unheard: index.unheard(),
             ..self.inventory.row()
         }
     }

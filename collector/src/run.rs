@@ -129,12 +129,11 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let reviewers = Reviewers::of(&config).await?;
     let shown = config.http.tls().map(tls::Shown::read).transpose()?;
     let clock = cluster::watch::clock();
-    let parts = Parts::open(&config, api::unix_ns(), &clock)?;
+    let parts = Parts::open(&config, client, api::unix_ns(), &clock)?;
     let store = parts.sources.store.clone();
     let stop = CancellationToken::new();
     let scheme = if shown.is_some() { "https" } else { "http" };
     let asking = Asking {
-        client,
         reviewers,
         shown: shown.map(Arc::new),
     };
@@ -149,11 +148,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 /// until the receiver has ended and the journal is empty.
 fn begin(
     parts: Parts,
-    Asking {
-        client,
-        reviewers,
-        shown,
-    }: Asking,
+    Asking { reviewers, shown }: Asking,
     config: &Config,
     descriptors: usize,
     [otlp, http]: [TcpListener; 2],
@@ -193,8 +188,8 @@ fn begin(
         let end = feeding.await;
         end.map(|()| "the history").map_err(RunError::from)
     });
-    match (objects, client) {
-        (Objects::Files(inventory), _) => {
+    match objects {
+        Objects::Files(inventory) => {
             let every = Duration::from_secs(config.inventory.reload_s);
             let stop = stop.clone();
             tasks.spawn(watch(
@@ -206,7 +201,7 @@ fn begin(
                 stop,
             ));
         }
-        (Objects::Cluster(writer, census), Some(client)) => {
+        Objects::Cluster(writer, census, client) => {
             let names = rejoin(Arc::clone(&census), history, index, stop.clone());
             tasks.spawn(names);
             let clock = Arc::clone(&sources.clock);
@@ -217,8 +212,6 @@ fn begin(
                 end.map(|()| "the cluster's watch").map_err(RunError::from)
             });
         }
-        // A client is made for whoever follows the cluster.
-        (Objects::Cluster(..), None) => {}
     }
     let serving = shown.clone();
     tasks.spawn(async move {
@@ -240,8 +233,6 @@ fn begin(
 
 /// What is made before anything begins.
 struct Asking {
-    /// Of whoever follows the cluster.
-    client: Option<kube::Client>,
     reviewers: Reviewers,
     /// What the dashboard shows, if it does TLS.
     shown: Option<Arc<tls::Shown>>,

@@ -76,6 +76,9 @@ pub type Misplaced = Arc<dyn Fn(&str, &Elsewhere) + Send + Sync>;
 /// Whether the names of an event's subject may still come.
 pub type Pending = Arc<dyn Fn(&AuditEvent) -> bool + Send + Sync>;
 
+/// From its arrival an event waits so long at the most while names are not told.
+const INTERRUPTED: Duration = Duration::from_mins(1);
+
 /// How long an event may wait for its names.
 #[derive(Clone)]
 pub struct NameWait {
@@ -85,6 +88,8 @@ pub struct NameWait {
     pub pending: Pending,
     /// Whether names are only now being told, so that the age of an event says nothing.
     pub listing: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Whether names are not told for now: then there is more time, a minute, unless there is none at all.
+    pub interrupted: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl NameWait {
@@ -94,6 +99,7 @@ impl NameWait {
             within: Duration::ZERO,
             pending: Arc::new(|_| false),
             listing: Arc::new(|| false),
+            interrupted: Arc::new(|| false),
         }
     }
 
@@ -104,10 +110,14 @@ impl NameWait {
         if (self.listing)() {
             return true;
         }
-        let within = u64::try_from(self.within.as_nanos()).unwrap_or(u64::MAX);
         let waited = now_unix_ns.checked_sub(arrived_unix_ns);
         let age_at_arrival = arrived_unix_ns.saturating_sub(event_unix_ns);
-        age_at_arrival < within && waited.is_some_and(|waited| waited < within)
+        let is_young = |within: Duration| {
+            let within = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+            age_at_arrival < within && waited.is_some_and(|waited| waited < within)
+        };
+        let may_be_longer = !self.within.is_zero() && is_young(INTERRUPTED);
+        is_young(self.within) || (may_be_longer && (self.interrupted)())
     }
 }
 

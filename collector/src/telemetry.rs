@@ -93,6 +93,8 @@ pub struct InventoryRow {
     pub deleted: u64,
     /// Deleted objects whose names fell out before their time.
     pub forgotten: u64,
+    /// Owners of a kind that was not looked for, because too many others were to be.
+    pub unheard: u64,
     /// Times it was read because files changed.
     pub reloads: u64,
     /// Files and objects left out, over all reads.
@@ -230,6 +232,7 @@ impl Metrics {
             (&self.inventory_reloads, books.inventory.reloads),
             (&self.inventory_problems, books.inventory.problems),
             (&self.inventory_forgotten, books.inventory.forgotten),
+            (&self.inventory_unheard, books.inventory.unheard),
         ] {
             set(counter, count);
         }
@@ -398,6 +401,7 @@ mod tests {
                 objects: 61,
                 deleted: 64,
                 forgotten: 65,
+                unheard: 77,
                 reloads: 62,
                 problems: 63,
             },

@@ -30,6 +30,11 @@ pub(crate) fn from_validity(certificate: &[u8]) -> Option<&[u8]> {
 /// Its last second, Unix time.
 pub(crate) fn not_after_unix_s(certificate: &[u8]) -> Option<i64> {
     let (validity, _) = take(from_validity(certificate)?, SEQUENCE)?;
+    end_unix_s(validity)
+}
+
+/// The second of two times (RFC 5280, section 4.1.2.5).
+fn end_unix_s(validity: &[u8]) -> Option<i64> {
     let (_, _, behind_not_before) = element(validity)?;
     let (tag, text, _) = element(behind_not_before)?;
     let text = std::str::from_utf8(text).ok()?;
@@ -120,6 +125,28 @@ mod tests {
             let found = not_after_unix_s(&until(year, month, day));
             assert_eq!(found, Some(unix_s), "{year}-{month}-{day}");
         }
+    }
+
+    #[track_caller]
+    fn check_end(text: &str, unix_s: Option<i64>) {
+        let tag = if text.len() < 15 {
+            UTC_TIME
+        } else {
+            GENERALIZED_TIME
+        };
+        let mut validity = vec![tag, 1, b'x', tag, u8::try_from(text.len()).unwrap()];
+        validity.extend(text.as_bytes());
+        assert_eq!(end_unix_s(&validity), unix_s, "{text}");
+    }
+
+    #[test]
+    fn times_are_of_either_kind() {
+        check_end("491231235959Z", Some(2_524_607_999));
+        check_end("500101000000Z", Some(-631_152_000));
+        // "No well-defined expiration date".
+        check_end("99991231235959Z", Some(253_402_300_799));
+        check_end("260101000000+0100", None);
+        check_end("2601010000 1Z", None);
     }
 
     #[test]

@@ -55,7 +55,25 @@ fn every_pod_of_a_recorded_cluster_is_named() {
     assert_eq!(workload("report-29922192-qv6gn"), "CronJob/report");
     assert_eq!(workload("cache-d76ccdbd-49sx7"), "Deployment/cache");
     assert!(index.nodes().len() == 8 && index.nodes().get("node-a").is_some());
+    // What names no container is counted, and not kept.
+    let count = |name: &str| {
+        let list = recorded::list(&format!("{name}.json")).unwrap();
+        list["items"].as_array().unwrap().len()
+    };
+    let mut naming = [
+        "pods",
+        "nodes",
+        "replicasets",
+        "deployments",
+        "statefulsets",
+    ]
+    .to_vec();
+    naming.extend(["daemonsets", "jobs", "cronjobs", "rollouts"]);
+    let kept = naming.into_iter().map(count).sum::<usize>();
     drop(index);
+    rig.until("Rollouts are known", |index| index.objects() == kept);
+    let told = rig.census.rows()[&(String::new(), "Service".to_owned())].changes;
+    assert_eq!(told, count("services") as u64);
     assert!(rig.census.troubles(Duration::ZERO).is_empty());
     let asked = rig.finish();
     // Objects of which only names are used are not sent whole, and nothing is listed twice.
@@ -75,7 +93,7 @@ fn a_pod_that_came_and_went_keeps_its_name() {
         json!({"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "flash", "namespace": "shop", "uid": "flash-uid",
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "quick",
-                    "uid": "q", "controller": true}]},
+                    "uid": "uid-quick", "controller": true}]},
             "spec": {"nodeName": "node-a", "containers": [{"name": "app", "image": "a"}]},
             "status": status})
     };
@@ -93,7 +111,7 @@ fn a_pod_that_came_and_went_keeps_its_name() {
     drop(index);
     rig.server.apply(replica_set("quick", "fast")).unwrap();
     let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "fast", "namespace": "shop"}});
+        "metadata": {"name": "fast", "namespace": "shop", "uid": "uid-fast"}});
     rig.server.apply(deployment).unwrap();
     rig.until("its Deployment is known", |index| {
         let found = index.lookup("flash-uid", None).unwrap();

@@ -107,32 +107,6 @@ mod tests {
         assert_eq!(holder(&certificate(&[(DnType::CommonName, wide)])), None);
     }
 
-    #[track_caller]
-    fn check_end(text: &str, unix_s: Option<u64>) {
-        let tag = if text.len() < 15 { 0x17 } else { 0x18 };
-        let mut validity = vec![tag, 1, b'x', tag, u8::try_from(text.len()).unwrap()];
-        validity.extend(text.as_bytes());
-        assert_eq!(not_after_unix_s(&validity), unix_s, "{text}");
-    }
-
-    #[test]
-    fn the_end_is_read_from_either_kind_of_time() {
-        check_end("260101000000Z", Some(1_767_225_600));
-        check_end("491231235959Z", Some(2_524_607_999));
-        check_end("500101000000Z", Some(0));
-        check_end("20500101000000Z", Some(2_524_608_000));
-        // "No well-defined expiration date".
-        check_end("99991231235959Z", Some(253_402_300_799));
-        for none in [
-            "261301000000Z",
-            "2601010000Z",
-            "260101000000+0100",
-            "2601010000 1Z",
-        ] {
-            check_end(none, None);
-        }
-    }
-
     proptest! {
         #[test]
         fn any_bytes_are_somebody_or_nobody(bytes: Vec<u8>, cut in 0_usize..400, at in 0_usize..400, with: u8) {

@@ -125,6 +125,15 @@ pub struct Row {
     told: Option<Duration>,
 }
 
+impl Row {
+    /// What is wrong with it and will not be for good.
+    fn fresh_trouble(&self, now: Duration) -> Option<&str> {
+        let (at, why) = self.trouble.as_ref()?;
+        let is_fresh = self.state != State::Denied && now.saturating_sub(*at) < FRESH;
+        is_fresh.then_some(why)
+    }
+}
+
 /// Group and kind.
 pub type Name = (String, String);
 
@@ -150,25 +159,38 @@ impl Census {
         Self(Mutex::new(rows.collect()))
     }
 
-    /// Whether every kind that names something has been known whole, or cannot be.
+    /// Whether every kind that each cluster has was known whole once, or cannot be known: there is nothing to
+    /// wait for.
     pub fn is_synced(&self) -> bool {
+        self.all(|row| row.synced || matches!(row.state, State::Absent | State::Denied))
+    }
+
+    /// Whether every kind that each cluster has was known whole once. One that may not be seen was not.
+    pub fn is_whole(&self) -> bool {
+        self.all(|row| row.synced)
+    }
+
+    fn all(&self, is: impl Fn(&Row) -> bool) -> bool {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kinds::BUILT_IN.iter().all(|kind| {
             let row = rows.get(&(kind.group.to_owned(), kind.kind.to_owned()));
-            row.is_some_and(|row| row.synced || matches!(row.state, State::Absent | State::Denied))
+            row.is_some_and(&is)
         })
+    }
+
+    /// Whether a kind that containers are named by could be seen, and is not told now.
+    pub fn is_interrupted(&self, now: Duration) -> bool {
+        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(group, kind): &Name| kinds::of(group, kind).is_some_and(|of| of.names);
+        let mut rows = rows.iter().filter(|(name, _)| of(name));
+        rows.any(|(_, row)| row.fresh_trouble(now).is_some())
     }
 
     /// Objects and deletions that were told, of the kinds that name something.
     pub fn changes(&self) -> u64 {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let naming = |name: &&Name| {
-            let (group, kind) = name;
-            let known = kinds::BUILT_IN
-                .iter()
-                .find(|of| of.group == group && of.kind == kind);
-            known.is_none_or(|of| of.kind == "Pod" || matches!(of.group, "apps" | "batch"))
-        };
+        // Nodes change without end, and name nothing in usage.
+        let naming = |(group, kind): &Name| kind != "Node" && kinds::names(group, kind);
         let rows = rows.iter().filter(|(name, _)| naming(name));
         rows.map(|(_, row)| row.changes).sum()
     }
@@ -182,10 +204,7 @@ impl Census {
             let needed = known.iter().any(|of| of.group == group && of.kind == kind);
             if row.state == State::Denied && needed {
                 troubles.push(format!("{kind}: the account may not list and watch it"));
-            } else if let Some((at, why)) = &row.trouble
-                && row.state != State::Denied
-                && now.saturating_sub(*at) < FRESH
-            {
+            } else if let Some(why) = row.fresh_trouble(now) {
                 troubles.push(format!("{kind}: {why}"));
             }
         }
@@ -255,7 +274,7 @@ mod tests {
     #[test]
     fn a_cluster_is_known_when_every_kind_has_been_or_cannot_be() {
         let census = Census::default();
-        for kind in kinds::BUILT_IN {
+        for kind in &kinds::BUILT_IN {
             assert!(!census.is_synced());
             census.set(&kind.resource(), State::Listing);
             let end = match kind.kind {
@@ -266,10 +285,35 @@ mod tests {
             census.set(&kind.resource(), end);
         }
         assert!(census.is_synced());
+        assert!(!census.is_whole(), "what may not be seen is not known");
+        for kind in kinds::BUILT_IN.iter().filter(|kind| kind.kind == "CronJob") {
+            census.set(&kind.resource(), State::Live);
+        }
+        assert!(!census.is_whole());
         census.set(&pods(), State::Listing);
         assert!(census.is_synced(), "names are known, if not the newest");
         let [denied] = census.troubles(SECOND).try_into().unwrap();
         assert_eq!(denied, "LimitRange: the account may not list and watch it");
+        for kind in kinds::BUILT_IN
+            .iter()
+            .filter(|kind| kind.kind == "LimitRange")
+        {
+            census.set(&kind.resource(), State::Live);
+        }
+        assert!(census.is_whole());
+    }
+
+    #[test]
+    fn names_are_interrupted_by_what_names_containers_alone() {
+        let census = Census::of_all();
+        let fail = |kind: &str| {
+            let of = kinds::BUILT_IN.iter().find(|of| of.kind == kind).unwrap();
+            census.failed(&of.resource(), Failure::Server, "503".to_owned(), SECOND);
+            census.is_interrupted(2 * SECOND)
+        };
+        assert!(!fail("Service"));
+        assert!(fail("ReplicaSet"));
+        assert!(!census.is_interrupted(182 * SECOND));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::inventory::{Object, parse};
 const STALLED: Duration = Duration::from_mins(3);
 /// Waits after failures in a row: so long at first, doubled each time, with jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(800);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Lists that begin to tell and do not end, or that expire, before another way of listing is tried.
 const MOST_BROKEN_LISTS: u32 = 2;
 /// Objects on one page of a list.
@@ -53,6 +53,10 @@ pub(super) enum Change {
     Untold(Arc<ApiResource>),
     /// There is no such kind any more.
     Gone(Arc<ApiResource>),
+    /// A kind of owners was looked for, and there is none.
+    NotThere(ApiResource),
+    /// Kinds that were not there are looked for again.
+    LookAgain,
 }
 
 /// How objects are listed.
@@ -77,6 +81,55 @@ impl Way {
                 ..config
             },
         }
+    }
+}
+
+/// How far following has come, over all its streams.
+#[derive(Debug)]
+struct Course {
+    way: Way,
+    /// The server can stream lists, as far as is known.
+    streams: bool,
+    /// In a row.
+    failures: u32,
+}
+
+impl Course {
+    const fn new() -> Self {
+        Self {
+            way: Way::Stream,
+            streams: true,
+            failures: 0,
+        }
+    }
+
+    /// The way that costs the server least.
+    const fn best(&self) -> Way {
+        if self.streams {
+            Way::Stream
+        } else {
+            Way::Pages
+        }
+    }
+
+    const fn no_streams(&mut self) {
+        self.streams = false;
+        self.way = Way::Pages;
+    }
+
+    /// Lists did not come to their end: another way is tried.
+    const fn broken(&mut self) {
+        self.way = match self.way {
+            Way::Stream => Way::Pages,
+            Way::Pages => Way::Whole,
+            Way::Whole => self.best(),
+        };
+    }
+
+    /// A list is whole. What made others break has passed, and the next is asked for as the first was.
+    const fn listed(&mut self) {
+        self.failures = 0;
+        self.way = self.best();
     }
 }
 
@@ -139,8 +192,8 @@ pub(super) struct Follower {
 
 /// How a stream came to its end.
 enum Ended {
-    /// To be begun anew, in this way.
-    Anew(Way),
+    /// To be begun anew.
+    Anew,
     NoKind,
     NobodyListens,
 }
@@ -148,10 +201,10 @@ enum Ended {
 impl Follower {
     /// See [`Follower`]. `WHOLE` objects, or their metadata.
     pub(super) async fn follow<const WHOLE: bool>(self) {
-        let (mut way, mut failures) = (Way::Stream, 0);
+        let mut course = Course::new();
         loop {
-            match self.stream::<WHOLE>(way, &mut failures).await {
-                Ended::Anew(next) => way = next,
+            match self.stream::<WHOLE>(&mut course).await {
+                Ended::Anew => {}
                 Ended::NoKind => {
                     self.census.set(&self.of, State::Absent);
                     self.tell(Change::Gone(Arc::clone(&self.of))).await;
@@ -162,8 +215,9 @@ impl Follower {
         }
     }
 
-    /// Follows in one way as long as that serves; `failures` in a row are counted from one way to the next.
-    async fn stream<const WHOLE: bool>(&self, way: Way, failures: &mut u32) -> Ended {
+    /// Follows in one way as long as that serves.
+    async fn stream<const WHOLE: bool>(&self, course: &mut Course) -> Ended {
+        let way = course.way;
         let api: Api<Item<WHOLE>> = Api::all_with(self.client.clone(), self.of.as_ref());
         let mut stream = pin!(watcher::watcher(api, way.config()));
         // Lists that broke off, and whether this one has told of anything yet.
@@ -175,7 +229,7 @@ impl Follower {
                 Ok(stream.next().await)
             };
             let error = match next {
-                Ok(None) => return Ended::Anew(way),
+                Ok(None) => return Ended::Anew,
                 Ok(Some(Ok(event))) => {
                     match event {
                         Event::Init => {
@@ -183,13 +237,15 @@ impl Follower {
                             (listing, begun) = (true, false);
                         }
                         Event::InitDone => {
-                            (listing, begun, broken, *failures) = (false, false, 0, 0);
+                            (listing, begun, broken) = (false, false, 0);
+                            course.listed();
                         }
-                        Event::Apply(_) | Event::Delete(_) => *failures = 0,
+                        Event::Apply(_) | Event::Delete(_) => course.failures = 0,
                         Event::InitApply(_) => begun = true,
                     }
                     if broken == MOST_BROKEN_LISTS {
-                        return Ended::Anew(after_broken(way));
+                        course.broken();
+                        return Ended::Anew;
                     }
                     if !self.heard(event).await {
                         return Ended::NobodyListens;
@@ -200,38 +256,47 @@ impl Follower {
                 Err(_) => {
                     let why = format!("no answer within {} s", STALLED.as_secs());
                     self.failed(Failure::Stalled, why);
-                    self.pause(failures).await;
-                    return Ended::Anew(after_broken(way));
+                    self.pause(course).await;
+                    course.broken();
+                    return Ended::Anew;
                 }
             };
             match meaning(&error, way) {
-                Meaning::NoStream => return Ended::Anew(Way::Pages),
+                Meaning::NoStream => {
+                    course.no_streams();
+                    return Ended::Anew;
+                }
                 Meaning::NoKind if self.optional => return Ended::NoKind,
                 Meaning::NoKind => {
                     self.refused(State::Absent).await;
-                    return Ended::Anew(way);
+                    return Ended::Anew;
                 }
                 Meaning::Unreadable => {
                     self.unreadable("a line of the stream", &errors::chain(&error));
                     // Which object it told of is not known: all are told anew.
-                    self.pause(failures).await;
-                    return Ended::Anew(way);
+                    self.pause(course).await;
+                    return Ended::Anew;
                 }
                 Meaning::Failed(Failure::Forbidden) => {
                     self.failed(Failure::Forbidden, errors::chain(&error));
                     self.refused(State::Denied).await;
                     // Listed anew, so that it is told when it may be seen again.
-                    return Ended::Anew(way);
+                    return Ended::Anew;
                 }
                 Meaning::Failed(failure) => {
                     self.failed(failure, errors::chain(&error));
-                    self.pause(failures).await;
-                    if failure == Failure::Expired && !listing {
-                        return Ended::Anew(way);
+                    self.pause(course).await;
+                    let expired = failure == Failure::Expired;
+                    if expired && !listing {
+                        return Ended::Anew;
                     }
-                    broken += u32::from(failure == Failure::Expired && listing);
+                    // An expired list counts once, and a page that was refused for any other reason is no
+                    // fault of pages. Streams that break off are one of streams.
+                    broken += u32::from(expired);
+                    begun &= way == Way::Stream && !expired;
                     if broken == MOST_BROKEN_LISTS {
-                        return Ended::Anew(after_broken(way));
+                        course.broken();
+                        return Ended::Anew;
                     }
                 }
             }
@@ -246,9 +311,9 @@ impl Follower {
     }
 
     /// Waits after one more failure.
-    async fn pause(&self, failures: &mut u32) {
-        tokio::time::sleep(wait(*failures, fastrand::f64())).await;
-        *failures = failures.saturating_add(1);
+    async fn pause(&self, course: &mut Course) {
+        tokio::time::sleep(wait(course.failures, fastrand::f64())).await;
+        course.failures = course.failures.saturating_add(1);
     }
 
     fn failed(&self, failure: Failure, why: String) {
@@ -308,15 +373,6 @@ impl Follower {
 
     async fn tell(&self, change: Change) -> bool {
         self.changes.send(change).await.is_ok()
-    }
-}
-
-/// What is tried after lists that did not come to their end.
-const fn after_broken(way: Way) -> Way {
-    match way {
-        Way::Stream => Way::Pages,
-        Way::Pages => Way::Whole,
-        Way::Whole => Way::Stream,
     }
 }
 
@@ -412,9 +468,29 @@ mod tests {
         let waits: Vec<u128> = (0..8).map(|n| wait(n, 0.0).as_millis()).collect();
         assert_eq!(
             waits,
-            [800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]
+            [800, 1600, 3200, 6400, 10_000, 10_000, 10_000, 10_000]
         );
-        assert_eq!(wait(99, 0.5).as_millis(), 45_000);
+        assert_eq!(wait(99, 0.5).as_millis(), 15_000);
+    }
+
+    /// What a list in one piece costs the server is asked of it while nothing else comes to its end.
+    #[test]
+    fn the_way_that_costs_least_is_come_back_to() {
+        let mut course = Course::new();
+        course.broken();
+        course.broken();
+        assert_eq!(course.way, Way::Whole);
+        course.listed();
+        assert_eq!(course.way, Way::Stream);
+        course.no_streams();
+        let ways = [(); 4].map(|()| {
+            course.broken();
+            course.way
+        });
+        assert_eq!(ways, [Way::Whole, Way::Pages, Way::Whole, Way::Pages]);
+        course.broken();
+        course.listed();
+        assert_eq!(course.way, Way::Pages);
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub struct Kind {
     pub plural: &'static str,
     /// Of the others their metadata is asked for alone.
     pub whole: bool,
+    /// Containers are named by its objects. The others are counted and not kept: there are clusters with more
+    /// EndpointSlices than pods.
+    pub names: bool,
 }
 
 const fn kind(
@@ -30,25 +33,35 @@ const fn kind(
         kind,
         plural,
         whole: false,
+        names: false,
+    }
+}
+
+/// Owns pods, or what owns them.
+const fn owner(kind: Kind) -> Kind {
+    Kind {
+        names: true,
+        ..kind
     }
 }
 
 const fn whole(kind: Kind) -> Kind {
     Kind {
         whole: true,
+        names: true,
         ..kind
     }
 }
 
 /// Kinds that every cluster has. What owns pods comes first: a pod that is known before its owner would
 /// have to wait for its workload's name.
-pub const BUILT_IN: [Kind; 15] = [
-    kind("apps", "v1", "ReplicaSet", "replicasets"),
-    kind("apps", "v1", "Deployment", "deployments"),
-    kind("apps", "v1", "StatefulSet", "statefulsets"),
-    kind("apps", "v1", "DaemonSet", "daemonsets"),
-    kind("batch", "v1", "Job", "jobs"),
-    kind("batch", "v1", "CronJob", "cronjobs"),
+pub static BUILT_IN: [Kind; 15] = [
+    owner(kind("apps", "v1", "ReplicaSet", "replicasets")),
+    owner(kind("apps", "v1", "Deployment", "deployments")),
+    owner(kind("apps", "v1", "StatefulSet", "statefulsets")),
+    owner(kind("apps", "v1", "DaemonSet", "daemonsets")),
+    owner(kind("batch", "v1", "Job", "jobs")),
+    owner(kind("batch", "v1", "CronJob", "cronjobs")),
     whole(kind("", "v1", "Node", "nodes")),
     kind("", "v1", "Namespace", "namespaces"),
     whole(kind("", "v1", "Pod", "pods")),
@@ -71,8 +84,8 @@ pub const BUILT_IN: [Kind; 15] = [
 ];
 
 /// Kinds that a cluster may have, in the version that is known; another that is served will do.
-pub const OPTIONAL: [Kind; 6] = [
-    kind("argoproj.io", "v1alpha1", "Rollout", "rollouts"),
+pub static OPTIONAL: [Kind; 6] = [
+    owner(kind("argoproj.io", "v1alpha1", "Rollout", "rollouts")),
     kind(
         "autoscaling.k8s.io",
         "v1",
@@ -104,6 +117,17 @@ pub const OPTIONAL: [Kind; 6] = [
         "policyendpoints",
     ),
 ];
+
+/// One of these kinds.
+pub fn of(group: &str, kind: &str) -> Option<&'static Kind> {
+    let mut all = BUILT_IN.iter().chain(&OPTIONAL);
+    all.find(|of| of.group == group && of.kind == kind)
+}
+
+/// Whether containers are named by objects of that kind. Any other that is followed owns pods.
+pub fn names(group: &str, kind: &str) -> bool {
+    of(group, kind).is_none_or(|of| of.names)
+}
 
 impl Kind {
     /// As the client knows it.

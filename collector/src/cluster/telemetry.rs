@@ -42,9 +42,7 @@ pub struct Metrics {
 
 /// What a kind is called in labels.
 fn label(group: &str, kind: &str) -> &'static str {
-    let mut known = kinds::BUILT_IN.iter().chain(&kinds::OPTIONAL);
-    let known = known.find(|of| of.group == group && of.kind == kind);
-    known.map_or("owner", |of| of.kind)
+    kinds::of(group, kind).map_or("owner", |of| of.kind)
 }
 
 impl Metrics {
@@ -77,14 +75,14 @@ impl Metrics {
         );
         registry.register(
             "cluster_synced",
-            "1 if every kind that names something has been known whole",
+            "1 if every kind that each cluster has was known whole once; 0 as well while the account may not list and watch one",
             self.synced.clone(),
         );
     }
 
     /// Copies the census into the metrics.
     pub fn show(&self, census: &Census) {
-        self.synced.set(census.is_synced().into());
+        self.synced.set(census.is_whole().into());
         let mut of = BTreeMap::<&'static str, Vec<Row>>::new();
         for ((group, kind), row) in census.rows() {
             of.entry(label(&group, &kind)).or_default().push(row);

@@ -28,14 +28,15 @@ use super::census::{Census, State};
 use super::discover::{self, Found, Wanted};
 use super::follow::{Change, Follower};
 use super::kinds;
-use crate::inventory::{IndexWriter, Moment};
+use crate::inventory::{Index, IndexWriter, Moment};
 
 /// How long it is waited for what only somebody else can change.
 #[derive(Clone, Copy, Debug)]
 pub struct Waits {
     /// Until a kind that is not there is looked for again.
     pub look_again: Duration,
-    /// Until a look whether pods have owners of a kind that nobody follows.
+    /// Until a look whether pods have owners of a kind that nobody follows, and for what the server gave no answer
+    /// about.
     pub look_for_owners: Duration,
     /// After a refusal for want of rights, and for a kind to be there that every cluster has; up to twice
     /// that, so that not all ask at a time.
@@ -93,8 +94,10 @@ struct Watch {
     tasks: JoinSet<Task>,
     /// Group and kind of what is followed.
     following: BTreeSet<(String, String)>,
-    /// Looked for and not found, or denied.
+    /// Being looked for, or not found.
     missed: BTreeSet<(String, String)>,
+    /// Looked for without an answer, and told so.
+    unanswered: BTreeSet<(String, String)>,
 }
 
 /// Follows the cluster until `stop`.
@@ -107,7 +110,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), WatchError> {
     // What is not listed yet is not known yet, from the first moment on.
-    for kind in kinds::BUILT_IN {
+    for kind in kinds::BUILT_IN.iter().filter(|kind| kind.names) {
         index.write().follow(kind.group, kind.kind);
     }
     let (changes, heard) = mpsc::channel(CHANGES);
@@ -121,31 +124,37 @@ pub async fn run(
         tasks: JoinSet::new(),
         following: BTreeSet::new(),
         missed: BTreeSet::new(),
+        unanswered: BTreeSet::new(),
     };
     let known = Arc::clone(&watch.census);
     watch.tasks.spawn(async move {
         write(index, heard, clock, known).await;
         Task::Writer
     });
-    for kind in kinds::BUILT_IN {
+    for kind in &kinds::BUILT_IN {
         watch.follow(Arc::new(kind.resource()), kind.whole, false);
     }
-    let mut look_again = tokio::time::interval(waits.look_again);
-    let mut look_for_owners = tokio::time::interval(waits.look_for_owners);
+    let mut look_again = tokio::time::interval_at(
+        tokio::time::Instant::now() + waits.look_again,
+        waits.look_again,
+    );
+    let mut look = tokio::time::interval(waits.look_for_owners);
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = look_again.tick() => {
                 watch.missed.clear();
-                watch.discover(kinds::OPTIONAL.iter().map(Wanted::from).collect());
+                watch.unanswered.clear();
+                watch.tell(Change::LookAgain).await;
             }
-            _ = look_for_owners.tick() => {
+            _ = look.tick() => {
                 let index = reader.get();
-                let owners = index.strange_kinds().map(Wanted::owner).collect();
+                let owners: Vec<_> = index.strange_kinds().map(Wanted::owner).collect();
                 drop(index);
-                watch.discover(owners);
+                let optional = kinds::OPTIONAL.iter().map(Wanted::from);
+                watch.discover(optional.chain(owners).collect());
             }
-            Some(ended) = watch.tasks.join_next() => watch.ended(ended?),
+            Some(ended) = watch.tasks.join_next() => watch.ended(ended?).await,
         }
     }
 }
@@ -187,7 +196,12 @@ impl Watch {
         }
     }
 
-    fn ended(&mut self, task: Task) {
+    /// Whoever writes takes it in its turn, and waits for nobody. False if nobody listens any more.
+    async fn tell(&self, change: Change) -> bool {
+        self.changes.send(change).await.is_ok()
+    }
+
+    async fn ended(&mut self, task: Task) {
         match task {
             // It ends with the last of those that tell it something, of which this is one.
             Task::Writer => {}
@@ -198,13 +212,23 @@ impl Watch {
                 for (wanted, found) in found {
                     match found {
                         Found::Served(of) => self.follow(Arc::new(of), false, true),
-                        Found::Absent => self.census.set(&wanted.resource(), State::Absent),
+                        Found::Absent => {
+                            let of = wanted.resource();
+                            // Kinds that somebody wrote into a pod are without number.
+                            if kinds::of(&of.group, &of.kind).is_some() {
+                                self.census.set(&of, State::Absent);
+                            }
+                            self.tell(Change::NotThere(of)).await;
+                        }
                         Found::Unknown(why) => {
-                            tracing::warn!(
-                                kind = wanted.kind,
-                                error = why,
-                                "whether the cluster has this kind is not known"
-                            );
+                            self.missed.remove(&wanted.name());
+                            if self.unanswered.insert(wanted.name()) {
+                                tracing::warn!(
+                                    kind = wanted.kind,
+                                    error = why,
+                                    "whether the cluster has this kind is not known"
+                                );
+                            }
                         }
                     }
                 }
@@ -241,13 +265,17 @@ async fn write(
     }
 }
 
-fn apply(index: &mut crate::inventory::Index, change: Change, now: Moment, census: &Census) {
+fn apply(index: &mut Index, change: Change, now: Moment, census: &Census) {
+    let names = |of: &ApiResource| kinds::names(&of.group, &of.kind);
     match change {
         Change::Begin(of) => {
             index.begin(&of.group, &of.kind);
-            index.follow(&of.group, &of.kind);
+            if names(&of) {
+                index.follow(&of.group, &of.kind);
+            }
         }
         Change::Object(object) => index.apply(&object, now),
+        Change::Named(of, _) | Change::Deleted(of, _) if !names(&of) => {}
         Change::Named(of, meta) => index.apply_named(&of.group, &of.kind, &meta),
         Change::Unread(of, meta) => index.touch(&of.group, &of.kind, &meta),
         Change::Deleted(of, meta) => index.delete(&of.group, &of.kind, &meta, now),
@@ -256,10 +284,12 @@ fn apply(index: &mut crate::inventory::Index, change: Change, now: Moment, censu
             census.set(&of, State::Live);
         }
         Change::Untold(of) => index.unfollow(&of.group, &of.kind),
+        Change::NotThere(of) => index.set_absent(&of.group, &of.kind),
+        Change::LookAgain => index.look_again(),
         Change::Gone(of) => {
-            index.unfollow(&of.group, &of.kind);
             index.begin(&of.group, &of.kind);
             index.end(&of.group, &of.kind, now);
+            index.forget_kind(&of.group, &of.kind);
         }
     }
 }

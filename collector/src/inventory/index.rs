@@ -138,6 +138,9 @@ impl Index {
             }
             let left = before.ips.iter().filter(|ip| !pod.ips.contains(ip));
             left.for_each(|ip| self.addresses.ended(*ip, &uid, now.unix_ns));
+            for ip in pod.remember_addresses(before) {
+                self.addresses.forget(ip, &uid);
+            }
         }
         let status = object.status.as_ref();
         let ended = status
@@ -146,11 +149,11 @@ impl Index {
         let started = status
             .and_then(|status| status.start_time.as_ref())
             .and_then(|time| u64::try_from(time.0.as_nanosecond()).ok());
+        let started = started.unwrap_or(now.unix_ns);
         for ip in &pod.ips {
             if ended {
-                self.addresses.ended(*ip, &uid, now.unix_ns);
+                self.addresses.had(*ip, &uid, started, now.unix_ns);
             } else {
-                let started = started.unwrap_or(now.unix_ns);
                 self.addresses.seen(*ip, &uid, started, now.unix_ns);
             }
         }
@@ -334,6 +337,27 @@ impl Index {
         self.kinds.strange()
     }
 
+    /// There is no such kind any more, and whether it comes again has to be looked for.
+    pub fn forget_kind(&mut self, group: &str, kind: &str) {
+        let key = self.group_kind(group, kind);
+        self.kinds.forget(&key);
+    }
+
+    /// One of those was looked for, and the cluster has none.
+    pub fn set_absent(&mut self, group: &str, kind: &str) {
+        self.kinds.set_absent(group, kind);
+    }
+
+    /// Those that were absent may be there by now.
+    pub fn look_again(&mut self) {
+        self.kinds.look_again();
+    }
+
+    /// Owners of a kind that was not looked for, because too many others were to be, since the start.
+    pub const fn unheard(&self) -> u64 {
+        self.kinds.unheard()
+    }
+
     fn pod(&self, uid: &str) -> Option<&Pod> {
         let known = self.pods.get(uid);
         known.or_else(|| self.static_pods.get(uid, &self.pods))
@@ -367,7 +391,8 @@ impl Index {
                 name.namespace = Arc::clone(&self.nowhere);
                 known = self.owners.get(&name);
             }
-            let Some(owner) = known else {
+            // One that was made anew under the same name is another.
+            let Some(owner) = known.filter(|owner| top.is(owner)) else {
                 let kind = (Arc::clone(&top.group), Arc::clone(&top.kind));
                 return Some((top, self.kinds.is_followed(&kind)));
             };

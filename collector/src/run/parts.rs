@@ -59,35 +59,41 @@ pub(super) struct Parts {
 pub(super) enum Objects {
     /// From files.
     Files(Inventory),
-    /// From the API server; what follows it writes here.
-    Cluster(IndexWriter, Arc<Census>),
+    /// From the API server; what asks it writes here.
+    Cluster(IndexWriter, Arc<Census>, kube::Client),
 }
 
 impl Objects {
     fn reader(&self) -> IndexReader {
         match self {
             Self::Files(inventory) => inventory.reader(),
-            Self::Cluster(index, _) => index.reader(),
+            Self::Cluster(index, ..) => index.reader(),
         }
     }
 
     fn census(&self) -> Option<Arc<Census>> {
         match self {
             Self::Files(_) => None,
-            Self::Cluster(_, census) => Some(Arc::clone(census)),
+            Self::Cluster(_, census, _) => Some(Arc::clone(census)),
         }
     }
 }
 
 impl Parts {
     /// Opens what is in the folders, which exist; `life` as in [`AuditRing::of_life`].
-    pub(super) fn open(config: &Config, life: u64, clock: &Clock) -> Result<Self, RunError> {
+    /// A `client` is there if the cluster is followed.
+    pub(super) fn open(
+        config: &Config,
+        client: Option<kube::Client>,
+        life: u64,
+        clock: &Clock,
+    ) -> Result<Self, RunError> {
         let data = &config.data.path;
         let (store, recoveries) = open_journals(data, config.data.max_journal_bytes)?;
         let history_path = data.join("history.redb");
         let history = open_history(&history_path, config.history.max_series)?;
         let inventory_books = Arc::new(InventoryBooks::default());
-        let (objects, last_look) = open_objects(config, &inventory_books);
+        let (objects, last_look) = open_objects(config, client, &inventory_books);
         let index = objects.reader();
         let ring = Arc::new(AuditRing::of_life(life));
         let wait = name_wait(config, &index, objects.census(), clock);
@@ -122,13 +128,17 @@ impl Parts {
 }
 
 /// The files' objects are read, those of the API server are not asked for yet.
-fn open_objects(config: &Config, books: &InventoryBooks) -> (Objects, LastLook) {
+fn open_objects(
+    config: &Config,
+    client: Option<kube::Client>,
+    books: &InventoryBooks,
+) -> (Objects, LastLook) {
     let keep_deleted = Duration::from_secs(config.inventory.keep_deleted_s);
-    if config.kubernetes.watch {
+    if let Some(client) = client {
         let mut index = IndexWriter::default();
         index.write().keep(keep_deleted);
         return (
-            Objects::Cluster(index, Arc::new(Census::of_all())),
+            Objects::Cluster(index, Arc::new(Census::of_all()), client),
             LastLook::default(),
         );
     }
@@ -337,7 +347,7 @@ fn names_of(node: &str, event: &AuditEvent, index: &IndexReader) -> Known {
 }
 
 /// Without an inventory nothing ever gets a name, and nothing waits for one. While the cluster's objects
-/// are being listed for the first time, everything does.
+/// are being listed for the first time, everything does, and for longer while they are not told.
 fn name_wait(
     config: &Config,
     index: &IndexReader,
@@ -347,12 +357,19 @@ fn name_wait(
     if config.inventory.paths.is_empty() && census.is_none() {
         return NameWait::none();
     }
-    let (index, clock) = (index.clone(), Arc::clone(clock));
+    let index = index.clone();
+    let (told, since_start) = (census.clone(), Arc::clone(clock));
+    let clock = Arc::clone(clock);
     NameWait {
         within: Duration::from_secs(config.audit_file.name_wait_s),
         listing: Arc::new(move || {
             let listing = census.as_ref().is_some_and(|census| !census.is_synced());
             listing && clock().since_start < FIRST_LISTING
+        }),
+        interrupted: Arc::new(move || {
+            let now = since_start().since_start;
+            told.as_ref()
+                .is_some_and(|census| census.is_interrupted(now))
         }),
         pending: Arc::new(move |event| {
             identity_of(event).is_some_and(|identity| is_pending(identity, &index.get()))

@@ -84,6 +84,7 @@ pub struct Metrics {
     pub(super) inventory_problems: Counter,
     pub(super) inventory_deleted: Gauge,
     pub(super) inventory_forgotten: Counter,
+    pub(super) inventory_unheard: Counter,
     pub(super) two_agents: Gauge,
     pub(super) nodes_let_go: Counter,
     pub(super) requests: Family<StatusLabels, Counter>,
@@ -287,6 +288,11 @@ impl Metrics {
             "inventory_forgotten_objects",
             "Deleted Kubernetes objects whose names fell out before inventory.keep_deleted_s, because of the bound on them",
             self.inventory_forgotten.clone(),
+        );
+        registry.register(
+            "inventory_unheard_owners",
+            "Owners of a kind that the API server was not asked for, because too many other kinds that it may not have were to be asked for",
+            self.inventory_unheard.clone(),
         );
     }
 

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use plimsoll_collector::cluster::census::State;
+use plimsoll_tests::apiserver::fleet::Fleet;
 use plimsoll_tests::apiserver::{
     API_AUDIENCE, ApiServer, Fault, On, Options, Request, Token, User, after, amid, recorded,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::rig::{PODS, Rig, pod};
 
@@ -71,6 +72,52 @@ fn pages_that_expire_are_asked_for_anew_and_then_for_the_whole() {
         .collect();
     assert_eq!(lists, [true, true, false]);
     rig.finish();
+}
+
+/// All pods are known after these faults of their pages, and of later watches; whether each list of pods was one of
+/// pages.
+#[track_caller]
+fn check_pages(faults: &[(On, Fault)], is_interrupted: bool) -> Vec<bool> {
+    let server = ApiServer::start(Options {
+        watch_list: false,
+        ..Options::default()
+    })
+    .unwrap();
+    Fleet::new(20, 1_100).load(&server).unwrap();
+    for (on, fault) in faults {
+        server.fault(on.clone(), fault.clone());
+    }
+    let rig = Rig::watching(server);
+    rig.until("all pods are known", |index| index.pods() == 1_100);
+    if is_interrupted {
+        rig.server.fault(On::watch(PODS), Fault::gone());
+        rig.interrupt();
+        rig.server.apply(pod("one")).unwrap();
+        rig.until("what happened is known", |index| {
+            index.lookup("uid-one", None).is_some()
+        });
+    }
+    let asked = rig.finish();
+    let lists = asked.iter().filter(|asked| asked.path == PODS);
+    let lists = lists.filter(|asked| asked.watch == Some(false));
+    lists.map(|asked| asked.query.contains("limit=")).collect()
+}
+
+/// The second page twice: of the first list, and of the one that is begun for it.
+fn second_pages(fault: &Fault) -> [(On, Fault); 2] {
+    [1, 2].map(|calls| (On::list(PODS).skip(calls), fault.clone()))
+}
+
+/// All pods in one piece is what costs a server most.
+#[test]
+fn the_whole_is_asked_for_only_when_pages_expire_again_and_again() {
+    let once = &second_pages(&Fault::gone())[..1];
+    assert_eq!(check_pages(once, false), [true; 5]);
+    let refused = second_pages(&Fault::unavailable());
+    assert_eq!(check_pages(&refused, false), [true; 7]);
+    let expired = second_pages(&Fault::gone());
+    let found = check_pages(&expired, true);
+    assert_eq!(found[..6], [true, true, true, true, false, true]);
 }
 
 #[test]
@@ -145,11 +192,24 @@ fn a_server_that_asks_to_wait_is_let_alone() {
 fn a_kind_that_may_not_be_seen_is_told_and_the_rest_is_known() {
     let server = ApiServer::start(Options::default()).unwrap();
     server.deny("*", "", "limitranges");
+    server.deny("*", "apps", "replicasets");
     let rig = Rig::of(server, &[]);
     rig.until_synced();
     rig.until("all pods are known", |index| index.pods() == 63);
-    let [trouble] = rig.census.troubles(Duration::ZERO).try_into().unwrap();
-    assert_eq!(trouble, "LimitRange: the account may not list and watch it");
+    let denied = ["LimitRange", "ReplicaSet"]
+        .map(|kind| format!("{kind}: the account may not list and watch it"));
+    assert_eq!(rig.census.troubles(Duration::ZERO), denied);
+    assert!(!rig.census.is_whole());
+    // What nobody will tell is not waited for.
+    let pods = recorded::list("pods.json").unwrap();
+    let of = |pod: &&Value| pod["metadata"]["name"] == "cache-d76ccdbd-49sx7";
+    let uid = pods["items"].as_array().unwrap().iter().find(of).unwrap()["metadata"]["uid"].clone();
+    let uid = uid.as_str().unwrap();
+    rig.until("it waits for no owner", |index| {
+        !index.is_pending(uid, None)
+    });
+    let workload = rig.index.get().lookup(uid, None).unwrap().workload;
+    assert_eq!(workload.kind, "ReplicaSet");
     rig.finish();
 }
 
@@ -167,6 +227,20 @@ fn a_kind_that_every_cluster_has_and_this_one_lacks_holds_up_no_other() {
         (State::Absent, State::Absent)
     );
     rig.until("all pods are known", |index| index.pods() == 63);
+    rig.finish();
+}
+
+/// As while an API server starts: which kinds it has is asked for again soon.
+#[test]
+fn kinds_are_looked_for_again_when_the_server_gave_no_answer() {
+    let server = ApiServer::start(Options::default()).unwrap();
+    server.fault(On::any("/apis"), Fault::unavailable());
+    let rig = Rig::of(server, &[]);
+    let rollouts = ("argoproj.io".to_owned(), "Rollout".to_owned());
+    rig.until("Rollouts are known", |_| {
+        let row = rig.census.rows().remove(&rollouts);
+        row.is_some_and(|row| row.state == State::Live)
+    });
     rig.finish();
 }
 

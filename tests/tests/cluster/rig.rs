@@ -170,8 +170,9 @@ pub(crate) fn named(name: &str) -> ContainerName {
 /// A ReplicaSet in `shop` of a Deployment.
 pub(crate) fn replica_set(name: &str, deployment: &str) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
-        "metadata": {"name": name, "namespace": "shop", "ownerReferences": [
-            {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment, "uid": "d", "controller": true}]},
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment,
+             "uid": format!("uid-{deployment}"), "controller": true}]},
         "spec": {"replicas": 1}})
 }
 

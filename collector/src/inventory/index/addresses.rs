@@ -49,18 +49,45 @@ impl Addresses {
         if line.last().is_some_and(has_it) {
             return;
         }
+        // An object may change, and still say what is no longer so: that of a pod on a node that is gone.
+        let from = started.min(now);
+        let its = line.iter().filter(|of| of.uid == *uid);
+        let had_it_until = its.map(|of| of.to).max();
+        let is_another_s = |of: &Interval| of.to == u64::MAX && of.from >= from;
+        if had_it_until.is_some() && line.last().is_some_and(is_another_s) {
+            return;
+        }
         // Whoever had it has it no longer, whether its end was told or not.
         for before in line.iter_mut().filter(|of| of.to == u64::MAX) {
             before.to = now.max(before.from);
         }
-        if line.len() == MAX_HOLDERS {
-            line.remove(0);
-        }
         line.push(Interval {
             uid: Arc::clone(uid),
-            from: started.min(now),
+            from: from.max(had_it_until.unwrap_or_default()).min(now),
             to: u64::MAX,
         });
+        bound(line);
+    }
+
+    /// A pod that has ended, at the latest now, is seen with the address that it had.
+    pub(super) fn had(&mut self, ip: IpAddr, uid: &Arc<str>, started: u64, now: u64) {
+        let line = self.of.entry(ip).or_default();
+        if line.iter().any(|of| of.uid == *uid) {
+            self.ended(ip, uid, now);
+            return;
+        }
+        // Whoever has it now has it after this one.
+        let holds = line.iter().filter(|of| of.to == u64::MAX).count();
+        let place = line.len() - holds;
+        line.insert(
+            place,
+            Interval {
+                uid: Arc::clone(uid),
+                from: started.min(now),
+                to: now,
+            },
+        );
+        bound(line);
     }
 
     /// A pod has ended, at the latest now.
@@ -95,6 +122,13 @@ impl Addresses {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.of.len()
+    }
+}
+
+/// The longest gone go first.
+fn bound(line: &mut Vec<Interval>) {
+    if line.len() > MAX_HOLDERS {
+        line.remove(0);
     }
 }
 
@@ -161,6 +195,39 @@ mod tests {
                 (205, "b"),
             ],
         );
+    }
+
+    /// Its node is dead, and somebody writes a condition into it.
+    #[test]
+    fn an_old_pod_takes_its_address_from_nobody() {
+        let (mut line, [a, b]) = line();
+        line.seen(IP, &b, 190, 200);
+        line.seen(IP, &a, 100, 250);
+        check(&line, &[(185, "a"), (195, "a|b"), (240, "b"), (300, "b")]);
+        line.ended(IP, "b", 310);
+        line.seen(IP, &a, 100, 320);
+        check(&line, &[(250, "b|a"), (330, "a")]);
+    }
+
+    #[test]
+    fn what_has_ended_when_it_is_first_seen_had_its_address() {
+        let (mut line, [_, b]) = line();
+        let old: Arc<str> = "old".into();
+        line.had(IP, &old, 50, 130);
+        line.had(IP, &old, 50, 140);
+        check(
+            &line,
+            &[
+                (49, "-"),
+                (60, "old"),
+                (125, "old|a"),
+                (131, "a"),
+                (500, "a"),
+            ],
+        );
+        line.had(IP, &"a".into(), 100, 200);
+        line.seen(IP, &b, 205, 210);
+        check(&line, &[(199, "a"), (201, "-"), (206, "b")]);
     }
 
     #[test]

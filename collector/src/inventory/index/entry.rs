@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use crate::inventory::quantity;
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Lives of one container that are told by their ids, the present one included. The status tells two.
 const MAX_LIVES: usize = 8;
+
+/// Addresses that a pod had before, the latest: most have one all their life.
+const MAX_PAST_IPS: usize = 8;
 
 /// An object that owns others, or is owned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,9 +40,16 @@ pub(super) struct Controller {
     pub(super) group: Arc<str>,
     pub(super) kind: Arc<str>,
     pub(super) name: Arc<str>,
+    uid: Option<NonZeroU64>,
 }
 
 impl Controller {
+    /// Whether it refers to that one and to none that had the name before, as far as both have a UID.
+    pub(super) fn is(&self, owner: &Owner) -> bool {
+        let uids = self.uid.zip(owner.uid);
+        uids.is_none_or(|(this, that)| this == that)
+    }
+
     /// The owner that is the controller. A node "owns" the mirror of a static pod; it is no workload.
     fn of(meta: &ObjectMeta, names: &mut Names) -> Option<Self> {
         let owners = meta.owner_references.as_deref().unwrap_or_default();
@@ -47,6 +58,7 @@ impl Controller {
             group: names.intern(group_of(&owner.api_version)),
             kind: names.intern(&owner.kind),
             name: names.intern(&owner.name),
+            uid: names.hash(&owner.uid),
         })
     }
 
@@ -85,6 +97,7 @@ pub(super) struct Presence {
 pub(super) struct Owner {
     /// Its own controller.
     pub(super) controller: Option<Controller>,
+    uid: Option<NonZeroU64>,
     pub(super) presence: Presence,
 }
 
@@ -102,6 +115,7 @@ impl Owner {
         };
         let owner = Self {
             controller: Controller::of(meta, names),
+            uid: names.hash(meta.uid.as_deref().unwrap_or_default()),
             presence: Presence::default(),
         };
         (name, owner)
@@ -142,6 +156,8 @@ pub(super) struct Pod {
     pub(super) hash: Option<Box<str>>,
     /// Its own addresses; none of a pod on the host's network.
     pub(super) ips: Box<[IpAddr]>,
+    /// Those that it had, the latest last.
+    pub(super) past_ips: Box<[IpAddr]>,
     pub(super) presence: Presence,
 }
 
@@ -177,6 +193,7 @@ impl Pod {
             } else {
                 addresses(pod)
             },
+            past_ips: Box::default(),
             presence: Presence::default(),
         };
         Some((uid.into(), entry))
@@ -201,6 +218,16 @@ impl Pod {
         }
     }
 
+    /// Keeps the addresses that it had, as far as there is room; the others.
+    pub(super) fn remember_addresses(&mut self, before: &Self) -> Vec<IpAddr> {
+        let had = before.past_ips.iter().chain(&before.ips);
+        let mut past: Vec<IpAddr> = had.filter(|ip| !self.ips.contains(ip)).copied().collect();
+        let excess = past.len().saturating_sub(MAX_PAST_IPS);
+        let left = past.drain(..excess).collect();
+        self.past_ips = past.into();
+        left
+    }
+
     /// About what it takes in memory without what it shares with others, bytes.
     pub(super) fn bytes(&self) -> usize {
         let ids = self.containers.iter().flat_map(|of| &of.ids);
@@ -211,6 +238,7 @@ impl Pod {
             + size_of_val(&*self.labels)
             + size_of_val(&*self.containers)
             + size_of_val(&*self.ips)
+            + size_of_val(&*self.past_ips)
             + texts.sum::<usize>()
     }
 }

@@ -279,6 +279,40 @@ fn an_owner_keeps_its_name_for_as_long_as_a_pod_names_it() {
     );
 }
 
+/// A Job that is deleted and made again has the same name, and may have another owner.
+#[test]
+fn an_owner_of_the_same_name_is_another_if_its_uid_is() {
+    let mut index = Index::default();
+    index.follow("batch", "Job");
+    index.apply(&owned("u", "Job", "batch/v1"), at(1));
+    let job = |uid: Option<&str>| {
+        let mut job = meta("o", Some("n"));
+        job.uid = uid.map(str::to_owned);
+        job.owner_references = owned("x", "CronJob", "batch/v1")
+            .meta()
+            .owner_references
+            .clone();
+        job
+    };
+    let workload = |index: &Index| {
+        let found = index.lookup("u", None).unwrap();
+        (found.workload.kind, found.workload_pending)
+    };
+    for (uid, expected) in [
+        (Some("another"), ("Job", true)),
+        (Some("x"), ("CronJob", false)),
+        // Of a manifest.
+        (None, ("CronJob", false)),
+    ] {
+        index.apply_named("batch", "Job", &job(uid));
+        assert_eq!(
+            workload(&index),
+            (expected.0.to_owned(), expected.1),
+            "{uid:?}"
+        );
+    }
+}
+
 /// Volcano's Job is none of batch's, and a kind of no namespace may own what is in one.
 #[test]
 fn kinds_are_told_apart_by_their_group() {
@@ -304,6 +338,32 @@ fn kinds_are_told_apart_by_their_group() {
         ("example.com/v1", "Fleet"),
     ];
     assert_eq!(strange, expected);
+}
+
+/// Whoever may make a pod may write what owns it, and makes up as many kinds as they like.
+#[test]
+fn kinds_that_are_made_up_keep_none_from_being_looked_for() {
+    let mut index = Index::default();
+    let strange = |index: &Index, kind: &str| index.strange_kinds().any(|of| of.1 == kind);
+    for n in 0..70 {
+        index.apply(&owned("u", &format!("MadeUp{n}"), "example.com/v1"), at(1));
+    }
+    let real = owned("v", "Rollout", "argoproj.io/v1alpha1");
+    index.apply(&real, at(1));
+    assert_eq!((index.strange_kinds().count(), index.unheard()), (64, 7));
+    assert!(!strange(&index, "Rollout"));
+    for n in 0..70 {
+        index.set_absent("example.com", &format!("MadeUp{n}"));
+        index.apply(&owned("u", "MadeUp0", "example.com/v1"), at(2));
+    }
+    index.apply(&real, at(2));
+    assert_eq!(index.strange_kinds().count(), 1);
+    assert!(strange(&index, "Rollout"));
+    // It is there, and what was not may be by now.
+    index.begin("argoproj.io", "Rollout");
+    assert_eq!(index.strange_kinds().count(), 0);
+    index.look_again();
+    assert!(strange(&index, "MadeUp0") && index.strange_kinds().count() == 64);
 }
 
 #[test]
@@ -347,6 +407,23 @@ fn a_pod_has_its_address_from_its_start_to_its_end() {
         at(30),
     );
     assert_eq!((holder(&index, 29), holder(&index, 30)), (pod("b"), None));
+    // Of one that has ended before it was told of, too.
+    index.apply(
+        &with_ip("c", "Failed", false, "1970-01-01T00:00:32Z"),
+        at(35),
+    );
+    assert_eq!((holder(&index, 34), holder(&index, 35)), (pod("c"), None));
+    // Nothing is left of one whose address changes.
+    for n in 0..20 {
+        let Object::Pod(mut moved) = with_ip("d", "Running", false, "1970-01-01T00:00:36Z") else {
+            panic!("a pod")
+        };
+        let ips = moved.status.as_mut().unwrap().pod_ips.as_mut().unwrap();
+        ips[0].ip = format!("10.0.1.{n}");
+        index.apply(&Object::Pod(moved), at(36));
+    }
+    let past = index.holder("10.0.1.18".parse().unwrap(), at(36).unix_ns);
+    assert_eq!((past, index.addresses.len()), (None, 2 + 1 + 8));
     list(&mut index, &[], 40);
     index.expire(at(200));
     assert_eq!((holder(&index, 29), index.addresses.len()), (None, 0));

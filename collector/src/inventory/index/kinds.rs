@@ -6,11 +6,15 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
+use super::entry::group_of;
+
 /// Groups whose objects own no pods, but the core's ReplicationController, or are too many. Whoever may make a
 /// pod writes what owns it: nobody is to have secrets or events listed by that.
 const NO_OWNERS: [&str; 3] = ["", "coordination.k8s.io", "events.k8s.io"];
 /// Kinds of owners that are told as not given, at the most.
 const MAX_STRANGE: usize = 64;
+/// Kinds that are known not to be there, at the most.
+const MAX_ABSENT: usize = 1024;
 
 /// A group and a kind of its API; the core's group is empty.
 pub(super) type GroupKind = (Arc<str>, Arc<str>);
@@ -22,12 +26,23 @@ pub(super) struct Kinds {
     listings: HashMap<GroupKind, u32>,
     followed: HashSet<GroupKind>,
     pods_are_followed: bool,
-    /// `apiVersion` and kind.
-    strange: HashSet<(Box<str>, Box<str>)>,
+    /// To be looked for.
+    strange: HashSet<Stranger>,
+    /// Looked for, and not there.
+    absent: HashSet<Stranger>,
+    unheard: u64,
+}
+
+/// `apiVersion` and kind.
+type Stranger = (Box<str>, Box<str>);
+
+fn is(stranger: &Stranger, group: &str, kind: &str) -> bool {
+    group_of(&stranger.0) == group && *stranger.1 == *kind
 }
 
 impl Kinds {
     pub(super) fn begin(&mut self, kind: GroupKind) {
+        self.strange.retain(|of| !is(of, &kind.0, &kind.1));
         *self.listings.entry(kind).or_default() += 1;
     }
 
@@ -46,6 +61,11 @@ impl Kinds {
         }
     }
 
+    pub(super) fn forget(&mut self, kind: &GroupKind) {
+        self.followed.remove(kind);
+        self.listings.remove(kind);
+    }
+
     pub(super) fn is_followed(&self, kind: &GroupKind) -> bool {
         self.followed.contains(kind)
     }
@@ -57,11 +77,40 @@ impl Kinds {
     /// Something has this controller.
     pub(super) fn note_owner(&mut self, kind: &GroupKind, owner: &OwnerReference) {
         let foreign = !NO_OWNERS.contains(&&*kind.0);
-        let known = !foreign || self.listings.contains_key(kind);
-        if !known && self.strange.len() < MAX_STRANGE {
-            let version = owner.api_version.as_str().into();
-            self.strange.insert((version, owner.kind.as_str().into()));
+        if !foreign || self.listings.contains_key(kind) || self.followed.contains(kind) {
+            return;
         }
+        let stranger = (
+            owner.api_version.as_str().into(),
+            owner.kind.as_str().into(),
+        );
+        if self.absent.contains(&stranger) || self.strange.contains(&stranger) {
+            return;
+        }
+        // Whoever may make a pod may make up kinds: each is looked for, and makes room for the next.
+        if self.strange.len() < MAX_STRANGE {
+            self.strange.insert(stranger);
+        } else {
+            self.unheard += 1;
+        }
+    }
+
+    /// It was looked for, and is not there.
+    pub(super) fn set_absent(&mut self, group: &str, kind: &str) {
+        let found: Vec<Stranger> = self.strange.extract_if(|of| is(of, group, kind)).collect();
+        let room = MAX_ABSENT.saturating_sub(self.absent.len());
+        self.absent.extend(found.into_iter().take(room));
+    }
+
+    /// What was not there may be there by now.
+    pub(super) fn look_again(&mut self) {
+        let room = MAX_STRANGE.saturating_sub(self.strange.len());
+        self.strange.extend(self.absent.drain().take(room));
+    }
+
+    /// Owners of a kind that was not looked for, because too many others were to be.
+    pub(super) const fn unheard(&self) -> u64 {
+        self.unheard
     }
 
     pub(super) fn strange(&self) -> impl Iterator<Item = (&str, &str)> {

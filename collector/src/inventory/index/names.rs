@@ -1,6 +1,8 @@
 //! Strings that many objects share, each kept once: namespaces, nodes, owners, labels.
 
 use std::collections::HashSet;
+use std::hash::BuildHasher as _;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// Fewest strings at which a sweep is worth its time.
@@ -26,6 +28,13 @@ impl Names {
         let new: Arc<str> = text.into();
         self.known.insert(Arc::clone(&new));
         new
+    }
+
+    /// What stands for a UID where only sameness matters: nobody outside can make two the same. `None` of an
+    /// empty one.
+    pub(super) fn hash(&self, uid: &str) -> Option<NonZeroU64> {
+        let hash = NonZeroU64::new(self.known.hasher().hash_one(uid));
+        hash.filter(|_| !uid.is_empty())
     }
 
     /// Forgets what nobody else holds; each doubling pays for one.

@@ -6,7 +6,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Index, Key, Moment, ObjectName, Owner, Pod};
+use super::entry::{ObjectName, Owner, Pod};
+use super::{Index, Key, Moment};
 
 impl Index {
     /// Forgets what was deleted too long ago; whether there was any.
@@ -132,7 +133,7 @@ impl Index {
                 let Some(pod) = self.pods.remove(&uid) else {
                     return;
                 };
-                let ips = pod.ips.iter();
+                let ips = pod.ips.iter().chain(&pod.past_ips);
                 ips.for_each(|ip| self.addresses.forget(*ip, &uid));
                 if let Some(hash) = &pod.hash {
                     self.static_pods.forget(hash, &uid);

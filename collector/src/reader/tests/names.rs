@@ -14,6 +14,7 @@ struct Waiting {
     sink: FileSink,
     path: PathBuf,
     learnt: Arc<Mutex<BTreeSet<String>>>,
+    interrupted: Arc<AtomicBool>,
     _folder: tempfile::TempDir,
 }
 
@@ -27,10 +28,13 @@ impl Waiting {
             let subject = &join::identity_of(event).unwrap().subject;
             matches!(subject, Subject::Pod { pod_uid, .. } if !known.lock().unwrap().contains(pod_uid))
         };
+        let interrupted = Arc::<AtomicBool>::default();
+        let away = Arc::clone(&interrupted);
         let wait = sink::NameWait {
             within: WAIT,
             pending: Arc::new(pending),
             listing: Arc::new(|| false),
+            interrupted: Arc::new(move || away.load(Ordering::Relaxed)),
         };
         Self {
             store: life.store,
@@ -38,6 +42,7 @@ impl Waiting {
             sink: life.sink.waiting(wait),
             path: folder.path().join("audit/audit.jsonl"),
             learnt,
+            interrupted,
             _folder: folder,
         }
     }
@@ -114,6 +119,21 @@ fn an_event_waits_for_its_name_in_its_place_and_no_longer_than_its_time() {
     assert_eq!(waiting.reader.fates().unaccounted(), 0);
 }
 
+/// Names come when the API server is there again, if that is soon.
+#[test]
+fn while_names_are_not_told_an_event_waits_longer() {
+    let mut waiting = Waiting::begin();
+    waiting.interrupted.store(true, Ordering::Relaxed);
+    let arrived = waiting.arrive(1, "new", Duration::ZERO);
+    assert_eq!(waiting.written_at(arrived + 10 * SECOND), [0; 0]);
+    assert_eq!(waiting.written_at(arrived + 60 * SECOND - 1), [0; 0]);
+    assert_eq!(waiting.written_at(arrived + 60 * SECOND), [1]);
+    let arrived = waiting.arrive(2, "new", Duration::ZERO);
+    assert_eq!(waiting.written_at(arrived + 10 * SECOND), [1]);
+    waiting.interrupted.store(false, Ordering::Relaxed);
+    assert_eq!(waiting.written_at(arrived + 10 * SECOND), [1, 2]);
+}
+
 /// Each waits for its own time, counted from its own arrival: they all wait at once.
 #[test]
 fn a_stream_of_unknown_pods_is_late_and_not_slow() {
@@ -187,6 +207,7 @@ fn an_event_that_turns_out_to_be_of_another_nodes_pod_is_told() {
         reader: life.security,
         path: folder.path().join("audit/audit.jsonl"),
         learnt: Arc::default(),
+        interrupted: Arc::default(),
         _folder: folder,
     };
     let first = waiting.arrive(1, "theirs", Duration::ZERO);

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::super::capabilities::CAPABILITIES;
 use super::super::imds::{requests, truth_keys};
 use super::super::{Context, Need, folder, rng};
-use crate::apiserver::{API_AUDIENCE, ApiServer, Options, Rule, Token, User};
+use crate::apiserver::{API_AUDIENCE, ApiServer, Grant, Options, Rule, Token, User};
 use crate::inventory::{self, Seen};
 use crate::network::Beside;
 use crate::plimsoll::cluster::{AUDIENCE, Certificate, Cluster, PodNetwork, TokenVolume};
@@ -74,7 +74,7 @@ impl Play {
             tls: true,
             ..Options::default()
         })?;
-        server.allow_only(&rights());
+        server.allow_only(&ApiServer::collector(), rights());
         people(&server);
         agents(&server, TOKENS[0]);
         let mut stage = context.stage(&dir, Vec::new())?;
@@ -333,17 +333,18 @@ fn own_pod() -> Pod {
     pod
 }
 
-/// What the ClusterRole of the collector names (`daemonset/base/collector/rbac.yaml`), and the authority's
-/// certificate, which people read.
-fn rights() -> Vec<(&'static str, &'static str)> {
+/// What the ClusterRole of the collector grants (`daemonset/base/collector/rbac.yaml`).
+fn rights() -> impl Iterator<Item = Grant> {
+    let grant = |group: &str, plural: &str, verb: &str| -> Grant {
+        (group.to_owned(), plural.to_owned(), verb.to_owned())
+    };
     let kinds = BUILT_IN.iter().chain(&OPTIONAL);
-    let followed = kinds.map(|kind| (kind.group, kind.plural));
-    let asked = [
-        ("authentication.k8s.io", "tokenreviews"),
-        ("authorization.k8s.io", "subjectaccessreviews"),
-        ("", "configmaps"),
-    ];
-    followed.chain(asked).collect()
+    let followed = kinds
+        .flat_map(move |kind| ["list", "watch"].map(|verb| grant(kind.group, kind.plural, verb)));
+    followed.chain([
+        grant("authentication.k8s.io", "tokenreviews", "create"),
+        grant("authorization.k8s.io", "subjectaccessreviews", "create"),
+    ])
 }
 
 /// Who may see what.
@@ -355,8 +356,8 @@ fn people(server: &ApiServer) {
     let group = "plimsoll.dev";
     let team = Rule::group("team-shop").may("get", group, "sizing");
     server.allow(team.within("shop"));
-    for resource in ["sizing", "audit"] {
-        server.allow(Rule::group("security").may("get", group, resource));
+    for (verb, resource) in [("get", "sizing"), ("read", "audit")] {
+        server.allow(Rule::group("security").may(verb, group, resource));
     }
     server.allow(Rule::group("security").may_path("get", "/metrics"));
 }
