@@ -152,17 +152,21 @@ impl Cluster {
 
     /// A user whose plugin gives alice's token after so many seconds, and the file with a line for each run.
     fn plugin(&self, seconds: u32) -> (Value, PathBuf) {
-        let runs = self.folder.path().join("runs");
-        let credential = json!({"apiVersion": "client.authentication.k8s.io/v1",
-            "kind": "ExecCredential",
-            "status": {"token": "alice", "expirationTimestamp": "2100-01-01T00:00:00Z"}});
-        let script = format!(
-            "sleep {seconds}; echo run >> '{}'; echo '{credential}'",
-            runs.display()
-        );
+        self.plugin_gives("alice");
+        let [runs, gives] = ["runs", "gives"].map(|name| self.folder.path().join(name));
+        let (run, give) = (runs.display(), gives.display());
+        let script = format!("sleep {seconds}; echo run >> '{run}'; cat '{give}'");
         let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/sh",
             "args": ["-c", script], "interactiveMode": "Never"});
         (json!({ "exec": exec }), runs)
+    }
+
+    fn plugin_gives(&self, token: &str) {
+        let credential = json!({"apiVersion": "client.authentication.k8s.io/v1",
+            "kind": "ExecCredential",
+            "status": {"token": token, "expirationTimestamp": "2100-01-01T00:00:00Z"}});
+        let path = self.folder.path().join("gives");
+        std::fs::write(path, credential.to_string()).unwrap();
     }
 
     #[track_caller]
@@ -420,8 +424,8 @@ fn a_pod_in_which_nobody_listens_is_told_in_its_node_s_words() {
     cluster.refusal("alice", &["sizing", "report", "-n", "shop"], &says);
 }
 
-/// One question a second for as long as somebody looks on: none of them costs the API server anything, and a
-/// way that broke is found again.
+/// One question a second for as long as somebody looks on: none of them costs the API server anything. A way
+/// that broke is found again, and what counts no more is had anew.
 #[test]
 fn who_follows_keeps_the_way_to_the_collector() {
     let cluster = Cluster::new();
@@ -444,10 +448,20 @@ fn who_follows_keeps_the_way_to_the_collector() {
     let before = relay.pieces();
     cluster.until(|| relay.carried() == 2 && relay.pieces() >= before + 5);
     assert_eq!(each(), [2, 2, 2]);
+    // What is shown counts no more, whatever it says of its end.
+    let alice = User::person("alice@example.com", &["team-shop"]);
+    let new = Token::valid(alice, API_AUDIENCE);
+    cluster.server.token("again", new);
+    cluster.plugin_gives("again");
+    cluster.server.token("alice", Token::expired());
+    cluster.until(|| relay.carried() == 3);
+    let before = relay.pieces();
+    cluster.until(|| relay.pieces() >= before + 5);
+    assert_eq!(each(), [3, 3, 3]);
     drop(following);
     let told = std::fs::read_to_string(cluster.folder.path().join("told"));
     assert_eq!(told.unwrap(), "");
-    assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\nrun\n");
+    assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\n".repeat(3));
 }
 
 /// The handshake in the forwarded port shows the certificate that the API server is shown.
