@@ -9,7 +9,7 @@
 //! [`RIGHT_FOR`], whose a token is for [`USER_FOR`]. One address has a share of the questions about tokens
 //! that were never good, one user of those about rights; beyond it the answer is 429. Every decision is counted and
 //! logged with who, what and why; never with a token. Allowed ones are told at `info`; denied ones, those that could
-//! not be made, and strangers at `warn`, of each [`LINES_A_MINUTE`] at the most, for anybody can make them, and the
+//! not be made, and strangers at `warn`, of each [`lines::LINES_A_MINUTE`](super::lines) at the most, for anybody can make them, and the
 //! first line after that says how many were left out.
 
 mod rules;
@@ -30,7 +30,7 @@ use crate::cluster::access::{Resource, Right, Verdict};
 use crate::cluster::shares::Spent;
 use crate::cluster::token::User;
 
-pub use rules::{Client, Holder, LINES_A_MINUTE, RIGHT_FOR, Rules, USER_FOR};
+pub use rules::{Client, Holder, RIGHT_FOR, Rules, USER_FOR};
 use rules::{Hash, NoVerdict, Stranger, hash_of};
 
 /// Namespaces that are asked about for one list. Who may see more than that may see all as a rule.
@@ -291,6 +291,10 @@ pub(super) async fn identified(
             request
                 .extensions_mut()
                 .insert(Caller::Known(Arc::new(known)));
+            next.run(request).await
+        }
+        // Who asks how we are is told so, and what others may see is left out.
+        Err(Stranger::Unavailable(_) | Stranger::Spent(_)) if OPEN.contains(&path) => {
             next.run(request).await
         }
         Err(why @ (Stranger::Unavailable(_) | Stranger::Spent(_))) => {

@@ -204,6 +204,11 @@ impl Census {
             let needed = known.iter().any(|of| of.group == group && of.kind == kind);
             if row.state == State::Denied && needed {
                 troubles.push(format!("{kind}: the account may not list and watch it"));
+            } else if row.state == State::Absent && needed {
+                // A fact of any other kind. These every cluster has.
+                troubles.push(format!(
+                    "{kind}: the server has no such kind; is it an API server, and the path of its address right?"
+                ));
             } else if let Some(why) = row.fresh_trouble(now) {
                 troubles.push(format!("{kind}: {why}"));
             }
@@ -238,7 +243,9 @@ impl Census {
         });
     }
 
-    pub(super) fn failed(&self, of: &ApiResource, failure: Failure, why: String, now: Duration) {
+    pub(super) fn failed(&self, of: &ApiResource, failure: Failure, why: &str, now: Duration) {
+        // It is shown as it is, and a server may say anything.
+        let why = why.replace(char::is_control, " ");
         self.row(of, |row| {
             *row.failures.entry(failure).or_default() += 1;
             row.trouble = Some((now, why));
@@ -292,7 +299,13 @@ mod tests {
         assert!(!census.is_whole());
         census.set(&pods(), State::Listing);
         assert!(census.is_synced(), "names are known, if not the newest");
-        let [denied] = census.troubles(SECOND).try_into().unwrap();
+        census.failed(&pods(), Failure::Other, "no\u{1b}[31m\nway", SECOND);
+        let troubles = census.troubles(SECOND);
+        assert_eq!(troubles.last().unwrap(), "Pod: no [31m way");
+        census.set(&pods(), State::Absent);
+        let [denied, absent] = census.troubles(SECOND).try_into().unwrap();
+        assert!(absent.starts_with("Pod: the server has no such kind"));
+        census.set(&pods(), State::Live);
         assert_eq!(denied, "LimitRange: the account may not list and watch it");
         for kind in kinds::BUILT_IN
             .iter()
@@ -308,7 +321,7 @@ mod tests {
         let census = Census::of_all();
         let fail = |kind: &str| {
             let of = kinds::BUILT_IN.iter().find(|of| of.kind == kind).unwrap();
-            census.failed(&of.resource(), Failure::Server, "503".to_owned(), SECOND);
+            census.failed(&of.resource(), Failure::Server, "503", SECOND);
             census.is_interrupted(2 * SECOND)
         };
         assert!(!fail("Service"));
@@ -320,7 +333,7 @@ mod tests {
     fn a_failure_is_a_trouble_until_it_is_old_or_something_is_heard() {
         let census = Census::default();
         census.set(&pods(), State::Live);
-        let fail = |now| census.failed(&pods(), Failure::Server, "503".to_owned(), now);
+        let fail = |now| census.failed(&pods(), Failure::Server, "503", now);
         fail(SECOND);
         assert_eq!(census.troubles(10 * SECOND), ["Pod: 503"]);
         assert!(census.troubles(182 * SECOND).is_empty());

@@ -29,6 +29,8 @@ const STALLED: Duration = Duration::from_mins(3);
 /// Waits after failures in a row: so long at first, doubled each time, with jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(800);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Time without a failure, after which the next one is the first.
+const FORGOTTEN_AFTER: Duration = Duration::from_mins(2);
 /// Lists that begin to tell and do not end, or that expire, before another way of listing is tried.
 const MOST_BROKEN_LISTS: u32 = 2;
 /// Objects on one page of a list.
@@ -90,8 +92,9 @@ struct Course {
     way: Way,
     /// The server can stream lists, as far as is known.
     streams: bool,
-    /// In a row.
+    /// In a row, and the last one's time.
     failures: u32,
+    failed_at: Option<Duration>,
 }
 
 impl Course {
@@ -100,7 +103,21 @@ impl Course {
             way: Way::Stream,
             streams: true,
             failures: 0,
+            failed_at: None,
         }
+    }
+
+    /// One more failure; how many were before it. A list that comes to its end is no sign that all is well: what
+    /// follows it may fail each time, and listing everything is what costs.
+    fn failed(&mut self, now: Duration) -> u32 {
+        let is_old = |at: Duration| now.saturating_sub(at) > FORGOTTEN_AFTER;
+        if self.failed_at.is_none_or(is_old) {
+            self.failures = 0;
+        }
+        let before = self.failures;
+        self.failed_at = Some(now);
+        self.failures = before.saturating_add(1);
+        before
     }
 
     /// The way that costs the server least.
@@ -128,7 +145,6 @@ impl Course {
 
     /// A list is whole. What made others break has passed, and the next is asked for as the first was.
     const fn listed(&mut self) {
-        self.failures = 0;
         self.way = self.best();
     }
 }
@@ -222,6 +238,8 @@ impl Follower {
         let mut stream = pin!(watcher::watcher(api, way.config()));
         // Lists that broke off, and whether this one has told of anything yet.
         let (mut broken, mut begun, mut listing) = (0, false, true);
+        // Whether it is known why the next list begins.
+        let mut said = true;
         loop {
             let next = if listing {
                 tokio::time::timeout(STALLED, stream.next()).await
@@ -233,11 +251,16 @@ impl Follower {
                 Ok(Some(Ok(event))) => {
                     match event {
                         Event::Init => {
-                            broken += u32::from(begun);
-                            (listing, begun) = (true, false);
+                            if !said {
+                                let why = "it ended before all was told";
+                                self.failed(Failure::Connection, why);
+                                self.pause(course).await;
+                            }
+                            broken += u32::from(begun || !said);
+                            (listing, begun, said) = (true, false, false);
                         }
                         Event::InitDone => {
-                            (listing, begun, broken) = (false, false, 0);
+                            (listing, begun, broken, said) = (false, false, 0, true);
                             course.listed();
                         }
                         Event::Apply(_) | Event::Delete(_) => course.failures = 0,
@@ -252,10 +275,13 @@ impl Follower {
                     }
                     continue;
                 }
-                Ok(Some(Err(error))) => error,
+                Ok(Some(Err(error))) => {
+                    said = true;
+                    error
+                }
                 Err(_) => {
                     let why = format!("no answer within {} s", STALLED.as_secs());
-                    self.failed(Failure::Stalled, why);
+                    self.failed(Failure::Stalled, &why);
                     self.pause(course).await;
                     course.broken();
                     return Ended::Anew;
@@ -278,13 +304,13 @@ impl Follower {
                     return Ended::Anew;
                 }
                 Meaning::Failed(Failure::Forbidden) => {
-                    self.failed(Failure::Forbidden, errors::chain(&error));
+                    self.failed(Failure::Forbidden, &errors::chain(&error));
                     self.refused(State::Denied).await;
                     // Listed anew, so that it is told when it may be seen again.
                     return Ended::Anew;
                 }
                 Meaning::Failed(failure) => {
-                    self.failed(failure, errors::chain(&error));
+                    self.failed(failure, &errors::chain(&error));
                     self.pause(course).await;
                     let expired = failure == Failure::Expired;
                     if expired && !listing {
@@ -312,11 +338,11 @@ impl Follower {
 
     /// Waits after one more failure.
     async fn pause(&self, course: &mut Course) {
-        tokio::time::sleep(wait(course.failures, fastrand::f64())).await;
-        course.failures = course.failures.saturating_add(1);
+        let before = course.failed((self.clock)().since_start);
+        tokio::time::sleep(wait(before, fastrand::f64())).await;
     }
 
-    fn failed(&self, failure: Failure, why: String) {
+    fn failed(&self, failure: Failure, why: &str) {
         let kind = self.of.kind.as_str();
         // A version that is too old is the way of the world, and no word in the log.
         if failure == Failure::Expired {
@@ -471,6 +497,20 @@ mod tests {
             [800, 1600, 3200, 6400, 10_000, 10_000, 10_000, 10_000]
         );
         assert_eq!(wait(99, 0.5).as_millis(), 15_000);
+    }
+
+    #[test]
+    fn a_list_between_two_failures_does_not_make_them_the_first() {
+        let mut course = Course::new();
+        let minutes = |m: u64| Duration::from_mins(m);
+        assert_eq!(course.failed(minutes(5)), 0);
+        course.listed();
+        assert_eq!(course.failed(minutes(6)), 1);
+        course.listed();
+        assert_eq!(course.failed(minutes(8)), 2);
+        assert_eq!(course.failed(minutes(8) + FORGOTTEN_AFTER), 3);
+        let later = minutes(8) + FORGOTTEN_AFTER * 2 + Duration::from_secs(1);
+        assert_eq!(course.failed(later), 0, "that was long ago");
     }
 
     /// What a list in one piece costs the server is asked of it while nothing else comes to its end.

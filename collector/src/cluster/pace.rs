@@ -5,8 +5,8 @@
 //! How often the API server is asked for the same thing, and that it is let alone when it says so.
 //!
 //! A watch that ends at once, however politely, is begun again at once by whoever follows it; a hundred
-//! of them are a storm. Here every path waits between two of its requests, but not between the pages of
-//! one list; and after `Retry-After` (RFC 9110, section 10.2.3) nothing is asked before its time.
+//! of them are a storm. Here every path waits between two of its requests, but not between different
+//! pages of one list; and after `Retry-After` (RFC 9110, section 10.2.3) nothing is asked before its time.
 //!
 //! A layer around the client: holds no request back that it has once let go.
 
@@ -38,6 +38,8 @@ pub(super) struct Pace(Arc<Mutex<Times>>);
 struct Times {
     /// Of each path, when it may be asked for again.
     next: HashMap<String, Instant>,
+    /// Of each path, the page that was asked for last.
+    page: HashMap<String, String>,
     /// Nothing is asked before.
     held_until: Option<Instant>,
 }
@@ -49,8 +51,13 @@ impl Pace {
         // Those that were held back together do not go together.
         let held = times.held_until.filter(|held| *held > now);
         let held = held.map_or(now, |held| held + jitter);
-        if uri.query().is_some_and(|query| query.contains("continue=")) {
-            return held;
+        let page = uri.query().filter(|query| query.contains("continue="));
+        if let Some(page) = page {
+            // A server that points from a page to the same one is asked for it without end.
+            let last = times.page.insert(uri.path().to_owned(), page.to_owned());
+            if last.as_deref() != Some(page) {
+                return held;
+            }
         }
         let next = times.next.get(uri.path()).copied().unwrap_or(now);
         let at = held.max(next);
@@ -148,10 +155,13 @@ mod tests {
         check(seconds(&pace, WATCH, start, 0.0), 1.0);
         check(seconds(&pace, WATCH, start, 1.1), 2.0);
         check(seconds(&pace, "/api/v1/nodes?limit=5", start, 0.0), 0.0);
-        for _ in 0..3 {
-            let more = "/api/v1/nodes?limit=5&continue=abc";
-            check(seconds(&pace, more, start, 0.1), 0.1);
+        for page in ["a", "b", "c"] {
+            let more = format!("/api/v1/nodes?limit=5&continue={page}");
+            check(seconds(&pace, &more, start, 1.1), 1.1);
         }
+        let same = "/api/v1/nodes?limit=5&continue=c";
+        check(seconds(&pace, same, start, 1.1), 1.1);
+        check(seconds(&pace, same, start, 1.1), 2.1);
         check(seconds(&pace, WATCH, start, 9.0), 9.0);
     }
 

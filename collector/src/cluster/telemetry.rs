@@ -148,7 +148,7 @@ mod tests {
         let pods = pods.resource();
         census.set(&pods, State::Live);
         census.changed(&pods);
-        census.failed(&pods, Failure::Expired, String::new(), Duration::ZERO);
+        census.failed(&pods, Failure::Expired, "", Duration::ZERO);
         census.malformed(&pods, Duration::ZERO);
         for kind in ["Fleet", "Squad"] {
             let of = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", kind));

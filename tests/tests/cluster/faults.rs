@@ -6,7 +6,8 @@ use std::time::Duration;
 use plimsoll_collector::cluster::census::State;
 use plimsoll_tests::apiserver::fleet::Fleet;
 use plimsoll_tests::apiserver::{
-    API_AUDIENCE, ApiServer, Fault, On, Options, Request, Token, User, after, amid, recorded,
+    API_AUDIENCE, ApiServer, Canned, Fault, On, Options, Request, Token, User, after, amid,
+    recorded,
 };
 use serde_json::{Value, json};
 
@@ -175,6 +176,27 @@ fn a_watch_that_ends_at_once_is_no_storm() {
     rig.until("it is known", |index| {
         index.lookup("uid-one", None).is_some()
     });
+    rig.finish();
+}
+
+/// As behind a proxy that answers everything with a page of its own.
+#[test]
+fn answers_that_hold_nothing_are_failures() {
+    let empty = Fault::Answer(Canned {
+        status: 200,
+        headers: Vec::new(),
+        content_type: "text/html",
+        body: String::new(),
+    });
+    let server = ApiServer::start(Options::default()).unwrap();
+    server.fault(On::any(PODS).always(), empty);
+    let rig = Rig::of(server, &[]);
+    rig.until("it is told", |_| {
+        let told = "Pod: it ended before all was told".to_owned();
+        rig.census.troubles(Duration::ZERO).contains(&told)
+    });
+    rig.server.heal();
+    rig.until("all pods are known", |index| index.pods() == 63);
     rig.finish();
 }
 

@@ -2,14 +2,15 @@
 //! than one asker's share.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use k8s_openapi::api::authentication::v1::TokenReview;
 use sha2::{Digest as _, Sha256};
 
 use super::super::Requests;
+use super::super::lines::Lines;
 use super::{MAX_NAMESPACES, NAMESPACES_AT_A_TIME};
 use crate::cluster::access::{self, Right, Verdict};
 use crate::cluster::memo::{Clock, Memo};
@@ -29,8 +30,6 @@ const UNAVAILABLE_FOR: Duration = Duration::from_secs(1);
 const MAX_USERS: usize = 4096;
 /// Rights of users that are remembered.
 const MAX_RIGHTS: usize = 16_384;
-/// Lines of the log in a minute about who was denied or not known.
-pub const LINES_A_MINUTE: u32 = 60;
 
 /// Of one address, of the questions about tokens that were not good before; a good one is given back.
 pub(super) const OF_ADDRESS: Share = Share {
@@ -76,35 +75,10 @@ pub struct Rules {
     of_addresses: Shares<IpAddr>,
     /// By the hash of a user's name: a new token makes nobody another one.
     pub(super) of_users: Shares<Hash>,
-    pub(super) denials: Mutex<Lines>,
-    pub(super) strangers: Mutex<Lines>,
-    pub(super) undecided: Mutex<Lines>,
+    pub(super) denials: Lines,
+    pub(super) strangers: Lines,
+    pub(super) undecided: Lines,
     pub(super) requests: Arc<Requests>,
-}
-
-/// Lines of the log that anybody can cause.
-#[derive(Debug, Default)]
-pub(super) struct Lines {
-    /// When this minute began.
-    begun: Option<Instant>,
-    written: u32,
-    left_out: u64,
-}
-
-impl Lines {
-    /// Whether one more may be written, and how many were left out before it.
-    fn take(&mut self, now: Instant) -> Option<u64> {
-        let goes_on = |begun| now.duration_since(begun) < Duration::from_mins(1);
-        if !self.begun.is_some_and(goes_on) {
-            (self.begun, self.written) = (Some(now), 0);
-        }
-        if self.written == LINES_A_MINUTE {
-            self.left_out = self.left_out.saturating_add(1);
-            return None;
-        }
-        self.written += 1;
-        Some(std::mem::take(&mut self.left_out))
-    }
 }
 
 /// Why nobody is known.
@@ -149,9 +123,9 @@ impl Rules {
             of_addresses: Shares::new(OF_ADDRESS, Arc::clone(&clock)),
             of_users: Shares::new(OF_USER, Arc::clone(&clock)),
             clock,
-            denials: Mutex::default(),
-            strangers: Mutex::default(),
-            undecided: Mutex::default(),
+            denials: Lines::default(),
+            strangers: Lines::default(),
+            undecided: Lines::default(),
             requests,
         }
     }
@@ -252,9 +226,8 @@ impl Rules {
     }
 
     /// See [`Lines::take`].
-    pub(super) fn line(&self, of: &Mutex<Lines>) -> Option<u64> {
-        let mut lines = of.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.take((self.clock)())
+    pub(super) fn line(&self, of: &Lines) -> Option<u64> {
+        of.take((self.clock)())
     }
 }
 

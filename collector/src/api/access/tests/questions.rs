@@ -2,6 +2,7 @@
 
 use super::rules::OF_ADDRESS;
 use super::*;
+use crate::api::lines::LINES_A_MINUTE;
 use crate::cluster::shares::{Share, Shares};
 
 #[tokio::test]
@@ -64,6 +65,12 @@ async fn an_api_server_that_does_not_answer_lets_nobody_in() {
         response.unwrap().status().as_u16()
     };
     assert_eq!((ask("root").await, ask("alice").await), (200, 503));
+    // How we are is told all the same.
+    let request =
+        Request::get("/readyz").header("authorization", format!("Bearer {}", token("alice")));
+    let request = request.body(Body::empty()).unwrap();
+    let response = router(Arc::clone(&state)).oneshot(request).await.unwrap();
+    assert_eq!(response.status().as_u16(), 200);
 }
 
 /// Nobody asked for the accounting, which the overview leaves out.
