@@ -7,11 +7,11 @@
 //! ```
 //!
 //! What is asked and what an answer means is pure, in [`token`] and [`access`]; [`reviews`] carries it.
-//! [`memo`] keeps answers for a while, [`shares`] bounds how
-//! much one asker may ask. [`watch`] follows the objects, each kind in
-//! [`follow`]. Deliberately not known here: records, pages.
+//! [`memo`] keeps answers for a while, [`shares`] bounds how much one asker may ask. [`watch`] follows the objects,
+//! each kind in [`follow`]. Deliberately not known here: records, pages.
 
 pub mod access;
+mod bound;
 pub mod census;
 pub mod client;
 mod discover;

@@ -8,6 +8,7 @@ use kube::client::ClientBuilder;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use super::bound::Bound;
 use super::pace::Pace;
 
 /// There is no way to the API server.
@@ -46,7 +47,8 @@ pub async fn patient(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> 
     let mut config = config(kubeconfig).await?;
     config.default_retry = false;
     let client = ClientBuilder::try_from(config).map_err(ClusterError::Client)?;
-    Ok(client.with_layer(&Pace::default()).build())
+    let client = client.with_layer(&Bound).with_layer(&Pace::default());
+    Ok(client.build())
 }
 
 async fn config(kubeconfig: Option<&Path>) -> Result<Config, ClusterError> {
