@@ -253,7 +253,7 @@ pub(crate) fn spool_row(level: &Level, now_unix_ns: u64) -> SpoolRow {
 pub(crate) fn missing_sources(roots: &Roots, facts: &HostFacts) -> Vec<String> {
     let mut missing = Vec::new();
     if roots.naming().is_none() {
-        missing.push("containers: no cgroup hierarchy is mounted".to_owned());
+        missing.push("containers: no cgroup hierarchy is mounted at host.cgroup".to_owned());
     }
     if facts.cgroup.v2_is_part {
         missing.push(
