@@ -17,7 +17,7 @@ use thiserror::Error;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::Collector;
-use super::through::{self, Place, Through, ThroughError};
+use super::through::{Place, Through, ThroughError, kubeconfig};
 
 /// Longest wait for a whole answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,12 +28,12 @@ const MAX_ANSWER_BYTES: u64 = 256 << 20;
 #[derive(Debug, Error)]
 pub(super) enum ClientError {
     /// No connection, no HTTP, or too late.
-    #[error(
-        "asking the collector at {url} (is it running? --server or PLIMSOLL_SERVER names another)"
-    )]
+    #[error("asking the collector at {url} ({hint})")]
     Unreachable {
         /// What was asked.
         url: String,
+        /// What may be otherwise than it was meant.
+        hint: String,
         /// Why.
         #[source]
         source: Box<ureq::Error>,
@@ -179,20 +179,29 @@ impl Client {
     /// # Errors
     /// A file that is named cannot be read.
     pub(super) fn new(collector: &Collector) -> Result<Self, ClientError> {
+        if let Some(address) = &collector.server {
+            let hint = "is it running? --server or PLIMSOLL_SERVER names another".to_owned();
+            return Direct::new(address, collector, hint).map(Self::Direct);
+        }
         let named = collector.kubeconfig.is_some() || collector.context.is_some();
-        match &collector.server {
-            Some(address) => Direct::new(address, collector).map(Self::Direct),
-            None if named || through::is_there() => {
+        let none = match kubeconfig::find(collector.kubeconfig.as_deref()) {
+            Ok(found) if named || found.has_context() => {
                 let place = Place {
-                    kubeconfig: collector.kubeconfig.clone(),
                     context: collector.context.clone(),
                     namespace: collector.within.clone(),
                     ca_file: collector.ca_file.clone(),
                 };
-                Ok(Self::Through(Box::new(Through::new(place)?)))
+                return Ok(Self::Through(Box::new(Through::new(place, found)?)));
             }
-            None => Direct::new(HERE, collector).map(Self::Direct),
-        }
+            Ok(found) => format!("the kubeconfig {} has no current-context", found.name()),
+            Err(ThroughError::NoKubeconfig { looked_for }) if !named => {
+                format!("no kubeconfig was found, looked for {looked_for}")
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let hint =
+            format!("{none}; --kubeconfig and --context name a cluster, --server a collector");
+        Direct::new(HERE, collector, hint).map(Self::Direct)
     }
 
     /// Gets a document; absent parameters are left out.
@@ -238,11 +247,13 @@ fn with_query<'a>(path: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -
 pub(super) struct Direct {
     agent: ureq::Agent,
     server: String,
+    /// What to say where nobody answers.
+    hint: String,
     authorization: Option<String>,
 }
 
 impl Direct {
-    fn new(server: &str, options: &Collector) -> Result<Self, ClientError> {
+    fn new(server: &str, options: &Collector, hint: String) -> Result<Self, ClientError> {
         let mut config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
@@ -260,6 +271,7 @@ impl Direct {
         Ok(Self {
             agent: config.build().into(),
             server: server.trim_end_matches('/').to_owned(),
+            hint,
             authorization: token.map(|token| format!("Bearer {token}")),
         })
     }
@@ -273,6 +285,7 @@ impl Direct {
         let url = format!("{}{path}", self.server);
         let unreachable = |source| ClientError::Unreachable {
             url: url.clone(),
+            hint: self.hint.clone(),
             source: Box::new(source),
         };
         let mut request = self.agent.get(&url).query_pairs(given);
