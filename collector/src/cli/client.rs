@@ -56,6 +56,25 @@ pub(super) enum ClientError {
         #[source]
         source: std::io::Error,
     },
+    /// What is in its file is none.
+    #[error("the token file {path} (--token-file or PLIMSOLL_TOKEN_FILE) {what}")]
+    NoToken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Whoever answers is not known.
+    #[error("no certificate to trust at {url}: one is expected that names its host, {known_by}")]
+    Certificate {
+        /// What was asked.
+        url: String,
+        /// Those who may have signed it.
+        known_by: String,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
     /// A token is shown over TLS only.
     #[error("a token is shown over https:// only, and {0} is plain text")]
     PlainToken(String),
@@ -93,6 +112,8 @@ impl ClientError {
             Self::Document { .. }
             | Self::Authorities { .. }
             | Self::Token { .. }
+            | Self::NoToken { .. }
+            | Self::Certificate { .. }
             | Self::PlainToken(_) => false,
         }
     }
@@ -161,7 +182,52 @@ fn token(path: &Path) -> Result<String, ClientError> {
         path: path.to_owned(),
         source,
     })?;
-    Ok(read.trim().to_owned())
+    let token = read.trim();
+    let what = if token.is_empty() {
+        "is empty"
+    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "must hold a token and nothing else: one line, without white space"
+    } else {
+        return Ok(token.to_owned());
+    };
+    Err(ClientError::NoToken {
+        path: path.to_owned(),
+        what,
+    })
+}
+
+/// By whom a certificate must be signed.
+fn known_by(ca_file: Option<&Path>) -> String {
+    const OPTION: &str = "--ca-file or PLIMSOLL_CA_FILE";
+    match ca_file {
+        Some(path) => format!("signed by an authority in {} ({OPTION})", path.display()),
+        None => format!(
+            "signed by an authority of the system; {OPTION} names a file of others, as ca.crt of ConfigMap plimsoll-ca"
+        ),
+    }
+}
+
+/// What is wrong with a certificate, if that is why there is no answer.
+fn of_certificate(error: &ureq::Error) -> Option<&rustls::Error> {
+    let error = match error {
+        ureq::Error::Rustls(error) => error,
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref()?,
+        _ => return None,
+    };
+    matches!(error, rustls::Error::InvalidCertificate(_)).then_some(error)
+}
+
+/// Whether somebody is there, who does not answer as HTTP has it.
+fn is_no_http(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        ureq::Error::Protocol(_) | ureq::Error::Http(_) => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        ),
+        _ => false,
+    }
 }
 
 /// Where the collector is when nothing says it.
@@ -249,6 +315,8 @@ pub(super) struct Direct {
     server: String,
     /// What to say where nobody answers.
     hint: String,
+    /// By whom a certificate must be signed, with TLS.
+    known_by: Option<String>,
     authorization: Option<String>,
 }
 
@@ -272,6 +340,7 @@ impl Direct {
             agent: config.build().into(),
             server: server.trim_end_matches('/').to_owned(),
             hint,
+            known_by: is_secret.then(|| known_by(options.ca_file.as_deref())),
             authorization: token.map(|token| format!("Bearer {token}")),
         })
     }
@@ -283,11 +352,7 @@ impl Direct {
         given: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<(String, u16, String), ClientError> {
         let url = format!("{}{path}", self.server);
-        let unreachable = |source| ClientError::Unreachable {
-            url: url.clone(),
-            hint: self.hint.clone(),
-            source: Box::new(source),
-        };
+        let unreachable = |source| self.unreachable(&url, source);
         let mut request = self.agent.get(&url).query_pairs(given);
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
@@ -301,6 +366,30 @@ impl Direct {
             .read_to_string()
             .map_err(unreachable)?;
         Ok((url, status, body))
+    }
+}
+
+impl Direct {
+    fn unreachable(&self, url: &str, source: ureq::Error) -> ClientError {
+        let url = url.to_owned();
+        let hint = match (&self.known_by, of_certificate(&source)) {
+            (Some(known_by), Some(source)) => {
+                return ClientError::Certificate {
+                    url,
+                    known_by: known_by.clone(),
+                    source: source.clone(),
+                };
+            }
+            (None, _) if is_no_http(&source) => {
+                "what is there does not speak plain HTTP: where it does TLS, --server begins with https://".to_owned()
+            }
+            _ => self.hint.clone(),
+        };
+        ClientError::Unreachable {
+            url,
+            hint,
+            source: Box::new(source),
+        }
     }
 }
 
