@@ -21,6 +21,7 @@ mod jwt;
 pub mod kinds;
 pub mod memo;
 mod pace;
+pub mod plugin;
 pub mod reviews;
 pub mod shares;
 pub mod telemetry;

@@ -1,19 +1,25 @@
 //! How an error is shown in one line. Pure.
 
+mod kube;
+
 use std::error::Error;
 
-/// An error with its causes: `what we were doing: what went wrong: why`.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        let told = deeper.to_string();
+/// An error with its causes: `what we were doing: what went wrong: why`. The Kubernetes client's are told in
+/// words of our own, which hold no secrets.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let (told, cause) =
+            kube::told(error).unwrap_or_else(|| (error.to_string(), error.source()));
         // Some libraries repeat their cause in their own words.
         if !text.ends_with(&told) {
-            text.push_str(": ");
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
             text.push_str(&told);
         }
-        cause = deeper.source();
+        next = cause;
     }
     text
 }

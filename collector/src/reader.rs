@@ -148,7 +148,7 @@ impl<S: Storage> Reader<S> {
         Ok(())
     }
 
-    fn failed(&self, error: &dyn std::error::Error) {
+    fn failed(&self, error: &(dyn std::error::Error + 'static)) {
         self.books().state.failures += 1;
         self.set_failing(Some(chain(error)));
     }

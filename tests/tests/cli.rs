@@ -12,11 +12,16 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-fn plimsoll(words: &[&str]) -> Output {
+/// Built beside this test.
+fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path: PathBuf = test.ancestors().nth(2).unwrap().join("plimsoll");
     assert!(path.exists(), "{} is not built", path.display());
-    Command::new(path).args(words).output().unwrap()
+    path
+}
+
+fn plimsoll(words: &[&str]) -> Output {
+    Command::new(program()).args(words).output().unwrap()
 }
 
 /// Feeds a shell; `None` where there is no such shell.
@@ -102,5 +107,60 @@ fn exit_codes_are_kept() {
     assert_eq!(
         String::from_utf8(said).unwrap(),
         "plimsoll: decoding /proc/version, packet 1 at byte 0: this is neither pcap nor pcapng\n"
+    );
+}
+
+/// Somebody whose kubeconfigs these are, and who asks for the accounting: exit code 2, and what is said.
+fn said_with(kubeconfig: Option<&str>, home: &std::path::Path, words: &[&str]) -> String {
+    let mut command = Command::new(program());
+    command.args(["audit", "accounting"]).args(words);
+    command.env_clear().env("HOME", home);
+    if let Some(paths) = kubeconfig {
+        command.env("KUBECONFIG", paths);
+    }
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// Where no kubeconfig is, one is asked for at this machine's own address, and that is told.
+#[test]
+fn which_kubeconfigs_were_looked_for_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::create_dir(at(".kube")).unwrap();
+    let usual = at(".kube/config");
+    let (one, two) = (at("one"), at("two"));
+    let said = said_with(None, folder.path(), &[]);
+    let none = format!("(no kubeconfig was found, looked for {usual};");
+    assert!(said.contains(&none), "{said}");
+    let both = format!("{one}:{two}");
+    let said = said_with(Some(&both), folder.path(), &[]);
+    let none = format!("looked for {one}, {two};");
+    assert!(said.contains(&none), "{said}");
+    let said = said_with(Some(&both), folder.path(), &["--context", "prod"]);
+    let none = format!("no kubeconfig was found (looked for {one}, {two})");
+    assert!(said.contains(&none), "{said}");
+    std::fs::write(&usual, "apiVersion: v1\ncurrent-context: \"\"\n").unwrap();
+    let said = said_with(None, folder.path(), &[]);
+    let none = format!("(the kubeconfig {usual} has no current-context;");
+    assert!(said.contains(&none), "{said}");
+}
+
+/// A slip in a kubeconfig is told with file, line and column, and without the line: a token may be in it.
+#[test]
+fn a_slip_in_a_kubeconfig_is_told_by_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig").display().to_string();
+    let text = "apiVersion: v1\nusers:\n- name: u\n  user:\n    token: SECRET: oops\n";
+    std::fs::write(&path, text).unwrap();
+    let by_option = said_with(None, folder.path(), &["--kubeconfig", &path]);
+    let by_environment = said_with(Some(&path), folder.path(), &[]);
+    assert_eq!(by_option, by_environment);
+    assert_eq!(
+        by_option,
+        format!(
+            "plimsoll: asking the collector: use the kubeconfig {path} (--kubeconfig, KUBECONFIG, --context; --server names a collector without one): line 5, column 18: mapping values are not allowed in this context\n"
+        )
     );
 }

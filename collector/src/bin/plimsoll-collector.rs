@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> ExitCode {
+fn failed(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     telemetry::last_words(&errors::chain(error));
     ExitCode::FAILURE
 }

@@ -17,7 +17,7 @@ use thiserror::Error;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::Collector;
-use super::through::{self, Place, Through, ThroughError};
+use super::through::{Place, Through, ThroughError, kubeconfig};
 
 /// Longest wait for a whole answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,12 +28,12 @@ const MAX_ANSWER_BYTES: u64 = 256 << 20;
 #[derive(Debug, Error)]
 pub(super) enum ClientError {
     /// No connection, no HTTP, or too late.
-    #[error(
-        "asking the collector at {url} (is it running? --server or PLIMSOLL_SERVER names another)"
-    )]
+    #[error("asking the collector at {url} ({hint})")]
     Unreachable {
         /// What was asked.
         url: String,
+        /// What may be otherwise than it was meant.
+        hint: String,
         /// Why.
         #[source]
         source: Box<ureq::Error>,
@@ -55,6 +55,25 @@ pub(super) enum ClientError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// What is in its file is none.
+    #[error("the token file {path} (--token-file or PLIMSOLL_TOKEN_FILE) {what}")]
+    NoToken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Whoever answers is not known.
+    #[error("no certificate to trust at {url}: one is expected that names its host, {known_by}")]
+    Certificate {
+        /// What was asked.
+        url: String,
+        /// Those who may have signed it.
+        known_by: String,
+        /// Why.
+        #[source]
+        source: rustls::Error,
     },
     /// A token is shown over TLS only.
     #[error("a token is shown over https:// only, and {0} is plain text")]
@@ -93,6 +112,8 @@ impl ClientError {
             Self::Document { .. }
             | Self::Authorities { .. }
             | Self::Token { .. }
+            | Self::NoToken { .. }
+            | Self::Certificate { .. }
             | Self::PlainToken(_) => false,
         }
     }
@@ -161,7 +182,52 @@ fn token(path: &Path) -> Result<String, ClientError> {
         path: path.to_owned(),
         source,
     })?;
-    Ok(read.trim().to_owned())
+    let token = read.trim();
+    let what = if token.is_empty() {
+        "is empty"
+    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "must hold a token and nothing else: one line, without white space"
+    } else {
+        return Ok(token.to_owned());
+    };
+    Err(ClientError::NoToken {
+        path: path.to_owned(),
+        what,
+    })
+}
+
+/// By whom a certificate must be signed.
+fn known_by(ca_file: Option<&Path>) -> String {
+    const OPTION: &str = "--ca-file or PLIMSOLL_CA_FILE";
+    match ca_file {
+        Some(path) => format!("signed by an authority in {} ({OPTION})", path.display()),
+        None => format!(
+            "signed by an authority of the system; {OPTION} names a file of others, as ca.crt of ConfigMap plimsoll-ca"
+        ),
+    }
+}
+
+/// What is wrong with a certificate, if that is why there is no answer.
+fn of_certificate(error: &ureq::Error) -> Option<&rustls::Error> {
+    let error = match error {
+        ureq::Error::Rustls(error) => error,
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref()?,
+        _ => return None,
+    };
+    matches!(error, rustls::Error::InvalidCertificate(_)).then_some(error)
+}
+
+/// Whether somebody is there, who does not answer as HTTP has it.
+fn is_no_http(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        ureq::Error::Protocol(_) | ureq::Error::Http(_) => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        ),
+        _ => false,
+    }
 }
 
 /// Where the collector is when nothing says it.
@@ -179,20 +245,29 @@ impl Client {
     /// # Errors
     /// A file that is named cannot be read.
     pub(super) fn new(collector: &Collector) -> Result<Self, ClientError> {
+        if let Some(address) = &collector.server {
+            let hint = "is it running? --server or PLIMSOLL_SERVER names another".to_owned();
+            return Direct::new(address, collector, hint).map(Self::Direct);
+        }
         let named = collector.kubeconfig.is_some() || collector.context.is_some();
-        match &collector.server {
-            Some(address) => Direct::new(address, collector).map(Self::Direct),
-            None if named || through::is_there() => {
+        let none = match kubeconfig::find(collector.kubeconfig.as_deref()) {
+            Ok(found) if named || found.has_context() => {
                 let place = Place {
-                    kubeconfig: collector.kubeconfig.clone(),
                     context: collector.context.clone(),
                     namespace: collector.within.clone(),
                     ca_file: collector.ca_file.clone(),
                 };
-                Ok(Self::Through(Box::new(Through::new(place)?)))
+                return Ok(Self::Through(Box::new(Through::new(place, found)?)));
             }
-            None => Direct::new(HERE, collector).map(Self::Direct),
-        }
+            Ok(found) => format!("the kubeconfig {} has no current-context", found.name()),
+            Err(ThroughError::NoKubeconfig { looked_for }) if !named => {
+                format!("no kubeconfig was found, looked for {looked_for}")
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let hint =
+            format!("{none}; --kubeconfig and --context name a cluster, --server a collector");
+        Direct::new(HERE, collector, hint).map(Self::Direct)
     }
 
     /// Gets a document; absent parameters are left out.
@@ -238,11 +313,15 @@ fn with_query<'a>(path: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -
 pub(super) struct Direct {
     agent: ureq::Agent,
     server: String,
+    /// What to say where nobody answers.
+    hint: String,
+    /// By whom a certificate must be signed, with TLS.
+    known_by: Option<String>,
     authorization: Option<String>,
 }
 
 impl Direct {
-    fn new(server: &str, options: &Collector) -> Result<Self, ClientError> {
+    fn new(server: &str, options: &Collector, hint: String) -> Result<Self, ClientError> {
         let mut config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
@@ -260,6 +339,8 @@ impl Direct {
         Ok(Self {
             agent: config.build().into(),
             server: server.trim_end_matches('/').to_owned(),
+            hint,
+            known_by: is_secret.then(|| known_by(options.ca_file.as_deref())),
             authorization: token.map(|token| format!("Bearer {token}")),
         })
     }
@@ -271,10 +352,7 @@ impl Direct {
         given: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<(String, u16, String), ClientError> {
         let url = format!("{}{path}", self.server);
-        let unreachable = |source| ClientError::Unreachable {
-            url: url.clone(),
-            source: Box::new(source),
-        };
+        let unreachable = |source| self.unreachable(&url, source);
         let mut request = self.agent.get(&url).query_pairs(given);
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
@@ -288,6 +366,30 @@ impl Direct {
             .read_to_string()
             .map_err(unreachable)?;
         Ok((url, status, body))
+    }
+}
+
+impl Direct {
+    fn unreachable(&self, url: &str, source: ureq::Error) -> ClientError {
+        let url = url.to_owned();
+        let hint = match (&self.known_by, of_certificate(&source)) {
+            (Some(known_by), Some(source)) => {
+                return ClientError::Certificate {
+                    url,
+                    known_by: known_by.clone(),
+                    source: source.clone(),
+                };
+            }
+            (None, _) if is_no_http(&source) => {
+                "what is there does not speak plain HTTP: where it does TLS, --server begins with https://".to_owned()
+            }
+            _ => self.hint.clone(),
+        };
+        ClientError::Unreachable {
+            url,
+            hint,
+            source: Box::new(source),
+        }
     }
 }
 

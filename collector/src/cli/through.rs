@@ -9,11 +9,14 @@
 //! authority by which the collector is known: nobody between it and the pod can be the collector.
 
 mod error;
+pub(super) mod kubeconfig;
 mod user;
 mod way;
 
 use std::cell::RefCell;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -21,15 +24,18 @@ use axum::http::{HeaderValue, Request, Uri, header};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::ListParams;
 use kube::client::ConfigExt as _;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, ExecInteractiveMode, KubeConfigOptions};
 use kube::{Api, Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject as _};
 use tokio::runtime::Runtime;
 
 pub(super) use error::ThroughError;
+use kubeconfig::Found;
 use user::{BoxError, User, blocking};
 use way::Way;
+
+use crate::cluster::plugin;
 
 /// The port of a collector in a cluster.
 const PORT: u16 = 8443;
@@ -39,13 +45,14 @@ const PODS: &str = "app.kubernetes.io/name=plimsoll-collector";
 const AUTHORITY: (&str, &str) = ("plimsoll-ca", "ca.crt");
 /// Longest wait for a whole answer, the way there included.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for what the kubeconfig's user shows. Some plugins have people log in.
-const USER_WITHIN: Duration = Duration::from_mins(5);
+/// Longest wait for a plugin that has somebody at a terminal log in; of others, as long as for an answer.
+const LOGIN_WITHIN: Duration = Duration::from_mins(5);
+/// After which it is told that a plugin is waited for.
+const TELL_AFTER: Duration = Duration::from_secs(5);
 
 /// Which cluster, and where in it.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    pub(super) kubeconfig: Option<PathBuf>,
     pub(super) context: Option<String>,
     pub(super) namespace: String,
     pub(super) ca_file: Option<PathBuf>,
@@ -56,6 +63,8 @@ pub(super) struct Through {
     place: Place,
     /// As messages call it.
     context: String,
+    /// The kubeconfig's files, as messages call them.
+    kubeconfig: String,
     config: Config,
     user_within: Duration,
     /// Who asked last, and the way: the next question takes both.
@@ -73,11 +82,6 @@ impl Drop for Through {
     }
 }
 
-/// The kubeconfig that is read when none is named: `$KUBECONFIG`, else `~/.kube/config`.
-pub(super) fn is_there() -> bool {
-    Kubeconfig::read().is_ok_and(|read| read.current_context.is_some())
-}
-
 fn begin(error: impl Into<BoxError>) -> ThroughError {
     ThroughError::Begin(error.into())
 }
@@ -85,12 +89,9 @@ fn begin(error: impl Into<BoxError>) -> ThroughError {
 impl Through {
     /// # Errors
     /// The kubeconfig cannot be used.
-    pub(super) fn new(place: Place) -> Result<Self, ThroughError> {
-        let read = match &place.kubeconfig {
-            Some(path) => Kubeconfig::read_from(path),
-            None => Kubeconfig::read(),
-        };
-        let read = read.map_err(ThroughError::Kubeconfig)?;
+    pub(super) fn new(place: Place, found: Found) -> Result<Self, ThroughError> {
+        let kubeconfig = found.name();
+        let read = found.read;
         let context = place
             .context
             .clone()
@@ -103,9 +104,14 @@ impl Through {
             .enable_all()
             .build()
             .map_err(begin)?;
-        let config = runtime
+        let mut config = runtime
             .block_on(Config::from_custom_kubeconfig(read, &options))
-            .map_err(ThroughError::Kubeconfig)?;
+            .map_err(|source| ThroughError::Kubeconfig {
+                path: kubeconfig.clone(),
+                source,
+            })?;
+        // Its pauses are longer than anybody waits, and whoever is refused wants to know why.
+        config.default_retry = false;
         let context = context.unwrap_or_else(|| "(none)".to_owned());
         if user::impersonates(&config.auth_info) {
             return Err(ThroughError::Impersonates { context });
@@ -113,8 +119,9 @@ impl Through {
         Ok(Self {
             place,
             context,
+            kubeconfig,
+            user_within: within(&config.auth_info),
             config,
-            user_within: USER_WITHIN,
             kept: RefCell::default(),
             runtime: Some(runtime),
         })
@@ -200,11 +207,35 @@ impl Through {
         &self,
         asked: impl Future<Output = Result<T, BoxError>>,
     ) -> Result<T, ThroughError> {
-        let context = self.context.clone();
-        match tokio::time::timeout(self.user_within, asked).await {
-            Ok(shown) => shown.map_err(|source| ThroughError::User { context, source }),
-            Err(_) => Err(ThroughError::UserTimedOut { context }),
+        let mut asked = pin!(tokio::time::timeout(self.user_within, asked));
+        let shown = if let Ok(shown) = tokio::time::timeout(TELL_AFTER, &mut asked).await {
+            shown
+        } else {
+            let by = self.shown_by(None);
+            // Nobody is left to tell if this fails.
+            let _ignored = writeln!(
+                std::io::stderr(),
+                "plimsoll: waiting for what is shown by {by}"
+            );
+            asked.await
+        };
+        match shown {
+            Ok(shown) => shown.map_err(|source| ThroughError::User {
+                by: self.shown_by(Some(source.as_ref())),
+                source,
+            }),
+            Err(_) => Err(ThroughError::UserTimedOut {
+                by: self.shown_by(None),
+                within_s: self.user_within.as_secs(),
+            }),
         }
+    }
+
+    /// Who shows something, for messages.
+    fn shown_by(&self, failed: Option<&(dyn std::error::Error + 'static)>) -> String {
+        let plugin = plugin::named(&self.config.auth_info, failed);
+        let (context, kubeconfig) = (&self.context, &self.kubeconfig);
+        format!("the user of context {context} (kubeconfig {kubeconfig}{plugin})")
     }
 
     fn request(
@@ -225,10 +256,19 @@ impl Through {
 
     fn api(&self, doing: impl Into<String>) -> impl FnOnce(kube::Error) -> ThroughError {
         let (doing, context) = (doing.into(), self.context.clone());
-        move |source| ThroughError::Api {
-            doing,
-            context,
-            source: Box::new(source),
+        let namespace = self.place.namespace.clone();
+        move |source| match source {
+            kube::Error::Api(status) if status.code == 403 => ThroughError::Denied {
+                doing,
+                context,
+                namespace,
+                source: Box::new(kube::Error::Api(status)),
+            },
+            source => ThroughError::Api {
+                doing,
+                context,
+                source: Box::new(source),
+            },
         }
     }
 
@@ -282,6 +322,17 @@ impl Through {
             namespace: namespace.clone(),
         })?;
         from_pem(&text).map_err(|source| ThroughError::Authority { place, source })
+    }
+}
+
+/// For how long what a user shows is waited for.
+fn within(user: &AuthInfo) -> Duration {
+    let exec = user.exec.as_ref();
+    let asks = exec.is_some_and(|exec| exec.interactive_mode != Some(ExecInteractiveMode::Never));
+    if asks && std::io::stdin().is_terminal() {
+        LOGIN_WITHIN
+    } else {
+        TIMEOUT
     }
 }
 

@@ -170,6 +170,7 @@ mod tests {
 
     fn gone() -> ClientError {
         ClientError::Unreachable {
+            hint: String::new(),
             url: "http://here".to_owned(),
             source: Box::new(ureq::Error::ConnectionFailed),
         }

@@ -39,7 +39,22 @@ fn an_answer_over_tls_is_from_whom_the_file_or_the_system_trusts() {
     assert_eq!(exit, Exit::Usage);
     assert!(err.contains("refused (418)"), "{err}");
     let (_, _, err) = ask(&[]);
-    assert!(err.contains("UnknownIssuer"), "{err}");
+    assert!(
+        err.contains("no certificate to trust at https://localhost:")
+            && err.contains("of the system; --ca-file")
+            && err.contains("UnknownIssuer"),
+        "{err}"
+    );
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(at("other"), other.cert.pem()).unwrap();
+    let (_, _, err) = ask(&["--ca-file", at("other").to_str().unwrap()]);
+    assert!(
+        err.contains("other (--ca-file or PLIMSOLL_CA_FILE)") && !err.contains("is it running"),
+        "{err}"
+    );
+    let plain = format!("http://localhost:{port}");
+    let (_, _, err) = call(&["audit", "accounting", "--server", &plain]);
+    assert!(err.contains("--server begins with https://"), "{err}");
     let (_, _, err) = ask(&["--ca-file", absent.to_str().unwrap()]);
     assert!(
         err.contains("absent (--ca-file or PLIMSOLL_CA_FILE)") && err.contains("No such file"),
@@ -66,4 +81,23 @@ fn an_address_that_redirects_is_refused_and_not_followed() {
     assert_eq!(exit, Exit::Usage);
     assert!(err.contains("refused (308)"), "{err}");
     answers.join().unwrap();
+}
+
+#[test]
+fn a_token_file_holds_one_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let path = path.to_str().unwrap();
+    let of_file = format!("the token file {path} (--token-file or PLIMSOLL_TOKEN_FILE) ");
+    for (text, what) in [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("one\ntwo\n", "must hold a token and nothing else"),
+    ] {
+        std::fs::write(path, text).unwrap();
+        let server = ["--server", "https://127.0.0.1:1", "--token-file", path];
+        let (exit, _, err) = call(&[&["audit", "accounting"], &server[..]].concat());
+        assert_eq!(exit, Exit::Usage);
+        assert!(err.contains(&format!("{of_file}{what}")), "{text:?}: {err}");
+    }
 }

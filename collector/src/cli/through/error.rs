@@ -4,16 +4,45 @@ use kube::config::KubeconfigError;
 use rustls::pki_types::pem;
 use thiserror::Error;
 
-use super::{AUTHORITY, PODS, PORT, TIMEOUT, USER_WITHIN};
+use super::{AUTHORITY, PODS, PORT, TIMEOUT};
 
 /// Why the collector behind an API server cannot be asked.
 #[derive(Debug, Error)]
 pub(in crate::cli) enum ThroughError {
     /// Which cluster is not known.
     #[error(
-        "use the kubeconfig (--kubeconfig, KUBECONFIG, --context; --server names a collector without one)"
+        "use the kubeconfig {path} (--kubeconfig, KUBECONFIG, --context; --server names a collector without one)"
     )]
-    Kubeconfig(#[source] KubeconfigError),
+    Kubeconfig {
+        /// The file, or several.
+        path: String,
+        /// Why.
+        #[source]
+        source: KubeconfigError,
+    },
+    /// There is none.
+    #[error(
+        "no kubeconfig was found (looked for {looked_for}); --kubeconfig or KUBECONFIG names one"
+    )]
+    NoKubeconfig {
+        /// The files.
+        looked_for: String,
+    },
+    /// The API server does not let its user do that.
+    #[error(
+        "{doing}, through the cluster of context {context} (the Role plimsoll-cli of namespace {namespace} allows it once it is bound to the user, see docs/operations.md)"
+    )]
+    Denied {
+        /// What.
+        doing: String,
+        /// The kubeconfig's context.
+        context: String,
+        /// Where the collector is.
+        namespace: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
     /// The API server.
     #[error("{doing}, through the cluster of context {context}")]
     Api {
@@ -34,19 +63,21 @@ pub(in crate::cli) enum ThroughError {
         context: String,
     },
     /// What the kubeconfig's user shows is not to be had: its plugin is not there, or fails.
-    #[error("find out what the user of context {context} shows")]
+    #[error("find out what is shown by {by}")]
     User {
-        /// The kubeconfig's context.
-        context: String,
+        /// Context, kubeconfig and plugin.
+        by: String,
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The plugin does not end.
-    #[error("the user of context {context} has nothing to show within {} s: its plugin does not end", USER_WITHIN.as_secs())]
+    #[error("within {within_s} s nothing is shown by {by}: its plugin does not end")]
     UserTimedOut {
-        /// The kubeconfig's context.
-        context: String,
+        /// Context, kubeconfig and plugin.
+        by: String,
+        /// For how long it was waited for, seconds.
+        within_s: u64,
     },
     /// No pod, or none that runs.
     #[error(
@@ -135,7 +166,9 @@ impl ThroughError {
                 kube::Error::Api(status) => status.code == 429 || status.code >= 500,
                 _ => true,
             },
-            Self::Kubeconfig(_)
+            Self::Kubeconfig { .. }
+            | Self::NoKubeconfig { .. }
+            | Self::Denied { .. }
             | Self::Impersonates { .. }
             | Self::User { .. }
             | Self::UserTimedOut { .. }

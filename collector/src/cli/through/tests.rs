@@ -9,12 +9,12 @@ fn through(user: &serde_json::Value) -> Result<Through, ThroughError> {
         "users": [{"name": "test", "user": user}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}]});
     std::fs::write(&kubeconfig, text.to_string()).unwrap();
-    Through::new(Place {
-        kubeconfig: Some(kubeconfig),
+    let place = Place {
         context: None,
         namespace: "plimsoll".to_owned(),
         ca_file: None,
-    })
+    };
+    Through::new(place, kubeconfig::find(Some(&kubeconfig))?)
 }
 
 #[test]
@@ -22,11 +22,42 @@ fn a_plugin_that_does_not_end_is_not_waited_for() {
     let user = serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1",
         "command": "/bin/sh", "args": ["-c", "sleep 30"], "interactiveMode": "Never"}});
     let mut through = through(&user).unwrap();
+    assert_eq!(through.user_within, TIMEOUT);
     through.user_within = Duration::from_millis(20);
     let error = through.get("/livez", 1).unwrap_err();
     assert!(
         matches!(error, ThroughError::UserTimedOut { .. }),
         "{error}"
+    );
+}
+
+#[test]
+fn a_plugin_that_is_not_there_is_named_with_its_hint() {
+    let user = serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1",
+        "command": "/absent/aws", "args": ["secret"], "interactiveMode": "Never",
+        "installHint": "Install the\n  AWS CLI."}});
+    let error = through(&user).unwrap().get("/livez", 1).unwrap_err();
+    let said = crate::errors::chain(&error);
+    assert!(
+        said.starts_with("find out what is shown by the user of context test (kubeconfig /")
+            && said.ends_with(
+                "/kubeconfig, plugin /absent/aws; how to install it: Install the AWS CLI.): its plugin cannot be started: No such file or directory (os error 2)"
+            ),
+        "{said}"
+    );
+}
+
+/// Whatever it printed besides.
+#[test]
+fn a_plugin_that_fails_is_told_by_its_end_and_its_words() {
+    let user = serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1",
+        "command": "/bin/sh", "args": ["-c", "echo '{\"token\": \"eyJ\"}'; echo log in >&2; exit 3"],
+        "interactiveMode": "Never", "installHint": "Install it."}});
+    let error = through(&user).unwrap().get("/livez", 1).unwrap_err();
+    let said = crate::errors::chain(&error);
+    assert!(
+        said.ends_with("plugin /bin/sh): its plugin ended with exit status: 3 and said: log in"),
+        "{said}"
     );
 }
 
