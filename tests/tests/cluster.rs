@@ -155,14 +155,14 @@ fn a_kind_that_comes_later_is_followed_from_then_on() {
     let rig = Rig::impatient(server);
     rig.until_kind(GROUP, "Rollout", State::Absent);
     rig.until_synced();
-    rig.server.show_group(GROUP);
     let rollouts = recorded::list("rollouts.json").unwrap();
+    rig.server.show_group(GROUP);
     rig.server.load(&rollouts).unwrap();
     rig.until_kind(GROUP, "Rollout", State::Live);
     let name = (GROUP.to_owned(), "Rollout".to_owned());
     let told = || rig.census.rows()[&name].changes;
     let count = rollouts["items"].as_array().unwrap().len() as u64;
-    assert_eq!(told(), count);
+    rig.until("those that are there are told", |_| told() == count);
     let mut another = rollouts["items"][0].clone();
     another["apiVersion"] = "argoproj.io/v1alpha1".into();
     another["kind"] = "Rollout".into();

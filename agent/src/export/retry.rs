@@ -80,9 +80,10 @@ impl Backoff {
     }
 }
 
-/// Our own pause, or the one that the collector asks for: who comes sooner is refused again.
+/// Our own pause, after the one that the collector asks for: who comes sooner is refused again, and so are most of
+/// those who come together.
 pub fn pause(own: Duration, asked: Option<Duration>) -> Duration {
-    own.max(asked.unwrap_or_default().min(LONGEST))
+    own.saturating_add(asked.unwrap_or_default()).min(LONGEST)
 }
 
 /// Reads of one place of the spool before it is given up. A device that comes back does so within
@@ -175,8 +176,8 @@ mod tests {
     fn a_pause_is_as_long_as_the_collector_asks_for_within_a_bound() {
         let seconds = Duration::from_secs;
         assert_eq!(pause(seconds(2), None), seconds(2));
-        assert_eq!(pause(seconds(2), Some(seconds(5))), seconds(5));
-        assert_eq!(pause(seconds(9), Some(seconds(5))), seconds(9));
+        assert_eq!(pause(seconds(2), Some(seconds(5))), seconds(7));
+        assert_eq!(pause(seconds(0), Some(seconds(5))), seconds(5));
         assert_eq!(pause(seconds(2), Some(Duration::MAX)), LONGEST);
     }
 

@@ -16,8 +16,9 @@ const MIB: usize = 1 << 20;
 const LINE: usize = 16 * MIB;
 /// One page of a list, of 500 objects.
 const PAGE: usize = 128 * MIB;
-/// A list in one piece: 50,000 pods of 10 KB.
-const WHOLE: usize = 512 * MIB;
+/// A list in one piece, which the client holds twice while it reads it; a quarter of the memory that the collector is
+/// given. Larger ones are told by pages alone.
+const WHOLE: usize = 192 * MIB;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]

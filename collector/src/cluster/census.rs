@@ -14,6 +14,9 @@ use super::kinds;
 /// A failure is a trouble for so long; one that goes on is told anew before that: the longest wait between two
 /// tries is a minute, and a request may take another.
 const FRESH: Duration = Duration::from_mins(3);
+/// A failure that goes on is met again within so much: the longest wait between two tries, and a request. A watch that
+/// was taken up again tells nothing of that until something changes.
+const GOES_ON: Duration = Duration::from_secs(90);
 /// Between two words in the log about objects of one kind that cannot be read.
 const LOG_EVERY: Duration = Duration::from_mins(1);
 
@@ -126,16 +129,21 @@ pub struct Row {
 }
 
 impl Row {
-    /// What is wrong with it and will not be for good.
-    fn fresh_trouble(&self, now: Duration) -> Option<&str> {
+    /// What is wrong with it and will not be for good, if that was met within this time.
+    fn trouble_of(&self, now: Duration, within: Duration) -> Option<&str> {
         let (at, why) = self.trouble.as_ref()?;
-        let is_fresh = self.state != State::Denied && now.saturating_sub(*at) < FRESH;
+        let is_fresh = self.state != State::Denied && now.saturating_sub(*at) < within;
         is_fresh.then_some(why)
     }
 }
 
 /// Group and kind.
 pub type Name = (String, String);
+
+/// Whether containers are named by it. Nodes change without end, and name nothing in usage.
+fn names_usage((group, kind): &Name) -> bool {
+    kind != "Node" && kinds::names(group, kind)
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -165,14 +173,21 @@ impl Census {
         self.all(|row| row.synced || matches!(row.state, State::Absent | State::Denied))
     }
 
-    /// Whether every kind that each cluster has was known whole once. One that may not be seen was not.
-    pub fn is_whole(&self) -> bool {
-        self.all(|row| row.synced)
+    /// Whether every kind that each cluster has and that names containers was known whole once, and is told now.
+    pub fn is_told(&self, now: Duration) -> bool {
+        let is_seen = |row: &Row| !matches!(row.state, State::Absent | State::Denied);
+        let is_told =
+            |row: &Row| row.synced && is_seen(row) && row.trouble_of(now, GOES_ON).is_none();
+        self.all_of(|kind| kind.names, is_told)
     }
 
     fn all(&self, is: impl Fn(&Row) -> bool) -> bool {
+        self.all_of(|_| true, is)
+    }
+
+    fn all_of(&self, of: impl Fn(&kinds::Kind) -> bool, is: impl Fn(&Row) -> bool) -> bool {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kinds::BUILT_IN.iter().all(|kind| {
+        kinds::BUILT_IN.iter().filter(|kind| of(kind)).all(|kind| {
             let row = rows.get(&(kind.group.to_owned(), kind.kind.to_owned()));
             row.is_some_and(&is)
         })
@@ -181,17 +196,14 @@ impl Census {
     /// Whether a kind that containers are named by could be seen, and is not told now.
     pub fn is_interrupted(&self, now: Duration) -> bool {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |(group, kind): &Name| kinds::of(group, kind).is_some_and(|of| of.names);
-        let mut rows = rows.iter().filter(|(name, _)| of(name));
-        rows.any(|(_, row)| row.fresh_trouble(now).is_some())
+        let mut rows = rows.iter().filter(|(name, _)| names_usage(name));
+        rows.any(|(_, row)| row.trouble_of(now, GOES_ON).is_some())
     }
 
     /// Objects and deletions that were told, of the kinds that name something.
     pub fn changes(&self) -> u64 {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nodes change without end, and name nothing in usage.
-        let naming = |(group, kind): &Name| kind != "Node" && kinds::names(group, kind);
-        let rows = rows.iter().filter(|(name, _)| naming(name));
+        let rows = rows.iter().filter(|(name, _)| names_usage(name));
         rows.map(|(_, row)| row.changes).sum()
     }
 
@@ -209,7 +221,7 @@ impl Census {
                 troubles.push(format!(
                     "{kind}: the server has no such kind; is it an API server, and the path of its address right?"
                 ));
-            } else if let Some(why) = row.fresh_trouble(now) {
+            } else if let Some(why) = row.trouble_of(now, FRESH) {
                 troubles.push(format!("{kind}: {why}"));
             }
         }
@@ -292,16 +304,19 @@ mod tests {
             census.set(&kind.resource(), end);
         }
         assert!(census.is_synced());
-        assert!(!census.is_whole(), "what may not be seen is not known");
+        assert!(!census.is_told(SECOND), "there are no CronJobs");
         for kind in kinds::BUILT_IN.iter().filter(|kind| kind.kind == "CronJob") {
             census.set(&kind.resource(), State::Live);
         }
-        assert!(!census.is_whole());
+        assert!(census.is_told(SECOND), "a limit names nothing");
         census.set(&pods(), State::Listing);
         assert!(census.is_synced(), "names are known, if not the newest");
         census.failed(&pods(), Failure::Other, "no\u{1b}[31m\nway", SECOND);
         let troubles = census.troubles(SECOND);
         assert_eq!(troubles.last().unwrap(), "Pod: no [31m way");
+        assert!(!census.is_told(SECOND * 90) && census.is_told(SECOND * 91));
+        census.set(&pods(), State::Denied);
+        assert!(!census.is_told(SECOND * 91));
         census.set(&pods(), State::Absent);
         let [denied, absent] = census.troubles(SECOND).try_into().unwrap();
         assert!(absent.starts_with("Pod: the server has no such kind"));
@@ -313,7 +328,7 @@ mod tests {
         {
             census.set(&kind.resource(), State::Live);
         }
-        assert!(census.is_whole());
+        assert!(census.troubles(SECOND).is_empty());
     }
 
     #[test]

@@ -263,7 +263,7 @@ impl Follower {
                             (listing, begun, broken, said) = (false, false, 0, true);
                             course.listed();
                         }
-                        Event::Apply(_) | Event::Delete(_) => course.failures = 0,
+                        Event::Apply(_) | Event::Delete(_) => {}
                         Event::InitApply(_) => begun = true,
                     }
                     if broken == MOST_BROKEN_LISTS {
@@ -317,8 +317,9 @@ impl Follower {
                         return Ended::Anew;
                     }
                     // An expired list counts once, and a page that was refused for any other reason is no
-                    // fault of pages. Streams that break off are one of streams.
-                    broken += u32::from(expired);
+                    // fault of pages. Streams that break off are one of streams; whatever happens to a list in one
+                    // piece, pages may come by now.
+                    broken += u32::from(expired || way == Way::Whole);
                     begun &= way == Way::Stream && !expired;
                     if broken == MOST_BROKEN_LISTS {
                         course.broken();

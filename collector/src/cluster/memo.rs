@@ -52,7 +52,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Memo<K, V> {
         }
     }
 
-    /// The answer that is kept, or what `ask` gives, which counts for the time beside it. An `ask` that
+    /// The answer that is kept, or what `ask` gives, which counts for the time beside it; one that counts for none
+    /// is not kept. An `ask` that
     /// is dropped before its end leaves the question to whoever waits.
     ///
     /// # Errors
@@ -66,6 +67,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Memo<K, V> {
             return Ok(answer.clone());
         }
         let (answer, lasts) = ask.await;
+        if lasts.is_zero() {
+            // No answer to the question: what was known before stays, and one of which nothing was takes no place.
+            if kept.is_none() {
+                self.forget(key, &slot);
+            }
+            return Ok(answer);
+        }
         let until = (self.clock)() + lasts;
         *kept = Some((answer.clone(), until));
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,6 +89,16 @@ impl<K: Clone + Eq + Hash, V: Clone> Memo<K, V> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = entries.get(key)?.slot.try_lock().ok()?;
         kept.as_ref().map(|(answer, _)| answer.clone())
+    }
+
+    fn forget(&self, key: &K, slot: &Slot<V>) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries
+            .get(key)
+            .is_some_and(|of| Arc::ptr_eq(&of.slot, slot))
+        {
+            entries.remove(key);
+        }
     }
 
     fn slot(&self, key: &K) -> Result<Slot<V>, Full> {

@@ -2,6 +2,7 @@
 //! none of ours by name, are `owner` together: labels come from a closed set.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -75,14 +76,14 @@ impl Metrics {
         );
         registry.register(
             "cluster_synced",
-            "1 if every kind that each cluster has was known whole once; 0 as well while the account may not list and watch one",
+            "1 if all objects that name containers are known, and each change of them is told; 0 while the API server does not answer or the account may not see them",
             self.synced.clone(),
         );
     }
 
     /// Copies the census into the metrics.
-    pub fn show(&self, census: &Census) {
-        self.synced.set(census.is_whole().into());
+    pub fn show(&self, census: &Census, now: Duration) {
+        self.synced.set(census.is_told(now).into());
         let mut of = BTreeMap::<&'static str, Vec<Row>>::new();
         for ((group, kind), row) in census.rows() {
             of.entry(label(&group, &kind)).or_default().push(row);
@@ -136,10 +137,8 @@ fn set(counter: &Counter, count: u64) {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::{ApiResource, GroupVersionKind};
-    use std::time::Duration;
-
     use super::*;
+    use kube::core::{ApiResource, GroupVersionKind};
 
     #[test]
     fn every_kind_is_shown_and_strangers_are_shown_together() {
@@ -156,7 +155,7 @@ mod tests {
         }
         let (metrics, mut registry) = (Metrics::default(), Registry::default());
         metrics.register(&mut registry);
-        metrics.show(&census);
+        metrics.show(&census, Duration::ZERO);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let shown: Vec<&str> = text

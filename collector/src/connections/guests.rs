@@ -135,10 +135,10 @@ impl Seats {
         self.of.values().filter(is_stranger).count()
     }
 
-    /// Which of these has asked for nothing for longest.
+    /// Which of these has asked for nothing for longest; those that are being answered come last.
     fn longest(&self, may_go: impl Fn(&Seat) -> bool) -> Option<u64> {
         let these = self.of.iter().filter(|(_, seat)| may_go(seat));
-        let longest = these.min_by_key(|(_, seat)| seat.turn);
+        let longest = these.min_by_key(|(_, seat)| (seat.is_asking, seat.turn));
         longest.map(|(id, _)| *id)
     }
 

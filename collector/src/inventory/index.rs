@@ -112,10 +112,13 @@ impl Index {
         self.note_owner(meta);
         let (name, mut owner) = Owner::of((group, kind), meta, &mut self.names);
         owner.presence.listing = self.listing(group, kind);
-        let before = self.owners.insert(name, owner);
-        if before.is_some_and(|before| before.presence.gone_since.is_some()) {
-            self.gone.came_back(size_of::<(ObjectName, Owner)>());
+        if let Some(before) = self.owners.remove(&name) {
+            if before.presence.gone_since.is_some() {
+                self.gone.came_back(size_of::<(ObjectName, Owner)>());
+            }
+            owner.succeed(before);
         }
+        self.owners.insert(name, owner);
     }
 
     fn apply_pod(&mut self, object: &k8s_openapi::api::core::v1::Pod, now: Moment) {
@@ -392,11 +395,11 @@ impl Index {
                 known = self.owners.get(&name);
             }
             // One that was made anew under the same name is another.
-            let Some(owner) = known.filter(|owner| top.is(owner)) else {
+            let Some(controller) = known.and_then(|owner| owner.controller_for(top)) else {
                 let kind = (Arc::clone(&top.group), Arc::clone(&top.kind));
                 return Some((top, self.kinds.is_followed(&kind)));
             };
-            match &owner.controller {
+            match controller {
                 Some(next) if next != top => top = next,
                 _ => break,
             }

@@ -269,12 +269,14 @@ pub(super) fn state(
     metrics.register(&mut registry);
     sources.store.counts.register(&mut registry);
     let cluster = cluster::telemetry::Metrics::default();
-    cluster.register(&mut registry);
+    if sources.census.is_some() {
+        cluster.register(&mut registry);
+    }
     let scraped = sources.clone();
     let metrics = move || {
         metrics.show(&scraped.books());
         if let Some(census) = &scraped.census {
-            cluster.show(census);
+            cluster.show(census, (scraped.clock)().since_start);
         }
         let mut text = String::new();
         match prometheus_client::encoding::text::encode(&mut text, &registry) {

@@ -125,11 +125,16 @@ fn seen(context: &Context, capabilities: &[&'static str]) -> Result<Seen> {
     all.extend(short);
     let (mut cgroups, mut act) = start(context, capabilities, false, all)?;
     until(&mut act.stage, Duration::from_mins(3), |stage| {
-        let ended = |name: &str| stage.ends_of(name).len();
-        (ended("uploader") > 0 && ended("leak") > 0 && short_ends(stage).count() >= SHORT_ENDS)
-            .then_some(())
+        let has_ended = |name: &str| !stage.ends_of(name).is_empty();
+        (has_ended("uploader") && has_ended("leak")).then_some(())
     })
-    .context("until every load has ended")?;
+    .context("until the metadata client and the leak have ended")?;
+    until(&mut act.stage, Duration::from_mins(3), |stage| {
+        (short_ends(stage).count() >= SHORT_ENDS).then_some(())
+    })
+    .with_context(|| {
+        format!("until {SHORT_ENDS} containers have lived less than {SHORT_LIFE:?}")
+    })?;
     let usage = usage(&mut act)?;
     let ends: Vec<String> = short_ends(&act.stage)
         .map(|end| end.container_id.clone())

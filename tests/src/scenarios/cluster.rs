@@ -321,9 +321,11 @@ fn command_line(play: &Play) -> Result<()> {
 }
 
 /// Records that came to this, at all stages.
-fn fates(accounting: &Value, fate: &str) -> u64 {
-    let stages = read::fates(accounting).into_iter();
-    stages.filter_map(|stage| stage.get(fate)?.as_u64()).sum()
+fn fates(accounting: &Value, fate: &str) -> Result<u64> {
+    let of = |stage: &serde_json::Map<String, Value>| stage.get(fate).and_then(Value::as_u64);
+    let counts: Vec<_> = read::fates(accounting).into_iter().filter_map(of).collect();
+    ensure!(!counts.is_empty(), "no stage has the fate {fate}");
+    Ok(counts.into_iter().sum())
 }
 
 /// Everything that happened is told once, every record has its fate, and the API server was asked for
@@ -358,10 +360,11 @@ fn end(mut play: Play) -> Result<String> {
     );
     let of = |fate| fates(&stopped.accounting, fate);
     for fate in ["lost", "undecodable", "shed", "expired", "quarantined"] {
-        ensure!(of(fate) == 0, "{} records are {fate}", of(fate));
+        let count = of(fate)?;
+        ensure!(count == 0, "{count} records are {fate}");
     }
     // What the node told of the stray pod.
-    ensure!(of("rejected") > 0, "no record was rejected");
+    ensure!(of("rejected")? > 0, "no record was rejected");
     let asked = stopped.server.finish()?;
     Ok(format!(
         "{happened} requests of pods told, {} calls to the API server",

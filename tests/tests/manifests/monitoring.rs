@@ -75,7 +75,7 @@ fn served() -> Served {
     ingest::Counts::default().register(&mut registry);
     let watched = cluster::telemetry::Metrics::default();
     watched.register(&mut registry);
-    watched.show(&Census::of_all());
+    watched.show(&Census::of_all(), std::time::Duration::ZERO);
     let metrics = collector::Metrics::default();
     metrics.register(&mut registry);
     metrics.show(&collector::Books {

@@ -46,6 +46,18 @@ async fn an_answer_counts_for_its_time_and_no_longer() {
 }
 
 #[tokio::test]
+async fn what_is_no_answer_takes_the_place_of_none() {
+    let asked = Asked::of(1);
+    assert_eq!(asked.get(1, 60).await, Ok(1));
+    asked.seconds.store(60, Ordering::Relaxed);
+    assert_eq!(asked.get(1, 0).await, Ok(2));
+    assert_eq!(asked.memo.last(&1), Some(1), "of the question before");
+    let asked = Asked::of(1);
+    assert_eq!(asked.get(1, 0).await, Ok(1));
+    assert!(asked.memo.is_empty());
+}
+
+#[tokio::test]
 async fn the_same_question_is_asked_once_however_many_ask_it_at_a_time() {
     let asked = Asked::of(10);
     let answers = tokio::join!(asked.get(1, 60), asked.get(1, 60), asked.get(1, 60));

@@ -99,6 +99,14 @@ pub(super) struct Owner {
     pub(super) controller: Option<Controller>,
     uid: Option<NonZeroU64>,
     pub(super) presence: Presence,
+    /// What had the name before it, under another UID: its pods outlive it.
+    before: Option<Box<Before>>,
+}
+
+#[derive(Clone, Debug)]
+struct Before {
+    uid: NonZeroU64,
+    controller: Option<Controller>,
 }
 
 impl Owner {
@@ -117,8 +125,30 @@ impl Owner {
             controller: Controller::of(meta, names),
             uid: names.hash(meta.uid.as_deref().unwrap_or_default()),
             presence: Presence::default(),
+            before: None,
         };
         (name, owner)
+    }
+
+    /// Takes the place of another one, or of itself as it was.
+    pub(super) fn succeed(&mut self, other: Self) {
+        self.before = match other.uid {
+            Some(uid) if other.uid != self.uid => Some(Box::new(Before {
+                uid,
+                controller: other.controller,
+            })),
+            _ => other.before,
+        };
+    }
+
+    /// The controller of the one that this reference means; `None` if that is neither this one nor the one before.
+    pub(super) fn controller_for(&self, reference: &Controller) -> Option<&Option<Controller>> {
+        if reference.is(self) {
+            return Some(&self.controller);
+        }
+        let before = self.before.as_ref();
+        let before = before.filter(|before| reference.uid == Some(before.uid))?;
+        Some(&before.controller)
     }
 }
 

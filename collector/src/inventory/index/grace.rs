@@ -301,6 +301,10 @@ fn an_owner_of_the_same_name_is_another_if_its_uid_is() {
     for (uid, expected) in [
         (Some("another"), ("Job", true)),
         (Some("x"), ("CronJob", false)),
+        // Made again while the pod of the one before ends, and told of again.
+        (Some("newer"), ("CronJob", false)),
+        (Some("newer"), ("CronJob", false)),
+        (Some("newest"), ("Job", true)),
         // Of a manifest.
         (None, ("CronJob", false)),
     ] {
