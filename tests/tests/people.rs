@@ -18,7 +18,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use plimsoll_tests::apiserver::{API_AUDIENCE, ApiServer, Options, Request, Rule, Token, User};
+use plimsoll_tests::apiserver::{
+    API_AUDIENCE, ApiServer, Fault, On, Options, Request, Rule, Token, User,
+};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
@@ -409,6 +411,50 @@ fn a_plugin_may_take_its_time_and_is_asked_once() {
     let report = answered(&mut cluster.plimsoll_of(&user, &report));
     assert_eq!(report["schema"], "plimsoll.sizing/v1");
     assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\n");
+}
+
+/// What the API server says to a question is told once, in its words, with the Role that is missing.
+#[test]
+fn an_api_server_that_refuses_is_told_once() {
+    let cluster = Cluster::new();
+    let report = ["sizing", "report", "-n", "shop"];
+    let said = |cluster: &Cluster| {
+        let output = cluster.plimsoll("alice", &report).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let role = "the Role plimsoll-cli of namespace plimsoll allows it";
+    let deny_forward = || {
+        let forward = format!("/api/v1/namespaces/plimsoll/pods/{POD}/portforward");
+        cluster.server.deny_path(&forward);
+    };
+    let deny_list = || cluster.server.deny("list", "", "pods");
+    let denials: [(&dyn Fn(), _); 2] = [
+        (&deny_list, "list pods in namespace plimsoll"),
+        (&deny_forward, "forward port 8443 of pod"),
+    ];
+    for (deny, doing) in denials {
+        deny();
+        let text = said(&cluster);
+        assert!(text.contains(doing) && text.contains(role), "{text}");
+        assert!(text.contains("(403 Forbidden): "), "{text}");
+        assert_eq!(text.matches("forbidden:").count(), 1, "{text}");
+        assert!(!text.contains("Status {"), "{text}");
+        cluster.server.deny_nothing();
+    }
+    let busy = On::list("/api/v1/namespaces/plimsoll/pods");
+    cluster.server.fault(busy, Fault::too_many_requests(60));
+    let text = said(&cluster);
+    let told = "the API server is busy and takes no more requests (429";
+    assert!(text.contains(told), "{text}");
+}
+
+#[test]
+fn plain_http_to_a_door_with_tls_is_told() {
+    let cluster = Cluster::new();
+    let server = format!("http://{}", cluster.address);
+    let words = ["audit", "accounting", "--server", &server];
+    cluster.refusal("alice", &words, &["--server begins with https://"]);
 }
 
 #[test]

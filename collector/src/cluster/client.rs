@@ -4,12 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
-use kube::client::ClientBuilder;
-use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::client::{AuthError, ClientBuilder, ConfigExt as _};
+use kube::config::{AuthInfo, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::bound::Bound;
 use super::pace::Pace;
+use super::plugin;
 
 /// There is no way to the API server.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +30,14 @@ pub enum ClusterError {
     )]
     InCluster(#[source] InClusterError),
     /// The configuration is there, and no client can be made of it.
-    #[error("make a client of the API server")]
-    Client(#[source] kube::Error),
+    #[error("make a client of the API server ({by})")]
+    Client {
+        /// Kubeconfig and plugin, or the service account.
+        by: String,
+        /// Why.
+        #[source]
+        source: kube::Error,
+    },
 }
 
 /// A client with a connection pool of its own: who asks much keeps no other waiting.
@@ -38,7 +45,8 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
     // Whoever asks has somebody waiting who asks again.
     let mut config = config(kubeconfig).await?;
     config.default_retry = false;
-    Client::try_from(config).map_err(ClusterError::Client)
+    let user = config.auth_info.clone();
+    Client::try_from(config).map_err(|source| failed(kubeconfig, &user, source))
 }
 
 /// A client for those who ask for the same thing for ever. It tries nothing again by itself: they see
@@ -46,9 +54,53 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
 pub async fn patient(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
     let mut config = config(kubeconfig).await?;
     config.default_retry = false;
-    let client = ClientBuilder::try_from(config).map_err(ClusterError::Client)?;
+    let user = config.auth_info.clone();
+    let client = ClientBuilder::try_from(config);
+    let client = client.map_err(|source| failed(kubeconfig, &user, source))?;
     let client = client.with_layer(&Bound).with_layer(&Pace::default());
     Ok(client.build())
+}
+
+fn failed(kubeconfig: Option<&Path>, user: &AuthInfo, source: kube::Error) -> ClusterError {
+    let by = kubeconfig.map_or_else(
+        || "the pod's service account".to_owned(),
+        |path| format!("kubeconfig {}", path.display()),
+    );
+    let plugin = plugin::named(user, Some(&source));
+    ClusterError::Client {
+        by: format!("{by}{plugin}"),
+        source,
+    }
+}
+
+/// Whether a client can be made of a kubeconfig, as far as that is seen without its plugin and its API server.
+///
+/// # Errors
+/// Why none can.
+pub fn check(kubeconfig: &Path) -> Result<(), kube::Error> {
+    let mut config = Config::try_from(read(kubeconfig)?)?;
+    let user = &mut config.auth_info;
+    if user.exec.take().is_some_and(|exec| exec.command.is_none()) {
+        return Err(kube::Error::Auth(AuthError::MissingCommand));
+    }
+    user.auth_provider = None;
+    config.auth_layer()?;
+    config.rustls_client_config().map(drop)
+}
+
+/// Whether this is a pod with a service account.
+///
+/// # Errors
+/// Why it is none.
+pub fn check_pod() -> Result<(), InClusterError> {
+    Config::incluster().map(drop)
+}
+
+fn read(path: &Path) -> Result<Kubeconfig, KubeconfigError> {
+    let mut read = Kubeconfig::read_from(path)?;
+    // As `kubectl config unset current-context` leaves it.
+    read.current_context = read.current_context.filter(|name| !name.is_empty());
+    Ok(read)
 }
 
 async fn config(kubeconfig: Option<&Path>) -> Result<Config, ClusterError> {
@@ -59,7 +111,7 @@ async fn config(kubeconfig: Option<&Path>) -> Result<Config, ClusterError> {
                 path: path.to_owned(),
                 source,
             };
-            let read = Kubeconfig::read_from(path).map_err(failed)?;
+            let read = read(path).map_err(failed)?;
             Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
                 .await
                 .map_err(failed)
@@ -117,6 +169,38 @@ mod tests {
         assert!(
             said.contains("kubernetes.kubeconfig must name a file"),
             "{said}"
+        );
+    }
+
+    /// A plugin that fails, or is not there: named, and what it printed is not told.
+    #[tokio::test]
+    async fn a_plugin_is_named_and_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig");
+        let said = async |command: &str, script: &str| {
+            let text = serde_json::json!({"current-context": "c",
+                "clusters": [{"name": "k", "cluster": {"server": "http://127.0.0.1:1"}}],
+                "users": [{"name": "u", "user": {"exec": {
+                    "apiVersion": "client.authentication.k8s.io/v1", "command": command,
+                    "args": ["-c", script], "interactiveMode": "Never", "installHint": "Get it."}}}],
+                "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}]});
+            std::fs::write(&path, text.to_string()).unwrap();
+            assert!(check(&path).is_ok(), "a check runs no plugin");
+            chain(&client(Some(&path)).await.err().unwrap())
+        };
+        let by = format!(
+            "make a client of the API server (kubeconfig {}, plugin ",
+            path.display()
+        );
+        assert_eq!(
+            said("/bin/sh", "echo '{\"token\": \"eyJ\"}'; exit 1").await,
+            format!("{by}/bin/sh): its plugin ended with exit status: 1")
+        );
+        assert_eq!(
+            said("/absent/aws", "").await,
+            format!(
+                "{by}/absent/aws; how to install it: Get it.): its plugin cannot be started: No such file or directory (os error 2)"
+            )
         );
     }
 }

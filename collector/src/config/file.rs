@@ -14,7 +14,8 @@ use std::path::Path;
 use plimsoll_journal::check_folder;
 use plimsoll_settings::Wrong;
 
-use super::{Config, ConfigError};
+use super::{Access, Config, ConfigError};
+use crate::cluster::client;
 use crate::errors;
 use crate::ingest::auth;
 use crate::tls;
@@ -72,7 +73,39 @@ fn unusable(config: &Config) -> Vec<Wrong> {
             wrong.push((place, format!("must hold a token: {why}")));
         }
     }
+    wrong.extend(no_way(config));
     wrong
+}
+
+/// Why the API server cannot be asked by those who are to ask it. A kubeconfig is looked at in any case.
+fn no_way(config: &Config) -> Vec<Wrong> {
+    if let Some(path) = &config.kubernetes.kubeconfig {
+        if path.as_os_str().is_empty() {
+            return Vec::new();
+        }
+        let wrong = client::check(path).err().map(|error| {
+            let (path, why) = (path.display(), errors::chain(&error));
+            let why = format!("must be usable: {path}: {why}");
+            ("kubernetes.kubeconfig".to_owned(), why)
+        });
+        return wrong.into_iter().collect();
+    }
+    let asking = [
+        ("kubernetes.watch", config.kubernetes.watch),
+        (
+            "ingest.token_review.audience",
+            config.ingest.token_review.audience.is_some(),
+        ),
+        ("http.access", config.http.access == Access::Kubernetes),
+    ];
+    let mut asking = asking.into_iter().filter(|(_, asks)| *asks).peekable();
+    let why = asking.peek().and_then(|_| client::check_pod().err());
+    let why = why.map(|error| {
+        let why = errors::chain(&error);
+        format!("must be given together with kubernetes.kubeconfig outside of a cluster: {why}")
+    });
+    let wrong = |place: &str| Some((place.to_owned(), why.clone()?));
+    asking.filter_map(|(place, _)| wrong(place)).collect()
 }
 
 /// Why a path is no folder to write to and cannot become one. It is made by whoever needs it, not by a
@@ -97,6 +130,7 @@ mod tests {
             ("other", other.signing_key.serialize_pem()),
             ("token", "secret".to_owned()),
             ("empty", "\n".to_owned()),
+            ("kubeconfig", kubeconfig(SERVER, "{}")),
         ] {
             fs::write(at(name), text).unwrap();
         }
@@ -148,11 +182,12 @@ mod tests {
             )]
         );
         let text = format!(
-            "data: {{path: {}}}\nhttp:\n  access: kubernetes\n  tls_cert_file: {}\n  tls_key_file: {}\n  client_ca_file: {}\n",
+            "data: {{path: {}}}\nhttp:\n  access: kubernetes\n  tls_cert_file: {}\n  tls_key_file: {}\n  client_ca_file: {}\nkubernetes: {{kubeconfig: {}}}\n",
             at("state"),
             at("cert"),
             at("key"),
             at("empty"),
+            at("kubeconfig"),
         );
         fs::write(at("http.yaml"), text).unwrap();
         let ConfigError(said) = read(Some(Path::new(&at("http.yaml")))).unwrap_err();
@@ -182,5 +217,80 @@ mod tests {
         let none = at("none.yaml");
         let error = read(Some(Path::new(&none))).unwrap_err();
         assert_eq!(error.to_string(), format!("{none}: {absent}"));
+    }
+
+    const SERVER: &str = "server: 'http://127.0.0.1:1'";
+
+    fn kubeconfig(cluster: &str, user: &str) -> String {
+        format!(
+            "current-context: c\nclusters: [{{name: k, cluster: {{{cluster}}}}}]\nusers:\n- name: u\n  user: {user}\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n"
+        )
+    }
+
+    /// What is wrong with the kubeconfig, and with those who are to ask outside of a cluster.
+    #[test]
+    fn who_cannot_ask_the_api_server_is_told_before_anything_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let said = |settings: &str| {
+            let text = format!("data: {{path: {}}}\n{settings}", at("state"));
+            fs::write(at("collector.yaml"), text).unwrap();
+            let name = at("collector.yaml");
+            let told = |line: &String| line.strip_prefix(&name).unwrap().to_owned();
+            match read(Some(Path::new(&name))) {
+                Ok(_) => Vec::new(),
+                Err(ConfigError(lines)) => lines.iter().map(told).collect::<Vec<_>>(),
+            }
+        };
+        let settings = format!("kubernetes:\n  kubeconfig: {}\n", at("kubeconfig"));
+        let check = |text: &str, why: &str| {
+            fs::write(at("kubeconfig"), text).unwrap();
+            let place = ":3: kubernetes.kubeconfig: must be usable:";
+            assert_eq!(
+                said(&settings),
+                [format!("{place} {}: {why}", at("kubeconfig"))]
+            );
+        };
+        check("", "it has no current-context");
+        check("current-context: ''\n", "it has no current-context");
+        check("current-context: c\n", "it has no context c");
+        check(
+            "users:\n- name: u\n  user:\n    token: eyJ: x\n",
+            "line 4, column 15: mapping values are not allowed in this context",
+        );
+        let absent = "No such file or directory (os error 2)";
+        check(
+            &kubeconfig(&format!("{SERVER}, certificate-authority: absent"), "{}"),
+            &format!("its certificate-authority: read {}: {absent}", at("absent")),
+        );
+        check(
+            &kubeconfig(SERVER, "{client-certificate: absent, client-key: absent}"),
+            &format!("its client-certificate: read {}: {absent}", at("absent")),
+        );
+        check(
+            &kubeconfig(SERVER, "{tokenFile: absent}"),
+            &format!("read the token file {}: {absent}", at("absent")),
+        );
+        fs::remove_file(at("kubeconfig")).unwrap();
+        assert_eq!(
+            said(&settings),
+            [format!(
+                ":3: kubernetes.kubeconfig: must be usable: {}: {absent}",
+                at("kubeconfig")
+            )]
+        );
+        let [watch, access] = said("kubernetes:\n  watch: true\nhttp:\n  access: kubernetes\n")
+            .try_into()
+            .unwrap();
+        let must = "must be given together with kubernetes.kubeconfig outside of a cluster: ";
+        assert!(
+            watch.starts_with(&format!(":3: kubernetes.watch: {must}")),
+            "{watch}"
+        );
+        assert!(
+            access.starts_with(&format!(":5: http.access: {must}")),
+            "{access}"
+        );
+        assert!(!fs::exists(at("state")).unwrap(), "a check makes nothing");
     }
 }
