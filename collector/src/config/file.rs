@@ -282,7 +282,7 @@ mod tests {
         let [watch, access] = said("kubernetes:\n  watch: true\nhttp:\n  access: kubernetes\n")
             .try_into()
             .unwrap();
-        let must = "must be given together with kubernetes.kubeconfig outside of a cluster: ";
+        let must = "must be given together with kubernetes.kubeconfig outside of a cluster: KUBERNETES_SERVICE_HOST";
         assert!(
             watch.starts_with(&format!(":3: kubernetes.watch: {must}")),
             "{watch}"

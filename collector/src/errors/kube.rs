@@ -6,7 +6,7 @@
 use std::error::Error;
 
 use kube::client::AuthError;
-use kube::config::{KubeconfigError, LoadDataError};
+use kube::config::{InClusterError, KubeconfigError, LoadDataError};
 use kube::core::Status;
 use kube::runtime::watcher;
 use serde_saphyr::Error as Yaml;
@@ -29,6 +29,9 @@ pub(super) fn told<'a>(error: &'a (dyn Error + 'static)) -> Option<Told<'a>> {
         Some(of_kubeconfig(error))
     } else if let Some(error) = error.downcast_ref::<LoadDataError>() {
         Some(of_data(error))
+    } else if let Some(InClusterError::ReadEnvironmentVariable(_)) = error.downcast_ref() {
+        let told = "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not both set";
+        Some((told.to_owned(), None))
     } else {
         error.downcast_ref::<watcher::Error>().map(of_watch)
     }
