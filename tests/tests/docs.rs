@@ -203,7 +203,10 @@ fn collector() -> Registry {
     plimsoll_collector::ingest::Counts::default().register(&mut registry);
     let cluster = plimsoll_collector::cluster::telemetry::Metrics::default();
     cluster.register(&mut registry);
-    cluster.show(&plimsoll_collector::cluster::census::Census::of_all(), std::time::Duration::ZERO);
+    cluster.show(
+        &plimsoll_collector::cluster::census::Census::of_all(),
+        std::time::Duration::ZERO,
+    );
     let metrics = telemetry::Metrics::default();
     metrics.register(&mut registry);
     metrics.show(&telemetry::Books {
