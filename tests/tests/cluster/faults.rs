@@ -221,7 +221,7 @@ fn a_kind_that_may_not_be_seen_is_told_and_the_rest_is_known() {
     let denied = ["LimitRange", "ReplicaSet"]
         .map(|kind| format!("{kind}: the account may not list and watch it"));
     assert_eq!(rig.census.troubles(Duration::ZERO), denied);
-    assert!(!rig.census.is_whole());
+    assert!(!rig.census.is_told(Duration::ZERO));
     // What nobody will tell is not waited for.
     let pods = recorded::list("pods.json").unwrap();
     let of = |pod: &&Value| pod["metadata"]["name"] == "cache-d76ccdbd-49sx7";
