@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,8 +25,22 @@ const EPOCH: &str = "00112233445566778899aabbccddeeff";
 /// Waiting for the program ends a test after this.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A process that another test starts at that moment has a copy of each descriptor, locked files as well, until it is
+/// the program.
+fn storage(folder: &Path) -> FileStorage {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match FileStorage::open(folder) {
+            Err(e) if e.kind() == ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 fn open(folder: &Path, new_epoch: &str) -> (Spool<FileStorage>, Recovery) {
-    let storage = |class: Class| FileStorage::open(&folder.join(class.as_str())).unwrap();
+    let storage = |class: Class| storage(&folder.join(class.as_str()));
     let (spool, [_, security]) = Spool::open(
         storage(Class::Usage),
         storage(Class::Security),
