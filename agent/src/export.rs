@@ -28,7 +28,6 @@ use crate::config;
 use crate::spool::{Outgoing, Spool};
 
 mod course;
-mod delay;
 mod link;
 pub mod request;
 pub mod retry;

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod names;
 pub mod otlp;
 pub mod record;
+pub mod retry;
 pub mod sketch;
 pub mod stage;
 pub mod usage;

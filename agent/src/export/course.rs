@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_wire::Class;
+use plimsoll_wire::{Class, retry as wire_retry};
 use tonic::Status;
 
-use super::delay;
 use super::link::Token;
 use super::retry::{self, Backoff, Unreadable, Verdict};
 use super::standing::{self, Reason, Standing};
@@ -104,7 +103,10 @@ impl Course {
 
     /// How long to wait before the next try; `chance` lies in 0 to 1.
     pub(super) fn pause(&mut self, status: &Status, chance: f64) -> Duration {
-        retry::pause(self.backoff.next(chance), delay::asked(status))
+        retry::pause(
+            self.backoff.next(chance),
+            wire_retry::asked(status.details()),
+        )
     }
 
     /// What follows. Each change of the reason is told once; `/readyz` shows it as long as it lasts.
@@ -170,7 +172,7 @@ mod tests {
     #[test]
     fn a_pause_is_not_shorter_than_the_collector_asks_for() {
         let mut course = Course::new(Class::Usage, &config::Export::default(), Arc::default());
-        let busy = delay::tests::BUSY.into();
+        let busy = wire_retry::details(8, "later", Duration::from_millis(1500)).into();
         let busy = Status::with_details(tonic::Code::ResourceExhausted, "later", busy);
         assert_eq!(course.pause(&busy, 0.0), Duration::from_millis(1500));
         let away = Status::unavailable("away");

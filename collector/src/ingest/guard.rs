@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use prost::Message as _;
+use plimsoll_wire::retry;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
@@ -114,60 +114,10 @@ impl Guard {
     }
 }
 
-/// `google.rpc.Status` with a `google.rpc.RetryInfo`, from which OTLP exporters take the time to wait
-/// (opentelemetry.io/docs/specs/otlp, "OTLP/gRPC throttling").
-#[derive(Clone, PartialEq, prost::Message)]
-struct Details {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-    #[prost(message, repeated, tag = "3")]
-    of: Vec<Any>,
-}
-
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct RetryInfo {
-    #[prost(message, optional, tag = "1")]
-    retry_delay: Option<Delay>,
-}
-
-/// `google.protobuf.Duration`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Delay {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-    #[prost(int32, tag = "2")]
-    nanos: i32,
-}
-
 /// It is not this sender's turn, and it keeps its records for so long.
 fn later(code: Code, why: &str, wait: Duration) -> Status {
     let message = format!("{why}; again in {:.1} s", wait.as_secs_f64());
-    let retry = RetryInfo {
-        retry_delay: Some(Delay {
-            seconds: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
-            nanos: i32::try_from(wait.subsec_nanos()).unwrap_or(0),
-        }),
-    };
-    let details = Details {
-        code: code as i32,
-        message: message.clone(),
-        of: vec![Any {
-            type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
-            value: retry.encode_to_vec(),
-        }],
-    };
-    let details = details.encode_to_vec().into();
+    let details = retry::details(code as i32, &message, wait).into();
     Status::with_details(code, message, details)
 }
 
