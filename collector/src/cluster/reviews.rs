@@ -7,7 +7,6 @@
 //! Knows not what an answer means, see [`token`](super::token) and [`access`](super::access). A token is
 //! never written anywhere: neither a question nor what could repeat it is logged.
 
-use std::future::ready;
 use std::mem::discriminant;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -93,7 +92,7 @@ impl Reviewer {
 
     /// What is said of the token in the question.
     pub async fn token(&self, asked: &TokenReview) -> Result<TokenReviewStatus, Unavailable> {
-        match self.in_turn(ready(()), self.ask(asked)).await? {
+        match self.in_turn(self.ask(asked)).await? {
             Some(review) => review.status.ok_or(Unavailable::Malformed),
             None => Ok(TokenReviewStatus {
                 error: Some("the question is refused as invalid".to_owned()),
@@ -102,13 +101,12 @@ impl Reviewer {
         }
     }
 
-    /// What is said of the right in the question, which waits for a turn of whoever asks as well.
-    pub async fn access<T>(
+    /// What is said of the right in the question.
+    pub async fn access(
         &self,
         asked: &SubjectAccessReview,
-        own_turn: impl Future<Output = T>,
     ) -> Result<SubjectAccessReviewStatus, Unavailable> {
-        match self.in_turn(own_turn, self.ask(asked)).await? {
+        match self.in_turn(self.ask(asked)).await? {
             Some(review) => review.status.ok_or(Unavailable::Malformed),
             None => Ok(SubjectAccessReviewStatus {
                 reason: Some("the question is refused as invalid".to_owned()),
@@ -142,13 +140,11 @@ impl Reviewer {
     }
 
     /// The answer; `None` if the question is invalid.
-    async fn in_turn<T, O>(
+    async fn in_turn<T>(
         &self,
-        own_turn: impl Future<Output = O>,
         asking: impl Future<Output = kube::Result<T>>,
     ) -> Result<Option<T>, Unavailable> {
         let in_turn = async {
-            let _own_turn = own_turn.await;
             let _turn = self.turns.acquire().await.map_err(|_| Unavailable::Full)?;
             asking.await.map(Some).or_else(judge)
         };

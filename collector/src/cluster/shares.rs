@@ -20,6 +20,9 @@ const MAX_ASKERS: usize = 4096;
 /// After which one comes again who has as many questions open as it may.
 const UNTIL_A_TURN: Duration = Duration::from_secs(1);
 
+/// Longest wait for the asker's own turn: as long as the API server has for an answer.
+const TURN_WITHIN: Duration = Duration::from_secs(5);
+
 /// Of each asker.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
@@ -44,6 +47,7 @@ struct Entry {
 pub struct Shares<K> {
     share: Share,
     most: usize,
+    turn_within: Duration,
     clock: Clock,
     /// `None` is all who have none of their own.
     of: Mutex<HashMap<Option<K>, Entry>>,
@@ -71,6 +75,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         Self {
             share,
             most: MAX_ASKERS,
+            turn_within: TURN_WITHIN,
             clock,
             of: Mutex::default(),
         }
@@ -123,10 +128,14 @@ impl<K: Clone + Eq + Hash> Shares<K> {
 }
 
 impl<K: Clone + Eq + Hash> Part<'_, K> {
-    /// The turn for it, when the asker's questions before it are answered. Turns have no end, so that it
-    /// comes.
-    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.turns).acquire_owned().await.ok()
+    /// The turn for it, when the asker's questions before it are answered. Without one nothing was asked.
+    ///
+    /// # Errors
+    /// It did not come in time; when to come again.
+    pub async fn turn(&self) -> Result<OwnedSemaphorePermit, Spent> {
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        let turn = tokio::time::timeout(self.shares.turn_within, turn).await;
+        turn.ok().and_then(Result::ok).ok_or_else(|| self.none())
     }
 
     /// The turn for it, if it is there now. Without one nothing was asked.
@@ -134,10 +143,13 @@ impl<K: Clone + Eq + Hash> Part<'_, K> {
     /// # Errors
     /// When to come again.
     pub fn turn_now(&self) -> Result<OwnedSemaphorePermit, Spent> {
-        Arc::clone(&self.turns).try_acquire_owned().map_err(|_| {
-            self.give_back();
-            Spent(UNTIL_A_TURN)
-        })
+        let turn = Arc::clone(&self.turns).try_acquire_owned();
+        turn.map_err(|_| self.none())
+    }
+
+    fn none(&self) -> Spent {
+        self.give_back();
+        Spent(UNTIL_A_TURN)
     }
 
     /// It was a good question, and does not count.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use k8s_openapi::api::authentication::v1::TokenReview;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use sha2::{Digest as _, Sha256};
 
 use super::super::Requests;
@@ -208,13 +209,7 @@ impl Rules {
         let asked = access::prepare(user, &right);
         let ask = async {
             let by_name = Sha256::digest(&user.name).into();
-            let verdict = match self.of_users.take(&by_name) {
-                Ok(part) => match self.reviewer.access(&asked, part.turn()).await {
-                    Ok(answer) => Ok(access::interpret(&answer)),
-                    Err(why) => Err(NoVerdict::Unavailable(why)),
-                },
-                Err(spent) => Err(NoVerdict::Spent(spent)),
-            };
+            let verdict = self.ask_right(&by_name, &asked).await;
             let lasts = match verdict {
                 Ok(_) => RIGHT_FOR,
                 Err(NoVerdict::Unavailable(_)) => UNAVAILABLE_FOR,
@@ -226,6 +221,19 @@ impl Rules {
         self.requests
             .remembered(self.users.len() + self.rights.len());
         found.unwrap_or(Err(NoVerdict::Unavailable(Unavailable::Full)))
+    }
+
+    /// Asks from the share of that user, in its turn.
+    async fn ask_right(
+        &self,
+        user: &Hash,
+        asked: &SubjectAccessReview,
+    ) -> Result<Verdict, NoVerdict> {
+        let part = self.of_users.take(user).map_err(NoVerdict::Spent)?;
+        let _turn = part.turn().await.map_err(NoVerdict::Spent)?;
+        let answer = self.reviewer.access(asked).await;
+        let answer = answer.map_err(NoVerdict::Unavailable)?;
+        Ok(access::interpret(&answer))
     }
 
     /// See [`Lines::take`].

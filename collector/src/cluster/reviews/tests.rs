@@ -152,8 +152,8 @@ async fn a_question_is_asked_as_the_api_server_wants_it() {
     );
     let right = Right::Of(Resource::Sizing, None);
     let access = access::prepare(&User::default(), &right);
-    assert!(reviewer.access(&access, ready(())).await.unwrap().allowed);
-    assert!(!reviewer.access(&access, ready(())).await.unwrap().allowed);
+    assert!(reviewer.access(&access).await.unwrap().allowed);
+    assert!(!reviewer.access(&access).await.unwrap().allowed);
     let asked = server.asked();
     let resources: Vec<&str> = asked
         .iter()

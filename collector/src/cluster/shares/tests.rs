@@ -53,12 +53,24 @@ async fn each_asker_has_so_many_questions_at_a_time() {
         () = std::future::ready(()) => {}
     }
     drop(first);
-    assert!(waiting.await.is_some());
+    assert!(waiting.await.is_ok());
     // What had no turn was given back.
     for _ in 0..4 {
         assert!(shares.take(&1).is_ok());
     }
     assert!(shares.take(&1).is_err());
+}
+
+/// What one asker waits for is told to that one alone: nothing was asked.
+#[tokio::test]
+async fn a_turn_that_does_not_come_in_time_is_given_up() {
+    let (mut shares, _) = shares(9);
+    shares.turn_within = Duration::ZERO;
+    let parts: Vec<_> = (0..3).map(|_| shares.take(&1).unwrap()).collect();
+    let _turns = [parts[0].turn_now().unwrap(), parts[1].turn_now().unwrap()];
+    assert_eq!(parts[2].turn().await.unwrap_err(), Spent(UNTIL_A_TURN));
+    let left = (0..9).filter(|_| shares.take(&1).is_ok()).count();
+    assert_eq!(left, 4, "two of six are used");
 }
 
 #[test]
