@@ -279,6 +279,48 @@ fn an_owner_keeps_its_name_for_as_long_as_a_pod_names_it() {
     );
 }
 
+/// References are what their maker wrote: they may go in a circle.
+#[test]
+fn deleted_owners_that_name_each_other_go_in_their_time() {
+    let mut index = Index::keeping(Duration::from_secs(10));
+    index.follow("apps", "ReplicaSet");
+    let owner = |name: &str, of: &str| {
+        let mut owner = meta(name, Some("n"));
+        let mut references = owned("x", "ReplicaSet", "apps/v1")
+            .meta()
+            .owner_references
+            .clone();
+        let references_of = references.iter_mut().flatten();
+        references_of.for_each(|owner| of.clone_into(&mut owner.name));
+        owner.owner_references = references;
+        owner
+    };
+    let circle = [("a", "b"), ("b", "c"), ("c", "a"), ("self", "self")];
+    // The pod names `o`, which stands below a circle of its own.
+    let named = [("o", "over"), ("over", "o")];
+    for (name, of) in circle.into_iter().chain(named) {
+        index.apply_named("apps", "ReplicaSet", &owner(name, of));
+    }
+    index.apply(&owned("u", "ReplicaSet", "apps/v1"), at(1));
+    for (n, (name, of)) in (0..).zip(circle.into_iter().chain(named)) {
+        index.delete("apps", "ReplicaSet", &owner(name, of), at(2 + 4 * n));
+    }
+    for now in 12..=60 {
+        index.expire(at(now));
+    }
+    assert_eq!((index.gone(), index.owners.len()), (2, 2));
+    index.delete(
+        "",
+        "Pod",
+        owned("u", "ReplicaSet", "apps/v1").meta(),
+        at(60),
+    );
+    for now in 61..=90 {
+        index.expire(at(now));
+    }
+    assert_eq!((index.gone(), index.owners.len()), (0, 0));
+}
+
 /// A Job that is deleted and made again has the same name, and may have another owner.
 #[test]
 fn an_owner_of_the_same_name_is_another_if_its_uid_is() {

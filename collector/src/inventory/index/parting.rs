@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::entry::{ObjectName, Owner, Pod};
-use super::{Index, Key, Moment};
+use super::entry::{Controller, ObjectName, Owner, Pod};
+use super::{Index, Key, MAX_OWNER_DEPTH, Moment};
 
 impl Index {
     /// Forgets what was deleted too long ago; whether there was any.
@@ -44,21 +44,63 @@ impl Index {
         }
     }
 
-    /// Those of them that a pod or an owner has as its controller.
+    /// Those of them that a pod or a living owner has as its controller, or a deleted one that is itself named so.
+    ///
+    /// Deleted owners that name each other, or themselves, keep nothing. Who stands higher above a pod than a
+    /// chain is followed is looked at by nobody, and is not looked for here.
     fn named_among(&self, due: &[(Duration, ObjectName)]) -> HashSet<ObjectName> {
-        // Few names are due and many are known: most are told apart by a look at one text.
-        let texts: HashSet<&str> = due.iter().map(|(_, of)| &*of.name).collect();
-        let due: HashSet<&ObjectName> = due.iter().map(|(_, of)| of).collect();
-        let pods = self.pods.values();
-        let pods = pods.map(|pod| (&pod.namespace, &pod.controller));
-        let owners = self.owners.iter();
-        let owners = owners.map(|(name, owner)| (&name.namespace, &owner.controller));
-        let named = pods.chain(owners).filter_map(|(namespace, controller)| {
+        let mut named = HashSet::new();
+        let mut by_deleted = Vec::new();
+        let mut asked: HashSet<ObjectName> = due.iter().map(|(_, of)| of.clone()).collect();
+        let mut next = asked.clone();
+        for _ in 0..MAX_OWNER_DEPTH {
+            if next.is_empty() {
+                break;
+            }
+            let found = self.namers(&next);
+            next.clear();
+            for (deleted, name) in found {
+                let Some(deleted) = deleted else {
+                    named.insert(name);
+                    continue;
+                };
+                if asked.insert(deleted.clone()) {
+                    next.insert(deleted.clone());
+                }
+                by_deleted.push((deleted, name));
+            }
+        }
+        for _ in 0..MAX_OWNER_DEPTH {
+            let more = by_deleted.iter().filter(|(by, _)| named.contains(by));
+            let more: Vec<ObjectName> = more.map(|(_, name)| name.clone()).collect();
+            let before = named.len();
+            named.extend(more);
+            if named.len() == before {
+                break;
+            }
+        }
+        named
+    }
+
+    /// Which of these are somebody's controller, each with the deleted owner whose it is; `None` is a pod or an
+    /// owner that is there.
+    fn namers(&self, of: &HashSet<ObjectName>) -> Vec<(Option<ObjectName>, ObjectName)> {
+        // Few are looked for and many are known: most are told apart by a look at one text.
+        let texts: HashSet<&str> = of.iter().map(|name| &*name.name).collect();
+        let named = |namespace, controller: &Option<Controller>| {
             let controller = controller.as_ref();
             let controller = controller.filter(|of| texts.contains(&*of.name))?;
-            Some(controller.within(namespace)).filter(|name| due.contains(name))
+            Some(controller.within(namespace)).filter(|name| of.contains(name))
+        };
+        let pods = self.pods.values();
+        let pods = pods.filter_map(|pod| Some((None, named(&pod.namespace, &pod.controller)?)));
+        let owners = self.owners.iter();
+        let owners = owners.filter_map(|(by, owner)| {
+            let name = named(&by.namespace, &owner.controller)?;
+            let is_deleted = owner.presence.gone_since.is_some();
+            Some((is_deleted.then(|| by.clone()), name))
         });
-        named.collect()
+        pods.chain(owners).collect()
     }
 
     /// What has gone keeps its names, if there is a time for that.
