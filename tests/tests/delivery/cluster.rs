@@ -5,12 +5,12 @@ use std::path::Path;
 use plimsoll_tests::apiserver::{
     API_AUDIENCE, ApiServer, Fault, On, Options, Rule, Token, User, recorded,
 };
+use plimsoll_tests::manifest;
 use plimsoll_wire::identity::{Qos, Subject};
 use plimsoll_wire::{AuditEvent, Identity};
 use serde_json::Value;
 
 use super::collector::{Collector, wait_until};
-use super::granted;
 use super::{empty, oom, open, runtime};
 
 /// The node of the token.
@@ -93,7 +93,10 @@ impl Rig {
         for name in recorded::LISTS {
             server.load(&list(name)).unwrap();
         }
-        server.allow_only(&ApiServer::collector(), granted::to_the_collector());
+        server.allow_only(
+            &ApiServer::collector(),
+            manifest::granted_to_the_collector().unwrap(),
+        );
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
         let mut collector = Collector::new(&folder.path().join("collector"));

@@ -11,14 +11,14 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use plimsoll_collector::cluster::kinds::{BUILT_IN, OPTIONAL};
 use serde_json::{Value, json};
 
 use super::super::capabilities::CAPABILITIES;
 use super::super::imds::{requests, truth_keys};
 use super::super::{Context, Need, folder, rng};
-use crate::apiserver::{API_AUDIENCE, ApiServer, Grant, Options, Rule, Token, User};
+use crate::apiserver::{API_AUDIENCE, ApiServer, Options, Rule, Token, User};
 use crate::inventory::{self, Seen};
+use crate::manifest;
 use crate::network::Beside;
 use crate::plimsoll::cluster::{AUDIENCE, Certificate, Cluster, PodNetwork, TokenVolume};
 use crate::plimsoll::config::{Container, Settings};
@@ -74,7 +74,10 @@ impl Play {
             tls: true,
             ..Options::default()
         })?;
-        server.allow_only(&ApiServer::collector(), rights());
+        server.allow_only(
+            &ApiServer::collector(),
+            manifest::granted_to_the_collector()?,
+        );
         people(&server);
         agents(&server, TOKENS[0]);
         let mut stage = context.stage(&dir, Vec::new())?;
@@ -325,20 +328,6 @@ fn own_pod() -> Pod {
     "plimsoll-agent".clone_into(&mut pod.namespace);
     pod.owner = Owner::DaemonSet;
     pod
-}
-
-/// What the ClusterRole of the collector grants (`daemonset/base/collector/rbac.yaml`).
-fn rights() -> impl Iterator<Item = Grant> {
-    let grant = |group: &str, plural: &str, verb: &str| -> Grant {
-        (group.to_owned(), plural.to_owned(), verb.to_owned())
-    };
-    let kinds = BUILT_IN.iter().chain(&OPTIONAL);
-    let followed = kinds
-        .flat_map(move |kind| ["list", "watch"].map(|verb| grant(kind.group, kind.plural, verb)));
-    followed.chain([
-        grant("authentication.k8s.io", "tokenreviews", "create"),
-        grant("authorization.k8s.io", "subjectaccessreviews", "create"),
-    ])
 }
 
 /// Who may see what.
