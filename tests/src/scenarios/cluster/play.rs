@@ -78,7 +78,7 @@ impl Play {
             &ApiServer::collector(),
             manifest::granted_to_the_collector()?,
         );
-        people(&server);
+        people(&server)?;
         agents(&server, TOKENS[0]);
         let mut stage = context.stage(&dir, Vec::new())?;
         let missing = stage.missing().join("; ");
@@ -330,10 +330,16 @@ fn own_pod() -> Pod {
     pod
 }
 
-/// Who may see what.
-fn people(server: &ApiServer) {
-    for (token, group) in [(TEAM, "team-shop"), (OFFICER, "security")] {
+/// Who may see what. Of the API server itself the team may what the command line asks for; who is to see
+/// everything asks the collector alone.
+fn people(server: &ApiServer) -> Result<()> {
+    let of_team = manifest::granted_to_people()?;
+    for (token, group, granted) in [
+        (TEAM, "team-shop", of_team),
+        (OFFICER, "security", BTreeSet::new()),
+    ] {
         let user = User::person(&format!("{token}@example.com"), &[group]);
+        server.allow_only(&user, granted);
         server.token(token, Token::valid(user, API_AUDIENCE));
     }
     let group = "plimsoll.dev";
@@ -343,12 +349,14 @@ fn people(server: &ApiServer) {
         server.allow(Rule::group("security").may(verb, group, resource));
     }
     server.allow(Rule::group("security").may_path("get", "/metrics"));
+    Ok(())
 }
 
-/// A token of the agent's service account, bound to its pod on this node.
+/// A token of the agent's service account, bound to its pod on this node. It asks the API server for nothing.
 pub(super) fn agents(server: &ApiServer, token: &str) {
     let agent = User::service_account("plimsoll-agent", "plimsoll-agent");
     let agent = agent.in_pod("plimsoll-agent-x", "u1").on_node(NODE, "u2");
+    server.allow_only(&agent, []);
     server.token(token, Token::valid(agent, AUDIENCE));
 }
 
