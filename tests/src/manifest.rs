@@ -1,13 +1,15 @@
-//! What the manifests say, read from `daemonset/rendered/prod.yaml`: which rights a role grants.
+//! What the manifests say, read from `daemonset/rendered/prod.yaml`: which rights a role grants, and who
+//! the collector's container is.
 //!
 //! The text is in the program: a machine of the lab has no repository. It knows no API server.
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
 
 use crate::apiserver::Grant;
+use crate::confine::User;
 
 const PROD: &str = include_str!("../../daemonset/rendered/prod.yaml");
 
@@ -84,4 +86,76 @@ fn granted(kind: &str, role: &str) -> Result<BTreeSet<Grant>> {
     let granted = grants(rules(&objects, kind, role)?);
     ensure!(!granted.is_empty(), "the {kind} {role} grants nothing");
     Ok(granted)
+}
+
+/// Who the collector's container is, and that it is kept apart by nothing but what [`confine`] does.
+///
+/// [`confine`]: crate::confine
+///
+/// # Errors
+/// Its StatefulSet says something else of it.
+pub fn collector_user() -> Result<User> {
+    let objects = objects(PROD)?;
+    let mut sets = objects.iter().filter(|it| it["kind"] == "StatefulSet");
+    let set = sets.find(|it| it["metadata"]["name"] == "plimsoll-collector");
+    let pod = &set.context("no StatefulSet of the collector")?["spec"]["template"]["spec"];
+    let containers = pod["containers"].as_array().map(Vec::as_slice);
+    let Some([container]) = containers else {
+        bail!("the collector's pod has another number of containers than one");
+    };
+    let kept = &container["securityContext"];
+    let done = json!({
+        "privileged": false,
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": {"drop": ["ALL"]},
+    });
+    ensure!(*kept == done, "the collector's container has {kept}");
+    let of_pod = &pod["securityContext"];
+    let profile = &of_pod["seccompProfile"];
+    ensure!(
+        *profile == json!({"type": "RuntimeDefault"}),
+        "the collector's seccompProfile is {profile}"
+    );
+    let id = |field: &str| {
+        let id = of_pod[field].as_u64().and_then(|id| u32::try_from(id).ok());
+        id.with_context(|| format!("the collector's {field} is {}", of_pod[field]))
+    };
+    Ok(User {
+        uid: id("runAsUser")?,
+        gid: id("runAsGroup")?,
+        group: id("fsGroup")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_of_added_roles_are_the_role_s() {
+        let role = |name: &str, label: &str, rules: Value| {
+            json!({"kind": "ClusterRole", "metadata": {"name": name, "labels": {label: "true"}},
+                "rules": rules})
+        };
+        let listed = |plural: &str| json!([{"apiGroups": [""], "resources": [plural], "verbs": ["list", "get"]}]);
+        let mut own = role("own", "none", Value::Null);
+        own["aggregationRule"] =
+            json!({"clusterRoleSelectors": [{"matchLabels": {"added": "true"}}]});
+        let objects = [
+            role("one", "added", listed("pods")),
+            own,
+            role("other", "elsewhere", listed("nodes")),
+        ];
+        let granted = grants(rules(&objects, "ClusterRole", "own").unwrap());
+        let grant = |verb: &str| ["", "pods", verb].map(str::to_owned).into();
+        assert_eq!(granted, BTreeSet::from([grant("get"), grant("list")]));
+        assert!(rules(&objects, "Role", "own").is_err());
+    }
+
+    #[test]
+    fn the_collector_is_who_its_statefulset_says() {
+        let user = "65532:65532:65532".parse().unwrap();
+        assert_eq!(collector_user().unwrap(), user);
+    }
 }

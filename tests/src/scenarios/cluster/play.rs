@@ -18,13 +18,14 @@ use super::super::imds::{requests, truth_keys};
 use super::super::{Context, Need, folder, rng};
 use crate::apiserver::{API_AUDIENCE, ApiServer, Options, Rule, Token, User};
 use crate::inventory::{self, Seen};
-use crate::manifest;
 use crate::network::Beside;
 use crate::plimsoll::cluster::{AUDIENCE, Certificate, Cluster, PodNetwork, TokenVolume};
 use crate::plimsoll::config::{Container, Settings};
+use crate::plimsoll::statefulset::StatefulSet;
 use crate::plimsoll::{Plimsoll, read};
 use crate::pods::{self, NODE, Owner, Pod};
 use crate::stage::{self, Stage};
+use crate::{confine, manifest};
 
 /// A person of the team of `shop`, who may see what its workloads use.
 pub(super) const TEAM: &str = "alice";
@@ -107,6 +108,10 @@ impl Play {
         let own_network = context.facts.lab.then(stage::run_name);
         let beside = own_network.as_deref().map(Beside::build).transpose()?;
         let cluster = Cluster {
+            collector: StatefulSet {
+                user: manifest::collector_user()?,
+                libraries: libraries(context.facts.lab),
+            },
             kubeconfig,
             certificate: Certificate::make(dir.path())?,
             token: TokenVolume::make(dir.path().join("agent-token"), TOKENS[0])?,
@@ -123,6 +128,7 @@ impl Play {
         let tokens = cluster.token.clone();
         settings.cluster = Some(cluster);
         let plimsoll = Plimsoll::start(settings)?;
+        check_confined(&plimsoll.collector_status()?)?;
         let degraded = &plimsoll.agent()?["health"]["degraded"];
         ensure!(
             !context.facts.lab || degraded.as_array().is_some_and(Vec::is_empty),
@@ -310,6 +316,27 @@ pub(super) fn check_names(event: &Value, pod: &Pod) -> Result<()> {
     ] {
         let seen = read::name(event, key);
         ensure!(seen == Some(name), "{key} is {seen:?}, not {name}: {event}");
+    }
+    Ok(())
+}
+
+/// The collector is who its StatefulSet says, and can become nobody else.
+fn check_confined(status: &str) -> Result<()> {
+    let confine::User { uid, gid, .. } = manifest::collector_user()?;
+    let none = format!("{:016x}", 0);
+    for (field, wanted) in [
+        ("Uid", format!("{uid}\t{uid}\t{uid}\t{uid}")),
+        ("Gid", format!("{gid}\t{gid}\t{gid}\t{gid}")),
+        ("CapPrm", none.clone()),
+        ("CapBnd", none),
+        ("NoNewPrivs", "1".to_owned()),
+        ("Seccomp", "2".to_owned()),
+    ] {
+        let line = format!("{field}:\t{wanted}");
+        ensure!(
+            status.lines().any(|said| said == line),
+            "the collector is not confined to {line}: {status}"
+        );
     }
     Ok(())
 }
