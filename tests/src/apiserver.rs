@@ -180,6 +180,8 @@ struct Shared {
     pulse: tokio::sync::watch::Sender<Pulse>,
     /// Whether connections are closed as they come.
     down: tokio::sync::watch::Sender<bool>,
+    /// Whether answers are held no more.
+    released: tokio::sync::watch::Sender<bool>,
     options: Options,
     begin: Instant,
 }
@@ -224,6 +226,7 @@ impl ApiServer {
             }),
             pulse: tokio::sync::watch::Sender::default(),
             down: tokio::sync::watch::Sender::default(),
+            released: tokio::sync::watch::Sender::default(),
             options,
             begin: Instant::now(),
         });
@@ -397,6 +400,11 @@ impl ApiServer {
     /// Scripts a misbehaviour.
     pub fn fault(&self, on: On, fault: Fault) {
         self.state().script.push(on, fault);
+    }
+
+    /// Gives the answers that [`Fault::Held`] holds, and holds none from now on.
+    pub fn release(&self) {
+        self.shared.released.send_replace(true);
     }
 
     /// No more of it.

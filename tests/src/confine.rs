@@ -2,17 +2,18 @@
     clippy::disallowed_methods,
     reason = "shell: makes a container's namespaces and mounts, and becomes a program in it"
 )]
-//! `plimsoll-lab confine`: becomes a program as a container runtime starts the agent's container.
+//! `plimsoll-lab confine`: becomes a program as a container runtime starts a container of ours.
 //!
 //! ```text
 //!  confine             in the container's cgroup; new mount, PID, IPC, UTS and cgroup namespaces
 //!    └ confine --inside   process 1 there: the root file system, read-only; the capabilities;
-//!        └ exec           no new privileges; the runtime's seccomp filter; becomes the program
+//!        └ exec           the user; no new privileges; the runtime's seccomp filter; becomes the program
 //! ```
 //!
-//! What containerd does for a pod that asks for UID 0, `drop: [ALL]`, some capabilities and
-//! `seccompProfile: RuntimeDefault`, without `hostPID` and `privileged`: nothing of the host is seen but what is mounted. The network namespace
-//! stays: whoever asks the program does so over the machine's own loopback. It knows no Kubernetes.
+//! What containerd does for a pod that asks for UID 0 and some capabilities, or for another user and none, with
+//! `drop: [ALL]` and `seccompProfile: RuntimeDefault`, without `hostPID` and `privileged`: nothing of the host is
+//! seen but what is mounted. The network namespace stays: whoever asks the program does so over the machine's own
+//! loopback. It knows no Kubernetes.
 
 mod seccomp;
 
@@ -26,7 +27,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use rustix::mount::{MountFlags, MountPropagationFlags};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Gid, Pid, Signal, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
 use self::seccomp::Filters;
@@ -49,6 +50,9 @@ pub struct Confine {
     /// Capabilities that it has, without `CAP_`; no others.
     #[arg(long, value_delimiter = ',')]
     pub capabilities: Vec<String>,
+    /// Who it is; root if absent. Whoever is not root has no capabilities.
+    #[arg(long, value_name = "UID:GID:GROUP")]
+    pub user: Option<User>,
     /// Files and folders of the host that it may read.
     #[arg(long, value_name = "HOST:INSIDE")]
     pub read: Vec<Bind>,
@@ -64,6 +68,29 @@ pub struct Confine {
     /// The program, as a path inside, and its arguments.
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
+}
+
+/// Who a program is, with one group besides its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Of the user.
+    pub uid: u32,
+    /// Of its own group.
+    pub gid: u32,
+    /// The group of its volumes.
+    pub group: u32,
+}
+
+impl FromStr for User {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let ids: Result<Vec<u32>, _> = text.split(':').map(str::parse).collect();
+        match ids.as_deref() {
+            Ok(&[uid, gid, group]) => Ok(Self { uid, gid, group }),
+            _ => Err("it is not three numbers with colons between them"),
+        }
+    }
 }
 
 /// Something of the host, and where it is seen.
@@ -98,6 +125,7 @@ impl Confine {
         Self {
             root,
             capabilities: capabilities.iter().map(|&name| name.to_owned()).collect(),
+            user: None,
             read: Vec::new(),
             run: Vec::new(),
             write: Vec::new(),
@@ -112,6 +140,9 @@ impl Confine {
         words.extend(["--root".to_owned(), self.root.display().to_string()]);
         if !self.capabilities.is_empty() {
             words.extend(["--capabilities".to_owned(), self.capabilities.join(",")]);
+        }
+        if let Some(User { uid, gid, group }) = self.user {
+            words.extend(["--user".to_owned(), format!("{uid}:{gid}:{group}")]);
         }
         let options = [
             ("--read", &self.read),
@@ -168,12 +199,13 @@ impl Confine {
     }
 
     fn become_program(self) -> Result<()> {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-            .context("asking to end with the parent")?;
+        end_with_parent()?;
         let kept = capability_set(&self.capabilities)?;
         let filters = Filters::of(&self.capabilities)?;
         self.mount_root()?;
-        limit_capabilities(kept)?;
+        limit_capabilities(kept, self.user)?;
+        // Whoever becomes somebody else has to ask again (prctl(2), PR_SET_PDEATHSIG).
+        end_with_parent()?;
         filters.apply()?;
         let Some((program, arguments)) = self.command.split_first() else {
             bail!("no program is given");
@@ -272,6 +304,11 @@ fn bind(shown: &Bind, root: &Path, flags: MountFlags) -> Result<()> {
     rustix::mount::mount_remount(&to, MountFlags::BIND | flags, "").with_context(failed)
 }
 
+fn end_with_parent() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .context("asking to end with the parent")
+}
+
 fn capability_set(names: &[String]) -> Result<CapabilitySet> {
     let mut set = CapabilitySet::empty();
     for name in names {
@@ -281,8 +318,8 @@ fn capability_set(names: &[String]) -> Result<CapabilitySet> {
     Ok(set)
 }
 
-/// Exactly these in every set, for this program and all that it becomes.
-fn limit_capabilities(kept: CapabilitySet) -> Result<()> {
+/// Exactly these in every set, and this user, for this program and all that it becomes.
+fn limit_capabilities(kept: CapabilitySet, user: Option<User>) -> Result<()> {
     for bit in 0..u64::BITS {
         let one = CapabilitySet::from_bits_retain(1 << bit);
         if kept.contains(one) {
@@ -295,12 +332,23 @@ fn limit_capabilities(kept: CapabilitySet) -> Result<()> {
         }
     }
     rustix::thread::set_no_new_privs(true).context("giving up new privileges")?;
+    if let Some(user) = user {
+        become_user(user).with_context(|| format!("becoming user {}", user.uid))?;
+    }
     let sets = CapabilitySets {
         effective: kept,
         permitted: kept,
         inheritable: kept,
     };
     rustix::thread::set_capabilities(None, sets).context("setting the capabilities")
+}
+
+/// It takes capabilities, and none is left afterwards (capabilities(7), from root to another user).
+fn become_user(User { uid, gid, group }: User) -> rustix::io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::thread::set_thread_groups(&[Gid::from_raw(group)])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
 }
 
 #[cfg(test)]
@@ -324,11 +372,13 @@ mod tests {
         );
         confine.read.push(Bind::new("/proc", "/host/proc"));
         confine.write.push(Bind::new("/tmp/s", "/var/lib/s"));
+        confine.user = "65532:65532:65533".parse().ok();
         let words = confine.words();
         let parsed = Line::try_parse_from(&words).unwrap().confine;
         assert_eq!(parsed.words(), words);
         assert_eq!(parsed.read, confine.read);
         assert_eq!(parsed.capabilities, confine.capabilities);
+        assert_eq!(parsed.user.unwrap().group, 65533);
         let none = Confine::new("/r".into(), &[], vec!["/agent".to_owned()]);
         let parsed = Line::try_parse_from(none.words()).unwrap().confine;
         assert!(parsed.capabilities.is_empty());

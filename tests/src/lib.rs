@@ -20,6 +20,7 @@ pub mod imds_cases;
 pub mod imds_server;
 pub mod inventory;
 pub mod lab;
+pub mod manifest;
 pub mod network;
 pub mod plimsoll;
 pub mod pods;

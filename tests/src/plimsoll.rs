@@ -10,6 +10,7 @@ pub mod ask;
 pub mod cluster;
 pub mod config;
 pub mod read;
+pub mod statefulset;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -231,6 +232,21 @@ impl Plimsoll {
         let agent = self.agent.stop();
         let collector = self.collector.stop();
         agent.and(collector)
+    }
+
+    /// What the kernel says of the collector in its container, as `/proc/PID/status` has it.
+    ///
+    /// # Errors
+    /// It does not run in one.
+    pub fn collector_status(&self) -> Result<String> {
+        let runtime = self.collector.child.as_ref().map(Child::id);
+        let runtime = runtime.context("the collector has ended")?;
+        let children = format!("/proc/{runtime}/task/{runtime}/children");
+        let children =
+            std::fs::read_to_string(&children).with_context(|| format!("reading {children}"))?;
+        let inside = children.split_whitespace().next();
+        let status = format!("/proc/{}/status", inside.context("no container")?);
+        std::fs::read_to_string(&status).with_context(|| format!("reading {status}"))
     }
 
     /// Process id of the agent while it runs.

@@ -9,8 +9,6 @@
 
 #[path = "cluster/faults.rs"]
 mod faults;
-#[path = "cluster/granted.rs"]
-mod granted;
 #[path = "cluster/load.rs"]
 mod load;
 #[path = "cluster/rig.rs"]

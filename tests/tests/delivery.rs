@@ -20,8 +20,6 @@ mod cluster;
 mod collector;
 #[path = "delivery/emitter.rs"]
 mod emitter;
-#[path = "cluster/granted.rs"]
-mod granted;
 #[path = "delivery/kills.rs"]
 mod kills;
 #[path = "delivery/moves.rs"]

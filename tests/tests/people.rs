@@ -7,8 +7,6 @@
     reason = "a test that runs programs, and fails where it cannot go on"
 )]
 
-#[path = "cluster/granted.rs"]
-mod granted;
 #[path = "people/rig.rs"]
 mod rig;
 

@@ -87,6 +87,11 @@ pub(super) async fn answer(
     if let Some(Fault::Late(time)) = fault {
         tokio::time::sleep(time).await;
     }
+    if let Some(Fault::Held) = fault {
+        let mut released = shared.released.subscribe();
+        // The server's end is the end of holding as well.
+        drop(released.wait_for(|released| *released).await);
+    }
     let answer = match &fault {
         Some(Fault::Hang) => return std::future::pending().await,
         Some(Fault::ResetAtOnce) => {
@@ -104,7 +109,8 @@ pub(super) async fn answer(
     if let Some(request) = shared.state().requests.get_mut(at) {
         request.status = status;
     }
-    let fault = fault.filter(|fault| !matches!(fault, Fault::Answer(_) | Fault::Late(_)));
+    let fault =
+        fault.filter(|fault| !matches!(fault, Fault::Answer(_) | Fault::Late(_) | Fault::Held));
     Ok(respond(shared, socket, answer, fault))
 }
 

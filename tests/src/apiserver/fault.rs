@@ -111,6 +111,8 @@ pub enum Fault {
     ResetAtOnce,
     /// The true answer, so much later.
     Late(Duration),
+    /// The true answer, once [`super::ApiServer::release`] says so.
+    Held,
     /// The connection is reset (RST) there.
     Reset(Point),
     /// The connection is closed there, without the end of the chunked body.

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
+use super::statefulset::StatefulSet;
+
 /// The name by which agents and people know the collector.
 pub const NAME: &str = "plimsoll-collector.plimsoll.svc";
 /// Of the tokens of agents.
@@ -24,6 +26,8 @@ pub const AGENTS: &str = "plimsoll-agent/plimsoll-agent";
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Cluster {
+    /// The collector's container.
+    pub collector: StatefulSet,
     /// Where the API server is, for the collector.
     pub kubeconfig: PathBuf,
     /// Who the collector is.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::ask::Asker;
 use super::cluster::{AGENTS, AUDIENCE, Cluster, NAME, PodNetwork};
+use super::statefulset::{Given, inside as collector};
 use crate::confine::{Bind, Confine};
 use crate::enter::Enter;
 use crate::pods::NODE;
@@ -45,8 +46,8 @@ pub struct Settings {
     pub ports: [u16; 3],
     /// The agent runs as the container of its DaemonSet, and not as a process of the host.
     pub container: Option<Container>,
-    /// They are in a cluster: names come from its API server and not from the inventory file, and both doors
-    /// of the collector have TLS.
+    /// They are in a cluster: names come from its API server and not from the inventory file, the collector runs
+    /// as the container of its StatefulSet, and both its doors have TLS.
     pub cluster: Option<Cluster>,
 }
 
@@ -118,8 +119,21 @@ impl Settings {
         self.dir.join("agent-state")
     }
 
-    /// The collector as a process.
+    /// What the collector's container is given.
+    fn given(&self) -> Given<'_> {
+        Given {
+            root: self.dir.join("collector-root"),
+            program: self.programs.join("plimsoll-collector"),
+            config: self.dir.join("collector.yaml"),
+            data: &self.data,
+        }
+    }
+
+    /// The collector as a process, in a container if it is in a cluster.
     pub(super) fn collector(&self) -> Enter {
+        if let Some(cluster) = &self.cluster {
+            return cluster.collector.enter(self.given(), cluster);
+        }
         let file = self.dir.join("collector.yaml");
         Enter {
             cgroup: None,
@@ -240,7 +254,10 @@ impl Settings {
     /// Writes the collector's file alone.
     pub(super) fn write_collector(&self) -> Result<()> {
         let file = self.dir.join("collector.yaml");
-        write(&file, &format!("{:#}\n", self.collector_config()))
+        write(&file, &format!("{:#}\n", self.collector_config()))?;
+        self.cluster.as_ref().map_or(Ok(()), |cluster| {
+            cluster.collector.hand_over(&self.given(), cluster)
+        })
     }
 
     fn agent_config(&self) -> Value {
@@ -289,20 +306,19 @@ impl Settings {
                 "inventory": {"paths": [self.inventory], "reload_s": 1},
             });
         };
-        let tls = &cluster.certificate;
         json!({
-            "data": {"path": self.data},
-            "kubernetes": {"watch": true, "kubeconfig": cluster.kubeconfig},
+            "data": {"path": collector::DATA},
+            "kubernetes": {"watch": true, "kubeconfig": collector::KUBECONFIG},
             "ingest": {
                 "listen": otlp,
-                "tls_cert_file": tls.certificate,
-                "tls_key_file": tls.key,
+                "tls_cert_file": collector::CERTIFICATE,
+                "tls_key_file": collector::KEY,
                 "token_review": {"audience": AUDIENCE, "service_accounts": [AGENTS]},
             },
             "http": {
                 "listen": http,
-                "tls_cert_file": tls.certificate,
-                "tls_key_file": tls.key,
+                "tls_cert_file": collector::CERTIFICATE,
+                "tls_key_file": collector::KEY,
                 "access": "kubernetes",
             },
             "audit_file": {"name_wait_s": cluster.name_wait_s},

@@ -170,13 +170,40 @@ fn audit(play: &mut Play) -> Result<()> {
     play.check_status(AUDIT, Some(TOKENS[0]), 401)
 }
 
-/// A pod that comes, asks and is deleted at once keeps its name.
+/// A pod that comes, asks and is deleted at once keeps its name: nothing of it comes in before its end is
+/// known.
 fn short(play: &mut Play) -> Result<()> {
+    let [token, ..] = TOKENS;
+    play.server.token(token, Token::invalidated());
+    let before = refused_tokens(play)?;
+    play.until("the agent is kept out", |play| {
+        Ok((refused_tokens(play)? > before).then_some(()))
+    })?;
+    let others = known(play)?;
     let pod = client("migrate", "imds-v1", 1);
     play.run(&pod)?;
+    // Besides the pod its ReplicaSet and its Deployment, which stay.
+    until_known(play, others + 3.0).context("the pod")?;
     play.delete(&pod)?;
+    until_known(play, others + 2.0).context("its end")?;
+    play::agents(&play.server, token);
     play.told(&pod)?;
     Ok(())
+}
+
+/// Number of objects that the collector knows to be there.
+fn known(play: &Play) -> Result<f64> {
+    let answer = play.plimsoll.answer("/metrics", Some(OFFICER))?;
+    let metrics = read::metrics(&answer.text);
+    let known = metrics.get("plimsoll_collector_inventory_objects");
+    let known = known.and_then(Value::as_f64);
+    known.with_context(|| format!("{} and no number of objects", answer.status))
+}
+
+fn until_known(play: &mut Play, count: f64) -> Result<()> {
+    let what = format!("{count} objects are known");
+    #[expect(clippy::float_cmp, reason = "a number of objects is whole")]
+    play.until(&what, |play| Ok((known(play)? == count).then_some(())))
 }
 
 /// Names arrive though watches break off, in every way, while pods come.

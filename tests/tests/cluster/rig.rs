@@ -7,12 +7,11 @@ use plimsoll_collector::cluster::census::{Census, State};
 use plimsoll_collector::cluster::{self, watch};
 use plimsoll_collector::inventory::{ContainerName, Index, IndexReader, IndexWriter};
 use plimsoll_tests::apiserver::{ApiServer, Options, Request, recorded};
+use plimsoll_tests::manifest;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-use super::granted;
 
 /// Longest wait for what is to happen.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -69,7 +68,10 @@ impl Rig {
         kubeconfig_of: impl Fn(&ApiServer) -> String,
         waits: watch::Waits,
     ) -> Self {
-        server.allow_only(&ApiServer::collector(), granted::to_the_collector());
+        server.allow_only(
+            &ApiServer::collector(),
+            manifest::granted_to_the_collector().unwrap(),
+        );
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_of(&server)).unwrap();

@@ -5,12 +5,12 @@ use std::path::Path;
 use plimsoll_tests::apiserver::{
     API_AUDIENCE, ApiServer, Fault, On, Options, Rule, Token, User, recorded,
 };
+use plimsoll_tests::manifest;
 use plimsoll_wire::identity::{Qos, Subject};
 use plimsoll_wire::{AuditEvent, Identity};
 use serde_json::Value;
 
 use super::collector::{Collector, wait_until};
-use super::granted;
 use super::{empty, oom, open, runtime};
 
 /// The node of the token.
@@ -93,7 +93,10 @@ impl Rig {
         for name in recorded::LISTS {
             server.load(&list(name)).unwrap();
         }
-        server.allow_only(&ApiServer::collector(), granted::to_the_collector());
+        server.allow_only(
+            &ApiServer::collector(),
+            manifest::granted_to_the_collector().unwrap(),
+        );
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
         let mut collector = Collector::new(&folder.path().join("collector"));
@@ -122,16 +125,24 @@ impl Rig {
 
     /// The same with another token than the collector's file has.
     fn send_with(&mut self, token: &Path, pod_uid: &str, container_id: &str) {
+        let number = self.next();
+        self.send_all(token, &[event(number, pod_uid, container_id)]);
+    }
+
+    fn next(&mut self) -> u32 {
         self.sent += 1;
+        self.sent
+    }
+
+    /// Sends these in one request.
+    fn send_all(&mut self, token: &Path, events: &[AuditEvent]) {
         let spool = open(&self.folder.path().join(format!("spool-{}", self.sent)));
         let mut held = spool.lock().unwrap();
         // By now: an older one waits for no name.
         let now = jiff::Timestamp::now().as_nanosecond();
-        held.event(
-            &event(self.sent, pod_uid, container_id),
-            u64::try_from(now).unwrap(),
-            1,
-        );
+        for event in events {
+            held.event(event, u64::try_from(now).unwrap(), 1);
+        }
         held.commit(1).unwrap();
         drop(held);
         empty(&self.runtime, &spool, self.collector.otlp, token);
@@ -299,14 +310,20 @@ fn events_wait_for_a_cluster_that_is_not_known_yet() {
 fn events_wait_for_owners_that_are_not_known_yet() {
     let mut rig = Rig::new();
     let known = container();
-    let away = On::watch("/apis/apps/v1/replicasets");
-    rig.server.fault(away.times(2), Fault::unavailable());
+    let owners = On::watch("/apis/apps/v1/replicasets");
+    rig.server.fault(owners, Fault::Held);
     rig.start();
     wait_until("its pod is known", || {
         let metrics = rig.collector.text("/metrics").unwrap_or_default();
         metrics.contains("cluster_kinds{kind=\"Pod\",state=\"live\"} 1")
     });
-    rig.send(&known.pod_uid, &known.id);
-    assert_eq!(said(&rig.written(1)[0]), known.said);
+    // What nobody has to name goes first: once that is written, the other was looked at.
+    let nobodys = oom(rig.next());
+    let named = event(rig.next(), &known.pod_uid, &known.id);
+    let token = rig.collector.token();
+    rig.send_all(&token, &[nobodys, named]);
+    assert_eq!(said(&rig.written(1)[0])[0], "-");
+    rig.server.release();
+    assert_eq!(said(&rig.written(2)[1]), known.said);
     rig.server.finish().unwrap();
 }

@@ -10,6 +10,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::StorageClass;
+use plimsoll_tests::manifest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -40,10 +41,7 @@ impl Objects {
     pub(crate) fn read(of: &'static str) -> Self {
         let path = root().join(format!("daemonset/rendered/{of}.yaml"));
         let text = std::fs::read_to_string(&path).expect("the rendering is committed");
-        let all = text
-            .split("\n---\n")
-            .map(|document| serde_saphyr::from_str(document).expect("an object"))
-            .collect();
+        let all = manifest::objects(&text).expect("objects");
         Self { of, all }
     }
 

@@ -1,11 +1,13 @@
 //! Who may ask the API server what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Container;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role};
 use plimsoll_collector::cluster::access::{GROUP, Resource};
 use plimsoll_collector::cluster::kinds;
+use plimsoll_tests::apiserver::Grant;
+use plimsoll_tests::manifest;
 
 use super::objects::Objects;
 use super::root;
@@ -16,21 +18,15 @@ const ASKED: [(&str, &str); 2] = [
     ("authorization.k8s.io", "subjectaccessreviews"),
 ];
 
-/// (group, resource) → verbs.
-type Rights = BTreeMap<(String, String), BTreeSet<String>>;
+/// What a ClusterRole grants, of all objects of a kind alike.
+fn rights(objects: &Objects, role: &str) -> BTreeSet<Grant> {
+    let rules = manifest::rules(&objects.all, "ClusterRole", role).unwrap();
+    assert!(rules.iter().all(|rule| rule.get("resourceNames").is_none()));
+    manifest::grants(rules)
+}
 
-fn rights(rules: &[PolicyRule]) -> Rights {
-    let mut rights = Rights::new();
-    for rule in rules {
-        assert_eq!(rule.resource_names, None);
-        for group in rule.api_groups.iter().flatten() {
-            for resource in rule.resources.iter().flatten() {
-                let verbs = rights.entry((group.clone(), resource.clone()));
-                verbs.or_default().extend(rule.verbs.iter().cloned());
-            }
-        }
-    }
-    rights
+fn grant(group: &str, resource: &str, verb: &str) -> Grant {
+    [group, resource, verb].map(str::to_owned).into()
 }
 
 fn role(objects: &Objects, name: &str) -> ClusterRole {
@@ -39,35 +35,17 @@ fn role(objects: &Objects, name: &str) -> ClusterRole {
 
 #[test]
 fn the_collector_lists_watches_and_asks_and_nothing_else() {
-    let words = |verbs: &[&str]| verbs.iter().map(|verb| (*verb).to_owned()).collect();
-    let watched = kinds::BUILT_IN.iter().chain(&kinds::OPTIONAL).map(|kind| {
-        let name = (kind.group.to_owned(), kind.plural.to_owned());
-        (name, words(&["list", "watch"]))
-    });
-    let asked = ASKED.iter().map(|(group, resource)| {
-        let name = ((*group).to_owned(), (*resource).to_owned());
-        (name, words(&["create"]))
-    });
-    let expected: Rights = watched.chain(asked).collect();
+    let watched = kinds::BUILT_IN.iter().chain(&kinds::OPTIONAL);
+    let watched =
+        watched.flat_map(|kind| ["list", "watch"].map(|verb| grant(kind.group, kind.plural, verb)));
+    let asked = ASKED.map(|(group, resource)| grant(group, resource, "create"));
+    let expected: BTreeSet<Grant> = watched.chain(asked).collect();
     for objects in Objects::each() {
         // With rules of its own it would lose all rights for a moment whenever it is applied.
         assert_eq!(role(&objects, "plimsoll-collector").rules, None);
-        let found = aggregated(&objects, "plimsoll-collector");
-        assert_eq!(rights(&found), expected, "{}", objects.of);
+        let found = rights(&objects, "plimsoll-collector");
+        assert_eq!(found, expected, "{}", objects.of);
     }
-}
-
-/// The rules that the API server fills an aggregated role with.
-fn aggregated(objects: &Objects, name: &str) -> Vec<PolicyRule> {
-    let wanted = role(objects, name).aggregation_rule.unwrap();
-    let [selector] = wanted.cluster_role_selectors.unwrap().try_into().unwrap();
-    let wanted = selector.match_labels.unwrap();
-    let roles = objects.of_kind("ClusterRole").filter(|role| {
-        let labels = &role["metadata"]["labels"];
-        wanted.iter().all(|(key, value)| labels[key] == **value)
-    });
-    let roles = roles.map(|role| serde_json::from_value::<ClusterRole>(role.clone()).unwrap());
-    roles.flat_map(|role| role.rules.unwrap()).collect()
 }
 
 /// The one that the documents tell people to write for owners of their own.
@@ -91,20 +69,24 @@ fn a_role_for_further_owners_is_added_to_the_collectors() {
 
 #[test]
 fn people_get_sizing_and_audit_apart() {
-    let only = |resource: Resource| -> Rights {
-        let name = (GROUP.to_owned(), resource.as_str().to_owned());
-        Rights::from([(name, BTreeSet::from([resource.verb().to_owned()]))])
-    };
+    let only =
+        |resource: Resource| BTreeSet::from([grant(GROUP, resource.as_str(), resource.verb())]);
     let objects = Objects::read("prod");
     let sizing = role(&objects, "plimsoll-sizing-reader");
-    assert_eq!(rights(&sizing.rules.unwrap()), only(Resource::Sizing));
+    assert_eq!(
+        rights(&objects, "plimsoll-sizing-reader"),
+        only(Resource::Sizing)
+    );
     let labels = sizing.metadata.labels.unwrap();
     assert_eq!(
         labels["rbac.authorization.k8s.io/aggregate-to-view"],
         "true"
     );
     let events = role(&objects, "plimsoll-audit-events");
-    assert_eq!(rights(&events.rules.unwrap()), only(Resource::Audit));
+    assert_eq!(
+        rights(&objects, "plimsoll-audit-events"),
+        only(Resource::Audit)
+    );
     let marks = events.metadata.labels.unwrap();
     assert!(
         !marks
@@ -113,8 +95,8 @@ fn people_get_sizing_and_audit_apart() {
         "audit is in no role that people have for something else"
     );
     assert_eq!(role(&objects, "plimsoll-audit-reader").rules, None);
-    let read = aggregated(&objects, "plimsoll-audit-reader");
-    assert_eq!(rights(&read), only(Resource::Audit));
+    let read = rights(&objects, "plimsoll-audit-reader");
+    assert_eq!(read, only(Resource::Audit));
     let metrics = role(&objects, "plimsoll-metrics-reader").rules.unwrap();
     assert_eq!(
         metrics[0].non_resource_urls.as_ref().unwrap(),
@@ -128,22 +110,18 @@ fn people_get_sizing_and_audit_apart() {
 fn the_command_line_finds_the_collector_and_sees_nothing_else() {
     for objects in Objects::each() {
         let role: Role = objects.one("Role", "plimsoll", "plimsoll-cli");
-        let mut rules = role.rules.unwrap();
-        let names = rules
-            .iter_mut()
-            .filter_map(|rule| rule.resource_names.take());
+        let rules = role.rules.iter().flatten();
+        let names = rules.filter_map(|rule| rule.resource_names.as_ref());
         let names: Vec<_> = names.flatten().collect();
         assert_eq!(names, ["plimsoll-ca"], "of ConfigMaps this one");
-        let may = |resource: &str, verbs: &[&str]| {
-            let verbs = verbs.iter().map(|verb| (*verb).to_owned()).collect();
-            ((String::new(), resource.to_owned()), verbs)
-        };
-        let expected = Rights::from([
-            may("pods", &["list"]),
-            may("pods/portforward", &["create", "get"]),
-            may("configmaps", &["get"]),
+        let expected = BTreeSet::from([
+            grant("", "pods", "list"),
+            grant("", "pods/portforward", "create"),
+            grant("", "pods/portforward", "get"),
+            grant("", "configmaps", "get"),
         ]);
-        assert_eq!(rights(&rules), expected);
+        let rules = manifest::rules(&objects.all, "Role", "plimsoll-cli").unwrap();
+        assert_eq!(manifest::grants(rules), expected);
     }
 }
 

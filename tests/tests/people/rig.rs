@@ -9,10 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use plimsoll_tests::apiserver::{API_AUDIENCE, ApiServer, Options, Rule, Token, User};
+use plimsoll_tests::manifest;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
-
-use super::granted;
 
 pub(crate) const NAME: &str = "plimsoll-collector.plimsoll.svc";
 pub(crate) const POD: &str = "plimsoll-collector-0";
@@ -62,10 +61,13 @@ impl Cluster {
     pub(crate) fn with(options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = ApiServer::start(options).unwrap();
-        server.allow_only(&ApiServer::collector(), granted::to_the_collector());
+        server.allow_only(
+            &ApiServer::collector(),
+            manifest::granted_to_the_collector().unwrap(),
+        );
         let person = |name: &str, group: &str| {
             let user = User::person(&format!("{name}@example.com"), &[group]);
-            server.allow_only(&user, granted::by("Role", "plimsoll-cli"));
+            server.allow_only(&user, manifest::granted_to_people().unwrap());
             server.token(name, Token::valid(user, API_AUDIENCE));
         };
         person("alice", "team-shop");

@@ -11,20 +11,21 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use plimsoll_collector::cluster::kinds::{BUILT_IN, OPTIONAL};
 use serde_json::{Value, json};
 
 use super::super::capabilities::CAPABILITIES;
 use super::super::imds::{requests, truth_keys};
 use super::super::{Context, Need, folder, rng};
-use crate::apiserver::{API_AUDIENCE, ApiServer, Grant, Options, Rule, Token, User};
+use crate::apiserver::{API_AUDIENCE, ApiServer, Options, Rule, Token, User};
 use crate::inventory::{self, Seen};
 use crate::network::Beside;
 use crate::plimsoll::cluster::{AUDIENCE, Certificate, Cluster, PodNetwork, TokenVolume};
 use crate::plimsoll::config::{Container, Settings};
+use crate::plimsoll::statefulset::StatefulSet;
 use crate::plimsoll::{Plimsoll, read};
 use crate::pods::{self, NODE, Owner, Pod};
 use crate::stage::{self, Stage};
+use crate::{confine, manifest};
 
 /// A person of the team of `shop`, who may see what its workloads use.
 pub(super) const TEAM: &str = "alice";
@@ -74,8 +75,11 @@ impl Play {
             tls: true,
             ..Options::default()
         })?;
-        server.allow_only(&ApiServer::collector(), rights());
-        people(&server);
+        server.allow_only(
+            &ApiServer::collector(),
+            manifest::granted_to_the_collector()?,
+        );
+        people(&server)?;
         agents(&server, TOKENS[0]);
         let mut stage = context.stage(&dir, Vec::new())?;
         let missing = stage.missing().join("; ");
@@ -104,6 +108,10 @@ impl Play {
         let own_network = context.facts.lab.then(stage::run_name);
         let beside = own_network.as_deref().map(Beside::build).transpose()?;
         let cluster = Cluster {
+            collector: StatefulSet {
+                user: manifest::collector_user()?,
+                libraries: libraries(context.facts.lab),
+            },
             kubeconfig,
             certificate: Certificate::make(dir.path())?,
             token: TokenVolume::make(dir.path().join("agent-token"), TOKENS[0])?,
@@ -120,6 +128,7 @@ impl Play {
         let tokens = cluster.token.clone();
         settings.cluster = Some(cluster);
         let plimsoll = Plimsoll::start(settings)?;
+        check_confined(&plimsoll.collector_status()?)?;
         let degraded = &plimsoll.agent()?["health"]["degraded"];
         ensure!(
             !context.facts.lab || degraded.as_array().is_some_and(Vec::is_empty),
@@ -295,24 +304,39 @@ impl Play {
     }
 }
 
-/// The event is this pod's, by all its names.
+/// The event is this pod's, by all its names. Those that ask here are of Deployments.
 pub(super) fn check_names(event: &Value, pod: &Pod) -> Result<()> {
-    let kind = match pod.owner {
-        Owner::Deployment => "Deployment",
-        Owner::DaemonSet => "DaemonSet",
-        Owner::CronJob => "CronJob",
-        Owner::StaticFile => "Pod",
-    };
     for (key, name) in [
         ("namespace", pod.namespace.as_str()),
         ("pod", &pod.name),
         ("container", &pod.container),
-        ("workload_kind", kind),
+        ("workload_kind", "Deployment"),
         ("workload_name", &pod.workload),
         ("service_account", &pod.workload),
     ] {
         let seen = read::name(event, key);
         ensure!(seen == Some(name), "{key} is {seen:?}, not {name}: {event}");
+    }
+    Ok(())
+}
+
+/// The collector is who its StatefulSet says, and can become nobody else.
+fn check_confined(status: &str) -> Result<()> {
+    let confine::User { uid, gid, .. } = manifest::collector_user()?;
+    let none = format!("{:016x}", 0);
+    for (field, wanted) in [
+        ("Uid", format!("{uid}\t{uid}\t{uid}\t{uid}")),
+        ("Gid", format!("{gid}\t{gid}\t{gid}\t{gid}")),
+        ("CapPrm", none.clone()),
+        ("CapBnd", none),
+        ("NoNewPrivs", "1".to_owned()),
+        ("Seccomp", "2".to_owned()),
+    ] {
+        let line = format!("{field}:\t{wanted}");
+        ensure!(
+            status.lines().any(|said| said == line),
+            "the collector is not confined to {line}: {status}"
+        );
     }
     Ok(())
 }
@@ -333,24 +357,16 @@ fn own_pod() -> Pod {
     pod
 }
 
-/// What the ClusterRole of the collector grants (`daemonset/base/collector/rbac.yaml`).
-fn rights() -> impl Iterator<Item = Grant> {
-    let grant = |group: &str, plural: &str, verb: &str| -> Grant {
-        (group.to_owned(), plural.to_owned(), verb.to_owned())
-    };
-    let kinds = BUILT_IN.iter().chain(&OPTIONAL);
-    let followed = kinds
-        .flat_map(move |kind| ["list", "watch"].map(|verb| grant(kind.group, kind.plural, verb)));
-    followed.chain([
-        grant("authentication.k8s.io", "tokenreviews", "create"),
-        grant("authorization.k8s.io", "subjectaccessreviews", "create"),
-    ])
-}
-
-/// Who may see what.
-fn people(server: &ApiServer) {
-    for (token, group) in [(TEAM, "team-shop"), (OFFICER, "security")] {
+/// Who may see what. Of the API server itself the team may what the command line asks for; who is to see
+/// everything asks the collector alone.
+fn people(server: &ApiServer) -> Result<()> {
+    let of_team = manifest::granted_to_people()?;
+    for (token, group, granted) in [
+        (TEAM, "team-shop", of_team),
+        (OFFICER, "security", BTreeSet::new()),
+    ] {
         let user = User::person(&format!("{token}@example.com"), &[group]);
+        server.allow_only(&user, granted);
         server.token(token, Token::valid(user, API_AUDIENCE));
     }
     let group = "plimsoll.dev";
@@ -360,12 +376,14 @@ fn people(server: &ApiServer) {
         server.allow(Rule::group("security").may(verb, group, resource));
     }
     server.allow(Rule::group("security").may_path("get", "/metrics"));
+    Ok(())
 }
 
-/// A token of the agent's service account, bound to its pod on this node.
+/// A token of the agent's service account, bound to its pod on this node. It asks the API server for nothing.
 pub(super) fn agents(server: &ApiServer, token: &str) {
     let agent = User::service_account("plimsoll-agent", "plimsoll-agent");
     let agent = agent.in_pod("plimsoll-agent-x", "u1").on_node(NODE, "u2");
+    server.allow_only(&agent, []);
     server.token(token, Token::valid(agent, AUDIENCE));
 }
 
