@@ -259,7 +259,11 @@ async fn write(
                 }
             }
             _ = expire.tick() => {
-                index.write().expire(clock());
+                let now = clock();
+                index.write().expire(now);
+                if let Some(kinds) = census.is_back(now.since_start) {
+                    tracing::info!(kinds, "the API server tells again");
+                }
             }
         }
     }
