@@ -57,6 +57,8 @@ pub(super) enum Change {
     Gone(Arc<ApiResource>),
     /// A kind of owners was looked for, and there is none.
     NotThere(ApiResource),
+    /// The same, and the server did not say.
+    NoAnswer(ApiResource),
     /// Kinds that were not there are looked for again.
     LookAgain,
 }
