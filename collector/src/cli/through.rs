@@ -10,6 +10,7 @@
 
 mod error;
 pub(super) mod kubeconfig;
+mod plugin;
 mod user;
 mod way;
 
@@ -24,7 +25,7 @@ use axum::http::{HeaderValue, Request, Uri, header};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::ListParams;
 use kube::client::ConfigExt as _;
-use kube::config::{AuthInfo, ExecInteractiveMode, KubeConfigOptions};
+use kube::config::{AuthInfo, KubeConfigOptions};
 use kube::{Api, Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -35,7 +36,7 @@ use kubeconfig::Found;
 use user::{BoxError, User, blocking};
 use way::Way;
 
-use crate::cluster::plugin;
+use crate::cluster::plugin::named;
 
 /// The port of a collector in a cluster.
 const PORT: u16 = 8443;
@@ -233,7 +234,7 @@ impl Through {
 
     /// Who shows something, for messages.
     fn shown_by(&self, failed: Option<&(dyn std::error::Error + 'static)>) -> String {
-        let plugin = plugin::named(&self.config.auth_info, failed);
+        let plugin = named(&self.config.auth_info, failed);
         let (context, kubeconfig) = (&self.context, &self.kubeconfig);
         format!("the user of context {context} (kubeconfig {kubeconfig}{plugin})")
     }
@@ -327,8 +328,7 @@ impl Through {
 
 /// For how long what a user shows is waited for.
 fn within(user: &AuthInfo) -> Duration {
-    let exec = user.exec.as_ref();
-    let asks = exec.is_some_and(|exec| exec.interactive_mode != Some(ExecInteractiveMode::Never));
+    let asks = user.exec.as_ref().is_some_and(plugin::is_interactive);
     if asks && std::io::stdin().is_terminal() {
         LOGIN_WITHIN
     } else {

@@ -1,16 +1,23 @@
 //! The client of the API server: of a kubeconfig file, or of the pod that we run in.
 //!
-//! Asks nothing. TLS is done with aws-lc-rs, the one provider that is built in.
+//! Asks nothing; runs the kubeconfig's plugin, within a time. TLS is done with aws-lc-rs, the one provider that is
+//! built in.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kube::client::{AuthError, ClientBuilder, ConfigExt as _};
-use kube::config::{AuthInfo, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use super::bound::Bound;
 use super::pace::Pace;
 use super::plugin;
+
+/// Longest wait for a client: a plugin of the kubeconfig may ask over the network, and nobody is there to log in.
+const WITHIN: Duration = Duration::from_secs(30);
 
 /// There is no way to the API server.
 #[derive(Debug, thiserror::Error)]
@@ -38,38 +45,91 @@ pub enum ClusterError {
         #[source]
         source: kube::Error,
     },
+    /// The plugin does not end.
+    #[error("make a client of the API server ({by}): its plugin does not end within {within_s} s")]
+    TimedOut {
+        /// Kubeconfig, user and plugin.
+        by: String,
+        /// For how long it was waited for, seconds.
+        within_s: u64,
+    },
 }
 
 /// A client with a connection pool of its own: who asks much keeps no other waiting.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
-    // Whoever asks has somebody waiting who asks again.
-    let mut config = config(kubeconfig).await?;
-    config.default_retry = false;
-    let user = config.auth_info.clone();
-    Client::try_from(config).map_err(|source| failed(kubeconfig, &user, source))
+    Configured::read(kubeconfig)
+        .await?
+        .make(Client::try_from)
+        .await
 }
 
 /// A client for those who ask for the same thing for ever. It tries nothing again by itself: they see
 /// each failure, and say how long they wait.
 pub async fn patient(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
-    let mut config = config(kubeconfig).await?;
-    config.default_retry = false;
-    let user = config.auth_info.clone();
-    let client = ClientBuilder::try_from(config);
-    let client = client.map_err(|source| failed(kubeconfig, &user, source))?;
-    let client = client.with_layer(&Bound).with_layer(&Pace::default());
-    Ok(client.build())
+    let build = |config| {
+        let client = ClientBuilder::try_from(config)?;
+        let client = client.with_layer(&Bound).with_layer(&Pace::default());
+        Ok(client.build())
+    };
+    Configured::read(kubeconfig).await?.make(build).await
 }
 
-fn failed(kubeconfig: Option<&Path>, user: &AuthInfo, source: kube::Error) -> ClusterError {
-    let by = kubeconfig.map_or_else(
-        || "the pod's service account".to_owned(),
-        |path| format!("kubeconfig {}", path.display()),
-    );
-    let plugin = plugin::named(user, Some(&source));
-    ClusterError::Client {
-        by: format!("{by}{plugin}"),
-        source,
+/// What a client is made of.
+struct Configured {
+    config: Config,
+    /// Kubeconfig and user, or the service account, for messages.
+    by: String,
+    within: Duration,
+}
+
+impl Configured {
+    async fn read(kubeconfig: Option<&Path>) -> Result<Self, ClusterError> {
+        let (mut config, by) = match kubeconfig {
+            None => {
+                let config = Config::incluster().map_err(ClusterError::InCluster)?;
+                (config, "the pod's service account".to_owned())
+            }
+            Some(path) => of_file(path).await?,
+        };
+        // Whoever asks has somebody waiting who asks again.
+        config.default_retry = false;
+        Ok(Self {
+            config,
+            by,
+            within: WITHIN,
+        })
+    }
+
+    /// On a thread that nobody waits for beyond its time: it may run a plugin, and a runtime would not end before
+    /// one that does not end.
+    async fn make(
+        self,
+        make: impl FnOnce(Config) -> kube::Result<Client> + Send + 'static,
+    ) -> Result<Client, ClusterError> {
+        let Self { config, by, within } = self;
+        let user = config.auth_info.clone();
+        let (give, given) = oneshot::channel();
+        let runtime = Handle::current();
+        let thread = std::thread::Builder::new().name("client".to_owned());
+        let began = thread.spawn(move || {
+            let _entered = runtime.enter();
+            drop(give.send(make(config)));
+        });
+        let client = match began {
+            Ok(_) => tokio::time::timeout(within, given).await,
+            Err(error) => Ok(Ok(Err(kube::Error::Service(error.into())))),
+        };
+        let Ok(client) = client else {
+            return Err(ClusterError::TimedOut {
+                by: format!("{by}{}", plugin::named(&user, None)),
+                within_s: within.as_secs(),
+            });
+        };
+        let client = client.unwrap_or_else(|error| Err(kube::Error::Service(error.into())));
+        client.map_err(|source| ClusterError::Client {
+            by: format!("{by}{}", plugin::named(&user, Some(&source))),
+            source,
+        })
     }
 }
 
@@ -103,20 +163,23 @@ fn read(path: &Path) -> Result<Kubeconfig, KubeconfigError> {
     Ok(read)
 }
 
-async fn config(kubeconfig: Option<&Path>) -> Result<Config, ClusterError> {
-    match kubeconfig {
-        None => Config::incluster().map_err(ClusterError::InCluster),
-        Some(path) => {
-            let failed = |source| ClusterError::Kubeconfig {
-                path: path.to_owned(),
-                source,
-            };
-            let read = read(path).map_err(failed)?;
-            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
-                .await
-                .map_err(failed)
-        }
-    }
+async fn of_file(path: &Path) -> Result<(Config, String), ClusterError> {
+    let failed = |source| ClusterError::Kubeconfig {
+        path: path.to_owned(),
+        source,
+    };
+    let read = read(path).map_err(failed)?;
+    let user = user(&read).map_or_else(String::new, |user| format!(", user {user}"));
+    let by = format!("kubeconfig {}{user}", path.display());
+    let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+    Ok((config.map_err(failed)?, by))
+}
+
+/// The name of whom its context means.
+fn user(read: &Kubeconfig) -> Option<&str> {
+    let current = read.current_context.as_ref()?;
+    let context = read.contexts.iter().find(|of| of.name == *current)?;
+    context.context.as_ref()?.user.as_deref()
 }
 
 #[cfg(test)]
@@ -189,7 +252,7 @@ mod tests {
             chain(&client(Some(&path)).await.err().unwrap())
         };
         let by = format!(
-            "make a client of the API server (kubeconfig {}, plugin ",
+            "make a client of the API server (kubeconfig {}, user u, plugin ",
             path.display()
         );
         assert_eq!(
@@ -200,6 +263,31 @@ mod tests {
             said("/absent/aws", "").await,
             format!(
                 "{by}/absent/aws; how to install it: Get it.): its plugin cannot be started: No such file or directory (os error 2)"
+            )
+        );
+    }
+
+    /// Neither is its argument told.
+    #[tokio::test]
+    async fn a_plugin_that_does_not_end_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig");
+        let text = serde_json::json!({"current-context": "c",
+            "clusters": [{"name": "k", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "users": [{"name": "u", "user": {"exec": {
+                "apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/sh",
+                "args": ["-c", "sleep 30"], "interactiveMode": "Never"}}}],
+            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}]});
+        std::fs::write(&path, text.to_string()).unwrap();
+        let mut configured = Configured::read(Some(&path)).await.unwrap();
+        assert_eq!(configured.within, WITHIN);
+        configured.within = Duration::from_millis(20);
+        let error = configured.make(Client::try_from).await.err().unwrap();
+        assert_eq!(
+            chain(&error),
+            format!(
+                "make a client of the API server (kubeconfig {}, user u, plugin /bin/sh): its plugin does not end within 0 s",
+                path.display()
             )
         );
     }

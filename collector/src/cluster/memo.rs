@@ -1,7 +1,9 @@
 //! Answers that are kept for a while, so that the same question is asked once. Has no clock.
 //!
-//! Who asks while the same question is on its way waits for that answer. When there are too many, the
-//! one that would end first goes: what was refused, which is kept shortly, before what was taken.
+//! Who asks while the same question is on its way waits for that answer. That there was none is kept for a
+//! moment, beside the last answer: who was known before an outage is after it. When there are too many, questions
+//! without an answer go, then the one that would end first: what was refused, which is kept shortly, before what
+//! was taken.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,13 +15,45 @@ use tokio::sync::Mutex as Turn;
 /// What time it is.
 pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
-/// An answer, and until when it counts.
-type Slot<V> = Arc<Turn<Option<(V, Instant)>>>;
+/// For how long something counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasts {
+    /// An answer.
+    Answer(Duration),
+    /// That there was none. The last answer stays beside it, and counts no longer for that.
+    NoAnswer(Duration),
+}
+
+/// Something, and until when it counts.
+type Until<V> = Option<(V, Instant)>;
+
+/// What is known of a question.
+struct Known<V> {
+    answer: Until<V>,
+    no_answer: Until<V>,
+}
+
+type Slot<V> = Arc<Turn<Known<V>>>;
 
 struct Entry<V> {
     slot: Slot<V>,
-    /// As in the slot, to be looked at without waiting; when it was asked while there is no answer.
+    /// As in the slot, to be looked at without waiting.
+    has_answer: bool,
+    /// As in the slot, the later one; when it was asked while there is neither.
     until: Instant,
+}
+
+impl<V: Clone> Known<V> {
+    const NOTHING: Self = Self {
+        answer: None,
+        no_answer: None,
+    };
+
+    fn at(&self, now: Instant) -> Option<V> {
+        let known = [&self.answer, &self.no_answer].into_iter().flatten();
+        let mut counting = known.filter(|(_, until)| now < *until);
+        counting.next().map(|(said, _)| said.clone())
+    }
 }
 
 /// See the module.
@@ -53,42 +87,44 @@ impl<K: Clone + Eq + Hash, V: Clone> Memo<K, V> {
     }
 
     /// The answer that is kept, or what `ask` gives, which counts for the time beside it; one that counts for none
-    /// is not kept. An `ask` that
-    /// is dropped before its end leaves the question to whoever waits.
+    /// is not kept. An `ask` that is dropped before its end leaves the question to whoever waits.
     ///
     /// # Errors
     /// [`Full`]; nothing is asked then.
-    pub async fn get(&self, key: &K, ask: impl Future<Output = (V, Duration)>) -> Result<V, Full> {
+    pub async fn get(&self, key: &K, ask: impl Future<Output = (V, Lasts)>) -> Result<V, Full> {
         let slot = self.slot(key)?;
-        let mut kept = slot.lock().await;
-        if let Some((answer, until)) = &*kept
-            && (self.clock)() < *until
-        {
-            return Ok(answer.clone());
+        let mut known = slot.lock().await;
+        if let Some(said) = known.at((self.clock)()) {
+            return Ok(said);
         }
-        let (answer, lasts) = ask.await;
-        if lasts.is_zero() {
-            // No answer to the question: what was known before stays, and one of which nothing was takes no place.
-            if kept.is_none() {
+        let (said, lasts) = ask.await;
+        let (Lasts::Answer(time) | Lasts::NoAnswer(time)) = lasts;
+        if time.is_zero() {
+            // What was known before stays, and one of which nothing was takes no place.
+            if known.answer.is_none() {
                 self.forget(key, &slot);
             }
-            return Ok(answer);
+            return Ok(said);
         }
-        let until = (self.clock)() + lasts;
-        *kept = Some((answer.clone(), until));
+        let until = (self.clock)() + time;
+        let kept = Some((said.clone(), until));
+        match lasts {
+            Lasts::Answer(_) => known.answer = kept,
+            Lasts::NoAnswer(_) => known.no_answer = kept,
+        }
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = entries.get_mut(key).filter(|e| Arc::ptr_eq(&e.slot, &slot)) {
-            entry.until = until;
+            (entry.has_answer, entry.until) = (known.answer.is_some(), until);
         }
-        Ok(answer)
+        Ok(said)
     }
 
-    /// The last answer that was kept, whether it counts still or not; `None` as well while the question is
-    /// on its way.
+    /// The last answer that was kept, whether it counts still or not: it says who asks, and lets nobody in.
+    /// `None` as well while the question is on its way.
     pub fn last(&self, key: &K) -> Option<V> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = entries.get(key)?.slot.try_lock().ok()?;
-        kept.as_ref().map(|(answer, _)| answer.clone())
+        let known = entries.get(key)?.slot.try_lock().ok()?;
+        known.answer.as_ref().map(|(answer, _)| answer.clone())
     }
 
     fn forget(&self, key: &K, slot: &Slot<V>) {
@@ -109,7 +145,10 @@ impl<K: Clone + Eq + Hash, V: Clone> Memo<K, V> {
         }
         if entries.len() >= self.most {
             let is_open = |entry: &Entry<V>| Arc::strong_count(&entry.slot) > 1;
-            entries.retain(|_, entry| entry.until > now || is_open(entry));
+            entries.retain(|_, entry| entry.has_answer || is_open(entry));
+            if entries.len() >= self.most {
+                entries.retain(|_, entry| entry.until > now || is_open(entry));
+            }
             if entries.len() >= self.most {
                 let closed = entries.iter().filter(|(_, entry)| !is_open(entry));
                 let first = closed.min_by_key(|(_, entry)| entry.until);
@@ -117,16 +156,17 @@ impl<K: Clone + Eq + Hash, V: Clone> Memo<K, V> {
                 entries.remove(&first);
             }
         }
-        let slot = Slot::default();
+        let slot = Arc::new(Turn::new(Known::NOTHING));
         let entry = Entry {
             slot: Arc::clone(&slot),
+            has_answer: false,
             until: now,
         };
         entries.insert(key.clone(), entry);
         Ok(slot)
     }
 
-    /// Answers that are kept, with those that do not count any more and have not gone yet.
+    /// What is kept, with what does not count any more and has not gone yet.
     pub fn len(&self) -> usize {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.len()

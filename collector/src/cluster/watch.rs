@@ -24,11 +24,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Clock;
-use super::census::{Census, State};
+use super::census::{Census, Name, State};
 use super::discover::{self, Found, Wanted};
 use super::follow::{Change, Follower};
 use super::kinds;
-use crate::inventory::{Index, IndexWriter, Moment};
+use crate::inventory::{Index, IndexReader, IndexWriter, Moment};
 
 /// How long it is waited for what only somebody else can change.
 #[derive(Clone, Copy, Debug)]
@@ -92,12 +92,33 @@ struct Watch {
     clock: Clock,
     waits: Waits,
     tasks: JoinSet<Task>,
-    /// Group and kind of what is followed.
-    following: BTreeSet<(String, String)>,
-    /// Being looked for, or not found.
-    missed: BTreeSet<(String, String)>,
+    search: Search,
     /// Looked for without an answer, and told so.
-    unanswered: BTreeSet<(String, String)>,
+    unanswered: BTreeSet<Name>,
+}
+
+/// Which kinds need not be looked for.
+#[derive(Default)]
+struct Search {
+    following: BTreeSet<Name>,
+    /// No answer yet.
+    asked: BTreeSet<Name>,
+    /// Not there.
+    missed: BTreeSet<Name>,
+}
+
+impl Search {
+    /// Those to ask about, which are asked from now on, and those that were asked about and are not there.
+    fn sort(&mut self, wanted: Vec<Wanted>) -> (Vec<Wanted>, Vec<Wanted>) {
+        let (missed, mut new): (Vec<_>, Vec<_>) = wanted
+            .into_iter()
+            .partition(|of| self.missed.contains(&of.name()));
+        new.retain(|of| {
+            let name = of.name();
+            !self.following.contains(&name) && self.asked.insert(name)
+        });
+        (new, missed)
+    }
 }
 
 /// Follows the cluster until `stop`.
@@ -122,8 +143,7 @@ pub async fn run(
         clock: Arc::clone(&clock),
         waits,
         tasks: JoinSet::new(),
-        following: BTreeSet::new(),
-        missed: BTreeSet::new(),
+        search: Search::default(),
         unanswered: BTreeSet::new(),
     };
     let known = Arc::clone(&watch.census);
@@ -143,16 +163,19 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = look_again.tick() => {
-                watch.missed.clear();
+                watch.search.missed.clear();
                 watch.unanswered.clear();
                 watch.tell(Change::LookAgain).await;
             }
             _ = look.tick() => {
-                let index = reader.get();
-                let owners: Vec<_> = index.strange_kinds().map(Wanted::owner).collect();
-                drop(index);
-                let optional = kinds::OPTIONAL.iter().map(Wanted::from);
-                watch.discover(optional.chain(owners).collect());
+                let [owners, unanswered] = owners(&reader);
+                watch.discover(kinds::OPTIONAL.iter().map(Wanted::from).collect());
+                // By themselves: who waits for a server that is away holds up no other.
+                let missed = [watch.discover(owners), watch.discover(unanswered)];
+                for of in missed.iter().flatten() {
+                    // Too many are not there to be known by whoever asks.
+                    watch.tell(Change::NotThere(of.resource())).await;
+                }
             }
             Some(ended) = watch.tasks.join_next() => watch.ended(ended?).await,
         }
@@ -161,7 +184,8 @@ pub async fn run(
 
 impl Watch {
     fn follow(&mut self, of: Arc<ApiResource>, whole: bool, optional: bool) {
-        if !self.following.insert((of.group.clone(), of.kind.clone())) {
+        let name = (of.group.clone(), of.kind.clone());
+        if !self.search.following.insert(name) {
             return;
         }
         let follower = Follower {
@@ -183,17 +207,15 @@ impl Watch {
         });
     }
 
-    /// Looks for those of them that are neither followed nor known to be missing.
-    fn discover(&mut self, mut wanted: Vec<Wanted>) {
-        wanted.retain(|of| {
-            let name = of.name();
-            !self.following.contains(&name) && self.missed.insert(name)
-        });
+    /// Looks for those of them that are neither followed nor looked for; those that are known to be missing.
+    fn discover(&mut self, wanted: Vec<Wanted>) -> Vec<Wanted> {
+        let (wanted, missed) = self.search.sort(wanted);
         if !wanted.is_empty() {
             let client = self.client.clone();
             self.tasks
                 .spawn(async move { Task::Discovery(discover::find(&client, wanted).await) });
         }
+        missed
     }
 
     /// Whoever writes takes it in its turn, and waits for nobody. False if nobody listens any more.
@@ -206,13 +228,17 @@ impl Watch {
             // It ends with the last of those that tell it something, of which this is one.
             Task::Writer => {}
             Task::Follower(of) => {
-                self.following.remove(&(of.group.clone(), of.kind.clone()));
+                self.search
+                    .following
+                    .remove(&(of.group.clone(), of.kind.clone()));
             }
             Task::Discovery(found) => {
                 for (wanted, found) in found {
+                    self.search.asked.remove(&wanted.name());
                     match found {
                         Found::Served(of) => self.follow(Arc::new(of), false, true),
                         Found::Absent => {
+                            self.search.missed.insert(wanted.name());
                             let of = wanted.resource();
                             // Kinds that somebody wrote into a pod are without number.
                             if kinds::of(&of.group, &of.kind).is_some() {
@@ -221,7 +247,7 @@ impl Watch {
                             self.tell(Change::NotThere(of)).await;
                         }
                         Found::Unknown(why) => {
-                            self.missed.remove(&wanted.name());
+                            self.tell(Change::NoAnswer(wanted.resource())).await;
                             if self.unanswered.insert(wanted.name()) {
                                 tracing::warn!(
                                     kind = wanted.kind,
@@ -235,6 +261,14 @@ impl Watch {
             }
         }
     }
+}
+
+/// Kinds of owners that nobody follows, and those of them that nobody answered about.
+fn owners(index: &IndexReader) -> [Vec<Wanted>; 2] {
+    let index = index.get();
+    let unanswered = index.unanswered_kinds().map(Wanted::owner).collect();
+    let strange = index.strange_kinds().map(Wanted::owner).collect();
+    [strange, unanswered]
 }
 
 /// The one writer of the index.
@@ -259,7 +293,11 @@ async fn write(
                 }
             }
             _ = expire.tick() => {
-                index.write().expire(clock());
+                let now = clock();
+                index.write().expire(now);
+                if let Some(kinds) = census.is_back(now.since_start) {
+                    tracing::info!(kinds, "the API server tells again");
+                }
             }
         }
     }
@@ -285,11 +323,37 @@ fn apply(index: &mut Index, change: Change, now: Moment, census: &Census) {
         }
         Change::Untold(of) => index.unfollow(&of.group, &of.kind),
         Change::NotThere(of) => index.set_absent(&of.group, &of.kind),
+        Change::NoAnswer(of) => index.set_unanswered(&of.group, &of.kind),
         Change::LookAgain => index.look_again(),
         Change::Gone(of) => {
             index.begin(&of.group, &of.kind);
             index.end(&of.group, &of.kind, now);
             index.forget_kind(&of.group, &of.kind);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_told_again_and_not_asked_about() {
+        let fleets = || Wanted::owner(("example.com/v1", "Fleet"));
+        let other = || Wanted::owner(("example.com/v1", "Squad"));
+        let mut search = Search::default();
+        let none = Vec::new;
+        assert_eq!(search.sort(vec![fleets()]), (vec![fleets()], none()));
+        let asked = search.sort(vec![fleets(), other()]);
+        assert_eq!(asked, (vec![other()], none()), "it is on its way");
+        search.asked.clear();
+        search.missed.insert(fleets().name());
+        search.following.insert(other().name());
+        for _ in 0..2 {
+            let asked = search.sort(vec![fleets(), other()]);
+            assert_eq!(asked, (none(), vec![fleets()]));
+        }
+        search.missed.clear();
+        assert_eq!(search.sort(vec![fleets()]), (vec![fleets()], none()));
     }
 }

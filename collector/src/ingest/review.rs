@@ -15,7 +15,7 @@ use k8s_openapi::api::authentication::v1::TokenReview;
 use super::Counts;
 use super::auth::Hash;
 use super::placed::Pods;
-use crate::cluster::memo::{Clock, Full, Memo};
+use crate::cluster::memo::{Clock, Full, Lasts, Memo};
 use crate::cluster::shares::{Part, Share, Shares, Spent};
 use crate::cluster::token::{self, Refused, Sender};
 use crate::cluster::{Reviewer, Unavailable};
@@ -149,15 +149,17 @@ impl Reviews {
         }
     }
 
-    fn lasts(&self, token: &str, judged: &Result<String, Failure>) -> Duration {
+    fn lasts(&self, token: &str, judged: &Result<String, Failure>) -> Lasts {
         match judged {
-            Ok(_) => token::expires_unix_s(token).map_or(ENDLESS_FOR, |end| {
+            Ok(_) => Lasts::Answer(token::expires_unix_s(token).map_or(ENDLESS_FOR, |end| {
                 Duration::from_secs(end.saturating_sub((self.now_unix_s)())).min(TAKEN_FOR)
-            }),
-            Err(Failure::Refused(_)) => REFUSED_FOR,
+            })),
+            Err(Failure::Refused(_)) => Lasts::Answer(REFUSED_FOR),
             // Whoever waits for the answer asks from a share of its own.
-            Err(Failure::Spent(_)) => Duration::ZERO,
-            Err(_) => UNAVAILABLE_FOR,
+            Err(Failure::Spent(_)) => Lasts::NoAnswer(Duration::ZERO),
+            Err(Failure::Unavailable(_) | Failure::UnknownPod(_)) => {
+                Lasts::NoAnswer(UNAVAILABLE_FOR)
+            }
         }
     }
 

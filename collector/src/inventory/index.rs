@@ -340,6 +340,11 @@ impl Index {
         self.kinds.strange()
     }
 
+    /// Those of them that were looked for without an answer, which have places of their own.
+    pub fn unanswered_kinds(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.kinds.unanswered()
+    }
+
     /// There is no such kind any more, and whether it comes again has to be looked for.
     pub fn forget_kind(&mut self, group: &str, kind: &str) {
         let key = self.group_kind(group, kind);
@@ -349,6 +354,11 @@ impl Index {
     /// One of those was looked for, and the cluster has none.
     pub fn set_absent(&mut self, group: &str, kind: &str) {
         self.kinds.set_absent(group, kind);
+    }
+
+    /// One of those was looked for, and the server did not say whether the cluster has it.
+    pub fn set_unanswered(&mut self, group: &str, kind: &str) {
+        self.kinds.set_unanswered(group, kind);
     }
 
     /// Those that were absent may be there by now.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use plimsoll_collector::cluster::census::State;
+use plimsoll_collector::inventory::Index;
 use plimsoll_tests::apiserver::fleet::Fleet;
 use plimsoll_tests::apiserver::{
     API_AUDIENCE, ApiServer, Canned, Fault, On, Options, Request, Token, User, after, amid,
@@ -332,5 +333,31 @@ fn objects_that_cannot_be_read_are_counted_and_cost_themselves() {
         index.lookup("uid-one", None).is_some()
     });
     assert!(rig.index.get().lookup(&uid, None).is_some());
+    rig.finish();
+}
+
+/// As those of a metrics server that is away, of which somebody has pods owned; until it answers that it has none.
+#[test]
+fn kinds_of_a_group_that_does_not_answer_leave_their_places_to_others() {
+    const GROUP: &str = "metrics.k8s.io";
+    let owned = |n: usize| {
+        let mut pod = pod(&format!("p{n}"));
+        pod["metadata"]["ownerReferences"] = json!([{"apiVersion": format!("{GROUP}/v1beta1"),
+            "kind": format!("MadeUp{n}"), "name": "o", "uid": "o", "controller": true}]);
+        pod
+    };
+    let server = ApiServer::start(Options::default()).unwrap();
+    server.set_stale(GROUP, true);
+    server.apply_all((0..64).map(owned)).unwrap();
+    let rig = Rig::impatient(server);
+    let counts = |index: &Index| {
+        let (strange, unanswered) = (index.strange_kinds(), index.unanswered_kinds());
+        (strange.count(), unanswered.count())
+    };
+    rig.until("no answer is told", |index| counts(index) == (0, 64));
+    rig.server.set_stale(GROUP, false);
+    rig.until("nothing is left to look for", |index| {
+        counts(index).1 == 0 && index.pods() == 64
+    });
     rig.finish();
 }

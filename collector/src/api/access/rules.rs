@@ -14,7 +14,7 @@ use super::super::Requests;
 use super::super::lines::Lines;
 use super::{MAX_NAMESPACES, NAMESPACES_AT_A_TIME};
 use crate::cluster::access::{self, Right, Verdict};
-use crate::cluster::memo::{Clock, Memo};
+use crate::cluster::memo::{Clock, Lasts, Memo};
 use crate::cluster::shares::{Part, Share, Shares, Spent};
 use crate::cluster::token::{self, Refused, User};
 use crate::cluster::{Reviewer, Unavailable};
@@ -159,11 +159,11 @@ impl Rules {
         let ask = async {
             let found = self.ask_for(from, &asked).await;
             let lasts = match &found {
-                Ok(_) => self.left_of(token),
-                Err(Stranger::Unavailable(_)) => UNAVAILABLE_FOR,
+                Ok(_) => Lasts::Answer(self.left_of(token)),
+                Err(Stranger::Unavailable(_)) => Lasts::NoAnswer(UNAVAILABLE_FOR),
                 // Whoever waits for the answer asks from a share of its own.
-                Err(Stranger::Spent(_)) => Duration::ZERO,
-                Err(_) => REFUSED_FOR,
+                Err(Stranger::Spent(_)) => Lasts::NoAnswer(Duration::ZERO),
+                Err(_) => Lasts::Answer(REFUSED_FOR),
             };
             (found, lasts)
         };
@@ -211,9 +211,9 @@ impl Rules {
             let by_name = Sha256::digest(&user.name).into();
             let verdict = self.ask_right(&by_name, &asked).await;
             let lasts = match verdict {
-                Ok(_) => RIGHT_FOR,
-                Err(NoVerdict::Unavailable(_)) => UNAVAILABLE_FOR,
-                Err(NoVerdict::Spent(_)) => Duration::ZERO,
+                Ok(_) => Lasts::Answer(RIGHT_FOR),
+                Err(NoVerdict::Unavailable(_)) => Lasts::NoAnswer(UNAVAILABLE_FOR),
+                Err(NoVerdict::Spent(_)) => Lasts::NoAnswer(Duration::ZERO),
             };
             (verdict, lasts)
         };

@@ -47,6 +47,70 @@ fn a_plugin_that_is_not_there_is_named_with_its_hint() {
     );
 }
 
+/// A plugin that gives this, and the file with a line for each run.
+fn gives(folder: &Path, status: &serde_json::Value) -> (serde_json::Value, PathBuf) {
+    let runs = folder.join("runs");
+    let given = serde_json::json!({"apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential", "status": status});
+    let script = r#"printf '%s\n' "$KUBERNETES_EXEC_INFO" >> "$RUNS"; printf '%s' "$GIVEN""#;
+    let user = serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1",
+        "command": "/bin/sh", "args": ["-c", script], "interactiveMode": "Never",
+        "env": [{"name": "RUNS", "value": runs}, {"name": "GIVEN", "value": given.to_string()}]}});
+    (user, runs)
+}
+
+fn has_run(runs: &Path) -> usize {
+    let asked = std::fs::read_to_string(runs).unwrap();
+    let expected = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","spec":{"interactive":false}}"#;
+    assert!(asked.lines().all(|asked| asked == expected), "{asked}");
+    asked.lines().count()
+}
+
+/// By the time at which an API server is asked that is not there: with a certificate as with a token.
+#[test]
+fn a_plugin_is_run_once_whatever_it_gives() {
+    let made = rcgen::generate_simple_self_signed(vec!["alice".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    for status in [
+        serde_json::json!({"clientCertificateData": certificate, "clientKeyData": key,
+            "expirationTimestamp": "2100-01-01T00:00:00Z"}),
+        serde_json::json!({"token": "t", "expirationTimestamp": "2100-01-01T00:00:00Z"}),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (user, runs) = gives(folder.path(), &status);
+        let through = through(&user).unwrap();
+        let error = through.get("/livez", 1).unwrap_err();
+        assert!(matches!(error, ThroughError::Api { .. }), "{error}");
+        assert_eq!(has_run(&runs), 1);
+        let user = User::new(&through.config);
+        let mut user = through.runtime.as_ref().unwrap().block_on(user).unwrap();
+        let tls = user.config.rustls_client_config().unwrap();
+        let is_certificate = status["token"].is_null();
+        assert_eq!(tls.client_auth_cert_resolver.has_certs(), is_certificate);
+        let shown = user.authorization();
+        let shown = through.runtime.as_ref().unwrap().block_on(shown).unwrap();
+        let expected = (!is_certificate).then(|| HeaderValue::from_static("Bearer t"));
+        assert_eq!((shown, has_run(&runs)), (expected, 2));
+    }
+}
+
+#[test]
+fn a_token_that_ends_is_had_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let soon = (jiff::Timestamp::now() + Duration::from_secs(30)).to_string();
+    let status = serde_json::json!({"token": "t", "expirationTimestamp": soon});
+    let (user, runs) = gives(folder.path(), &status);
+    let through = through(&user).unwrap();
+    let mut user = {
+        let user = User::new(&through.config);
+        through.runtime.as_ref().unwrap().block_on(user).unwrap()
+    };
+    let shown = user.authorization();
+    let shown = through.runtime.as_ref().unwrap().block_on(shown).unwrap();
+    assert_eq!(shown, Some(HeaderValue::from_static("Bearer t")));
+    assert_eq!(has_run(&runs), 2);
+}
+
 /// Whatever it printed besides.
 #[test]
 fn a_plugin_that_fails_is_told_by_its_end_and_its_words() {

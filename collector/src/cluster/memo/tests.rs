@@ -25,10 +25,20 @@ impl Asked {
 
     /// The number of the question that was answered.
     async fn get(&self, key: u8, lasts_s: u64) -> Result<usize, Full> {
+        let lasts = Lasts::Answer(Duration::from_secs(lasts_s));
+        self.said(key, lasts).await
+    }
+
+    async fn unanswered(&self, key: u8, lasts_s: u64) -> Result<usize, Full> {
+        let lasts = Lasts::NoAnswer(Duration::from_secs(lasts_s));
+        self.said(key, lasts).await
+    }
+
+    async fn said(&self, key: u8, lasts: Lasts) -> Result<usize, Full> {
         let ask = async {
             let number = self.questions.fetch_add(1, Ordering::Relaxed) + 1;
             tokio::task::yield_now().await;
-            (number, Duration::from_secs(lasts_s))
+            (number, lasts)
         };
         self.memo.get(&key, ask).await
     }
@@ -50,11 +60,38 @@ async fn what_is_no_answer_takes_the_place_of_none() {
     let asked = Asked::of(1);
     assert_eq!(asked.get(1, 60).await, Ok(1));
     asked.seconds.store(60, Ordering::Relaxed);
-    assert_eq!(asked.get(1, 0).await, Ok(2));
+    assert_eq!(asked.unanswered(1, 0).await, Ok(2));
     assert_eq!(asked.memo.last(&1), Some(1), "of the question before");
     let asked = Asked::of(1);
-    assert_eq!(asked.get(1, 0).await, Ok(1));
+    assert_eq!(asked.unanswered(1, 0).await, Ok(1));
     assert!(asked.memo.is_empty());
+}
+
+#[tokio::test]
+async fn no_answer_is_kept_beside_the_last_one() {
+    let asked = Asked::of(10);
+    assert_eq!(asked.get(1, 60).await, Ok(1));
+    asked.seconds.store(60, Ordering::Relaxed);
+    assert_eq!(asked.unanswered(1, 5).await, Ok(2));
+    asked.seconds.store(64, Ordering::Relaxed);
+    assert_eq!(asked.get(1, 60).await, Ok(2), "not asked for again");
+    assert_eq!(asked.memo.last(&1), Some(1));
+    asked.seconds.store(65, Ordering::Relaxed);
+    assert_eq!(asked.get(1, 60).await, Ok(3), "the first counts no longer");
+    assert_eq!(asked.memo.last(&1), Some(3));
+    assert_eq!(asked.unanswered(2, 5).await, Ok(4));
+    assert_eq!(asked.memo.last(&2), None, "there was none");
+}
+
+#[tokio::test]
+async fn what_has_no_answer_takes_no_place_of_one_that_had() {
+    let asked = Asked::of(2);
+    assert_eq!(asked.get(1, 1).await, Ok(1));
+    asked.seconds.store(60, Ordering::Relaxed);
+    for key in 2..20 {
+        assert_eq!(asked.unanswered(key, 5).await, Ok(usize::from(key)));
+    }
+    assert_eq!((asked.memo.len(), asked.memo.last(&1)), (2, Some(1)));
 }
 
 #[tokio::test]
@@ -92,5 +129,8 @@ async fn what_ends_first_goes_first_and_what_is_open_stays() {
     drop(open);
     asked.seconds.store(100, Ordering::Relaxed);
     assert_eq!(asked.get(3, 5).await, Ok(20));
-    assert_eq!(asked.memo.len(), 1, "what has ended is gone");
+    assert_eq!(asked.memo.last(&1), Some(1), "there is room for it");
+    assert_eq!(asked.get(4, 5).await, Ok(21));
+    assert_eq!(asked.memo.last(&1), None, "what has ended goes");
+    assert_eq!(asked.memo.len(), 2);
 }

@@ -207,6 +207,42 @@ async fn tokens_that_are_made_up_use_up_the_share_of_their_address_alone() {
     asked.check(questions + 1);
 }
 
+/// After it all agents of an address come at once, and it has few questions open for those who are not known.
+#[tokio::test]
+async fn who_was_known_before_an_outage_needs_no_share_of_an_address_after_it() {
+    let answers = Arc::new(AtomicU64::new(1));
+    let works = Arc::clone(&answers);
+    let server = ApiServer::start(move |_, asked| {
+        let is_good = asked["token"] == "good";
+        Some(match (is_good, works.load(Ordering::Relaxed)) {
+            (true, 0) => (503, Value::Null),
+            (true, _) => answer("node-bound"),
+            (false, _) => answer("garbage"),
+        })
+    })
+    .await;
+    let asked = Asked::from(server, Pods::default(), || 0);
+    assert_eq!(asked.node_of("good").await, Ok(NODE.to_owned()));
+    answers.store(0, Ordering::Relaxed);
+    asked.seconds.store(5, Ordering::Relaxed);
+    for _ in 0..2 {
+        let failed = asked.node_of("good").await.unwrap_err();
+        assert!(matches!(failed, Failure::Unavailable(_)), "{failed}");
+        asked.check(2);
+    }
+    answers.store(1, Ordering::Relaxed);
+    for junk in 0..OF_ADDRESS.a_minute {
+        assert!(!is_spent(&asked.node_of(&format!("junk{junk}")).await));
+    }
+    assert!(is_spent(&asked.node_of("junk").await));
+    let failed = asked.node_of("good").await.unwrap_err();
+    assert!(matches!(failed, Failure::Unavailable(_)), "not asked again");
+    // A second gives the address one question back, and somebody else has it.
+    asked.seconds.store(6, Ordering::Relaxed);
+    assert!(!is_spent(&asked.node_of("other").await));
+    assert_eq!(asked.node_of("good").await, Ok(NODE.to_owned()));
+}
+
 #[tokio::test]
 async fn many_nodes_behind_one_address_come_in() {
     let server = ApiServer::start(|_, _| Some(answer("pod-bound"))).await;

@@ -412,6 +412,33 @@ fn kinds_that_are_made_up_keep_none_from_being_looked_for() {
     assert!(strange(&index, "MadeUp0") && index.strange_kinds().count() == 64);
 }
 
+/// As those of a group whose own server is away.
+#[test]
+fn kinds_that_nobody_answers_for_keep_none_from_being_looked_for() {
+    let mut index = Index::default();
+    let made_up = |n: usize| owned("u", &format!("MadeUp{n}"), "away.example.com/v1");
+    let counts = |index: &Index| {
+        let (strange, unanswered) = (index.strange_kinds(), index.unanswered_kinds());
+        (strange.count(), unanswered.count())
+    };
+    for n in 0..130 {
+        index.apply(&made_up(n), at(1));
+        index.set_unanswered("away.example.com", &format!("MadeUp{n}"));
+    }
+    assert_eq!(counts(&index), (0, 64));
+    index.apply(&made_up(0), at(2));
+    assert_eq!(counts(&index), (0, 64), "it is looked for already");
+    index.apply(&owned("v", "Rollout", "argoproj.io/v1alpha1"), at(2));
+    assert_eq!(counts(&index), (1, 64));
+    assert_eq!(index.unheard(), 0);
+    // Until there is an answer.
+    index.begin("away.example.com", "MadeUp0");
+    index.set_absent("away.example.com", "MadeUp1");
+    assert_eq!(counts(&index), (1, 62));
+    index.apply(&made_up(1), at(3));
+    assert_eq!(counts(&index), (1, 62), "it is not there");
+}
+
 #[test]
 fn a_pod_has_its_address_from_its_start_to_its_end() {
     let with_ip = |uid: &str, phase: &str, host: bool, start: &str| {

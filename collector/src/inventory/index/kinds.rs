@@ -13,8 +13,11 @@ use super::entry::group_of;
 const NO_OWNERS: [&str; 3] = ["", "coordination.k8s.io", "events.k8s.io"];
 /// Kinds of owners that are told as not given, at the most.
 const MAX_STRANGE: usize = 64;
-/// Kinds that are known not to be there, at the most.
-const MAX_ABSENT: usize = 1024;
+/// Kinds about which the server gave no answer, at the most: beside the others, for a group whose server is away may
+/// be asked about for ever.
+const MAX_UNANSWERED: usize = 64;
+/// Kinds that are known not to be there, at the most: more than are looked for until all are looked for again.
+const MAX_ABSENT: usize = 2048;
 
 /// A group and a kind of its API; the core's group is empty.
 pub(super) type GroupKind = (Arc<str>, Arc<str>);
@@ -28,6 +31,8 @@ pub(super) struct Kinds {
     pods_are_followed: bool,
     /// To be looked for.
     strange: HashSet<Stranger>,
+    /// Looked for, and to be looked for again: the server did not say.
+    unanswered: HashSet<Stranger>,
     /// Looked for, and not there.
     absent: HashSet<Stranger>,
     unheard: u64,
@@ -42,7 +47,7 @@ fn is(stranger: &Stranger, group: &str, kind: &str) -> bool {
 
 impl Kinds {
     pub(super) fn begin(&mut self, kind: GroupKind) {
-        self.strange.retain(|of| !is(of, &kind.0, &kind.1));
+        drop(self.looked_for(&kind.0, &kind.1));
         *self.listings.entry(kind).or_default() += 1;
     }
 
@@ -84,7 +89,8 @@ impl Kinds {
             owner.api_version.as_str().into(),
             owner.kind.as_str().into(),
         );
-        if self.absent.contains(&stranger) || self.strange.contains(&stranger) {
+        let known = [&self.absent, &self.strange, &self.unanswered];
+        if known.iter().any(|known| known.contains(&stranger)) {
             return;
         }
         // Whoever may make a pod may make up kinds: each is looked for, and makes room for the next.
@@ -97,9 +103,25 @@ impl Kinds {
 
     /// It was looked for, and is not there.
     pub(super) fn set_absent(&mut self, group: &str, kind: &str) {
-        let found: Vec<Stranger> = self.strange.extract_if(|of| is(of, group, kind)).collect();
+        let found = self.looked_for(group, kind);
         let room = MAX_ABSENT.saturating_sub(self.absent.len());
         self.absent.extend(found.into_iter().take(room));
+    }
+
+    /// It was looked for, and the server did not say. What is beyond the bound is looked for again once something
+    /// that it owns changes.
+    pub(super) fn set_unanswered(&mut self, group: &str, kind: &str) {
+        let found = self.looked_for(group, kind);
+        let room = MAX_UNANSWERED.saturating_sub(self.unanswered.len());
+        self.unanswered.extend(found.into_iter().take(room));
+    }
+
+    /// In whatever version; it is not to be looked for any more.
+    fn looked_for(&mut self, group: &str, kind: &str) -> Vec<Stranger> {
+        let asked = [&mut self.strange, &mut self.unanswered].into_iter();
+        asked
+            .flat_map(|asked| asked.extract_if(|of| is(of, group, kind)))
+            .collect()
     }
 
     /// What was not there may be there by now.
@@ -116,5 +138,10 @@ impl Kinds {
     pub(super) fn strange(&self) -> impl Iterator<Item = (&str, &str)> {
         let strange = self.strange.iter();
         strange.map(|(version, kind)| (&**version, &**kind))
+    }
+
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = (&str, &str)> {
+        let unanswered = self.unanswered.iter();
+        unanswered.map(|(version, kind)| (&**version, &**kind))
     }
 }
