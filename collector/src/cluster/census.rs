@@ -122,37 +122,18 @@ pub struct Row {
     pub failures: BTreeMap<Failure, u64>,
     /// It was known whole once.
     synced: bool,
-    trouble: Option<Trouble>,
+    /// The last failure and its time.
+    trouble: Option<(Duration, String)>,
     /// When a malformed object was told the last time.
     told: Option<Duration>,
 }
 
-/// The last failure of a kind.
-#[derive(Clone, Debug)]
-struct Trouble {
-    at: Duration,
-    failure: Failure,
-    why: String,
-}
-
-impl Trouble {
-    fn is_within(&self, now: Duration, within: Duration) -> bool {
-        now.saturating_sub(self.at) < within
-    }
-
-    /// The last cause, if it is one that all kinds may have at a time: what the client was about differs.
-    fn shared(&self) -> Option<&str> {
-        let cause = self.why.rsplit(": ").next();
-        cause.filter(|_| self.failure == Failure::Connection)
-    }
-}
-
 impl Row {
     /// What is wrong with it and will not be for good, if that was met within this time.
-    fn trouble_of(&self, now: Duration, within: Duration) -> Option<&Trouble> {
-        let trouble = self.trouble.as_ref()?;
-        let is_fresh = self.state != State::Denied && trouble.is_within(now, within);
-        is_fresh.then_some(trouble)
+    fn trouble_of(&self, now: Duration, within: Duration) -> Option<&str> {
+        let (at, why) = self.trouble.as_ref()?;
+        let is_fresh = self.state != State::Denied && now.saturating_sub(*at) < within;
+        is_fresh.then_some(why)
     }
 }
 
@@ -166,16 +147,12 @@ fn names_usage((group, kind): &Name) -> bool {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Census {
-    rows: Mutex<BTreeMap<Name, Row>>,
-    /// Kinds that were not told for want of a connection, at the most, since all were. Locked before `rows`.
-    unreached: Mutex<usize>,
-}
+pub struct Census(Mutex<BTreeMap<Name, Row>>);
 
 impl Census {
     /// Of everything that is followed.
     pub fn rows(&self) -> BTreeMap<Name, Row> {
-        self.rows
+        self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -187,10 +164,7 @@ impl Census {
             let name = (kind.group.to_owned(), kind.kind.to_owned());
             (name, Row::default())
         });
-        Self {
-            rows: Mutex::new(rows.collect()),
-            unreached: Mutex::default(),
-        }
+        Self(Mutex::new(rows.collect()))
     }
 
     /// Whether every kind that each cluster has was known whole once, or cannot be known: there is nothing to
@@ -212,7 +186,7 @@ impl Census {
     }
 
     fn all_of(&self, of: impl Fn(&kinds::Kind) -> bool, is: impl Fn(&Row) -> bool) -> bool {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kinds::BUILT_IN.iter().filter(|kind| of(kind)).all(|kind| {
             let row = rows.get(&(kind.group.to_owned(), kind.kind.to_owned()));
             row.is_some_and(&is)
@@ -221,22 +195,22 @@ impl Census {
 
     /// Whether a kind that containers are named by could be seen, and is not told now.
     pub fn is_interrupted(&self, now: Duration) -> bool {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rows = rows.iter().filter(|(name, _)| names_usage(name));
         rows.any(|(_, row)| row.trouble_of(now, GOES_ON).is_some())
     }
 
     /// Objects and deletions that were told, of the kinds that name something.
     pub fn changes(&self) -> u64 {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let rows = rows.iter().filter(|(name, _)| names_usage(name));
         rows.map(|(_, row)| row.changes).sum()
     }
 
     /// What is wrong now, in words.
     pub fn troubles(&self, now: Duration) -> Vec<String> {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut troubles, mut shared) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut troubles = Vec::new();
         for ((group, kind), row) in rows.iter() {
             let known = kinds::BUILT_IN;
             let needed = known.iter().any(|of| of.group == group && of.kind == kind);
@@ -247,27 +221,15 @@ impl Census {
                 troubles.push(format!(
                     "{kind}: the server has no such kind; is it an API server, and the path of its address right?"
                 ));
-            } else if let Some(trouble) = row.trouble_of(now, FRESH) {
-                let why = trouble.why.as_str();
-                match trouble.shared() {
-                    Some(cause) => shared.entry(cause).or_default().push((kind, why)),
-                    None => troubles.push(format!("{kind}: {why}")),
-                }
+            } else if let Some(why) = row.trouble_of(now, FRESH) {
+                troubles.push(format!("{kind}: {why}"));
             }
         }
-        // A server that is not there is one trouble and not that of each kind.
-        troubles.extend(shared.into_values().filter_map(|of| {
-            let (kind, why) = of.first()?;
-            Some(match of.len() - 1 {
-                0 => format!("{kind}: {why}"),
-                more => format!("{kind} and {more} more kinds: {why}"),
-            })
-        }));
         troubles
     }
 
     fn row<T>(&self, of: &ApiResource, change: impl FnOnce(&mut Row) -> T) -> T {
-        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(rows.entry((of.group.clone(), of.kind.clone())).or_default())
     }
 
@@ -293,49 +255,13 @@ impl Census {
         });
     }
 
-    /// Whether the log is to say so: a cause that another kind has as well, or this one had before, was said.
-    pub(super) fn failed(
-        &self,
-        of: &ApiResource,
-        failure: Failure,
-        why: &str,
-        now: Duration,
-    ) -> bool {
-        let trouble = Trouble {
-            at: now,
-            failure,
-            // It is shown as it is, and a server may say anything.
-            why: why.replace(char::is_control, " "),
-        };
-        let mut unreached = self
-            .unreached
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let shared = trouble.shared();
-        let is_said = shared.is_some() && self.unreached(now).any(|of| of.shared() == shared);
+    pub(super) fn failed(&self, of: &ApiResource, failure: Failure, why: &str, now: Duration) {
+        // It is shown as it is, and a server may say anything.
+        let why = why.replace(char::is_control, " ");
         self.row(of, |row| {
             *row.failures.entry(failure).or_default() += 1;
-            row.trouble = Some(trouble);
+            row.trouble = Some((now, why));
         });
-        *unreached = (*unreached).max(self.unreached(now).count());
-        !is_said
-    }
-
-    /// After connections failed, and once every kind is told again or will be: how many were not at a time.
-    pub(super) fn is_back(&self, now: Duration) -> Option<usize> {
-        let mut unreached = self
-            .unreached
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let is_back = *unreached > 0 && self.unreached(now).next().is_none();
-        is_back.then(|| std::mem::take(&mut *unreached))
-    }
-
-    /// What keeps kinds from being told that is the connection's.
-    fn unreached(&self, now: Duration) -> impl Iterator<Item = Trouble> {
-        let rows = self.rows().into_values();
-        let troubles = rows.filter_map(move |row| row.trouble_of(now, GOES_ON).cloned());
-        troubles.filter(|trouble| trouble.shared().is_some())
     }
 
     /// An object cannot be read; whether the log is to say so now.
@@ -431,51 +357,6 @@ mod tests {
         assert!(census.troubles(191 * SECOND).is_empty());
         let row = &census.rows()[&(String::new(), "Pod".to_owned())];
         assert_eq!((row.changes, row.failures[&Failure::Server]), (1, 2));
-    }
-
-    #[test]
-    fn a_server_that_is_not_there_is_one_trouble_and_said_once() {
-        let census = Census::of_all();
-        let fail = |of: &kinds::Kind, failure, why: &str, now| {
-            census.failed(&of.resource(), failure, why, now)
-        };
-        let (connection, refused) = (Failure::Connection, "list: connect: refused");
-        for now in [1, 30] {
-            let said = kinds::BUILT_IN.iter().enumerate().filter(|(n, of)| {
-                // What was being done is not what went wrong.
-                let why = if *n == 3 { "watch: refused" } else { refused };
-                fail(of, connection, why, now * SECOND)
-            });
-            assert_eq!(said.count(), usize::from(now == 1));
-            let troubles = census.troubles(now * SECOND);
-            assert_eq!(
-                troubles,
-                [format!("LimitRange and 14 more kinds: {refused}")]
-            );
-        }
-        // One that has a trouble of its own keeps it, and that is no word of the connection.
-        let [first, second, third, ..] = &kinds::BUILT_IN;
-        assert!(fail(first, Failure::Server, "503", 31 * SECOND));
-        assert!(fail(first, Failure::Server, "503", 32 * SECOND));
-        assert!(fail(second, connection, "list: too large", 32 * SECOND));
-        assert!(!fail(second, connection, "list: too large", 33 * SECOND));
-        assert_eq!(
-            census.troubles(33 * SECOND),
-            [
-                "ReplicaSet: 503".to_owned(),
-                format!("LimitRange and 12 more kinds: {refused}"),
-                "Deployment: list: too large".to_owned(),
-            ]
-        );
-        assert_eq!(census.is_back(33 * SECOND), None);
-        for of in kinds::BUILT_IN.iter().filter(|of| *of != third) {
-            census.set(&of.resource(), State::Live);
-        }
-        assert_eq!(census.is_back(33 * SECOND), None, "one is not told");
-        // It was taken up again, and nothing has changed there since.
-        assert_eq!(census.is_back(120 * SECOND), Some(15));
-        assert_eq!(census.is_back(121 * SECOND), None);
-        assert!(fail(third, connection, refused, 122 * SECOND), "said anew");
     }
 
     #[test]

@@ -347,22 +347,14 @@ impl Follower {
 
     fn failed(&self, failure: Failure, why: &str) {
         let kind = self.of.kind.as_str();
-        let now = (self.clock)().since_start;
-        let is_new = self.census.failed(&self.of, failure, why, now);
         // A version that is too old is the way of the world, and no word in the log.
         if failure == Failure::Expired {
             tracing::debug!(kind, why, "listed anew");
-        } else if !is_new {
-            tracing::debug!(kind, error = why, "the API server does not tell");
-        } else if failure == Failure::Connection {
-            tracing::warn!(
-                kind,
-                error = why,
-                "the API server does not tell (said once for all kinds)"
-            );
         } else {
             tracing::warn!(kind, error = why, "the API server does not tell");
         }
+        let now = (self.clock)().since_start;
+        self.census.failed(&self.of, failure, why, now);
     }
 
     fn unreadable(&self, object: &str, why: &str) {

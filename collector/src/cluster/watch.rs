@@ -293,11 +293,7 @@ async fn write(
                 }
             }
             _ = expire.tick() => {
-                let now = clock();
-                index.write().expire(now);
-                if let Some(kinds) = census.is_back(now.since_start) {
-                    tracing::info!(kinds, "the API server tells again");
-                }
+                index.write().expire(clock());
             }
         }
     }
