@@ -10,7 +10,6 @@
 
 mod error;
 pub(super) mod kubeconfig;
-mod plugin;
 mod user;
 mod way;
 
@@ -25,7 +24,7 @@ use axum::http::{HeaderValue, Request, Uri, header};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::ListParams;
 use kube::client::ConfigExt as _;
-use kube::config::{AuthInfo, KubeConfigOptions};
+use kube::config::{AuthInfo, ExecInteractiveMode, KubeConfigOptions};
 use kube::{Api, Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -36,7 +35,7 @@ use kubeconfig::Found;
 use user::{BoxError, User, blocking};
 use way::Way;
 
-use crate::cluster::plugin::named;
+use crate::cluster::plugin;
 
 /// The port of a collector in a cluster.
 const PORT: u16 = 8443;
@@ -234,7 +233,7 @@ impl Through {
 
     /// Who shows something, for messages.
     fn shown_by(&self, failed: Option<&(dyn std::error::Error + 'static)>) -> String {
-        let plugin = named(&self.config.auth_info, failed);
+        let plugin = plugin::named(&self.config.auth_info, failed);
         let (context, kubeconfig) = (&self.context, &self.kubeconfig);
         format!("the user of context {context} (kubeconfig {kubeconfig}{plugin})")
     }
@@ -328,7 +327,8 @@ impl Through {
 
 /// For how long what a user shows is waited for.
 fn within(user: &AuthInfo) -> Duration {
-    let asks = user.exec.as_ref().is_some_and(plugin::is_interactive);
+    let exec = user.exec.as_ref();
+    let asks = exec.is_some_and(|exec| exec.interactive_mode != Some(ExecInteractiveMode::Never));
     if asks && std::io::stdin().is_terminal() {
         LOGIN_WITHIN
     } else {

@@ -6,17 +6,11 @@
 use std::error::Error;
 
 use axum::http::{HeaderValue, Request, Response, header};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Config;
-use kube::client::{AuthError, ConfigExt as _};
-use kube::config::{AuthInfo, ExecConfig};
+use kube::client::ConfigExt as _;
+use kube::config::AuthInfo;
 use tower::util::BoxService;
 use tower::{Layer as _, ServiceExt as _, service_fn};
-
-use super::plugin;
-
-/// So long before its end a token is had anew.
-const BEFORE_END: SignedDuration = SignedDuration::from_mins(1);
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -25,9 +19,6 @@ type Shown = BoxService<Request<kube::client::Body>, Response<()>, BoxError>;
 
 /// See the module.
 pub(super) struct User {
-    plugin: Option<ExecConfig>,
-    /// When the plugin's token ends.
-    until: Option<Timestamp>,
     /// `None`: nothing, or a certificate.
     shown: Option<Shown>,
     /// The kubeconfig's, with what the plugin gave in the plugin's place.
@@ -37,28 +28,28 @@ pub(super) struct User {
 impl User {
     /// Has a plugin say what is to be shown, if there is one.
     pub(super) async fn new(config: &Config) -> Result<Self, BoxError> {
+        let asked = config.clone();
+        let layer = blocking(move || asked.auth_layer()).await?;
+        let shown = layer.map(|layer| {
+            let seen = service_fn(|request: Request<kube::client::Body>| async move {
+                let mut seen = Response::new(());
+                *seen.headers_mut() = request.into_parts().0.headers;
+                Ok::<_, BoxError>(seen)
+            });
+            BoxService::new(layer.layer(seen))
+        });
         let mut user = Self {
-            plugin: plugin::of(&config.auth_info),
-            until: None,
-            shown: None,
+            shown,
             config: config.clone(),
         };
-        user.look().await?;
-        if user.config.auth_info.auth_provider.is_some()
-            && let Some(value) = user.authorization().await?
-        {
-            user.put_for_provider(&value);
+        if let Some(value) = user.authorization().await? {
+            user.put_for_plugin(&value);
         }
         Ok(user)
     }
 
     /// The value of the header that is shown, if one is. A token that ends is had anew before that.
     pub(super) async fn authorization(&mut self) -> Result<Option<HeaderValue>, BoxError> {
-        let ends = |until| Timestamp::now() + BEFORE_END >= until;
-        // One that has ended as it comes is shown all the same: it may be told by a clock that is wrong.
-        if self.until.take_if(|until| ends(*until)).is_some() {
-            self.look().await?;
-        }
         let Some(shown) = &mut self.shown else {
             return Ok(None);
         };
@@ -68,36 +59,14 @@ impl User {
         Ok(seen.headers().get(header::AUTHORIZATION).cloned())
     }
 
-    async fn look(&mut self) -> Result<(), BoxError> {
-        if let Some(plugin) = self.plugin.clone() {
-            let run = move || {
-                let given = plugin::run(&plugin)?;
-                let until = given.until()?;
-                Ok::<_, AuthError>((given, until))
-            };
-            let (given, until) = blocking(run).await?;
-            given.put(&mut self.config.auth_info)?;
-            self.until = until;
-        }
-        let asked = self.config.clone();
-        let layer = blocking(move || asked.auth_layer()).await?;
-        self.shown = layer.map(|layer| {
-            let seen = service_fn(|request: Request<kube::client::Body>| async move {
-                let mut seen = Response::new(());
-                *seen.headers_mut() = request.into_parts().0.headers;
-                Ok::<_, BoxError>(seen)
-            });
-            BoxService::new(layer.layer(seen))
-        });
-        Ok(())
-    }
-
-    /// A plugin of the old way (`auth-provider`) would be run again by every use of the configuration.
-    fn put_for_provider(&mut self, value: &HeaderValue) {
+    /// Every use of the configuration would run the plugin again.
+    fn put_for_plugin(&mut self, value: &HeaderValue) {
         let token = value.to_str().ok();
-        if let Some(token) = token.and_then(|value| value.strip_prefix("Bearer ")) {
-            let user = &mut self.config.auth_info;
-            user.auth_provider = None;
+        let token = token.and_then(|value| value.strip_prefix("Bearer "));
+        let user = &mut self.config.auth_info;
+        let has_plugin = user.exec.is_some() || user.auth_provider.is_some();
+        if let Some(token) = token.filter(|_| has_plugin) {
+            (user.exec, user.auth_provider) = (None, None);
             user.token = Some(token.to_owned().into());
         }
     }
