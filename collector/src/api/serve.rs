@@ -6,9 +6,8 @@
 //!
 //! A client that sends its request in drips, says nothing, or does not take its answer is let go, so
 //! that the probes and scrapes of others are answered; and when all places are taken, or an address has its
-//! share of those that are not known, the one that was idle for longest goes for a newcomer. One that takes its
-//! answer, however slowly, is not idle. Who was refused or let go is counted, and named in the log within a
-//! bound. Knows no route.
+//! share of those that are not known, the one that was idle for longest goes for a newcomer. Who was refused
+//! or let go is counted, and named in the log within a bound. Knows no route.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -35,7 +34,7 @@ use super::requests::Refusal;
 use super::{Requests, certificate};
 use crate::connections::Full;
 use crate::connections::guests::{Guest, Guests, Visit};
-use crate::connections::paced::{Held, Late, Pace, Paced};
+use crate::connections::paced::{Late, Pace, Paced};
 use crate::tls;
 
 /// After a connection that could not be taken, for want of descriptors as a rule.
@@ -222,17 +221,17 @@ impl Door {
             taken_within: self.bounds.taken_within,
         };
         let stream = Paced::new(stream, keeps, guest, Arc::new(told));
-        let (has_begun, flushed) = (stream.has_begun(), stream.flushed());
+        let has_begun = stream.has_begun();
         let router = self.router.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(client.clone());
             request.extensions_mut().insert(visit.clone());
-            // To the last byte of the answer. One that does not take it is let go after `taken_within`.
-            let (asking, flushed) = (visit.asks(), flushed.clone());
+            let asking = visit.asks();
             let answer = router.clone().call(request);
             async move {
                 let answer = answer.await;
-                answer.map(|answer| answer.map(|body| Held::new(body, asking, flushed)))
+                drop(asking);
+                answer
             }
         });
         let connection = http1::Builder::new()
@@ -276,8 +275,6 @@ mod tests {
 
     const ASKED: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-    const MORE_THAN_SOCKETS_HOLD: usize = 64 << 20;
-
     /// A door of so many places, its books, and what ends it.
     async fn open(
         max_connections: usize,
@@ -300,14 +297,9 @@ mod tests {
             visit.is_known();
             "known"
         };
-        let large = |Extension(visit): Extension<Visit>| async move {
-            visit.is_known();
-            vec![b'x'; MORE_THAN_SOCKETS_HOLD]
-        };
         let router = Router::new()
             .route("/", get(|| async { "here" }))
-            .route("/known", get(known))
-            .route("/large", get(large));
+            .route("/known", get(known));
         let mut serving = JoinSet::new();
         serving.spawn(serve(
             listener,
@@ -395,29 +387,6 @@ mod tests {
         stop.cancel();
         serving.join_next().await.unwrap().unwrap();
         assert_eq!(refused(&requests), [("too_many_connections", 1)]);
-        assert_eq!(requests.connections(), 0);
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_is_taken_slowly_is_not_cut_for_a_newcomer() {
-        let (address, requests, mut serving, stop) = open(1, Duration::from_mins(1)).await;
-        let mut slow = TcpStream::connect(address).await.unwrap();
-        let begun = ask(&mut slow, "/large").await;
-        let (_, begun) = begun.split_once("\r\n\r\n").unwrap();
-        let newcomer = TcpStream::connect(address).await.unwrap();
-        assert_eq!(answer_to(newcomer, ASKED).await, "");
-        let mut rest = vec![0; MORE_THAN_SOCKETS_HOLD - begun.len()];
-        slow.read_exact(&mut rest).await.unwrap();
-        // Idle now, once the door knows that all is taken.
-        loop {
-            let newcomer = TcpStream::connect(address).await.unwrap();
-            if answer_to(newcomer, ASKED).await.ends_with("here") {
-                break;
-            }
-        }
-        assert_eq!(slow.read(&mut [0]).await.unwrap_or(0), 0);
-        stop.cancel();
-        serving.join_next().await.unwrap().unwrap();
         assert_eq!(requests.connections(), 0);
     }
 }

@@ -35,9 +35,8 @@ struct Seats {
 struct Seat {
     peer: IpAddr,
     is_known: bool,
-    /// Answers that are being made or written. More than one while the next request comes before the end of an answer
-    /// is taken.
-    asking: u32,
+    /// An answer is being made.
+    is_asking: bool,
     /// When it came or last asked.
     turn: u64,
     let_go: CancellationToken,
@@ -66,7 +65,7 @@ pub struct Visit {
     house: House,
 }
 
-/// A request that is being answered: to be kept until the answer is written.
+/// A request that is being answered.
 #[derive(Debug)]
 pub struct Asking(Visit);
 
@@ -95,7 +94,7 @@ impl Guests {
             seats.let_go(idle, Full::OfPeer)
         } else if seats.of.len() >= self.most {
             let idle = seats.longest(|seat| !seat.is_known);
-            let idle = idle.or_else(|| seats.longest(|seat| !seat.is_asking()));
+            let idle = idle.or_else(|| seats.longest(|seat| !seat.is_asking));
             Some(seats.let_go(idle, Full::All).ok_or(Full::All)?)
         } else {
             None
@@ -104,7 +103,7 @@ impl Guests {
         let seat = Seat {
             peer,
             is_known: false,
-            asking: 0,
+            is_asking: false,
             turn: id,
             let_go: CancellationToken::new(),
         };
@@ -125,12 +124,6 @@ impl Guests {
     }
 }
 
-impl Seat {
-    const fn is_asking(&self) -> bool {
-        self.asking > 0
-    }
-}
-
 impl Seats {
     fn turn(&mut self) -> u64 {
         self.next_turn += 1;
@@ -145,7 +138,7 @@ impl Seats {
     /// Which of these has asked for nothing for longest; those that are being answered come last.
     fn longest(&self, may_go: impl Fn(&Seat) -> bool) -> Option<u64> {
         let these = self.of.iter().filter(|(_, seat)| may_go(seat));
-        let longest = these.min_by_key(|(_, seat)| (seat.is_asking(), seat.turn));
+        let longest = these.min_by_key(|(_, seat)| (seat.is_asking, seat.turn));
         longest.map(|(id, _)| *id)
     }
 
@@ -183,12 +176,9 @@ impl Visit {
         self.note(|seat, _| seat.is_known = true);
     }
 
-    /// It asks for something, until its answer is written.
+    /// It asks for something, until the answer is made.
     pub fn asks(&self) -> Asking {
-        self.note(|seat, turn| {
-            seat.asking = seat.asking.saturating_add(1);
-            seat.turn = turn;
-        });
+        self.note(|seat, turn| (seat.is_asking, seat.turn) = (true, turn));
         Asking(self.clone())
     }
 
@@ -204,8 +194,7 @@ impl Visit {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        self.0
-            .note(|seat, _| seat.asking = seat.asking.saturating_sub(1));
+        self.0.note(|seat, _| seat.is_asking = false);
     }
 }
 
@@ -273,9 +262,6 @@ mod tests {
         assert!(is_there(&known) && !is_there(&stranger));
         next.visit().is_known();
         let asking = [known.visit().asks(), next.visit().asks()];
-        assert_eq!(guests.take(LAST).unwrap_err(), Full::All);
-        // The end of an answer, after the next request.
-        drop([known.visit().asks(), next.visit().asks()]);
         assert_eq!(guests.take(LAST).unwrap_err(), Full::All);
         drop(asking);
         take(&guests, LAST, Some((ONE, Full::All)));

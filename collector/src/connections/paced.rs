@@ -7,8 +7,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -57,7 +57,6 @@ pub struct Paced<S> {
     pace: Pace,
     known: Arc<AtomicBool>,
     has_begun: Arc<AtomicBool>,
-    flushed: Flushed,
     until_known: Option<Timer>,
     until_taken: Option<Timer>,
     told: Told,
@@ -80,7 +79,6 @@ impl<S> Paced<S> {
             pace,
             known: Arc::default(),
             has_begun: Arc::default(),
-            flushed: Flushed::default(),
             until_known: pace.known_within.map(|within| Box::pin(sleep(within))),
             until_taken: None,
             told,
@@ -96,11 +94,6 @@ impl<S> Paced<S> {
     /// Set while bytes have come since the last were written: it has begun to ask for something.
     pub fn has_begun(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.has_begun)
-    }
-
-    /// For what is to be held until everything is written.
-    pub fn flushed(&self) -> Flushed {
-        self.flushed.clone()
     }
 
     /// Ready with an error if the peer should have shown who it is by now.
@@ -187,95 +180,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(context);
-        if flushed.is_ready() {
-            drop(self.flushed.take());
-        }
         self.taken(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.io).poll_shutdown(context);
         self.taken(context, shut)
-    }
-}
-
-/// Holds something until all that was written is the socket's: until the next flush that comes to its end, which
-/// is asked for behind the last byte.
-#[derive(Clone, Default)]
-pub struct Flushed(Arc<Mutex<Option<Box<dyn Send>>>>);
-
-impl std::fmt::Debug for Flushed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Flushed").finish_non_exhaustive()
-    }
-}
-
-impl Flushed {
-    fn take(&self) -> Option<Box<dyn Send>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// In the place of what is held already: one answer is written after the other.
-    fn hold(&self, what: Box<dyn Send>) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = held.replace(what);
-        drop(held);
-        drop(before);
-    }
-}
-
-/// An answer's body that holds something until it is written, or the connection is gone. Its last piece waits
-/// in the writer's memory, and may be all of it; so what is held goes on to the connection when the body ends.
-pub struct Held<B> {
-    body: B,
-    what: Option<Box<dyn Send>>,
-    then: Flushed,
-}
-
-impl<B: std::fmt::Debug> std::fmt::Debug for Held<B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held")
-            .field("body", &self.body)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<B> Held<B> {
-    /// Holds `what` until all is written to the connection that `then` is of.
-    pub fn new(body: B, what: impl Send + 'static, then: Flushed) -> Self {
-        Self {
-            body,
-            what: Some(Box::new(what)),
-            then,
-        }
-    }
-}
-
-impl<B> Drop for Held<B> {
-    fn drop(&mut self) {
-        if let Some(what) = self.what.take() {
-            self.then.hold(what);
-        }
-    }
-}
-
-impl<B: Body + Unpin> Body for Held<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -413,22 +323,6 @@ mod tests {
         drop(peer);
         drop(ours.read_u8().await);
         assert!(!has_begun.load(Ordering::Relaxed));
-    }
-
-    #[tokio::test]
-    async fn what_an_answer_holds_is_held_until_it_is_written() {
-        let Pair { mut ours, peer, .. } = pair(LATE, LATE).await;
-        let held = Arc::new(());
-        let answer = Held::new((), Arc::clone(&held), ours.flushed());
-        ours.flush().await.unwrap();
-        assert_eq!(Arc::strong_count(&held), 2, "its body has not ended");
-        drop(answer);
-        assert_eq!(Arc::strong_count(&held), 2, "its end is not written");
-        ours.write_u8(7).await.unwrap();
-        assert_eq!(Arc::strong_count(&held), 2, "it may not be all");
-        ours.flush().await.unwrap();
-        assert_eq!(Arc::strong_count(&held), 1);
-        drop(peer);
     }
 
     #[tokio::test]
