@@ -15,8 +15,9 @@ const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 struct Details {
     #[prost(int32, tag = "1")]
     code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
+    /// As it comes: that it is no UTF-8 is no reason not to wait.
+    #[prost(bytes = "vec", tag = "2")]
+    message: Vec<u8>,
     #[prost(message, repeated, tag = "3")]
     of: Vec<Any>,
 }
@@ -56,7 +57,7 @@ pub fn details(code: i32, message: &str, wait: Duration) -> Vec<u8> {
     };
     let details = Details {
         code,
-        message: message.to_owned(),
+        message: message.into(),
         of: vec![Any {
             type_url: RETRY_INFO.to_owned(),
             value: retry.encode_to_vec(),
@@ -88,6 +89,10 @@ mod tests {
         let time = Duration::from_millis(1500);
         assert_eq!(details(8, "later", time), BUSY);
         assert_eq!(asked(BUSY), Some(time));
+        let no_text = BUSY
+            .iter()
+            .map(|byte| if *byte == b'l' { 0xff } else { *byte });
+        assert_eq!(asked(&no_text.collect::<Vec<_>>()), Some(time));
     }
 
     #[test]

@@ -46,7 +46,9 @@ pub enum ClusterError {
         source: kube::Error,
     },
     /// The plugin does not end.
-    #[error("make a client of the API server ({by}): its plugin does not end within {within_s} s")]
+    #[error(
+        "make a client of the API server ({by}): what it shows is not there within {within_s} s"
+    )]
     TimedOut {
         /// Kubeconfig, user and plugin.
         by: String,
@@ -286,7 +288,7 @@ mod tests {
         assert_eq!(
             chain(&error),
             format!(
-                "make a client of the API server (kubeconfig {}, user u, plugin /bin/sh): its plugin does not end within 0 s",
+                "make a client of the API server (kubeconfig {}, user u, plugin /bin/sh): what it shows is not there within 0 s",
                 path.display()
             )
         );

@@ -89,7 +89,6 @@ pub(super) async fn answer(
     }
     if let Some(Fault::Held) = fault {
         let mut released = shared.released.subscribe();
-        // The server's end is the end of holding as well.
         drop(released.wait_for(|released| *released).await);
     }
     let answer = match &fault {

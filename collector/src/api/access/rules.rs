@@ -212,8 +212,10 @@ impl Rules {
             let verdict = self.ask_right(&by_name, &asked).await;
             let lasts = match verdict {
                 Ok(_) => Lasts::Answer(RIGHT_FOR),
-                Err(NoVerdict::Unavailable(_)) => Lasts::NoAnswer(UNAVAILABLE_FOR),
-                Err(NoVerdict::Spent(_)) => Lasts::NoAnswer(Duration::ZERO),
+                // A share that is used up is this user's own: whoever waits for the answer has no other.
+                Err(NoVerdict::Unavailable(_) | NoVerdict::Spent(_)) => {
+                    Lasts::NoAnswer(UNAVAILABLE_FOR)
+                }
             };
             (verdict, lasts)
         };

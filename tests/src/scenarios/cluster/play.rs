@@ -322,12 +322,16 @@ pub(super) fn check_names(event: &Value, pod: &Pod) -> Result<()> {
 
 /// The collector is who its StatefulSet says, and can become nobody else.
 fn check_confined(status: &str) -> Result<()> {
-    let confine::User { uid, gid, .. } = manifest::collector_user()?;
+    let confine::User { uid, gid, group } = manifest::collector_user()?;
     let none = format!("{:016x}", 0);
     for (field, wanted) in [
         ("Uid", format!("{uid}\t{uid}\t{uid}\t{uid}")),
         ("Gid", format!("{gid}\t{gid}\t{gid}\t{gid}")),
+        ("Groups", format!("{group} ")),
+        ("CapInh", none.clone()),
         ("CapPrm", none.clone()),
+        ("CapEff", none.clone()),
+        ("CapAmb", none.clone()),
         ("CapBnd", none),
         ("NoNewPrivs", "1".to_owned()),
         ("Seccomp", "2".to_owned()),
