@@ -445,6 +445,8 @@ mod grace;
 #[cfg(test)]
 mod mirrors;
 #[cfg(test)]
+mod owners;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod tests;
