@@ -108,17 +108,12 @@ impl Kinds {
         self.absent.extend(found.into_iter().take(room));
     }
 
-    /// It was looked for, and the server did not say. What is beyond the bound keeps the place it had.
+    /// It was looked for, and the server did not say. What is beyond the bound is looked for again once something
+    /// that it owns changes.
     pub(super) fn set_unanswered(&mut self, group: &str, kind: &str) {
-        for found in self.looked_for(group, kind) {
-            let has_room = self.unanswered.len() < MAX_UNANSWERED;
-            let into = if has_room {
-                &mut self.unanswered
-            } else {
-                &mut self.strange
-            };
-            into.insert(found);
-        }
+        let found = self.looked_for(group, kind);
+        let room = MAX_UNANSWERED.saturating_sub(self.unanswered.len());
+        self.unanswered.extend(found.into_iter().take(room));
     }
 
     /// In whatever version; it is not to be looked for any more.
