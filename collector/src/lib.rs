@@ -24,6 +24,7 @@ pub mod history;
 pub mod ingest;
 pub mod inventory;
 pub mod join;
+pub mod ocsf;
 pub mod reader;
 pub mod run;
 pub mod sink;

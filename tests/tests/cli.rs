@@ -94,6 +94,15 @@ fn exit_codes_are_kept() {
         // Garbage: this text is no capture.
         (&["imds", "decode", "/proc/version"], 2),
         (
+            &["audit", "export", "--format", "ocsf-1.8", "/proc/version"],
+            2,
+        ),
+        (
+            &["audit", "export", "--format", "ocsf-1.8", "/no/such/file"],
+            2,
+        ),
+        (&["audit", "export", "--format", "ocsf-1.9", "-"], 2),
+        (
             &["audit", "accounting", "--server", "http://127.0.0.1:1"],
             2,
         ),

@@ -1,4 +1,4 @@
-//! `cargo xtask docs`: writes the documents that are generated from the sources.
+//! `cargo xtask docs`: writes the documents that are generated from the sources, and the types of OCSF.
 //!
 //! Each is compared with its source by an ordinary test; the same test writes it when told to.
 
@@ -14,6 +14,8 @@ pub(crate) fn run() -> Result<()> {
         "plimsoll-tests",
         "--test",
         "docs",
+        "--test",
+        "ocsf",
         "--quiet",
     ]);
     shell::run(cargo.env("PLIMSOLL_WRITE_DOCS", "1"))

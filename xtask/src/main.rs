@@ -9,6 +9,7 @@ mod image;
 mod install;
 mod lab;
 mod manifests;
+mod ocsf;
 mod shell;
 mod test;
 mod up;
@@ -38,8 +39,10 @@ enum Command {
     Lab(lab::command::Lab),
     /// Runs the benchmarks; the results are written to target/bench.
     Bench(bench::Bench),
-    /// Writes the generated documents: docs/configuration.md and docs/metrics.md.
+    /// Writes what is generated: docs/configuration.md, docs/metrics.md and the types of OCSF.
     Docs,
+    /// Keeps of compiled OCSF schemas what Plimsoll's events are made of and judged by.
+    Ocsf(ocsf::Ocsf),
     /// Renders the manifests, compares them with the committed renderings, and has them judged.
     Manifests(manifests::Manifests),
     /// Builds the OCI images of agent and collector, from scratch, and tries them.
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Lab(lab) => lab.run(),
         Command::Bench(bench) => bench.run(),
         Command::Docs => docs::run(),
+        Command::Ocsf(ocsf) => ocsf.run(),
         Command::Manifests(manifests) => manifests.run(),
         Command::Image(images) => images.run(),
         Command::Ebpf(ebpf) => ebpf.run(),

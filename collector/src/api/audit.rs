@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use plimsoll_wire::{AuditEvent, Class, Identity, RecordId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use thiserror::Error;
 
 use nodes::{Beat, Nodes};
 pub use nodes::{MAX_NODES, NodeStatus};
@@ -46,6 +47,20 @@ pub struct AuditRecord {
     pub names: Map<String, Value>,
 }
 
+/// A document that is no audit event.
+#[derive(Debug, Error)]
+pub enum NotAnEvent {
+    /// What all events have.
+    #[error("{key} is missing, or not what an audit event has there")]
+    Field {
+        /// Which.
+        key: &'static str,
+    },
+    /// What events of its kind have.
+    #[error("it is no audit event")]
+    Event(#[source] serde_json::Error),
+}
+
 /// See [`AuditRecord::to_document`].
 #[derive(Debug, Serialize)]
 pub(crate) struct Document<'a> {
@@ -76,22 +91,21 @@ impl AuditRecord {
         }
     }
 
-    /// Reads a document back; `None` if it is not one of ours.
-    pub fn from_document(document: &Value) -> Option<Self> {
-        let text = |key: &str| document.get(key).and_then(Value::as_str);
-        let time: jiff::Timestamp = text("time")?.parse().ok()?;
-        let mut id = text("id")?.rsplitn(4, '/');
-        let (seq, class, epoch, node) = (id.next()?, id.next()?, id.next()?, id.next()?);
-        Some(Self {
-            time_unix_ns: u64::try_from(time.as_nanosecond()).ok()?,
-            id: RecordId {
-                node: node.to_owned(),
-                epoch: epoch.to_owned(),
-                class: Class::parse(class)?,
-                seq: seq.parse().ok()?,
-            },
-            event: AuditEvent::deserialize(document).ok()?,
-            names: document.get("names")?.as_object()?.clone(),
+    /// Reads a document back.
+    ///
+    /// # Errors
+    /// It is not one of ours.
+    pub fn from_document(document: &Value) -> Result<Self, NotAnEvent> {
+        let field = |key: &'static str| NotAnEvent::Field { key };
+        let text = |key| document.get(key).and_then(Value::as_str).ok_or(field(key));
+        let time: jiff::Timestamp = text("time")?.parse().map_err(|_| field("time"))?;
+        let time = u64::try_from(time.as_nanosecond());
+        let names = document.get("names").and_then(Value::as_object);
+        Ok(Self {
+            time_unix_ns: time.map_err(|_| field("time"))?,
+            id: id_of(text("id")?).ok_or(field("id"))?,
+            event: AuditEvent::deserialize(document).map_err(NotAnEvent::Event)?,
+            names: names.ok_or(field("names"))?.clone(),
         })
     }
 
@@ -122,8 +136,19 @@ impl AuditRecord {
     }
 }
 
+fn id_of(text: &str) -> Option<RecordId> {
+    let mut id = text.rsplitn(4, '/');
+    let (seq, class, epoch, node) = (id.next()?, id.next()?, id.next()?, id.next()?);
+    Some(RecordId {
+        node: node.to_owned(),
+        epoch: epoch.to_owned(),
+        class: Class::parse(class)?,
+        seq: seq.parse().ok()?,
+    })
+}
+
 /// RFC 3339 with nanoseconds.
-fn precise(unix_ns: u64) -> String {
+pub(crate) fn precise(unix_ns: u64) -> String {
     let time =
         jiff::Timestamp::from_nanosecond(i128::from(unix_ns)).unwrap_or(jiff::Timestamp::MAX);
     time.to_string()
@@ -290,7 +315,8 @@ impl AuditRing {
         let mut refused = 0;
         for line in lines.filter(|line| !line.trim().is_empty()) {
             let document = serde_json::from_str::<Value>(line).ok();
-            match document.as_ref().and_then(AuditRecord::from_document) {
+            let record = document.map(|document| AuditRecord::from_document(&document));
+            match record.and_then(Result::ok) {
                 Some(record) => self.take(record, line.len(), Came::Before(written_unix_ns)),
                 None => refused += 1,
             }

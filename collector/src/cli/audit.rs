@@ -1,5 +1,6 @@
-//! `plimsoll audit tail`, `query` and `accounting`.
+//! `plimsoll audit tail`, `query`, `accounting` and `export`.
 
+mod export;
 mod follow;
 
 use std::io::Write;
@@ -7,6 +8,7 @@ use std::io::Write;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(super) use export::{ExportError, export};
 use follow::{Place, follow};
 
 use super::table::{self, Column};

@@ -109,12 +109,23 @@ pub(crate) fn crate_licences(metadata: &Value, linked: &BTreeSet<Crate>) -> Resu
             field(package, "name").to_owned(),
             field(package, "version").to_owned(),
         );
-        // Ours have the workspace's, which lies beside this text.
-        if !linked.contains(&one) || package.get("source").is_none_or(Value::is_null) {
+        if !linked.contains(&one) {
             continue;
         }
         let manifest = PathBuf::from(field(package, "manifest_path"));
         let folder = manifest.parent().context("a manifest lies in a folder")?;
+        // Ours have the workspace's, which lies beside this text; what one of them brings along is others'.
+        if package.get("source").is_none_or(Value::is_null) {
+            let schema = folder.join("ocsf");
+            if schema.is_dir() {
+                found.push(Licensed {
+                    what: "Open Cybersecurity Schema Framework (data)".to_owned(),
+                    licence: "Apache-2.0".to_owned(),
+                    texts: texts_in(&schema)?,
+                });
+            }
+            continue;
+        }
         found.push(Licensed {
             what: format!("{} {}", one.0, one.1),
             licence: field(package, "license").to_owned(),

@@ -1,0 +1,336 @@
+//! What each of our events is in OCSF (docs/events.md, *OCSF*).
+//!
+//! Nothing that an event says is left out: what OCSF has no place for is in `unmapped`, under the names it has with
+//! us. Nothing is made up: what is not known is absent.
+
+/// An event of a class: what is given, and what all have.
+macro_rules! event {
+    ($variant:ident, $class:ident, $common:expr, { $($field:ident: $value:expr,)* }) => {{
+        let common = $common;
+        Event::$variant(Box::new($class {
+            $($field: $value,)*
+            device: common.device.into(),
+            message: Some(common.message),
+            metadata: common.metadata,
+            observables: common.observables,
+            severity_id: common.severity,
+            time: common.time,
+            unmapped: Some(common.unmapped),
+            ..$class::default()
+        }))
+    }};
+}
+
+mod imds;
+
+use plimsoll_wire::event::{ContainerEnd, Heartbeat, Loss, Misplaced, OomKill};
+use plimsoll_wire::identity::Subject;
+use plimsoll_wire::{AuditEvent, Class, Identity};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::schema::Schema;
+use super::types::{
+    Actor, ApiActivity, ApplicationError, ApplicationErrorActivityId, ApplicationLifecycle,
+    ApplicationLifecycleActivityId, Container, DetectionFinding, DetectionFindingActivityId,
+    Device, Feature, FindingInfo, HttpActivity, Metadata, NetworkActivity, Observable,
+    ObservableTypeId, Process, ProcessActivity, ProcessActivityId, Product, SeverityId,
+};
+use crate::api::{AuditRecord, precise};
+
+/// Largest number of which a double knows each digit, 2^53 - 1.
+const MAX_EXACT: u64 = (1 << 53) - 1;
+/// Who wrote the event.
+const PRODUCT: &str = "Plimsoll";
+/// The pod's orchestrator: that of which the cgroups tell.
+const ORCHESTRATOR: &str = "Kubernetes";
+/// An event of one of the classes that we have.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Event {
+    /// Credentials came back.
+    Api(Box<ApiActivity>),
+    /// Records were lost.
+    Error(Box<ApplicationError>),
+    /// A container ended, or an agent lives.
+    Lifecycle(Box<ApplicationLifecycle>),
+    /// A node spoke of another one's pods.
+    Finding(Box<DetectionFinding>),
+    /// A request to a metadata or credential endpoint.
+    Http(Box<HttpActivity>),
+    /// What was sent there and is no HTTP.
+    Network(Box<NetworkActivity>),
+    /// The kernel killed a process.
+    Process(Box<ProcessActivity>),
+}
+
+/// What all events of a record have.
+struct Common {
+    device: Device,
+    message: String,
+    metadata: Metadata,
+    observables: Vec<Observable>,
+    severity: SeverityId,
+    time: i64,
+    unmapped: Map<String, Value>,
+}
+
+/// The event of a record, as the collector of that version writes it.
+pub fn of(record: &AuditRecord, version: &str) -> Event {
+    let common = Common::of(record, version);
+    match &record.event {
+        AuditEvent::Imds(access) => imds::event(record, access, common),
+        AuditEvent::OomKill(kill) => oom_kill(record, kill, common),
+        AuditEvent::ContainerEnd(end) => container_end(record, end, common),
+        AuditEvent::Loss(loss) => lost(loss, common),
+        AuditEvent::Misplaced(misplaced) => finding(record, misplaced, common),
+        AuditEvent::Heartbeat(heartbeat) => alive(heartbeat, common),
+    }
+}
+
+impl Common {
+    fn of(record: &AuditRecord, version: &str) -> Self {
+        let node = record.id.node.as_str();
+        let mut unmapped = Map::new();
+        let mut kubernetes = record.names.clone();
+        kubernetes.insert("node".to_owned(), node.into());
+        unmapped.insert("kubernetes".to_owned(), kubernetes.into());
+        let mut profiles = vec!["host".to_owned()];
+        if let Some(identity) = record.identity() {
+            if container(identity, &record.names).is_some() {
+                profiles.insert(0, "container".to_owned());
+            }
+            let cgroup = json!({"id": identity.cgroup_id, "path": identity.cgroup_path});
+            unmapped.insert("cgroup".to_owned(), exact(cgroup));
+        }
+        Self {
+            device: device(node),
+            message: String::new(),
+            metadata: Metadata {
+                version: Schema::v1_8().version.clone(),
+                product: Product {
+                    name: Some(PRODUCT.to_owned()),
+                    vendor_name: Some(PRODUCT.to_owned()),
+                    version: Some(version.to_owned()),
+                    ..Product::default()
+                },
+                uid: Some(record.id.to_string()),
+                // Of OCSF's type are numbers of 32 bits; the whole one is in the id.
+                sequence: i32::try_from(record.id.seq).ok().map(i64::from),
+                profiles,
+                log_name: Some(record.event.name().to_owned()),
+                original_time: Some(precise(record.time_unix_ns)),
+                ..Metadata::default()
+            },
+            observables: Vec::new(),
+            severity: SeverityId::Informational,
+            time: millis(record.time_unix_ns),
+            unmapped,
+        }
+    }
+
+    fn put(&mut self, name: &str, of: impl Into<Value>) {
+        self.unmapped.insert(name.to_owned(), exact(of.into()));
+    }
+
+    /// Something to look for in other events.
+    fn observe(&mut self, name: &str, type_id: ObservableTypeId, value: Option<&str>) {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            self.observables.push(Observable {
+                name: Some(name.to_owned()),
+                type_id,
+                value: Some(value.to_owned()),
+            });
+        }
+    }
+}
+
+/// With numbers that every reader of JSON reads alike: what a double cannot hold exactly is a text of its digits
+/// (RFC 8785, section 3.2.2.3 and appendix D).
+fn exact(value: Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            let is_exact = number
+                .as_i64()
+                .is_some_and(|it| it.unsigned_abs() <= MAX_EXACT);
+            if is_exact || number.is_f64() {
+                Value::Number(number)
+            } else {
+                Value::String(number.to_string())
+            }
+        }
+        Value::Array(values) => values.into_iter().map(exact).collect(),
+        Value::Object(members) => {
+            let members = members.into_iter();
+            Value::Object(members.map(|(name, of)| (name, exact(of))).collect())
+        }
+        other => other,
+    }
+}
+
+/// OCSF's time, milliseconds since 1970.
+fn millis(unix_ns: u64) -> i64 {
+    i64::try_from(unix_ns / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// A node. Whether it is a machine of its own nobody says.
+fn device(node: &str) -> Device {
+    Device {
+        hostname: Some(node.to_owned()),
+        name: Some(node.to_owned()),
+        ..Device::default()
+    }
+}
+
+fn container(identity: &Identity, names: &Map<String, Value>) -> Option<Container> {
+    let Subject::Container {
+        pod_uid,
+        container_id,
+        runtime,
+        ..
+    } = &identity.subject
+    else {
+        return None;
+    };
+    // That of a static pod is none, but the hash of its manifest.
+    let is_uuid = pod_uid.len() == 36;
+    Some(Container {
+        uid: Some(container_id.clone()),
+        name: text(names, "container").map(str::to_owned),
+        orchestrator: Some(ORCHESTRATOR.to_owned()),
+        pod_uuid: Some(pod_uid.clone()).filter(|_| is_uuid),
+        runtime: runtime.clone(),
+    })
+}
+
+fn text<'a>(of: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+    of.get(key).and_then(Value::as_str)
+}
+
+/// Who it is about, in one text.
+fn subject(record: &AuditRecord) -> String {
+    let subject = text(&record.names, "subject");
+    subject.unwrap_or(&record.id.node).to_owned()
+}
+
+fn oom_kill(record: &AuditRecord, kill: &OomKill, mut common: Common) -> Event {
+    common.message = format!("{}: killed for want of memory", subject(record));
+    common.severity = SeverityId::Medium;
+    let container_id = kill.identity.container_id();
+    common.observe(
+        "process.container.uid",
+        ObservableTypeId::Container,
+        container_id,
+    );
+    common.put(
+        "oom",
+        json!({
+            "identity_is_trigger": kill.identity_is_trigger,
+            "anon_rss_bytes": kill.anon_rss_bytes,
+            "file_rss_bytes": kill.file_rss_bytes,
+            "shmem_rss_bytes": kill.shmem_rss_bytes,
+            "memory_peak_bytes": kill.memory_peak_bytes,
+            "memory_limit_bytes": kill.memory_limit_bytes,
+        }),
+    );
+    event!(Process, ProcessActivity, common, {
+        activity_id: ProcessActivityId::Terminate,
+        actor: Actor {
+            app_name: Some("kernel".to_owned()),
+            process: None,
+        },
+        process: Process {
+            pid: Some(kill.victim_pid.into()),
+            name: kill.victim_comm.clone(),
+            container: container(&kill.identity, &record.names),
+            ..Process::default()
+        },
+    })
+}
+
+fn container_end(record: &AuditRecord, end: &ContainerEnd, mut common: Common) -> Event {
+    common.message = format!("{}: ended", subject(record));
+    let container_id = end.identity.container_id();
+    common.observe("app.uid", ObservableTypeId::Container, container_id);
+    common.put(
+        "usage",
+        json!({
+            "cpu_used_ns": end.cpu_used_ns,
+            "memory_peak_bytes": end.memory_peak_bytes,
+            "started_unix_ns": end.started_unix_ns,
+        }),
+    );
+    let end_time = common.time;
+    let start_time = end.started_unix_ns.map(millis);
+    // Without a container there is none of its profile.
+    let duration = start_time.map(|start| end_time.saturating_sub(start));
+    event!(Lifecycle, ApplicationLifecycle, common, {
+        activity_id: ApplicationLifecycleActivityId::Stop,
+        app: Product {
+            name: Some(subject(record)),
+            uid: container_id.map(str::to_owned),
+            ..Product::default()
+        },
+        duration: duration.filter(|duration| *duration >= 0),
+        end_time: Some(end_time),
+        start_time: start_time,
+    })
+}
+
+fn lost(loss: &Loss, mut common: Common) -> Event {
+    common.message = format!(
+        "{} {} records {} at {}",
+        loss.count,
+        loss.lost_class.as_str(),
+        loss.fate,
+        loss.stage
+    );
+    common.severity = match loss.lost_class {
+        Class::Security => SeverityId::High,
+        Class::Usage => SeverityId::Low,
+    };
+    common.put("loss", json!(loss));
+    event!(Error, ApplicationError, common, {
+        activity_id: ApplicationErrorActivityId::GeneralError,
+        count: i32::try_from(loss.count).ok().map(i64::from),
+    })
+}
+
+fn finding(record: &AuditRecord, misplaced: &Misplaced, mut common: Common) -> Event {
+    common.message = format!(
+        "node {} sent {} records about pods on other nodes, the first {} on {}",
+        misplaced.sender, misplaced.count, misplaced.pod_uid, misplaced.pod_node
+    );
+    common.severity = SeverityId::High;
+    common.observe(
+        "unmapped.misplaced.sender",
+        ObservableTypeId::Hostname,
+        Some(&misplaced.sender),
+    );
+    common.put("misplaced", json!(misplaced));
+    let title = "A node speaks of pods that are not on it";
+    event!(Finding, DetectionFinding, common, {
+        activity_id: DetectionFindingActivityId::Create,
+        count: i32::try_from(misplaced.count).ok().map(i64::from),
+        finding_info: FindingInfo {
+            title: Some(title.to_owned()),
+            types: vec![record.event.name().to_owned()],
+            uid: record.id.to_string(),
+        },
+    })
+}
+
+fn alive(heartbeat: &Heartbeat, mut common: Common) -> Event {
+    common.message = format!("agent {} lives", heartbeat.version);
+    common.put("heartbeat", json!(heartbeat));
+    event!(Lifecycle, ApplicationLifecycle, common, {
+        activity_id: ApplicationLifecycleActivityId::Other,
+        activity_name: Some("Heartbeat".to_owned()),
+        app: Product {
+            name: Some(PRODUCT.to_owned()),
+            feature: Some(Feature { name: Some("agent".to_owned()) }),
+            version: Some(heartbeat.version.clone()),
+            ..Product::default()
+        },
+    })
+}

@@ -1,0 +1,306 @@
+//! Requests to metadata and credential endpoints.
+
+use std::net::IpAddr;
+
+use plimsoll_wire::event::ImdsAccess;
+use serde_json::{Map, Value, json};
+
+use super::super::types::{
+    Actor, Api, ApiActivity, ApiActivityId, DirectionId, File, FileTypeId, HttpActivity,
+    HttpActivityId, HttpRequest, HttpResponse, NetworkActivity, NetworkActivityId,
+    NetworkConnectionInfo, NetworkEndpoint, ObservableTypeId, Process, ProtocolVerId,
+    ResourceDetails, Service, SeverityId, StatusId, Url, User,
+};
+use super::{Common, Event, container, subject, text};
+use crate::api::AuditRecord;
+
+/// Flags of a request that its sender has for no honest reason.
+const SUSPICIOUS: [&str; 8] = [
+    "absolute_form",
+    "bad_host",
+    "malformed_token",
+    "method_anomaly",
+    "obfuscated",
+    "proxied",
+    "traversal",
+    "wrong_version_path",
+];
+
+/// A request, with what is asked of each class that it may be told in.
+struct Told<'a> {
+    request: &'a Map<String, Value>,
+    actor: Actor,
+    dst_endpoint: NetworkEndpoint,
+    http_request: Option<HttpRequest>,
+    http_response: Option<HttpResponse>,
+    src_endpoint: NetworkEndpoint,
+    status_code: Option<String>,
+    status_detail: Option<String>,
+    status_id: Option<StatusId>,
+}
+
+/// Credentials that came back are an API's activity; what is no HTTP is the network's.
+pub(super) fn event(record: &AuditRecord, access: &ImdsAccess, mut common: Common) -> Event {
+    let request = &access.request;
+    let of = |key: &str| text(request, key).unwrap_or_default();
+    let (class, outcome) = (of("class"), of("outcome"));
+    let service = Some(of("endpoint").to_owned()).filter(|name| !name.is_empty());
+    let told = Told {
+        request,
+        actor: actor(record, access),
+        dst_endpoint: NetworkEndpoint {
+            svc_name: service,
+            ..endpoint(request, "dst")
+        },
+        http_request: http_request(request),
+        http_response: http_response(request),
+        src_endpoint: source(record, access),
+        status_code: number(request, "status").map(|status| status.to_string()),
+        status_detail: Some(outcome.to_owned()),
+        status_id: Some(status(outcome)),
+    };
+    common.message = format!("{}: {} {class} {outcome}", subject(record), of("endpoint"));
+    common.severity = severity(request);
+    common.metadata.correlation_uid = text(request, "request_id").map(str::to_owned);
+    observe(&mut common, access, &told);
+    keep_the_rest(&mut common, access);
+    if class == "CRED" && outcome == "ok" {
+        told.into_credentials(common)
+    } else if told.http_request.is_none() && told.http_response.is_none() {
+        told.into_traffic(common)
+    } else {
+        told.into_request(common)
+    }
+}
+
+fn observe(common: &mut Common, access: &ImdsAccess, told: &Told<'_>) {
+    let ip = told.src_endpoint.ip.as_deref();
+    common.observe("src_endpoint.ip", ObservableTypeId::IpAddress, ip);
+    let container = access.identity.container_id();
+    let name = "src_endpoint.container.uid";
+    common.observe(name, ObservableTypeId::Container, container);
+    let user_agent = text(told.request, "user_agent");
+    let name = "http_request.user_agent";
+    common.observe(name, ObservableTypeId::HttpUserAgent, user_agent);
+}
+
+/// What has no place in OCSF.
+fn keep_the_rest(common: &mut Common, access: &ImdsAccess) {
+    let mut rest = access.request.clone();
+    for placed in ["src", "dst", "path", "status", "user_agent"] {
+        rest.remove(placed);
+    }
+    common.put("imds", rest);
+    let process = access.process.as_ref();
+    if let Some(missing) = process.and_then(|process| process.missing.clone()) {
+        common.put("process_missing", missing);
+    }
+    if let Some(task) = &access.task_identity {
+        common.put("task_identity", json!(task));
+    }
+}
+
+impl Told<'_> {
+    fn into_credentials(self, common: Common) -> Event {
+        let role = text(self.request, "role");
+        let role = role.map(|role| ResourceDetails {
+            name: Some(role.to_owned()),
+            r#type: Some("IAM role".to_owned()),
+        });
+        let service = self.dst_endpoint.svc_name.clone();
+        event!(Api, ApiActivity, common, {
+            activity_id: ApiActivityId::Read,
+            actor: self.actor,
+            api: Api {
+                operation: "GetCredentials".to_owned(),
+                service: service.map(|name| Service { name: Some(name) }),
+                version: text(self.request, "imds_version").map(str::to_owned),
+            },
+            dst_endpoint: Some(self.dst_endpoint),
+            http_request: self.http_request,
+            http_response: self.http_response,
+            resources: role.into_iter().collect(),
+            src_endpoint: self.src_endpoint,
+            status_code: self.status_code,
+            status_detail: self.status_detail,
+            status_id: self.status_id,
+        })
+    }
+
+    fn into_traffic(self, common: Common) -> Event {
+        event!(Network, NetworkActivity, common, {
+            activity_id: NetworkActivityId::Traffic,
+            actor: Some(self.actor),
+            connection_info: Some(connection(self.request)),
+            dst_endpoint: Some(self.dst_endpoint),
+            src_endpoint: Some(self.src_endpoint),
+            status_detail: self.status_detail,
+            status_id: self.status_id,
+        })
+    }
+
+    fn into_request(self, common: Common) -> Event {
+        let sent = text(self.request, "method");
+        let (activity_id, activity_name) = match (sent, sent.and_then(method)) {
+            (_, Some((known, _))) => (known, None),
+            (Some(other), None) => (HttpActivityId::Other, Some(other.to_owned())),
+            (None, None) => (HttpActivityId::Unknown, None),
+        };
+        event!(Http, HttpActivity, common, {
+            activity_id: activity_id,
+            activity_name: activity_name,
+            actor: Some(self.actor),
+            connection_info: Some(connection(self.request)),
+            dst_endpoint: Some(self.dst_endpoint),
+            http_request: self.http_request,
+            http_response: self.http_response,
+            src_endpoint: Some(self.src_endpoint),
+            status_code: self.status_code,
+            status_detail: self.status_detail,
+            status_id: self.status_id,
+        })
+    }
+}
+
+/// One end of a connection.
+fn endpoint(request: &Map<String, Value>, key: &str) -> NetworkEndpoint {
+    let of = request.get(key).and_then(Value::as_object);
+    let ip = of.and_then(|of| text(of, "ip"));
+    NetworkEndpoint {
+        ip: ip.map(str::to_owned),
+        port: of.and_then(|of| number(of, "port")),
+        ..NetworkEndpoint::default()
+    }
+}
+
+/// Whose socket it was.
+fn source(record: &AuditRecord, access: &ImdsAccess) -> NetworkEndpoint {
+    let names = &record.names;
+    let service = text(names, "namespace").zip(text(names, "workload_name"));
+    NetworkEndpoint {
+        name: Some(text(names, "pod").map_or_else(|| subject(record), str::to_owned)),
+        uid: access.identity.pod_uid().map(str::to_owned),
+        svc_name: service.map(|(namespace, workload)| format!("{namespace}/{workload}")),
+        container: container(&access.identity, names),
+        ..endpoint(&access.request, "src")
+    }
+}
+
+fn actor(record: &AuditRecord, access: &ImdsAccess) -> Actor {
+    let process = access.process.as_ref().map(|process| Process {
+        pid: Some(process.pid.into()),
+        name: process.comm.clone(),
+        cmd_line: process.cmdline.clone(),
+        file: process.exe.as_ref().map(|exe| File {
+            name: exe.rsplit('/').next().unwrap_or_default().to_owned(),
+            path: Some(exe.clone()),
+            type_id: FileTypeId::RegularFile,
+        }),
+        user: process.uid.map(|uid| User {
+            uid: Some(uid.to_string()),
+        }),
+        container: None,
+    });
+    Actor {
+        app_name: Some(subject(record)),
+        process,
+    }
+}
+
+fn connection(request: &Map<String, Value>) -> NetworkConnectionInfo {
+    let ip = endpoint(request, "dst").ip;
+    let version = match ip.and_then(|ip| ip.parse().ok()) {
+        Some(IpAddr::V4(_)) => Some(ProtocolVerId::InternetProtocolVersion4Ipv4),
+        Some(IpAddr::V6(_)) => Some(ProtocolVerId::InternetProtocolVersion6Ipv6),
+        None => None,
+    };
+    NetworkConnectionInfo {
+        direction_id: DirectionId::Outbound,
+        protocol_name: Some("tcp".to_owned()),
+        protocol_num: Some(6),
+        protocol_ver_id: version,
+    }
+}
+
+fn http_request(request: &Map<String, Value>) -> Option<HttpRequest> {
+    let dst = endpoint(request, "dst");
+    let url = text(request, "path").map(|path| {
+        let host = dst.ip.clone().map(|ip| match ip.parse() {
+            Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+            _ => ip,
+        });
+        Url {
+            path: Some(path.to_owned()),
+            scheme: Some("http".to_owned()),
+            url_string: host.map(|host| match dst.port {
+                Some(80) | None => format!("http://{host}{path}"),
+                Some(port) => format!("http://{host}:{port}{path}"),
+            }),
+            hostname: dst.ip,
+            port: dst.port,
+        }
+    });
+    let method = text(request, "method").and_then(method);
+    let user_agent = text(request, "user_agent").map(str::to_owned);
+    let is_any = url.is_some() || method.is_some() || user_agent.is_some();
+    is_any.then(|| HttpRequest {
+        http_method: method.map(|(_, name)| name.to_owned()),
+        url,
+        user_agent,
+    })
+}
+
+/// A method, by its activity and as OCSF spells it; `None` for another one.
+fn method(name: &str) -> Option<(HttpActivityId, &'static str)> {
+    Some(match name {
+        "CONNECT" => (HttpActivityId::Connect, "CONNECT"),
+        "DELETE" => (HttpActivityId::Delete, "DELETE"),
+        "GET" => (HttpActivityId::Get, "GET"),
+        "HEAD" => (HttpActivityId::Head, "HEAD"),
+        "OPTIONS" => (HttpActivityId::Options, "OPTIONS"),
+        "PATCH" => (HttpActivityId::Patch, "PATCH"),
+        "POST" => (HttpActivityId::Post, "POST"),
+        "PUT" => (HttpActivityId::Put, "PUT"),
+        "TRACE" => (HttpActivityId::Trace, "TRACE"),
+        _ => return None,
+    })
+}
+
+fn http_response(request: &Map<String, Value>) -> Option<HttpResponse> {
+    let small = |number: i64| i32::try_from(number).ok().map(i64::from);
+    let latency = number(request, "latency_ns").and_then(|ns| small(ns / 1_000_000));
+    Some(HttpResponse {
+        code: number(request, "status")?,
+        body_length: number(request, "response_bytes").and_then(small),
+        latency,
+    })
+}
+
+/// Whether it came off, where that is known.
+fn status(outcome: &str) -> StatusId {
+    match outcome {
+        "ok" => StatusId::Success,
+        "auth_failed" | "denied" | "not_found" | "error" | "hop_limit_blocked" => StatusId::Failure,
+        _ => StatusId::Unknown,
+    }
+}
+
+fn severity(request: &Map<String, Value>) -> SeverityId {
+    let is = |key: &str, value: &str| text(request, key) == Some(value);
+    let flags = request.get("flags").and_then(Value::as_array);
+    let mut flags = flags.into_iter().flatten().filter_map(Value::as_str);
+    let has_credentials = is("class", "CRED") && is("outcome", "ok");
+    if has_credentials && is("imds_version", "v1") {
+        SeverityId::High
+    } else if flags.any(|flag| SUSPICIOUS.contains(&flag)) || is("outcome", "hop_limit_blocked") {
+        SeverityId::Medium
+    } else if has_credentials || is("class", "SECRET_CFG") || is("class", "IDENTITY_PROOF") {
+        SeverityId::Low
+    } else {
+        SeverityId::Informational
+    }
+}
+
+fn number(of: &Map<String, Value>, key: &str) -> Option<i64> {
+    of.get(key).and_then(Value::as_i64)
+}
