@@ -7,6 +7,7 @@
 mod audit;
 mod client;
 pub mod imds;
+mod journal;
 mod sizing;
 mod table;
 mod through;
@@ -54,6 +55,9 @@ enum Command {
     /// Requests to the metadata and credential endpoints, from a capture.
     #[command(subcommand)]
     Imds(ImdsCommand),
+    /// A collector's journals and an agent's spools on a disk, without their process.
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
     /// Print a completion script for a shell.
     #[command(after_help = "Examples:
   plimsoll completions bash > /etc/bash_completion.d/plimsoll
@@ -359,6 +363,9 @@ enum CliError {
     /// An audit file that is none.
     #[error(transparent)]
     Export(#[from] audit::ExportError),
+    /// A folder that is no journal.
+    #[error(transparent)]
+    Journal(#[from] journal::Failed),
     /// Our own standard output.
     #[error("writing to standard output")]
     Output(#[from] std::io::Error),
@@ -385,7 +392,11 @@ impl CliError {
                 csv::ErrorKind::Io(error) => Some(error.kind()),
                 _ => None,
             },
-            Self::Client(_) | Self::Imds(_) | Self::Export(_) | Self::Yaml(_) => None,
+            Self::Client(_)
+            | Self::Imds(_)
+            | Self::Export(_)
+            | Self::Journal(_)
+            | Self::Yaml(_) => None,
         };
         kind == Some(std::io::ErrorKind::BrokenPipe)
     }
@@ -446,6 +457,7 @@ fn dispatch(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resu
             }
             Ok(Exit::Success)
         }
+        Command::Journal(command) => journal::run(command, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "plimsoll", &mut script);

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::Storage;
+use crate::{Files, Storage};
 
 /// Makes a folder, with its parents, that survives a crash: what each of them lies in is synced. The one
 /// that a folder lies in which was there is synced as well, if it can be: the life that made it may have
@@ -99,18 +99,84 @@ impl FileStorage {
     }
 }
 
-impl Storage for FileStorage {
-    fn list(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                names.extend(entry.file_name().into_string());
-            }
+fn list(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            names.extend(entry.file_name().into_string());
         }
-        Ok(names)
+    }
+    Ok(names)
+}
+
+fn read_at(file: &File, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// A folder that is only looked at, whoever has it open: nothing in it is made or changed.
+#[derive(Clone, Debug)]
+pub struct ReadOnly {
+    folder: PathBuf,
+}
+
+impl ReadOnly {
+    /// Of a folder; whether it is there is seen when it is read.
+    pub const fn new(folder: PathBuf) -> Self {
+        Self { folder }
     }
 
+    /// Whether somebody has it open to write (`flock(2)`).
+    ///
+    /// # Errors
+    /// It is not there, or not ours to look at.
+    pub fn is_in_use(&self) -> io::Result<bool> {
+        match File::open(&self.folder)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Files for ReadOnly {
+    fn list(&self) -> io::Result<Vec<String>> {
+        list(&self.folder)
+    }
+
+    fn len(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.folder.join(name))?.len())
+    }
+
+    fn read_at(&self, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        read_at(&File::open(self.folder.join(name))?, offset, buf)
+    }
+}
+
+impl Files for FileStorage {
+    fn list(&self) -> io::Result<Vec<String>> {
+        list(&self.folder)
+    }
+
+    fn len(&self, name: &str) -> io::Result<u64> {
+        self.with_readable(name, |file| Ok(file.metadata()?.len()))
+    }
+
+    fn read_at(&self, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.with_readable(name, |file| read_at(file, offset, buf))
+    }
+}
+
+impl Storage for FileStorage {
     fn create(&mut self, name: &str) -> io::Result<()> {
         let path = self.folder.join(name);
         let file = OpenOptions::new()
@@ -121,25 +187,6 @@ impl Storage for FileStorage {
             .open(path)?;
         self.open.insert(name.to_owned(), file);
         Ok(())
-    }
-
-    fn len(&self, name: &str) -> io::Result<u64> {
-        self.with_readable(name, |file| Ok(file.metadata()?.len()))
-    }
-
-    fn read_at(&self, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.with_readable(name, |file| {
-            let mut filled = 0;
-            while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-                match file.read_at(rest, offset + filled as u64) {
-                    Ok(0) => break,
-                    Ok(read) => filled += read,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(filled)
-        })
     }
 
     fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -19,14 +19,14 @@ use crate::segment::Segment;
 use crate::storage::{Storage, read_file};
 
 pub use options::{JournalError, Options};
-use options::{io_error, unless_damaged};
+pub(crate) use options::{io_error, unless_damaged};
 use read::Reading;
 pub use read::{Batch, Record};
 pub use retention::Shed;
 use write::Pending;
 
 /// A segment file that is longer than this was not written by us; the rest of it is not looked at.
-const MAX_SEGMENT_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_SEGMENT_BYTES: u64 = 256 << 20;
 
 /// Sizes at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl<S: Storage> Journal<S> {
             .collect();
         indexes.sort_unstable();
         for index in &indexes {
-            let name = Segment::new(*index, 1, 0).name();
+            let name = Segment::name_of(*index);
             // What is read here may sit in the page cache only: it counts as durable from now on.
             let bytes = storage
                 .sync(&name)

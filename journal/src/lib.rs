@@ -14,11 +14,13 @@
 //!
 //! * [`frame`]: the bytes of one record, and finding records among damaged bytes
 //! * `positions`: the two-slot file that holds the cursors
+//! * [`inspect`]: a folder looked at from outside
 //! * [`Storage`]: the seam to the disk; [`FileStorage`] is the real one
 
 #![forbid(unsafe_code)]
 
 pub mod frame;
+pub mod inspect;
 mod journal;
 mod positions;
 mod recovery;
@@ -31,9 +33,9 @@ mod place;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use file::{FileStorage, make_folder};
+pub use file::{FileStorage, ReadOnly, make_folder};
 pub use journal::{Batch, Journal, JournalError, Options, Record, Shed, Stats};
 pub use place::check_folder;
 pub use recovery::{Damage, Recovery};
-pub use storage::Storage;
+pub use storage::{Files, Storage};
 pub use trouble::{Over, Trouble};

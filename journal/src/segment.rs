@@ -37,7 +37,11 @@ impl Segment {
     }
 
     pub(crate) fn name(&self) -> String {
-        format!("segment-{:012}.plj", self.index)
+        Self::name_of(self.index)
+    }
+
+    pub(crate) fn name_of(index: u64) -> String {
+        format!("segment-{index:012}.plj")
     }
 
     pub(crate) fn index_of(name: &str) -> Option<u64> {

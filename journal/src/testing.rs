@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::Storage;
+use crate::{Files, Storage};
 
 /// Sectors reach the disk whole or not at all.
 const SECTOR: usize = 512;
@@ -226,7 +226,7 @@ impl Disk {
     }
 }
 
-impl Storage for CrashStorage {
+impl Files for CrashStorage {
     fn list(&self) -> io::Result<Vec<String>> {
         let disk = self.disk();
         let here = disk
@@ -237,16 +237,6 @@ impl Storage for CrashStorage {
             .filter(|name| !name.contains('/'))
             .map(str::to_owned)
             .collect())
-    }
-
-    fn create(&mut self, name: &str) -> io::Result<()> {
-        let name = self.path(name);
-        let mut disk = self.disk();
-        if disk.files.contains_key(&name) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        disk.files.insert(name, File::default());
-        Ok(())
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {
@@ -271,6 +261,18 @@ impl Storage for CrashStorage {
         let read = rest.len().min(buf.len());
         buf[..read].copy_from_slice(&rest[..read]);
         Ok(read)
+    }
+}
+
+impl Storage for CrashStorage {
+    fn create(&mut self, name: &str) -> io::Result<()> {
+        let name = self.path(name);
+        let mut disk = self.disk();
+        if disk.files.contains_key(&name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        disk.files.insert(name, File::default());
+        Ok(())
     }
 
     fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsServiceRequest, ExportLogsServiceResponse,
 };
+use plimsoll_journal::Files as _;
 use plimsoll_journal::testing::CrashStorage;
 use plimsoll_wire::event::Loss;
 use plimsoll_wire::otlp::{self, id};

@@ -255,7 +255,7 @@ fn what_the_disk_cannot_read_is_skipped_counted_and_told() {
             spool.commit(NOW).unwrap();
         }
     }
-    let mut names = plimsoll_journal::Storage::list(&storage).unwrap();
+    let mut names = plimsoll_journal::Files::list(&storage).unwrap();
     names.retain(|name| name.starts_with("segment"));
     names.sort_unstable();
     assert!(names.len() > 2, "{names:?}");

@@ -98,7 +98,7 @@ fn is_of_process(error: &io::Error) -> bool {
 }
 
 /// The error, if it is [of this process](JournalError::is_of_process): else the file counts as damaged.
-pub(super) fn unless_damaged(
+pub(crate) fn unless_damaged(
     doing: &'static str,
     file: &str,
     error: io::Error,
@@ -110,7 +110,7 @@ pub(super) fn unless_damaged(
     }
 }
 
-pub(super) fn io_error<'a>(
+pub(crate) fn io_error<'a>(
     doing: &'static str,
     file: &'a str,
 ) -> impl FnOnce(io::Error) -> JournalError + use<'a> {

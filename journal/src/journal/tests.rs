@@ -1,7 +1,7 @@
 use super::*;
-use crate::FileStorage;
 use crate::frame::HEADER_LEN;
 use crate::testing::CrashStorage;
+use crate::{FileStorage, Files as _};
 
 mod model;
 

@@ -3,6 +3,7 @@ mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use plimsoll_journal::Files as _;
 use plimsoll_journal::testing::CrashStorage;
 use plimsoll_wire::event::{Loss, OomKill};
 use plimsoll_wire::otlp::{id, logs, metrics};

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
+use plimsoll_journal::Files as _;
+
 use super::*;
 use crate::api::AuditQuery;
 use crate::api::Seen;

@@ -1,0 +1,422 @@
+//! A journal's folder looked at from outside: what is in it, what is damaged, what is missing, and what can be
+//! saved. Changes nothing in it; the process that has it open may be running.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
+
+use crate::frame::{self, Found as Frame, Kind, Scan};
+use crate::journal::{JournalError, MAX_SEGMENT_BYTES, Record, io_error, unless_damaged};
+use crate::positions::{self, Positions};
+use crate::recovery::{Recovery, Survey};
+use crate::segment::Segment;
+use crate::storage::{Files, Storage, read_file};
+
+/// What is in a folder.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// The owner's number for the class of record; `None` if no frame says it.
+    pub stream: Option<u8>,
+    /// Epoch of the numbers, if it is written anywhere.
+    pub epoch: Option<String>,
+    /// The number that the next record would get.
+    pub next_seq: u64,
+    /// Holes up to this number were told by the owner.
+    pub reported: u64,
+    /// The last number that each reader is done with.
+    pub cursors: BTreeMap<String, u64>,
+    /// Oldest first.
+    pub segments: Vec<SegmentFile>,
+    /// What is damaged; missing are the numbers that some reader is not done with, told or not.
+    pub recovery: Recovery,
+    readable: Vec<Segment>,
+}
+
+/// One file of records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentFile {
+    /// Within the folder.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Records that can be read, and are in no later file as well.
+    pub records: u64,
+    /// Number of the first of them.
+    pub first_seq: Option<u64>,
+    /// Number of the last of them.
+    pub last_seq: Option<u64>,
+    /// Time of the first of them, Unix nanoseconds.
+    pub oldest_unix_ns: Option<u64>,
+}
+
+/// Looks at a folder.
+///
+/// # Errors
+/// It cannot be listed, or this process may not read what is in it.
+pub fn inspect(files: &impl Files) -> Result<Inspected, JournalError> {
+    let names = files.list().map_err(io_error("list", "."))?;
+    let mut indexes: Vec<u64> = names
+        .iter()
+        .filter_map(|name| Segment::index_of(name))
+        .collect();
+    indexes.sort_unstable();
+    let stored = stored(files)?;
+    let (mut survey, mut stream) = (Survey::default(), None);
+    for index in indexes {
+        let name = Segment::name_of(index);
+        match read_file(files, &name, MAX_SEGMENT_BYTES) {
+            Ok(bytes) => {
+                stream = stream.or_else(|| stream_of(&bytes));
+                survey.add(index, stream.unwrap_or_default(), &bytes);
+            }
+            // Whoever has it open removes what is read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                unless_damaged("read", &name, error)?;
+                survey.unreadable(name, 0);
+            }
+        }
+    }
+    Ok(Inspected::of(survey, stored, stream))
+}
+
+/// The class of the first frame that says one.
+fn stream_of(bytes: &[u8]) -> Option<u8> {
+    Scan::new(bytes).find_map(|found| match found {
+        Frame::Frame { header, .. } => Some(header.stream),
+        Frame::Damage { .. } | Frame::Cut { .. } => None,
+    })
+}
+
+fn stored(files: &impl Files) -> Result<Option<Positions>, JournalError> {
+    match read_file(files, positions::FILE, positions::FILE_LEN as u64) {
+        Ok(bytes) => Ok(Positions::decode(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => unless_damaged("read", positions::FILE, error).map(|()| None),
+    }
+}
+
+impl Inspected {
+    fn of(mut survey: Survey, stored: Option<Positions>, stream: Option<u8>) -> Self {
+        let mut recovery = std::mem::take(&mut survey.recovery);
+        recovery.positions_lost = stored.is_none() && !survey.segments.is_empty();
+        let positions = stored.unwrap_or_default();
+        let passed = positions.cursors.values().max().copied().unwrap_or(0);
+        let next_seq = survey.next_seq(positions.next_seq.max(passed.saturating_add(1)));
+        let oldest = survey.segments.iter().find(|segment| !segment.is_empty());
+        let before_first = oldest.map_or(0, |segment| segment.first.saturating_sub(1));
+        let low = positions.cursors.values().min().copied();
+        recovery.missing = survey.missing(low.unwrap_or(before_first).saturating_add(1), next_seq);
+        recovery.records = survey
+            .segments
+            .iter()
+            .map(|segment| segment.count_after(0))
+            .sum();
+        let epoch = Some(positions.epoch).filter(|epoch| !epoch.is_empty());
+        Self {
+            stream,
+            epoch: epoch.or_else(|| survey.epoch.take()),
+            next_seq,
+            reported: positions.reported,
+            cursors: positions.cursors,
+            segments: survey.segments.iter().map(SegmentFile::of).collect(),
+            recovery,
+            readable: survey.segments,
+        }
+    }
+
+    /// Whether every record that some reader is not done with can be read, and the readers' places are known.
+    pub const fn is_whole(&self) -> bool {
+        let found = &self.recovery;
+        found.damaged == 0
+            && found.missing.is_empty()
+            && found.unreadable.is_empty()
+            && !found.positions_lost
+    }
+
+    /// Records that a reader is not done with.
+    pub fn waiting(&self, cursor: u64) -> u64 {
+        self.readable
+            .iter()
+            .map(|segment| segment.count_after(cursor))
+            .sum()
+    }
+
+    /// Each record that can be read, from that number on, in order.
+    ///
+    /// # Errors
+    /// This process may not read it. What is damaged is passed over.
+    pub fn records(
+        &self,
+        files: &impl Files,
+        from_seq: u64,
+        mut each: impl FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<(), JournalError> {
+        let before = from_seq.saturating_sub(1);
+        for segment in self
+            .readable
+            .iter()
+            .filter(|segment| segment.count_after(before) > 0)
+        {
+            let name = segment.name();
+            let bytes = match read_file(files, &name, MAX_SEGMENT_BYTES) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    unless_damaged("read", &name, error)?;
+                    continue;
+                }
+            };
+            for record in records_in(&bytes, self.stream, segment, from_seq) {
+                if each(record).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what can be read into an empty folder, under the same numbers, with the readers' places. Returns how
+    /// many records that is. The numbers that are missing are missing there too, and are told by its owner's next
+    /// start.
+    ///
+    /// # Errors
+    /// The folder is not empty, or one of the two cannot be read or written.
+    pub fn save(&self, files: &impl Files, to: &mut impl Storage) -> Result<u64, JournalError> {
+        if !to.list().map_err(io_error("list", "."))?.is_empty() {
+            return Err(JournalError::Options("the folder to write to is not empty"));
+        }
+        let (epoch, stream) = (
+            self.epoch.clone().unwrap_or_default(),
+            self.stream.unwrap_or_default(),
+        );
+        let mut saved = 0;
+        for segment in self.readable.iter().filter(|segment| !segment.is_empty()) {
+            let name = segment.name();
+            let bytes = read_file(files, &name, MAX_SEGMENT_BYTES);
+            let bytes = bytes.map_err(io_error("read", &name))?;
+            let mut out = Vec::with_capacity(bytes.len());
+            frame::encode(
+                &mut out,
+                Kind::Start,
+                stream,
+                segment.first,
+                0,
+                epoch.as_bytes(),
+            );
+            for record in records_in(&bytes, self.stream, segment, 0) {
+                let Record {
+                    seq,
+                    time_unix_ns,
+                    payload,
+                } = &record;
+                frame::encode(&mut out, Kind::Record, stream, *seq, *time_unix_ns, payload);
+                saved += 1;
+            }
+            write(to, &name, &out)?;
+        }
+        let positions = Positions {
+            generation: 1,
+            next_seq: self.next_seq,
+            reported: self.reported,
+            epoch,
+            cursors: self.cursors.clone(),
+        };
+        let mut slots = vec![0; positions::FILE_LEN];
+        let offset = usize::try_from(positions.offset()).unwrap_or_default();
+        let slot = positions.encode();
+        if let Some(place) = slots.get_mut(offset..offset + slot.len()) {
+            place.copy_from_slice(&slot);
+        }
+        write(to, positions::FILE, &slots)?;
+        to.sync_dir().map_err(io_error("sync", "."))?;
+        Ok(saved)
+    }
+}
+
+impl SegmentFile {
+    fn of(segment: &Segment) -> Self {
+        let held = !segment.is_empty();
+        Self {
+            name: segment.name(),
+            bytes: segment.len,
+            records: segment.count_after(0),
+            first_seq: held.then_some(segment.first),
+            last_seq: held.then_some(segment.last),
+            oldest_unix_ns: segment.oldest_unix_ns,
+        }
+    }
+}
+
+fn write(to: &mut impl Storage, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+    to.create(name)
+        .and_then(|()| to.write_at(name, 0, bytes))
+        .and_then(|()| to.sync(name))
+        .map_err(io_error("write", name))
+}
+
+/// The whole records of a file that are its own: those that a later file holds too are that one's.
+fn records_in(
+    bytes: &[u8],
+    stream: Option<u8>,
+    segment: &Segment,
+    from_seq: u64,
+) -> impl Iterator<Item = Record> {
+    let mut next = from_seq.max(segment.first);
+    Scan::new(bytes).filter_map(move |found| {
+        let Frame::Frame {
+            header, payload, ..
+        } = found
+        else {
+            return None;
+        };
+        let is_own = header.kind == Kind::Record && Some(header.stream) == stream;
+        if !is_own || header.seq < next || header.seq > segment.last {
+            return None;
+        }
+        next = header.seq.saturating_add(1);
+        Some(Record {
+            seq: header.seq,
+            time_unix_ns: header.time_unix_ns,
+            payload: bytes.get(payload).unwrap_or_default().to_vec(),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::CrashStorage;
+    use crate::{Journal, Options};
+
+    fn options() -> Options {
+        Options {
+            segment_bytes: 2000,
+            ..Options::new(3, &["fast", "slow"], "e".repeat(32))
+        }
+    }
+
+    /// Lives of a journal on a disk that tears, fails and rots.
+    fn folder(seed: u64) -> CrashStorage {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut storage = CrashStorage::default();
+        for _ in 0..random.u32(1..4) {
+            let (mut journal, _) = Journal::open(storage.clone(), options()).unwrap();
+            for now in 0..random.u64(1..12) {
+                for _ in 0..random.u32(1..6) {
+                    drop(journal.append(&vec![random.u8(..); random.usize(0..400)], now));
+                }
+                storage.fail_syncs(random.u32(0..3) / 2);
+                drop(journal.sync());
+                let last = journal.durable_seq();
+                drop(journal.set_cursor("fast", random.u64(0..=last)));
+                drop(journal.set_cursor("slow", random.u64(0..=last / 2)));
+                drop(journal.sync_positions());
+            }
+            drop(journal);
+            if random.bool() {
+                storage = storage.crash(|n| random.u64(0..n));
+            }
+            if random.bool() {
+                storage.flip_bit(|n| random.u64(0..n));
+            }
+        }
+        storage
+    }
+
+    fn bytes(storage: &CrashStorage) -> Vec<(String, Vec<u8>)> {
+        let mut names = storage.list().unwrap();
+        names.sort_unstable();
+        let read = |name: String| (name.clone(), read_file(storage, &name, u64::MAX).unwrap());
+        names.into_iter().map(read).collect()
+    }
+
+    fn records(found: &Inspected, storage: &CrashStorage, from: u64) -> Vec<Record> {
+        let mut records = Vec::new();
+        let each = |record| {
+            records.push(record);
+            ControlFlow::Continue(())
+        };
+        found.records(storage, from, each).unwrap();
+        records
+    }
+
+    /// What is seen from outside is what the next start sees, and nothing is changed by looking.
+    #[test]
+    fn what_is_found_is_what_a_start_finds() {
+        let (mut damaged, mut missing) = (0, 0);
+        for seed in 0..300 {
+            let storage = folder(seed);
+            let before = bytes(&storage);
+            let found = inspect(&storage).unwrap();
+            let seen = records(&found, &storage, 1);
+            assert_eq!(bytes(&storage), before);
+            let (mut journal, recovery) = Journal::open(storage.copy(), options()).unwrap();
+            let read = journal.read(1, usize::MAX, usize::MAX).unwrap();
+            assert_eq!(
+                (&seen, found.recovery.damaged),
+                (&read.records, recovery.damaged)
+            );
+            assert_eq!(found.next_seq, journal.next_seq());
+            assert_eq!(found.recovery.records, recovery.records);
+            for (name, cursor) in &found.cursors {
+                assert_eq!(journal.cursor(name), Some(*cursor));
+                assert_eq!(found.waiting(*cursor), journal.count_after(*cursor));
+            }
+            let half = found.next_seq / 2;
+            let behind = seen.iter().filter(|record| record.seq >= half);
+            assert!(records(&found, &storage, half).iter().eq(behind));
+            damaged += usize::from(recovery.damaged > 0);
+            missing += usize::from(!found.recovery.missing.is_empty());
+        }
+        assert!(damaged > 30 && missing > 30, "{damaged} {missing}");
+    }
+
+    #[test]
+    fn what_can_be_read_is_saved_under_its_numbers() {
+        for seed in 0..100 {
+            let storage = folder(seed);
+            let found = inspect(&storage).unwrap();
+            let mut to = CrashStorage::default();
+            let seen = records(&found, &storage, 1);
+            assert_eq!(found.save(&storage, &mut to).unwrap(), seen.len() as u64);
+            let saved = inspect(&to).unwrap();
+            assert_eq!(
+                (saved.recovery.damaged, &saved.cursors),
+                (0, &found.cursors)
+            );
+            assert_eq!(
+                (saved.next_seq, &saved.epoch),
+                (found.next_seq, &found.epoch)
+            );
+            assert_eq!(records(&saved, &to, 1), seen);
+            let (mut journal, _) = Journal::open(to.crash(|_| 0), options()).unwrap();
+            assert_eq!(
+                journal.read(1, usize::MAX, usize::MAX).unwrap().records,
+                seen
+            );
+            let refused = found.save(&storage, &mut to).unwrap_err();
+            assert!(refused.to_string().contains("not empty"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_nothing_is_whole_and_one_without_positions_is_not() {
+        let found = inspect(&CrashStorage::default()).unwrap();
+        assert!(found.is_whole() && found.segments.is_empty());
+        let mut storage = CrashStorage::default();
+        let (mut journal, _) = Journal::open(storage.clone(), options()).unwrap();
+        journal.append(b"x", 5).unwrap();
+        journal.sync().unwrap();
+        journal.sync_positions().unwrap();
+        assert!(inspect(&storage).unwrap().is_whole());
+        storage.remove(positions::FILE).unwrap();
+        let found = inspect(&storage).unwrap();
+        assert!(found.recovery.positions_lost && !found.is_whole());
+        assert_eq!(
+            (found.stream, found.epoch.as_deref()),
+            (Some(3), Some(&*"e".repeat(32)))
+        );
+        storage.deny(Some(("segment", 13)));
+        assert!(inspect(&storage).unwrap_err().is_of_process());
+    }
+}
