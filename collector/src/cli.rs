@@ -200,7 +200,7 @@ enum AuditCommand {
   plimsoll audit accounting
   plimsoll audit accounting -o json > accounting.json || echo 'records are missing'")]
     Accounting(AccountingArgs),
-    /// Events of audit files in the terms of a SIEM, one JSON object a line.
+    /// Events of audit files in the terms of a SIEM, a line each.
     ///
     /// Needs no collector. OCSF 1.8 has a place for most of what an event says; the rest is in its `unmapped`. For
     /// OCSF 1.3, which Security Lake takes, what that release does not know is there too. A line that is no event
@@ -289,6 +289,10 @@ enum ExportFormat {
     /// Open Cybersecurity Schema Framework 1.3.0.
     #[value(name = "ocsf-1.3")]
     Ocsf13,
+    /// Elastic Common Schema 9.4.0.
+    Ecs,
+    /// ArcSight's Common Event Format, version 0: text, and not all of an event.
+    Cef,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,11 +14,13 @@
 pub mod api;
 pub mod books;
 pub mod bucket;
+pub mod cef;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod connections;
 pub mod dashboard;
+pub mod ecs;
 pub mod errors;
 pub mod history;
 pub mod ingest;

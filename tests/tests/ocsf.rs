@@ -1,4 +1,5 @@
-//! OCSF: the types that are generated from its schema, and every event of ours judged by it.
+//! Events in the terms of SIEMs: the types that are generated from OCSF's schema, and every event of ours judged by
+//! that, by Elastic's list of fields, and by the grammar of CEF.
 #![expect(
     clippy::disallowed_methods,
     reason = "shell: compares and writes the generated types"
@@ -8,6 +9,10 @@
     reason = "a test says by failing what it expected"
 )]
 
+#[path = "ocsf/cef.rs"]
+mod cef;
+#[path = "ocsf/ecs.rs"]
+mod ecs;
 #[path = "ocsf/generate.rs"]
 mod generate;
 

@@ -21,7 +21,7 @@ macro_rules! event {
     }};
 }
 
-mod imds;
+pub(crate) mod imds;
 
 use plimsoll_wire::event::{ContainerEnd, Heartbeat, Loss, Misplaced, OomKill};
 use plimsoll_wire::identity::Subject;
@@ -88,6 +88,20 @@ pub fn of(record: &AuditRecord, version: &str) -> Event {
     }
 }
 
+/// How grave an event is (docs/events.md).
+pub(crate) fn severity(event: &AuditEvent) -> SeverityId {
+    match event {
+        AuditEvent::Imds(access) => imds::severity(&access.request),
+        AuditEvent::OomKill(_) => SeverityId::Medium,
+        AuditEvent::Misplaced(_) => SeverityId::High,
+        AuditEvent::Loss(loss) => match loss.lost_class {
+            Class::Security => SeverityId::High,
+            Class::Usage => SeverityId::Low,
+        },
+        AuditEvent::ContainerEnd(_) | AuditEvent::Heartbeat(_) => SeverityId::Informational,
+    }
+}
+
 impl Common {
     fn of(record: &AuditRecord, version: &str) -> Self {
         let node = record.id.node.as_str();
@@ -123,7 +137,7 @@ impl Common {
                 ..Metadata::default()
             },
             observables: Vec::new(),
-            severity: SeverityId::Informational,
+            severity: severity(&record.event),
             time: millis(record.time_unix_ns),
             unmapped,
         }
@@ -203,19 +217,18 @@ fn container(identity: &Identity, names: &Map<String, Value>) -> Option<Containe
     })
 }
 
-fn text<'a>(of: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(of: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
     of.get(key).and_then(Value::as_str)
 }
 
 /// Who it is about, in one text.
-fn subject(record: &AuditRecord) -> String {
+pub(crate) fn subject(record: &AuditRecord) -> String {
     let subject = text(&record.names, "subject");
     subject.unwrap_or(&record.id.node).to_owned()
 }
 
 fn oom_kill(record: &AuditRecord, kill: &OomKill, mut common: Common) -> Event {
     common.message = format!("{}: killed for want of memory", subject(record));
-    common.severity = SeverityId::Medium;
     let container_id = kill.identity.container_id();
     common.observe(
         "process.container.uid",
@@ -285,10 +298,6 @@ fn lost(loss: &Loss, mut common: Common) -> Event {
         loss.fate,
         loss.stage
     );
-    common.severity = match loss.lost_class {
-        Class::Security => SeverityId::High,
-        Class::Usage => SeverityId::Low,
-    };
     common.put("loss", json!(loss));
     event!(Error, ApplicationError, common, {
         activity_id: ApplicationErrorActivityId::GeneralError,
@@ -301,7 +310,6 @@ fn finding(record: &AuditRecord, misplaced: &Misplaced, mut common: Common) -> E
         "node {} sent {} records about pods on other nodes, the first {} on {}",
         misplaced.sender, misplaced.count, misplaced.pod_uid, misplaced.pod_node
     );
-    common.severity = SeverityId::High;
     common.observe(
         "unmapped.misplaced.sender",
         ObservableTypeId::Hostname,

@@ -12,6 +12,7 @@ use super::super::ExportFormat;
 use crate::api::{AuditRecord, NotAnEvent};
 use crate::ocsf::project::project;
 use crate::ocsf::{Schema, event};
+use crate::{cef, ecs};
 
 /// No line is longer: the collector takes no record of more than a mebibyte, and writes it with its names.
 const MAX_LINE: u64 = 8 << 20;
@@ -137,13 +138,15 @@ fn record(line: &[u8]) -> Result<Option<AuditRecord>, BadLine> {
     Ok(Some(AuditRecord::from_document(&document)?))
 }
 
-fn told(record: &AuditRecord, format: ExportFormat) -> Value {
-    let event = event::of(record, env!("CARGO_PKG_VERSION"));
-    // Its keys are strings: this cannot fail.
-    let event = serde_json::to_value(event).unwrap_or_default();
+fn told(record: &AuditRecord, format: ExportFormat) -> String {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    // The keys are strings: this cannot fail.
+    let ocsf = || serde_json::to_value(event::of(record, VERSION)).unwrap_or_default();
     match format {
-        ExportFormat::Ocsf18 => event,
-        ExportFormat::Ocsf13 => project(&event, Schema::v1_8(), Schema::v1_3()),
+        ExportFormat::Ocsf18 => ocsf().to_string(),
+        ExportFormat::Ocsf13 => project(&ocsf(), Schema::v1_8(), Schema::v1_3()).to_string(),
+        ExportFormat::Ecs => ecs::document(record, VERSION).to_string(),
+        ExportFormat::Cef => cef::line(record, VERSION),
     }
 }
 

@@ -60,7 +60,6 @@ pub(super) fn event(record: &AuditRecord, access: &ImdsAccess, mut common: Commo
         status_id: Some(status(outcome)),
     };
     common.message = format!("{}: {} {class} {outcome}", subject(record), of("endpoint"));
-    common.severity = severity(request);
     common.metadata.correlation_uid = text(request, "request_id").map(str::to_owned);
     observe(&mut common, access, &told);
     keep_the_rest(&mut common, access);
@@ -163,7 +162,7 @@ impl Told<'_> {
 }
 
 /// One end of a connection.
-fn endpoint(request: &Map<String, Value>, key: &str) -> NetworkEndpoint {
+pub(crate) fn endpoint(request: &Map<String, Value>, key: &str) -> NetworkEndpoint {
     let of = request.get(key).and_then(Value::as_object);
     let ip = of.and_then(|of| text(of, "ip"));
     NetworkEndpoint {
@@ -222,24 +221,28 @@ fn connection(request: &Map<String, Value>) -> NetworkConnectionInfo {
     }
 }
 
-fn http_request(request: &Map<String, Value>) -> Option<HttpRequest> {
+/// What was asked for.
+pub(crate) fn url(request: &Map<String, Value>) -> Option<Url> {
+    let path = text(request, "path")?;
     let dst = endpoint(request, "dst");
-    let url = text(request, "path").map(|path| {
-        let host = dst.ip.clone().map(|ip| match ip.parse() {
-            Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
-            _ => ip,
-        });
-        Url {
-            path: Some(path.to_owned()),
-            scheme: Some("http".to_owned()),
-            url_string: host.map(|host| match dst.port {
-                Some(80) | None => format!("http://{host}{path}"),
-                Some(port) => format!("http://{host}:{port}{path}"),
-            }),
-            hostname: dst.ip,
-            port: dst.port,
-        }
+    let host = dst.ip.clone().map(|ip| match ip.parse() {
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => ip,
     });
+    Some(Url {
+        path: Some(path.to_owned()),
+        scheme: Some("http".to_owned()),
+        url_string: host.map(|host| match dst.port {
+            Some(80) | None => format!("http://{host}{path}"),
+            Some(port) => format!("http://{host}:{port}{path}"),
+        }),
+        hostname: dst.ip,
+        port: dst.port,
+    })
+}
+
+fn http_request(request: &Map<String, Value>) -> Option<HttpRequest> {
+    let url = url(request);
     let method = text(request, "method").and_then(method);
     let user_agent = text(request, "user_agent").map(str::to_owned);
     let is_any = url.is_some() || method.is_some() || user_agent.is_some();
@@ -277,7 +280,7 @@ fn http_response(request: &Map<String, Value>) -> Option<HttpResponse> {
 }
 
 /// Whether it came off, where that is known.
-fn status(outcome: &str) -> StatusId {
+pub(crate) fn status(outcome: &str) -> StatusId {
     match outcome {
         "ok" => StatusId::Success,
         "auth_failed" | "denied" | "not_found" | "error" | "hop_limit_blocked" => StatusId::Failure,
@@ -285,7 +288,7 @@ fn status(outcome: &str) -> StatusId {
     }
 }
 
-fn severity(request: &Map<String, Value>) -> SeverityId {
+pub(super) fn severity(request: &Map<String, Value>) -> SeverityId {
     let is = |key: &str, value: &str| text(request, key) == Some(value);
     let flags = request.get("flags").and_then(Value::as_array);
     let mut flags = flags.into_iter().flatten().filter_map(Value::as_str);
@@ -301,6 +304,6 @@ fn severity(request: &Map<String, Value>) -> SeverityId {
     }
 }
 
-fn number(of: &Map<String, Value>, key: &str) -> Option<i64> {
+pub(crate) fn number(of: &Map<String, Value>, key: &str) -> Option<i64> {
     of.get(key).and_then(Value::as_i64)
 }
