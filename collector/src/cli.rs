@@ -461,7 +461,7 @@ fn dispatch(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resu
             }
             Ok(Exit::Success)
         }
-        Command::Journal(command) => journal::run(command, out),
+        Command::Journal(command) => journal::run(command, out, err),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "plimsoll", &mut script);

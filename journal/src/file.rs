@@ -202,6 +202,10 @@ impl Storage for FileStorage {
         self.with_readable(name, File::sync_data)
     }
 
+    fn done_with(&mut self, name: &str) {
+        self.open.remove(name);
+    }
+
     fn sync_dir(&mut self) -> io::Result<()> {
         File::open(&self.folder)?.sync_all()
     }

@@ -55,29 +55,54 @@ pub struct SegmentFile {
 /// It cannot be listed, or this process may not read what is in it.
 pub fn inspect(files: &impl Files) -> Result<Inspected, JournalError> {
     let names = files.list().map_err(io_error("list", "."))?;
-    let mut indexes: Vec<u64> = names
-        .iter()
-        .filter_map(|name| Segment::index_of(name))
-        .collect();
+    let indexes = names.iter().filter_map(|name| Segment::index_of(name));
+    let mut indexes: Vec<u64> = indexes.collect();
     indexes.sort_unstable();
-    let stored = stored(files)?;
+    let before = stored(files)?;
     let (mut survey, mut stream) = (Survey::default(), None);
-    for index in indexes {
-        let name = Segment::name_of(index);
+    for index in &indexes {
+        let name = Segment::name_of(*index);
         match read_file(files, &name, MAX_SEGMENT_BYTES) {
             Ok(bytes) => {
                 stream = stream.or_else(|| stream_of(&bytes));
-                survey.add(index, stream.unwrap_or_default(), &bytes);
+                survey.add(*index, stream.unwrap_or_default(), &bytes);
             }
             // Whoever has it open removes what is read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 unless_damaged("read", &name, error)?;
-                survey.unreadable(name, 0);
+                let len = files.len(&name).unwrap_or(MAX_SEGMENT_BYTES);
+                survey.unreadable(name, len.min(MAX_SEGMENT_BYTES));
             }
         }
     }
-    Ok(Inspected::of(survey, stored, stream))
+    // Readers go on meanwhile, and say so before what they passed is removed.
+    let after = stored(files)?;
+    let is_lost = before == Stored::Unreadable || (before == Stored::None && !indexes.is_empty());
+    let next_seq = before.positions().map_or(0, |positions| positions.next_seq);
+    let positions = after.positions().or(before.positions()).cloned();
+    let mut inspected = Inspected::of(survey, positions.unwrap_or_default(), next_seq, stream);
+    inspected.recovery.positions_lost = is_lost;
+    Ok(inspected)
+}
+
+/// What the position file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stored {
+    /// There is none, or it has no whole slot.
+    None,
+    /// The disk does not give it.
+    Unreadable,
+    Positions(Positions),
+}
+
+impl Stored {
+    const fn positions(&self) -> Option<&Positions> {
+        match self {
+            Self::Positions(positions) => Some(positions),
+            Self::None | Self::Unreadable => None,
+        }
+    }
 }
 
 /// The class of the first frame that says one.
@@ -88,30 +113,28 @@ fn stream_of(bytes: &[u8]) -> Option<u8> {
     })
 }
 
-fn stored(files: &impl Files) -> Result<Option<Positions>, JournalError> {
+fn stored(files: &impl Files) -> Result<Stored, JournalError> {
     match read_file(files, positions::FILE, positions::FILE_LEN as u64) {
-        Ok(bytes) => Ok(Positions::decode(&bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => unless_damaged("read", positions::FILE, error).map(|()| None),
+        Ok(bytes) if bytes.len() < positions::FILE_LEN => Ok(Stored::None),
+        Ok(bytes) => Ok(Positions::decode(&bytes).map_or(Stored::None, Stored::Positions)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stored::None),
+        Err(error) => unless_damaged("read", positions::FILE, error).map(|()| Stored::Unreadable),
     }
 }
 
 impl Inspected {
-    fn of(mut survey: Survey, stored: Option<Positions>, stream: Option<u8>) -> Self {
+    fn of(mut survey: Survey, positions: Positions, next_seq: u64, stream: Option<u8>) -> Self {
         let mut recovery = std::mem::take(&mut survey.recovery);
-        recovery.positions_lost = stored.is_none() && !survey.segments.is_empty();
-        let positions = stored.unwrap_or_default();
         let passed = positions.cursors.values().max().copied().unwrap_or(0);
-        let next_seq = survey.next_seq(positions.next_seq.max(passed.saturating_add(1)));
+        let given_out = positions.next_seq.max(passed.saturating_add(1));
+        let next_seq = survey.next_seq(given_out.max(next_seq));
         let oldest = survey.segments.iter().find(|segment| !segment.is_empty());
         let before_first = oldest.map_or(0, |segment| segment.first.saturating_sub(1));
         let low = positions.cursors.values().min().copied();
-        recovery.missing = survey.missing(low.unwrap_or(before_first).saturating_add(1), next_seq);
-        recovery.records = survey
-            .segments
-            .iter()
-            .map(|segment| segment.count_after(0))
-            .sum();
+        let from = low.unwrap_or(before_first).saturating_add(1);
+        recovery.missing = survey.missing(from, next_seq);
+        let counts = survey.segments.iter().map(|segment| segment.count_after(0));
+        recovery.records = counts.sum();
         let epoch = Some(positions.epoch).filter(|epoch| !epoch.is_empty());
         Self {
             stream,
@@ -176,49 +199,50 @@ impl Inspected {
     }
 
     /// Writes what can be read into an empty folder, under the same numbers, with the readers' places. Returns how
-    /// many records that is. The numbers that are missing are missing there too, and are told by its owner's next
-    /// start.
+    /// many records that is: fewer than were seen, if the disk gives less by now. The numbers that are missing are
+    /// missing there too, and are told by its owner's next start.
     ///
     /// # Errors
-    /// The folder is not empty, or one of the two cannot be read or written.
+    /// The folder is not empty, or cannot be written; or this process may not read the original.
     pub fn save(&self, files: &impl Files, to: &mut impl Storage) -> Result<u64, JournalError> {
         if !to.list().map_err(io_error("list", "."))?.is_empty() {
             return Err(JournalError::Options("the folder to write to is not empty"));
         }
-        let (epoch, stream) = (
-            self.epoch.clone().unwrap_or_default(),
-            self.stream.unwrap_or_default(),
-        );
+        // First how far the numbers went: what is written of the rest until something fails has holes then, and
+        // gives no number out again.
+        self.save_positions(to)?;
+        let stream = self.stream.unwrap_or_default();
+        let epoch = self.epoch.as_deref().unwrap_or_default();
         let mut saved = 0;
         for segment in self.readable.iter().filter(|segment| !segment.is_empty()) {
             let name = segment.name();
-            let bytes = read_file(files, &name, MAX_SEGMENT_BYTES);
-            let bytes = bytes.map_err(io_error("read", &name))?;
+            let bytes = match read_file(files, &name, MAX_SEGMENT_BYTES) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    unless_damaged("read", &name, error)?;
+                    continue;
+                }
+            };
             let mut out = Vec::with_capacity(bytes.len());
-            frame::encode(
-                &mut out,
-                Kind::Start,
-                stream,
-                segment.first,
-                0,
-                epoch.as_bytes(),
-            );
+            let (first, kind) = (segment.first, Kind::Start);
+            frame::encode(&mut out, kind, stream, first, 0, epoch.as_bytes());
             for record in records_in(&bytes, self.stream, segment, 0) {
-                let Record {
-                    seq,
-                    time_unix_ns,
-                    payload,
-                } = &record;
-                frame::encode(&mut out, Kind::Record, stream, *seq, *time_unix_ns, payload);
+                let (seq, time) = (record.seq, record.time_unix_ns);
+                frame::encode(&mut out, Kind::Record, stream, seq, time, &record.payload);
                 saved += 1;
             }
             write(to, &name, &out)?;
         }
+        to.sync_dir().map_err(io_error("sync", "."))?;
+        Ok(saved)
+    }
+
+    fn save_positions(&self, to: &mut impl Storage) -> Result<(), JournalError> {
         let positions = Positions {
             generation: 1,
             next_seq: self.next_seq,
             reported: self.reported,
-            epoch,
+            epoch: self.epoch.clone().unwrap_or_default(),
             cursors: self.cursors.clone(),
         };
         let mut slots = vec![0; positions::FILE_LEN];
@@ -228,8 +252,7 @@ impl Inspected {
             place.copy_from_slice(&slot);
         }
         write(to, positions::FILE, &slots)?;
-        to.sync_dir().map_err(io_error("sync", "."))?;
-        Ok(saved)
+        to.sync_dir().map_err(io_error("sync", "."))
     }
 }
 
@@ -251,7 +274,9 @@ fn write(to: &mut impl Storage, name: &str, bytes: &[u8]) -> Result<(), JournalE
     to.create(name)
         .and_then(|()| to.write_at(name, 0, bytes))
         .and_then(|()| to.sync(name))
-        .map_err(io_error("write", name))
+        .map_err(io_error("write", name))?;
+    to.done_with(name);
+    Ok(())
 }
 
 /// The whole records of a file that are its own: those that a later file holds too are that one's.
@@ -295,7 +320,7 @@ mod tests {
         }
     }
 
-    /// Lives of a journal on a disk that tears, fails and rots.
+    /// Lives of a journal on a disk that tears, fails and rots, and the segment that it does not give at the end.
     fn folder(seed: u64) -> CrashStorage {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut storage = CrashStorage::default();
@@ -310,6 +335,9 @@ mod tests {
                 let last = journal.durable_seq();
                 drop(journal.set_cursor("fast", random.u64(0..=last)));
                 drop(journal.set_cursor("slow", random.u64(0..=last / 2)));
+                if random.u8(0..8) == 0 {
+                    journal.mark_reported(random.u64(0..=last));
+                }
                 drop(journal.sync_positions());
             }
             drop(journal);
@@ -320,13 +348,20 @@ mod tests {
                 storage.flip_bit(|n| random.u64(0..n));
             }
         }
+        let names = storage.list().unwrap();
+        if random.u8(0..4) == 0 {
+            storage.fail_reads(&names[random.usize(..names.len())]);
+        }
         storage
     }
 
     fn bytes(storage: &CrashStorage) -> Vec<(String, Vec<u8>)> {
         let mut names = storage.list().unwrap();
         names.sort_unstable();
-        let read = |name: String| (name.clone(), read_file(storage, &name, u64::MAX).unwrap());
+        let read = |name: String| {
+            let bytes = read_file(storage, &name, u64::MAX);
+            (name, bytes.unwrap_or_default())
+        };
         names.into_iter().map(read).collect()
     }
 
@@ -340,24 +375,41 @@ mod tests {
         records
     }
 
+    /// What is missing and was not told.
+    fn untold(found: &Inspected) -> Vec<(u64, u64)> {
+        let missing = found.recovery.missing.iter();
+        let behind = missing.map(|(from, to)| ((*from).max(found.reported + 1), *to));
+        behind.filter(|(from, to)| from <= to).collect()
+    }
+
     /// What is seen from outside is what the next start sees, and nothing is changed by looking.
     #[test]
     fn what_is_found_is_what_a_start_finds() {
-        let (mut damaged, mut missing) = (0, 0);
-        for seed in 0..300 {
+        let (mut damaged, mut missing, mut unreadable, mut lost) = (0, 0, 0, 0);
+        for seed in 0..400 {
             let storage = folder(seed);
             let before = bytes(&storage);
             let found = inspect(&storage).unwrap();
             let seen = records(&found, &storage, 1);
             assert_eq!(bytes(&storage), before);
-            let (mut journal, recovery) = Journal::open(storage.copy(), options()).unwrap();
+            // The same folder: a copy could be read again.
+            let (mut journal, recovery) = Journal::open(storage.clone(), options()).unwrap();
             let read = journal.read(1, usize::MAX, usize::MAX).unwrap();
-            assert_eq!(
-                (&seen, found.recovery.damaged),
-                (&read.records, recovery.damaged)
-            );
+            assert_eq!(seen, read.records);
+            assert_eq!(untold(&found), recovery.missing, "seed {seed}");
+            let told = Recovery {
+                missing: found.recovery.missing.clone(),
+                unsure_from: 0,
+                ..recovery
+            };
+            assert_eq!(found.recovery, told, "seed {seed}");
             assert_eq!(found.next_seq, journal.next_seq());
-            assert_eq!(found.recovery.records, recovery.records);
+            assert!(
+                found
+                    .epoch
+                    .as_deref()
+                    .is_none_or(|epoch| epoch == journal.epoch())
+            );
             for (name, cursor) in &found.cursors {
                 assert_eq!(journal.cursor(name), Some(*cursor));
                 assert_eq!(found.waiting(*cursor), journal.count_after(*cursor));
@@ -365,20 +417,24 @@ mod tests {
             let half = found.next_seq / 2;
             let behind = seen.iter().filter(|record| record.seq >= half);
             assert!(records(&found, &storage, half).iter().eq(behind));
-            damaged += usize::from(recovery.damaged > 0);
-            missing += usize::from(!found.recovery.missing.is_empty());
+            damaged += usize::from(told.damaged > 0);
+            missing += usize::from(!told.missing.is_empty());
+            unreadable += usize::from(!told.unreadable.is_empty());
+            lost += usize::from(told.positions_lost);
         }
-        assert!(damaged > 30 && missing > 30, "{damaged} {missing}");
+        let least = damaged.min(missing).min(unreadable).min(lost);
+        assert!(least > 20, "{damaged} {missing} {unreadable} {lost}");
     }
 
     #[test]
-    fn what_can_be_read_is_saved_under_its_numbers() {
-        for seed in 0..100 {
+    fn what_can_be_read_is_saved_under_its_numbers_and_the_rest_is_told_once() {
+        for seed in 0..200 {
             let storage = folder(seed);
             let found = inspect(&storage).unwrap();
             let mut to = CrashStorage::default();
             let seen = records(&found, &storage, 1);
             assert_eq!(found.save(&storage, &mut to).unwrap(), seen.len() as u64);
+            let to = to.crash(|_| 0);
             let saved = inspect(&to).unwrap();
             assert_eq!(
                 (saved.recovery.damaged, &saved.cursors),
@@ -389,13 +445,31 @@ mod tests {
                 (found.next_seq, &found.epoch)
             );
             assert_eq!(records(&saved, &to, 1), seen);
-            let (mut journal, _) = Journal::open(to.crash(|_| 0), options()).unwrap();
+            let (mut journal, recovery) = Journal::open(to.clone(), options()).unwrap();
             assert_eq!(
                 journal.read(1, usize::MAX, usize::MAX).unwrap().records,
                 seen
             );
-            let refused = found.save(&storage, &mut to).unwrap_err();
+            assert_eq!(recovery.missing, untold(&found), "seed {seed}");
+            assert_eq!(journal.epoch(), "e".repeat(32));
+            let mut again = to.clone();
+            let refused = found.save(&storage, &mut again).unwrap_err();
             assert!(refused.to_string().contains("not empty"), "{refused}");
+        }
+    }
+
+    /// Whatever fails on the way, no number that was given out is free.
+    #[test]
+    fn a_copy_that_was_cut_off_gives_no_number_out_again() {
+        for seed in 0..100 {
+            let storage = folder(seed);
+            let found = inspect(&storage).unwrap();
+            let mut to = CrashStorage::default();
+            to.set_room(Some(2 * positions::SLOT_LEN as u64 + seed * 40));
+            drop(found.save(&storage, &mut to));
+            to.set_room(None);
+            let (journal, _) = Journal::open(to.clone(), options()).unwrap();
+            assert!(journal.next_seq() >= found.next_seq);
         }
     }
 
@@ -416,7 +490,62 @@ mod tests {
             (found.stream, found.epoch.as_deref()),
             (Some(3), Some(&*"e".repeat(32)))
         );
+        // Nor does its first frame say whose numbers these are: the copy draws a name of its own.
+        storage.write_at(&Segment::name_of(1), 50, b"?").unwrap();
+        let found = inspect(&storage).unwrap();
+        assert_eq!(found.epoch, None);
+        let mut to = CrashStorage::default();
+        found.save(&storage, &mut to).unwrap();
+        let other = Options::new(3, &["fast"], "f".repeat(32));
+        let (journal, _) = Journal::open(to, other).unwrap();
+        assert_eq!(journal.epoch(), "f".repeat(32));
         storage.deny(Some(("segment", 13)));
         assert!(inspect(&storage).unwrap_err().is_of_process());
+    }
+
+    /// A folder that goes on while it is looked at: readers pass what is listed, and it is removed.
+    struct Moving {
+        storage: CrashStorage,
+        journal: std::cell::RefCell<Journal<CrashStorage>>,
+    }
+
+    impl Files for Moving {
+        fn list(&self) -> io::Result<Vec<String>> {
+            self.storage.list()
+        }
+
+        fn len(&self, name: &str) -> io::Result<u64> {
+            self.storage.len(name)
+        }
+
+        fn read_at(&self, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+            let read = self.storage.read_at(name, offset, buf);
+            let mut journal = self.journal.borrow_mut();
+            let passed = journal.cursor("slow").unwrap() + 12;
+            for reader in ["fast", "slow"] {
+                let last = journal.durable_seq();
+                journal.set_cursor(reader, passed.min(last)).unwrap();
+            }
+            journal.sync_positions().unwrap();
+            read
+        }
+    }
+
+    #[test]
+    fn what_is_passed_and_removed_meanwhile_is_not_missing() {
+        let storage = CrashStorage::default();
+        let (mut journal, _) = Journal::open(storage.clone(), options()).unwrap();
+        for now in 0..80 {
+            journal.append(&[7; 300], now).unwrap();
+            journal.sync().unwrap();
+        }
+        journal.sync_positions().unwrap();
+        let files = Moving {
+            storage,
+            journal: journal.into(),
+        };
+        let found = inspect(&files).unwrap();
+        assert!(found.is_whole(), "{:?}", found.recovery);
+        assert!(found.segments.len() < 10, "{:?}", found.segments);
     }
 }

@@ -118,7 +118,10 @@ impl Survey {
         if segment.is_empty() {
             *segment = Segment::new(segment.index, header.seq.max(1), segment.len);
         }
-        self.epoch = String::from_utf8(epoch.to_vec()).ok().or(self.epoch.take());
+        let epoch = String::from_utf8(epoch.to_vec()).ok();
+        self.epoch = epoch
+            .filter(|epoch| !epoch.is_empty())
+            .or(self.epoch.take());
     }
 
     fn record(&mut self, segment: &mut Segment, header: Header, offset: u64) {

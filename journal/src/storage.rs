@@ -26,6 +26,8 @@ pub trait Storage: Files {
     fn truncate(&mut self, name: &str, len: u64) -> io::Result<()>;
     /// `fdatasync`.
     fn sync(&mut self, name: &str) -> io::Result<()>;
+    /// It is not written again soon: what is held for that may go.
+    fn done_with(&mut self, _name: &str) {}
     /// `fsync` of the folder.
     fn sync_dir(&mut self) -> io::Result<()>;
     /// Removes the file.

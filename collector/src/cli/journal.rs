@@ -1,22 +1,23 @@
 #![expect(
     clippy::disallowed_methods,
-    reason = "shell: looks for journals' folders, writes what is saved of them"
+    reason = "shell: looks for journals' folders"
 )]
 //! `plimsoll journal`: the journals of a collector and the spools of an agent, on a disk and without their process.
 //!
 //! Nothing in the folder that is looked at is changed, ever: `repair` writes into another one.
 
 mod arguments;
+mod repair;
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use plimsoll_journal::inspect::{Inspected, SegmentFile, inspect};
-use plimsoll_journal::{FileStorage, JournalError, ReadOnly, Record};
+use plimsoll_journal::{JournalError, ReadOnly, Record};
 use plimsoll_wire::otlp::{logs, metrics};
 use prost::Message as _;
 use serde::Serialize;
@@ -33,6 +34,8 @@ use crate::sizing::memory::mib;
 
 /// `schema` of the document.
 const SCHEMA: &str = "plimsoll.journal/v1";
+/// Times that a journal which goes on is looked at before something counts as wrong.
+const LOOKS: u32 = 3;
 const COLUMNS: &[Column] = &[
     Column::Left("JOURNAL"),
     Column::Right("RECORDS"),
@@ -71,6 +74,20 @@ pub(super) enum Failed {
         #[source]
         source: JournalError,
     },
+    /// A journal that its process has open: two would go on with the same numbers.
+    #[error("journal {path} is in use: stop its process first")]
+    InUse {
+        /// Its folder.
+        path: String,
+    },
+    /// Where the copy would be neither beside the original nor by itself.
+    #[error("--into {path}: {why}")]
+    Place {
+        /// As given.
+        path: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// The folder to write to.
     #[error("make {path}")]
     Into {
@@ -83,12 +100,16 @@ pub(super) enum Failed {
 }
 
 /// Does what was asked.
-pub(super) fn run(command: &JournalCommand, out: &mut dyn Write) -> Result<Exit, CliError> {
+pub(super) fn run(
+    command: &JournalCommand,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<Exit, CliError> {
     match command {
         JournalCommand::Status(of) => status(&of.path, of.output, out),
         JournalCommand::Check(of) => check(&of.path, of.output, out),
-        JournalCommand::Export(of) => export(&of.path, of.from, out),
-        JournalCommand::Repair(of) => repair(&of.path, &of.into, out),
+        JournalCommand::Export(of) => export(&of.path, of.from, out, err),
+        JournalCommand::Repair(of) => repair::repair(&of.path, &of.into, out),
     }
 }
 
@@ -125,7 +146,8 @@ fn found(path: &Path) -> Result<Vec<Found>, Failed> {
         let below = ["", "journal"].map(PathBuf::from);
         for folder in below.iter().filter(|folder| path.join(folder).is_dir()) {
             for name in sub_folders(&path.join(folder))? {
-                if is_journal(&path.join(folder).join(&name))? {
+                // What is not ours to read, as `lost+found`, is none of ours.
+                if is_journal(&path.join(folder).join(&name)).is_ok_and(|is_one| is_one) {
                     folders.push(folder.join(name));
                 }
             }
@@ -139,14 +161,26 @@ fn found(path: &Path) -> Result<Vec<Found>, Failed> {
     folders.iter().map(|folder| look(path, folder)).collect()
 }
 
+/// Looks at one; again, if what is wrong may be a write that goes on.
 fn look(path: &Path, folder: &Path) -> Result<Found, Failed> {
-    let whole = path.join(folder);
+    let whole = if folder.as_os_str().is_empty() {
+        path.to_owned()
+    } else {
+        path.join(folder)
+    };
     let files = ReadOnly::new(whole.clone());
     let is_in_use = files.is_in_use().map_err(failed_to_read(&whole))?;
-    let inspected = inspect(&files).map_err(|source| Failed::Journal {
+    let failed = |source| Failed::Journal {
         path: whole.display().to_string(),
         source,
-    })?;
+    };
+    let mut inspected = inspect(&files).map_err(failed)?;
+    for _ in 1..LOOKS {
+        if !is_in_use || inspected.is_whole() {
+            break;
+        }
+        inspected = inspect(&files).map_err(failed)?;
+    }
     let name = folder.display().to_string();
     Ok(Found {
         name: if name.is_empty() {
@@ -334,7 +368,7 @@ impl Found {
         }
         if self.is_in_use && !lines.is_empty() {
             lines.push(format!(
-                "{name}: it is in use: what is wrong at its end may be a write that goes on"
+                "{name}: it is in use: what is wrong at its end may still be written"
             ));
         }
         lines
@@ -380,8 +414,15 @@ fn check(path: &Path, output: Output, out: &mut dyn Write) -> Result<Exit, CliEr
     Ok(if is_whole { Exit::Success } else { Exit::Found })
 }
 
-/// Its records, a line each.
-fn export(path: &Path, from_seq: u64, out: &mut dyn Write) -> Result<Exit, CliError> {
+/// Its records, a line each; what is not there is told beside them.
+fn export(
+    path: &Path,
+    from_seq: u64,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<Exit, CliError> {
+    let mut out = BufWriter::new(out);
+    let mut exit = Exit::Success;
     for found in &found(path)? {
         let mut written = Ok(());
         let each = |record: Record| {
@@ -397,8 +438,14 @@ fn export(path: &Path, from_seq: u64, out: &mut dyn Write) -> Result<Exit, CliEr
             source,
         })?;
         written?;
+        for line in found.findings() {
+            exit = Exit::Found;
+            // Nobody is left to tell if this fails.
+            let _ignored: std::io::Result<()> = writeln!(err, "plimsoll: {line}");
+        }
     }
-    Ok(Exit::Success)
+    out.flush()?;
+    Ok(exit)
 }
 
 fn line(journal: &str, record: &Record) -> Value {
@@ -443,28 +490,6 @@ fn content(payload: &[u8]) -> (&'static str, Value) {
     }
     let hex = payload.iter().map(|byte| format!("{byte:02x}"));
     ("payload_hex", hex.collect::<String>().into())
-}
-
-/// Writes what can be read of them into a folder that is not there yet.
-fn repair(path: &Path, into: &Path, out: &mut dyn Write) -> Result<Exit, CliError> {
-    let found = found(path)?;
-    let mut is_whole = true;
-    for found in &found {
-        let folder = into.join(&found.name);
-        let mut to = FileStorage::open(&folder).map_err(|source| Failed::Into {
-            path: folder.display().to_string(),
-            source,
-        })?;
-        let saved = found.inspected.save(&found.files, &mut to);
-        let saved = saved.map_err(|source| Failed::Journal {
-            path: folder.display().to_string(),
-            source,
-        })?;
-        is_whole &= found.inspected.is_whole();
-        let state = found.state();
-        writeln!(out, "{}: {saved} records saved; it was {state}", found.name)?;
-    }
-    Ok(if is_whole { Exit::Success } else { Exit::Found })
 }
 
 #[cfg(test)]

@@ -20,16 +20,18 @@ pub(in crate::cli) enum JournalCommand {
     #[command(after_help = "Examples:
   plimsoll journal check /var/lib/plimsoll/collector || echo 'something is missing'")]
     Check(At),
-    /// Every record that can be read, a JSON object each, with its number and time.
+    /// Every record that can be read, a JSON object each, with its number and time; exit code 1 if there is damage or
+    /// something is missing, which is told on standard error.
     #[command(after_help = "Examples:
   plimsoll journal export /var/lib/plimsoll/collector/journal/security | jq -c .event
   plimsoll journal export /var/lib/plimsoll/agent/security --from 1200")]
     Export(Exported),
     /// Write what can be read into another folder, under the same numbers; exit code 1 if that is not all.
     ///
-    /// The original stays as it is. A process that is started on the copy tells what is missing there.
+    /// The original stays as it is; its process has to be stopped. One that is started on the copy tells what is missing
+    /// there.
     #[command(after_help = "Examples:
-  plimsoll journal repair /var/lib/plimsoll/collector/journal --into /var/lib/plimsoll/saved")]
+  plimsoll journal repair /var/lib/plimsoll/collector --into /var/lib/plimsoll/saved")]
     Repair(Saved),
 }
 
@@ -46,7 +48,7 @@ pub(in crate::cli) struct At {
 pub(in crate::cli) struct Exported {
     /// Folder of a journal or of several.
     pub(super) path: PathBuf,
-    /// Only records with this number or a later one.
+    /// Only records with this number or a later one, of each journal.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub(super) from: u64,
 }
@@ -55,7 +57,7 @@ pub(in crate::cli) struct Exported {
 pub(in crate::cli) struct Saved {
     /// Folder of a journal or of several.
     pub(super) path: PathBuf,
-    /// Folder to write to; what is made there must not hold files.
+    /// Folder to write to: not there yet or empty, and not within PATH.
     #[arg(long, value_name = "FOLDER")]
     pub(super) into: PathBuf,
 }

@@ -1,9 +1,10 @@
 use std::io::{Read as _, Seek as _, SeekFrom};
 
-use plimsoll_journal::{Journal, Options};
+use plimsoll_journal::{FileStorage, Journal, Options};
 use plimsoll_wire::event::Loss;
 use plimsoll_wire::{AuditEvent, Class};
 
+use super::repair::repair;
 use super::*;
 use crate::records;
 
@@ -74,10 +75,12 @@ fn a_whole_journal_is_shown_and_its_records_told() {
         checked,
         "journal/security: 10 records, whole\njournal/usage: 0 records, whole\n"
     );
+    let mut told = Vec::new();
     let lines = said(
-        |out| export(&path.join("journal/security"), 9, out),
+        |out| export(&path.join("journal/security"), 9, out, &mut told),
         Exit::Success,
     );
+    assert!(told.is_empty());
     let lines: Vec<Value> = lines
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -126,23 +129,68 @@ fn damage_is_told_with_its_place_and_the_rest_is_saved() {
         (&found["whole"], &found["records"]),
         (&json!(false), &json!(9))
     );
-    let into = path.join("saved");
-    let saved = said(|out| repair(&path.join("journal"), &into, out), Exit::Found);
+    let mut told = Vec::new();
+    let lines = said(|out| export(path, 1, out, &mut told), Exit::Found);
+    assert_eq!(lines.lines().count(), 9);
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.ends_with(": number 10 is missing\n"), "{told}");
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let into = elsewhere.path().join("new/saved");
+    let saved = said(|out| repair(path, &into, out), Exit::Found);
     assert_eq!(
         saved,
-        "security: 9 records saved; it was 1 damaged, 1 missing\nusage: 0 records saved; it was whole\n"
+        "journal/security: 9 of 9 records saved; it was 1 damaged, 1 missing\n\
+         journal/usage: 0 of 0 records saved; it was whole\n"
     );
     assert_eq!(
         fs::read(path.join("journal/security/segment-000000000001.plj")).unwrap(),
         before
     );
-    let lines = said(|out| export(&into.join("security"), 1, out), Exit::Success);
-    assert_eq!(lines.lines().count(), 9);
-    let again = repair(&path.join("journal"), &into, &mut Vec::new()).unwrap_err();
+    let again = said(|out| check(&into, Output::Table, out), Exit::Found);
     assert!(
-        crate::errors::chain(&again).contains("is not empty"),
-        "{again:?}"
+        again.starts_with("journal/security: number 10 is missing\n"),
+        "{again}"
     );
+    let within = "it lies in what is to be saved, which stays as it is";
+    for (into, why) in [
+        (into, "it is not empty"),
+        (path.join("new"), within),
+        (path.join("journal/usage/deep/er"), within),
+    ] {
+        let refused = repair(path, &into, &mut Vec::new()).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!("--into {}: {why}", into.display())
+        );
+        assert!(!path.join("new").exists() && !path.join("journal/usage/deep").exists());
+    }
+}
+
+/// An agent's spool has no nodes in it, and whoever kept something else has it as it is.
+#[test]
+fn whatever_a_record_is_it_is_exported() {
+    let event = AuditEvent::Loss(Loss {
+        stage: "spool".to_owned(),
+        lost_class: Class::Usage,
+        fate: "shed".to_owned(),
+        count: 3,
+        first_seq: None,
+        last_seq: None,
+    });
+    let window = records::minute(1, 2);
+    let of_node = plimsoll_wire::otlp::metrics::encode(&window).encode_to_vec();
+    let of_collector = records::metrics(&window, 7).encode_to_vec();
+    let logged = plimsoll_wire::otlp::logs::encode(&event, 5).encode_to_vec();
+    let (name, told) = content(&logged);
+    assert_eq!((name, &told["count"]), ("event", &json!(3)));
+    assert_eq!(told["time"], "1970-01-01T00:00:00.000000005Z");
+    for (payload, has_id) in [(of_node, false), (of_collector, true)] {
+        let (name, told) = content(&payload);
+        assert_eq!((name, told["id"].is_string()), ("window", has_id));
+        assert_eq!(told["identity"], json!(window.identity));
+    }
+    assert_eq!(content(b"\xff\x00x"), ("payload_hex", json!("ff0078")));
 }
 
 #[test]
@@ -161,4 +209,13 @@ fn a_folder_without_a_journal_and_one_in_use_are_told() {
     let _owner = FileStorage::open(&usage).unwrap();
     let table = said(|out| status(&usage, Output::Table, out), Exit::Success);
     assert!(table.contains("whole, in use"), "{table}");
+    let into = folder.path().join("into");
+    let refused = repair(data.path(), &into, &mut Vec::new()).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("is in use: stop its process first"),
+        "{refused}"
+    );
+    assert!(!into.exists());
 }
