@@ -10,7 +10,7 @@
 use plimsoll_wire::AuditEvent;
 
 use crate::api::AuditRecord;
-use crate::ocsf::event::imds::{endpoint, number, url};
+use crate::ocsf::event::imds::{code, endpoint, url};
 use crate::ocsf::event::{severity, subject, text};
 use crate::ocsf::types::SeverityId;
 
@@ -86,7 +86,7 @@ fn extension(record: &AuditRecord) -> String {
             out.some("outcome", text(request, "outcome"));
             out.labelled("cs5", "class", text(request, "class"));
             out.labelled("cs6", "imdsVersion", text(request, "imds_version"));
-            let status = number(request, "status").map(|status| status.to_string());
+            let status = code(request).map(|status| status.to_string());
             out.labelled("cn1", "status", status.as_deref());
             if let Some(process) = &access.process {
                 out.put("spid", &process.pid.to_string());

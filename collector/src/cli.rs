@@ -207,7 +207,7 @@ enum AuditCommand {
     /// ends it with exit code 2 and the line's number; what came before it is printed.
     #[command(after_help = "Examples:
   plimsoll audit export --format ocsf-1.8 audit.jsonl.1 audit.jsonl
-  zcat audit.jsonl.*.gz | plimsoll audit export --format ocsf-1.3 -")]
+  cat audit.jsonl.2 audit.jsonl.1 audit.jsonl | plimsoll audit export --format ocsf-1.3 -")]
     Export(ExportArgs),
 }
 

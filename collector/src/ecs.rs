@@ -9,7 +9,7 @@ use plimsoll_wire::{AuditEvent, Identity};
 use serde_json::{Map, Value, json};
 
 use crate::api::{AuditRecord, precise};
-use crate::ocsf::event::imds::{endpoint, number, status, url};
+use crate::ocsf::event::imds::{code, endpoint, has_credentials, number, status, url};
 use crate::ocsf::event::{severity, subject, text};
 use crate::ocsf::types::StatusId;
 
@@ -131,20 +131,23 @@ impl Document {
     fn imds(&mut self, access: &ImdsAccess) {
         let request = &access.request;
         let of = |key: &str| text(request, key).unwrap_or_default();
-        let (class, outcome) = (of("class"), of("outcome"));
+        let outcome = of("outcome");
         let is_denied = matches!(outcome, "denied" | "auth_failed" | "hop_limit_blocked");
         let types: &[&str] = if is_denied {
             &["access", "denied"]
         } else {
             &["access"]
         };
-        let has_credentials = class == "CRED" && outcome == "ok";
         self.kind(
             "event",
-            &[if has_credentials { "api" } else { "network" }],
+            &[if has_credentials(request) {
+                "api"
+            } else {
+                "network"
+            }],
             types,
         );
-        self.set("event.outcome", event_outcome(outcome));
+        self.set("event.outcome", event_outcome(request));
         self.set_some("event.duration", number(request, "latency_ns"));
         for (side, key) in [("source", "src"), ("destination", "dst")] {
             let end = endpoint(request, key);
@@ -157,7 +160,7 @@ impl Document {
             self.set("network.protocol", "http");
         }
         self.set_some("http.request.method", text(request, "method"));
-        self.set_some("http.response.status_code", number(request, "status"));
+        self.set_some("http.response.status_code", code(request));
         self.set_some(
             "http.response.body.bytes",
             number(request, "response_bytes"),
@@ -196,8 +199,8 @@ impl Document {
     }
 }
 
-fn event_outcome(outcome: &str) -> &'static str {
-    match status(outcome) {
+fn event_outcome(request: &Map<String, Value>) -> &'static str {
+    match status(request) {
         StatusId::Success => "success",
         StatusId::Failure => "failure",
         StatusId::Unknown | StatusId::Other => "unknown",

@@ -91,7 +91,12 @@ fn records() -> Vec<AuditRecord> {
             cgroup_path: Some("/kubepods/x".to_owned()),
             subject,
         };
-        events.push(AuditEvent::OomKill(kill(identity.clone())));
+        for identity_is_trigger in [false, true] {
+            events.push(AuditEvent::OomKill(OomKill {
+                identity_is_trigger,
+                ..kill(identity.clone())
+            }));
+        }
         for started_unix_ns in [None, Some(1_764_000_000_000_000_000), Some(u64::MAX)] {
             events.push(AuditEvent::ContainerEnd(ContainerEnd {
                 identity: identity.clone(),
@@ -137,6 +142,11 @@ fn requests() -> Vec<Map<String, Value>> {
         b"\0\x01\x02\r\n\r\n".to_vec(),
     ]);
     sent.push(b"BREW /pot HTTP/1.1\r\n\r\n".to_vec());
+    for method in ["PATCH", "HEAD", "DELETE", "OPTIONS"] {
+        let path = "/latest/meta-data/iam/security-credentials/node";
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n");
+        sent.push(head.into_bytes());
+    }
     let credentials = "{\"Code\":\"Success\",\"AccessKeyId\":\"ASIAEXAMPLE\",\"SecretAccessKey\":\"s\",\"Token\":\"t\",\"Expiration\":\"2026-12-01T00:00:00Z\"}";
     let answers = ["200 OK", "401 Unauthorized", "404 Not Found", "500 Oops"].map(|status| {
         let length = credentials.len();
@@ -166,9 +176,20 @@ fn requests() -> Vec<Map<String, Value>> {
     let requests = events
         .iter()
         .map(|event| serde_json::to_value(event).unwrap());
-    requests
+    let mut requests: Vec<_> = requests
         .map(|request| request.as_object().unwrap().clone())
-        .collect()
+        .collect();
+    // What a node sends that is not itself any more: of other types, beyond every bound, with members of its own.
+    let strange = [
+        json!({}),
+        json!({"src": {"ip": "x", "port": 70_000, "more": 1}, "dst": 3, "status": 4_294_967_296_u64, "path": 7,
+            "outcome": "ok", "class": "CRED", "endpoint": "imds"}),
+        json!({"src": {"ip": "::1"}, "status": "200", "user_agent": [], "latency_ns": u64::MAX, "ratio": 1.5,
+            "huge": -0.0, "imds_version": "none", "flags": "none", "outcome": "", "method": ""}),
+        json!({"outcome": "hop_limit_blocked", "evidence": "silence", "method": "PUT", "path": "/latest/api/token"}),
+    ];
+    requests.extend(strange.map(|request| request.as_object().unwrap().clone()));
+    requests
 }
 
 fn processes() -> Vec<Option<Process>> {
@@ -287,28 +308,118 @@ fn events_are_written_in_canonical_form() {
     }
 }
 
+/// Whatever an event says is found in what is written of it, but what says nothing: a null, an empty text or list.
+#[test]
+fn nothing_of_an_event_is_left_out() {
+    fn leaves(value: &Value, out: &mut Vec<String>) {
+        match value {
+            Value::Null => {}
+            Value::Array(values) => values.iter().for_each(|value| leaves(value, out)),
+            Value::Object(members) => members.values().for_each(|value| leaves(value, out)),
+            Value::String(text) => out.push(text.clone()),
+            other => out.push(other.to_string()),
+        }
+    }
+    for (record, event) in events() {
+        let (mut said, mut written) = (Vec::new(), Vec::new());
+        let mut document = record.to_document();
+        // The class is this.
+        document.as_object_mut().unwrap().remove("event");
+        leaves(&document, &mut said);
+        leaves(&event, &mut written);
+        for leaf in said.iter().filter(|leaf| !leaf.is_empty()) {
+            assert!(written.contains(leaf), "{leaf}\n{document:#}\n{event:#}");
+        }
+    }
+}
+
+/// Whose container it was is said of one that is known, and credentials came back where they did.
+#[test]
+fn what_is_not_known_is_not_said() {
+    let mut seen = std::collections::BTreeSet::new();
+    for (record, event) in events() {
+        match &record.event {
+            AuditEvent::OomKill(kill) if kill.identity_is_trigger => {
+                assert!(event["process"]["container"].is_null(), "{event:#}");
+                assert!(event["observables"].is_null(), "{event:#}");
+                seen.insert("trigger");
+            }
+            AuditEvent::Imds(access) if event["class_uid"] == 6003 => {
+                let request = &access.request;
+                assert_ne!(request.get("method").and_then(Value::as_str), Some("HEAD"));
+                assert_eq!(request["status"], 200, "{event:#}");
+                seen.insert("credentials");
+            }
+            AuditEvent::Imds(access)
+                if access.request.get("evidence") == Some(&json!("silence")) =>
+            {
+                assert_eq!(event["status_id"], 0, "{event:#}");
+                seen.insert("silence");
+            }
+            _ => {}
+        }
+        let version = &event["api"]["version"];
+        assert!(
+            version.is_null() || version == "v1" || version == "v2",
+            "{version}"
+        );
+    }
+    assert_eq!(seen.len(), 3, "{seen:?}");
+}
+
 /// What an older release does not know stands in `unmapped`, and nothing else is changed.
 #[test]
 fn every_event_is_valid_for_security_lake_and_nothing_of_it_is_lost() {
     let (from, to) = (Schema::v1_8(), Schema::v1_3());
+    let mut classes = std::collections::BTreeSet::new();
     for (_, event) in events() {
-        let projected = project(&event, from, to);
+        let projected = project(&event, from, to).unwrap();
         let found = validate(to, &projected);
         assert!(found.is_empty(), "{found:?}\n{event:#}\n{projected:#}");
         let left = &projected["unmapped"]["ocsf_1_8_0"];
         check_kept("", &event, &projected, left);
+        classes.insert(projected["class_uid"].as_i64().unwrap());
     }
+    let classes: Vec<_> = classes.into_iter().collect();
+    assert_eq!(classes, [0, 1007, 2004, 4001, 4002, 6002, 6003]);
 }
 
-/// Of the class itself, which may be another one.
-const OF_CLASS: [&str; 9] = [
+/// A method that the older release does not know is another one there, in number and in name.
+#[test]
+fn every_activity_has_a_type_in_both_releases() {
+    let (from, to) = (Schema::v1_8(), Schema::v1_3());
+    let mut others = 0;
+    for (_, mut event) in events()
+        .filter(|(_, event)| event["http_response"].is_object())
+        .take(2)
+    {
+        let class = from.class(event["class_uid"].as_i64().unwrap()).unwrap();
+        for (activity, name) in &class.of.attributes["activity_id"].values {
+            let activity: i64 = activity.parse().unwrap();
+            event["activity_id"] = activity.into();
+            event["activity_name"] = name.as_str().into();
+            event["type_uid"] = (class.uid * 100 + activity).into();
+            event["type_name"] = format!("{}: {name}", class.of.caption).into();
+            assert_eq!(validate(from, &event), []);
+            let projected = project(&event, from, to).unwrap();
+            assert_eq!(validate(to, &projected), [], "{projected:#}");
+            assert_eq!(projected["activity_name"], *name);
+            others += usize::from(projected["activity_id"] != activity);
+        }
+    }
+    assert!(others > 0, "PATCH is younger");
+}
+
+/// Of the class and the release, which may be others.
+const OF_CLASS: [&str; 10] = [
     "activity_id",
     "activity_name",
     "category_name",
     "category_uid",
     "class_name",
     "class_uid",
-    "metadata",
+    "metadata.profiles",
+    "metadata.version",
     "type_name",
     "type_uid",
 ];
@@ -346,7 +457,8 @@ fn events_as_they_are_written() {
         &shown["Application-Error-General-Error"],
         Schema::v1_8(),
         Schema::v1_3(),
-    );
+    )
+    .unwrap();
     shown.insert("Application-Error-in-1.3".to_owned(), older);
     for kind in [
         "API-Activity-Read",

@@ -114,8 +114,7 @@ impl Common {
             if container(identity, &record.names).is_some() {
                 profiles.insert(0, "container".to_owned());
             }
-            let cgroup = json!({"id": identity.cgroup_id, "path": identity.cgroup_path});
-            unmapped.insert("cgroup".to_owned(), exact(cgroup));
+            unmapped.insert("identity".to_owned(), exact(json!(identity)));
         }
         Self {
             device: device(node),
@@ -159,15 +158,16 @@ impl Common {
     }
 }
 
-/// With numbers that every reader of JSON reads alike: what a double cannot hold exactly is a text of its digits
-/// (RFC 8785, section 3.2.2.3 and appendix D).
+/// With numbers that every reader of JSON reads alike, and whose canonical form is theirs (RFC 8785, section 3.2.2.3
+/// and appendix D): what has a fraction, or more digits than a double holds, is a text; and always so is what may
+/// have them, for a field is of one type.
 fn exact(value: Value) -> Value {
     match value {
         Value::Number(number) => {
             let is_exact = number
                 .as_i64()
                 .is_some_and(|it| it.unsigned_abs() <= MAX_EXACT);
-            if is_exact || number.is_f64() {
+            if is_exact {
                 Value::Number(number)
             } else {
                 Value::String(number.to_string())
@@ -175,8 +175,15 @@ fn exact(value: Value) -> Value {
         }
         Value::Array(values) => values.into_iter().map(exact).collect(),
         Value::Object(members) => {
-            let members = members.into_iter();
-            Value::Object(members.map(|(name, of)| (name, exact(of))).collect())
+            let members = members.into_iter().map(|(name, value)| {
+                let is_long = name == "cgroup_id" || name.ends_with("_ns");
+                let value = match value {
+                    Value::Number(number) if is_long => Value::String(number.to_string()),
+                    other => exact(other),
+                };
+                (name, value)
+            });
+            Value::Object(members.collect())
         }
         other => other,
     }
@@ -207,7 +214,11 @@ fn container(identity: &Identity, names: &Map<String, Value>) -> Option<Containe
         return None;
     };
     // That of a static pod is none, but the hash of its manifest.
-    let is_uuid = pod_uid.len() == 36;
+    let groups = pod_uid.split('-').map(|group| {
+        let is_hex = group.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex.then_some(group.len())
+    });
+    let is_uuid = groups.eq([8, 4, 4, 4, 12].map(Some));
     Some(Container {
         uid: Some(container_id.clone()),
         name: text(names, "container").map(str::to_owned),
@@ -228,24 +239,18 @@ pub(crate) fn subject(record: &AuditRecord) -> String {
 }
 
 fn oom_kill(record: &AuditRecord, kill: &OomKill, mut common: Common) -> Event {
-    common.message = format!("{}: killed for want of memory", subject(record));
-    let container_id = kill.identity.container_id();
-    common.observe(
-        "process.container.uid",
-        ObservableTypeId::Container,
-        container_id,
-    );
-    common.put(
-        "oom",
-        json!({
-            "identity_is_trigger": kill.identity_is_trigger,
-            "anon_rss_bytes": kill.anon_rss_bytes,
-            "file_rss_bytes": kill.file_rss_bytes,
-            "shmem_rss_bytes": kill.shmem_rss_bytes,
-            "memory_peak_bytes": kill.memory_peak_bytes,
-            "memory_limit_bytes": kill.memory_limit_bytes,
-        }),
-    );
+    let subject = subject(record);
+    let victim = if kill.identity_is_trigger {
+        // Whose the process was is not known, only who asked for memory.
+        common.message = format!("{subject} asked for memory, and the kernel killed a process");
+        None
+    } else {
+        common.message = format!("{subject}: killed for want of memory");
+        let id = kill.identity.container_id();
+        common.observe("process.container.uid", ObservableTypeId::ResourceUid, id);
+        container(&kill.identity, &record.names)
+    };
+    common.put("oom", without_identity(json!(kill)));
     event!(Process, ProcessActivity, common, {
         activity_id: ProcessActivityId::Terminate,
         actor: Actor {
@@ -255,28 +260,31 @@ fn oom_kill(record: &AuditRecord, kill: &OomKill, mut common: Common) -> Event {
         process: Process {
             pid: Some(kill.victim_pid.into()),
             name: kill.victim_comm.clone(),
-            container: container(&kill.identity, &record.names),
+            container: victim,
             ..Process::default()
         },
     })
 }
 
+/// What an event says besides whose it is.
+fn without_identity(mut event: Value) -> Value {
+    if let Some(members) = event.as_object_mut() {
+        members.remove("identity");
+    }
+    event
+}
+
 fn container_end(record: &AuditRecord, end: &ContainerEnd, mut common: Common) -> Event {
     common.message = format!("{}: ended", subject(record));
     let container_id = end.identity.container_id();
-    common.observe("app.uid", ObservableTypeId::Container, container_id);
-    common.put(
-        "usage",
-        json!({
-            "cpu_used_ns": end.cpu_used_ns,
-            "memory_peak_bytes": end.memory_peak_bytes,
-            "started_unix_ns": end.started_unix_ns,
-        }),
-    );
+    common.observe("app.uid", ObservableTypeId::ResourceUid, container_id);
+    common.put("container_end", without_identity(json!(end)));
     let end_time = common.time;
-    let start_time = end.started_unix_ns.map(millis);
-    // Without a container there is none of its profile.
-    let duration = start_time.map(|start| end_time.saturating_sub(start));
+    // A clock that was set back in between tells nothing of its start.
+    let start_time = end
+        .started_unix_ns
+        .map(millis)
+        .filter(|start| *start <= end_time);
     event!(Lifecycle, ApplicationLifecycle, common, {
         activity_id: ApplicationLifecycleActivityId::Stop,
         app: Product {
@@ -284,7 +292,7 @@ fn container_end(record: &AuditRecord, end: &ContainerEnd, mut common: Common) -
             uid: container_id.map(str::to_owned),
             ..Product::default()
         },
-        duration: duration.filter(|duration| *duration >= 0),
+        duration: start_time.map(|start| end_time - start),
         end_time: Some(end_time),
         start_time: start_time,
     })
@@ -310,11 +318,6 @@ fn finding(record: &AuditRecord, misplaced: &Misplaced, mut common: Common) -> E
         "node {} sent {} records about pods on other nodes, the first {} on {}",
         misplaced.sender, misplaced.count, misplaced.pod_uid, misplaced.pod_node
     );
-    common.observe(
-        "unmapped.misplaced.sender",
-        ObservableTypeId::Hostname,
-        Some(&misplaced.sender),
-    );
     common.put("misplaced", json!(misplaced));
     let title = "A node speaks of pods that are not on it";
     event!(Finding, DetectionFinding, common, {
@@ -336,6 +339,7 @@ fn alive(heartbeat: &Heartbeat, mut common: Common) -> Event {
         activity_name: Some("Heartbeat".to_owned()),
         app: Product {
             name: Some(PRODUCT.to_owned()),
+            vendor_name: Some(PRODUCT.to_owned()),
             feature: Some(Feature { name: Some("agent".to_owned()) }),
             version: Some(heartbeat.version.clone()),
             ..Product::default()

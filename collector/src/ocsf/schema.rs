@@ -126,7 +126,13 @@ impl Type {
         };
         let regex = self.compiled.get_or_init(compile);
         let is_short = self.max_len.is_none_or(|most| text.chars().count() <= most);
-        is_short && regex.as_ref().is_none_or(|regex| regex.is_match(text))
+        let is_like = match (&self.regex, regex) {
+            (None, _) => true,
+            (Some(_), Some(regex)) => regex.is_match(text),
+            // A pattern that is none is met by nothing; a test looks that there is no such.
+            (Some(_), None) => false,
+        };
+        is_short && is_like
     }
 }
 
@@ -142,6 +148,16 @@ impl Schema {
     /// Release 1.3.0, the newest that Security Lake takes.
     pub fn v1_3() -> &'static Self {
         &V1_3
+    }
+
+    /// Whether something is only there in events that state this profile.
+    pub fn has_profile(&self, profile: &str) -> bool {
+        let classes = self.classes.values().map(|class| &class.of);
+        let attributes = classes
+            .chain(self.objects.values())
+            .flat_map(|of| of.attributes.values());
+        let mut profiles = attributes.flat_map(|attribute| &attribute.profiles);
+        profiles.any(|known| known == profile)
     }
 
     /// The class with that number.

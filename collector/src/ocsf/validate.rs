@@ -46,6 +46,12 @@ pub fn validate(schema: &Schema, event: &Value) -> Vec<Violation> {
     if number("type_uid") != of_class {
         judge.found("type_uid", "not that of class and activity".to_owned());
     }
+    judge.observables(event);
+    for unknown in profiles(event) {
+        if !schema.has_profile(unknown) {
+            judge.found("metadata.profiles", format!("no profile {unknown}"));
+        }
+    }
     let version = event.pointer("/metadata/version").and_then(Value::as_str);
     if version != Some(&schema.version) {
         judge.found("metadata.version", format!("not {}", schema.version));
@@ -96,6 +102,44 @@ impl Judge<'_> {
         for missing in missing(members, of, &self.profiles) {
             self.found(path, missing);
         }
+        self.siblings(path, members, of);
+    }
+
+    /// A number and the word beside it say the same, unless the number is that of no word.
+    fn siblings(&mut self, path: &str, members: &Map<String, Value>, of: &Object) {
+        for (name, attribute) in &of.attributes {
+            let Some(sibling) = attribute.sibling.as_deref() else {
+                continue;
+            };
+            let number = members.get(name).map(ToString::to_string);
+            let caption = number.filter(|number| number != "99");
+            let caption = caption.and_then(|number| attribute.values.get(&number));
+            let word = members.get(sibling).and_then(Value::as_str);
+            if let (Some(caption), Some(word)) = (caption, word)
+                && caption != word
+            {
+                self.found(
+                    &within(path, sibling),
+                    format!("{word:?} beside {caption:?}"),
+                );
+            }
+        }
+    }
+
+    /// An observable names something that is there, and has its value; of an object it has none.
+    fn observables(&mut self, event: &Value) {
+        let observables = event.get("observables").and_then(Value::as_array);
+        for of in observables.into_iter().flatten() {
+            let value = of.get("value");
+            let is_one = match named(of, event) {
+                Some(Value::Object(_)) => value.is_none(),
+                Some(found) => value == Some(found),
+                None => false,
+            };
+            if !is_one {
+                self.found("observables", format!("{of} is not in the event"));
+            }
+        }
     }
 
     fn member(&mut self, path: &str, value: &Value, attribute: &Attribute) {
@@ -125,6 +169,12 @@ impl Judge<'_> {
             }
         }
     }
+}
+
+/// What an observable names in the event.
+pub(super) fn named<'a>(observable: &Value, event: &'a Value) -> Option<&'a Value> {
+    let name = observable.get("name").and_then(Value::as_str)?;
+    event.pointer(&format!("/{}", name.replace('.', "/")))
 }
 
 pub(super) fn within(path: &str, name: &str) -> String {
@@ -190,7 +240,7 @@ fn wrong_type(schema: &Schema, value: &Value, name: &str) -> Option<String> {
         "integer_t" => value
             .as_i64()
             .is_some_and(|number| i32::try_from(number).is_ok()),
-        "long_t" => value.is_i64() || value.is_u64(),
+        "long_t" => value.is_i64(),
         "float_t" => value.is_number(),
         _ => {
             let Some(of) = schema.types.get(name) else {
@@ -273,11 +323,27 @@ mod tests {
             &["type_uid: not that of class and activity"],
         );
         check(
-            |event| event["observables"] = json!([{"type_id": 2}, {"value": "x"}, 3]),
+            |event| {
+                event["observables"] = json!([
+                    {"type_id": 2, "name": "dst_endpoint.ip", "value": "169.254.169.254"},
+                    {"name": "dst_endpoint"}, 3,
+                    {"type_id": 2, "name": "dst_endpoint.ip", "value": "10.0.0.1"},
+                ]);
+            },
             &[
                 "observables[1]: type_id is missing",
                 "observables[2]: no object observable",
+                "observables: 3 is not in the event",
+                "observables: {\"name\":\"dst_endpoint.ip\",\"type_id\":2,\"value\":\"10.0.0.1\"} is not in the event",
             ],
+        );
+        check(
+            |event| event["severity"] = json!("Low"),
+            &["severity: \"Low\" beside \"Informational\""],
+        );
+        check(
+            |event| event["metadata"]["profiles"] = json!(["host", "made_up"]),
+            &["metadata.profiles: no profile made_up"],
         );
         check(
             |event| event["time"] = Value::Null,

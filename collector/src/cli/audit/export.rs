@@ -144,7 +144,9 @@ fn told(record: &AuditRecord, format: ExportFormat) -> String {
     let ocsf = || serde_json::to_value(event::of(record, VERSION)).unwrap_or_default();
     match format {
         ExportFormat::Ocsf18 => ocsf().to_string(),
-        ExportFormat::Ocsf13 => project(&ocsf(), Schema::v1_8(), Schema::v1_3()).to_string(),
+        ExportFormat::Ocsf13 => project(&ocsf(), Schema::v1_8(), Schema::v1_3())
+            .unwrap_or_default()
+            .to_string(),
         ExportFormat::Ecs => ecs::document(record, VERSION).to_string(),
         ExportFormat::Cef => cef::line(record, VERSION),
     }

@@ -30,7 +30,7 @@ const SUSPICIOUS: [&str; 8] = [
 struct Told<'a> {
     request: &'a Map<String, Value>,
     actor: Actor,
-    dst_endpoint: NetworkEndpoint,
+    dst_endpoint: Option<NetworkEndpoint>,
     http_request: Option<HttpRequest>,
     http_response: Option<HttpResponse>,
     src_endpoint: NetworkEndpoint,
@@ -44,26 +44,22 @@ pub(super) fn event(record: &AuditRecord, access: &ImdsAccess, mut common: Commo
     let request = &access.request;
     let of = |key: &str| text(request, key).unwrap_or_default();
     let (class, outcome) = (of("class"), of("outcome"));
-    let service = Some(of("endpoint").to_owned()).filter(|name| !name.is_empty());
     let told = Told {
         request,
         actor: actor(record, access),
-        dst_endpoint: NetworkEndpoint {
-            svc_name: service,
-            ..endpoint(request, "dst")
-        },
+        dst_endpoint: destination(request),
         http_request: http_request(request),
         http_response: http_response(request),
         src_endpoint: source(record, access),
-        status_code: number(request, "status").map(|status| status.to_string()),
-        status_detail: Some(outcome.to_owned()),
-        status_id: Some(status(outcome)),
+        status_code: code(request).map(|status| status.to_string()),
+        status_detail: Some(outcome.to_owned()).filter(|outcome| !outcome.is_empty()),
+        status_id: Some(status(request)),
     };
     common.message = format!("{}: {} {class} {outcome}", subject(record), of("endpoint"));
     common.metadata.correlation_uid = text(request, "request_id").map(str::to_owned);
     observe(&mut common, access, &told);
     keep_the_rest(&mut common, access);
-    if class == "CRED" && outcome == "ok" {
+    if has_credentials(request) {
         told.into_credentials(common)
     } else if told.http_request.is_none() && told.http_response.is_none() {
         told.into_traffic(common)
@@ -77,19 +73,16 @@ fn observe(common: &mut Common, access: &ImdsAccess, told: &Told<'_>) {
     common.observe("src_endpoint.ip", ObservableTypeId::IpAddress, ip);
     let container = access.identity.container_id();
     let name = "src_endpoint.container.uid";
-    common.observe(name, ObservableTypeId::Container, container);
-    let user_agent = text(told.request, "user_agent");
+    common.observe(name, ObservableTypeId::ResourceUid, container);
+    let request = told.http_request.as_ref();
+    let user_agent = request.and_then(|request| request.user_agent.as_deref());
     let name = "http_request.user_agent";
     common.observe(name, ObservableTypeId::HttpUserAgent, user_agent);
 }
 
-/// What has no place in OCSF.
+/// What has no place in OCSF, with what has one: the request is the node's word, and stays whole.
 fn keep_the_rest(common: &mut Common, access: &ImdsAccess) {
-    let mut rest = access.request.clone();
-    for placed in ["src", "dst", "path", "status", "user_agent"] {
-        rest.remove(placed);
-    }
-    common.put("imds", rest);
+    common.put("imds", access.request.clone());
     let process = access.process.as_ref();
     if let Some(missing) = process.and_then(|process| process.missing.clone()) {
         common.put("process_missing", missing);
@@ -106,16 +99,16 @@ impl Told<'_> {
             name: Some(role.to_owned()),
             r#type: Some("IAM role".to_owned()),
         });
-        let service = self.dst_endpoint.svc_name.clone();
+        let service = text(self.request, "endpoint").map(str::to_owned);
         event!(Api, ApiActivity, common, {
             activity_id: ApiActivityId::Read,
             actor: self.actor,
             api: Api {
                 operation: "GetCredentials".to_owned(),
                 service: service.map(|name| Service { name: Some(name) }),
-                version: text(self.request, "imds_version").map(str::to_owned),
+                version: version(self.request).map(str::to_owned),
             },
-            dst_endpoint: Some(self.dst_endpoint),
+            dst_endpoint: self.dst_endpoint,
             http_request: self.http_request,
             http_response: self.http_response,
             resources: role.into_iter().collect(),
@@ -131,7 +124,7 @@ impl Told<'_> {
             activity_id: NetworkActivityId::Traffic,
             actor: Some(self.actor),
             connection_info: Some(connection(self.request)),
-            dst_endpoint: Some(self.dst_endpoint),
+            dst_endpoint: self.dst_endpoint,
             src_endpoint: Some(self.src_endpoint),
             status_detail: self.status_detail,
             status_id: self.status_id,
@@ -150,7 +143,7 @@ impl Told<'_> {
             activity_name: activity_name,
             actor: Some(self.actor),
             connection_info: Some(connection(self.request)),
-            dst_endpoint: Some(self.dst_endpoint),
+            dst_endpoint: self.dst_endpoint,
             http_request: self.http_request,
             http_response: self.http_response,
             src_endpoint: Some(self.src_endpoint),
@@ -161,15 +154,46 @@ impl Told<'_> {
     }
 }
 
-/// One end of a connection.
+/// One end of a connection, as far as it is one.
 pub(crate) fn endpoint(request: &Map<String, Value>, key: &str) -> NetworkEndpoint {
     let of = request.get(key).and_then(Value::as_object);
     let ip = of.and_then(|of| text(of, "ip"));
+    let port = of.and_then(|of| number(of, "port"));
     NetworkEndpoint {
-        ip: ip.map(str::to_owned),
-        port: of.and_then(|of| number(of, "port")),
+        ip: ip
+            .filter(|ip| ip.parse::<IpAddr>().is_ok())
+            .map(str::to_owned),
+        port: port.filter(|port| u16::try_from(*port).is_ok()),
         ..NetworkEndpoint::default()
     }
+}
+
+/// The answer's status, if it is one of HTTP.
+pub(crate) fn code(request: &Map<String, Value>) -> Option<i64> {
+    number(request, "status").filter(|code| (100..1000).contains(code))
+}
+
+/// Credentials were in the answer: not in one to HEAD, nor in a redirection.
+pub(crate) fn has_credentials(request: &Map<String, Value>) -> bool {
+    let is = |key: &str, value: &str| text(request, key) == Some(value);
+    let is_success = code(request).is_some_and(|code| code < 300);
+    is("class", "CRED") && is("outcome", "ok") && !is("method", "HEAD") && is_success
+}
+
+/// Which of the two versions of IMDS it speaks, where that is known.
+fn version(request: &Map<String, Value>) -> Option<&str> {
+    text(request, "imds_version").filter(|version| ["v1", "v2"].contains(version))
+}
+
+/// The service that was asked.
+fn destination(request: &Map<String, Value>) -> Option<NetworkEndpoint> {
+    let service = text(request, "endpoint").filter(|name| !name.is_empty());
+    let of = NetworkEndpoint {
+        svc_name: service.map(str::to_owned),
+        ..endpoint(request, "dst")
+    };
+    // An endpoint has a name or an address.
+    (of.ip.is_some() || of.svc_name.is_some()).then_some(of)
 }
 
 /// Whose socket it was.
@@ -273,16 +297,18 @@ fn http_response(request: &Map<String, Value>) -> Option<HttpResponse> {
     let small = |number: i64| i32::try_from(number).ok().map(i64::from);
     let latency = number(request, "latency_ns").and_then(|ns| small(ns / 1_000_000));
     Some(HttpResponse {
-        code: number(request, "status")?,
+        code: code(request)?,
         body_length: number(request, "response_bytes").and_then(small),
         latency,
     })
 }
 
-/// Whether it came off, where that is known.
-pub(crate) fn status(outcome: &str) -> StatusId {
-    match outcome {
+/// Whether it came off, where that is known. That nobody answered is no evidence of a wall.
+pub(crate) fn status(request: &Map<String, Value>) -> StatusId {
+    let is_suspected = text(request, "evidence") == Some("silence");
+    match text(request, "outcome").unwrap_or_default() {
         "ok" => StatusId::Success,
+        "hop_limit_blocked" if is_suspected => StatusId::Unknown,
         "auth_failed" | "denied" | "not_found" | "error" | "hop_limit_blocked" => StatusId::Failure,
         _ => StatusId::Unknown,
     }
@@ -292,8 +318,10 @@ pub(super) fn severity(request: &Map<String, Value>) -> SeverityId {
     let is = |key: &str, value: &str| text(request, key) == Some(value);
     let flags = request.get("flags").and_then(Value::as_array);
     let mut flags = flags.into_iter().flatten().filter_map(Value::as_str);
-    let has_credentials = is("class", "CRED") && is("outcome", "ok");
-    if has_credentials && is("imds_version", "v1") {
+    let has_credentials = has_credentials(request);
+    // What could not be read of a head is not known to be the second version.
+    let may_be_v1 = is("endpoint", "imds") && !is("imds_version", "v2");
+    if has_credentials && may_be_v1 {
         SeverityId::High
     } else if flags.any(|flag| SUSPICIOUS.contains(&flag)) || is("outcome", "hop_limit_blocked") {
         SeverityId::Medium
