@@ -181,13 +181,8 @@ impl Inspected {
             .iter()
             .filter(|segment| segment.count_after(before) > 0)
         {
-            let name = segment.name();
-            let bytes = match read_file(files, &name, MAX_SEGMENT_BYTES) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    unless_damaged("read", &name, error)?;
-                    continue;
-                }
+            let Some(bytes) = bytes_of(files, segment)? else {
+                continue;
             };
             for record in records_in(&bytes, self.stream, segment, from_seq) {
                 if each(record).is_break() {
@@ -215,13 +210,8 @@ impl Inspected {
         let epoch = self.epoch.as_deref().unwrap_or_default();
         let mut saved = 0;
         for segment in self.readable.iter().filter(|segment| !segment.is_empty()) {
-            let name = segment.name();
-            let bytes = match read_file(files, &name, MAX_SEGMENT_BYTES) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    unless_damaged("read", &name, error)?;
-                    continue;
-                }
+            let Some(bytes) = bytes_of(files, segment)? else {
+                continue;
             };
             let mut out = Vec::with_capacity(bytes.len());
             let (first, kind) = (segment.first, Kind::Start);
@@ -231,7 +221,7 @@ impl Inspected {
                 frame::encode(&mut out, Kind::Record, stream, seq, time, &record.payload);
                 saved += 1;
             }
-            write(to, &name, &out)?;
+            write(to, &segment.name(), &out)?;
         }
         to.sync_dir().map_err(io_error("sync", "."))?;
         Ok(saved)
@@ -267,6 +257,15 @@ impl SegmentFile {
             last_seq: held.then_some(segment.last),
             oldest_unix_ns: segment.oldest_unix_ns,
         }
+    }
+}
+
+/// What is in a file; `None` of one that the disk does not give, or that was passed and removed.
+fn bytes_of(files: &impl Files, segment: &Segment) -> Result<Option<Vec<u8>>, JournalError> {
+    let name = segment.name();
+    match read_file(files, &name, MAX_SEGMENT_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) => unless_damaged("read", &name, error).map(|()| None),
     }
 }
 
