@@ -10,8 +10,11 @@ use anyhow::{Context, Result};
 
 /// Largest answer read, bytes.
 const BODY_AT_MOST: u64 = 64 * 1024;
-/// Connect and read timeout: the AWS SDKs' default for the metadata service.
+/// Read timeout: the AWS SDKs' default for the metadata service.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait for a connection: an emulated machine stands still for a second at times, and a handshake of which
+/// a packet is lost goes on after one, and after three.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,15 +28,15 @@ pub struct Answer {
 /// Sends one request and reads the answer until the server closes.
 ///
 /// # Errors
-/// No connection, no answer within a second, or no HTTP.
+/// No connection within ten seconds, no answer within one, or no HTTP.
 pub fn request(
     to: SocketAddr,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
 ) -> Result<Answer> {
-    let mut stream =
-        TcpStream::connect_timeout(&to, TIMEOUT).with_context(|| format!("connecting to {to}"))?;
+    let mut stream = TcpStream::connect_timeout(&to, CONNECTED_WITHIN)
+        .with_context(|| format!("connecting to {to}"))?;
     stream
         .set_read_timeout(Some(TIMEOUT))
         .context("setting the read timeout")?;
