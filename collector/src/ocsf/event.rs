@@ -3,24 +3,6 @@
 //! Nothing that an event says is left out: what OCSF has no place for is in `unmapped`, under the names it has with
 //! us. Nothing is made up: what is not known is absent.
 
-/// An event of a class: what is given, and what all have.
-macro_rules! event {
-    ($variant:ident, $class:ident, $common:expr, { $($field:ident: $value:expr,)* }) => {{
-        let common = $common;
-        Event::$variant(Box::new($class {
-            $($field: $value,)*
-            device: common.device.into(),
-            message: Some(common.message),
-            metadata: common.metadata,
-            observables: common.observables,
-            severity_id: common.severity,
-            time: common.time,
-            unmapped: Some(common.unmapped),
-            ..$class::default()
-        }))
-    }};
-}
-
 pub(crate) mod imds;
 
 use plimsoll_wire::event::{ContainerEnd, Heartbeat, Loss, Misplaced, OomKill};
@@ -32,9 +14,10 @@ use serde_json::{Map, Value, json};
 use super::schema::Schema;
 use super::types::{
     Actor, ApiActivity, ApplicationError, ApplicationErrorActivityId, ApplicationLifecycle,
-    ApplicationLifecycleActivityId, Container, DetectionFinding, DetectionFindingActivityId,
-    Device, Feature, FindingInfo, HttpActivity, Metadata, NetworkActivity, Observable,
-    ObservableTypeId, Process, ProcessActivity, ProcessActivityId, Product, SeverityId,
+    ApplicationLifecycleActivityId, Common, Container, DetectionFinding,
+    DetectionFindingActivityId, Device, Feature, FindingInfo, HttpActivity, Metadata,
+    NetworkActivity, Observable, ObservableTypeId, Process, ProcessActivity, ProcessActivityId,
+    Product, SeverityId,
 };
 use crate::api::{AuditRecord, precise};
 
@@ -62,17 +45,6 @@ pub enum Event {
     Network(Box<NetworkActivity>),
     /// The kernel killed a process.
     Process(Box<ProcessActivity>),
-}
-
-/// What all events of a record have.
-struct Common {
-    device: Device,
-    message: String,
-    metadata: Metadata,
-    observables: Vec<Observable>,
-    severity: SeverityId,
-    time: i64,
-    unmapped: Map<String, Value>,
 }
 
 /// The event of a record, as the collector of that version writes it.
@@ -117,8 +89,7 @@ impl Common {
             unmapped.insert("identity".to_owned(), exact(json!(identity)));
         }
         Self {
-            device: device(node),
-            message: String::new(),
+            device: Some(device(node)),
             metadata: Metadata {
                 version: Schema::v1_8().version.clone(),
                 product: Product {
@@ -135,15 +106,16 @@ impl Common {
                 original_time: Some(precise(record.time_unix_ns)),
                 ..Metadata::default()
             },
-            observables: Vec::new(),
-            severity: severity(&record.event),
+            severity_id: severity(&record.event),
             time: millis(record.time_unix_ns),
-            unmapped,
+            unmapped: Some(unmapped),
+            ..Self::default()
         }
     }
 
     fn put(&mut self, name: &str, of: impl Into<Value>) {
-        self.unmapped.insert(name.to_owned(), exact(of.into()));
+        let unmapped = self.unmapped.get_or_insert_default();
+        unmapped.insert(name.to_owned(), exact(of.into()));
     }
 
     /// Something to look for in other events.
@@ -242,16 +214,19 @@ fn oom_kill(record: &AuditRecord, kill: &OomKill, mut common: Common) -> Event {
     let subject = subject(record);
     let victim = if kill.identity_is_trigger {
         // Whose the process was is not known, only who asked for memory.
-        common.message = format!("{subject} asked for memory, and the kernel killed a process");
+        common.message = Some(format!(
+            "{subject} asked for memory, and the kernel killed a process"
+        ));
         None
     } else {
-        common.message = format!("{subject}: killed for want of memory");
+        common.message = Some(format!("{subject}: killed for want of memory"));
         let id = kill.identity.container_id();
         common.observe("process.container.uid", ObservableTypeId::ResourceUid, id);
         container(&kill.identity, &record.names)
     };
     common.put("oom", without_identity(json!(kill)));
-    event!(Process, ProcessActivity, common, {
+    Event::Process(Box::new(ProcessActivity {
+        common,
         activity_id: ProcessActivityId::Terminate,
         actor: Actor {
             app_name: Some("kernel".to_owned()),
@@ -263,7 +238,7 @@ fn oom_kill(record: &AuditRecord, kill: &OomKill, mut common: Common) -> Event {
             container: victim,
             ..Process::default()
         },
-    })
+    }))
 }
 
 /// What an event says besides whose it is.
@@ -275,7 +250,7 @@ fn without_identity(mut event: Value) -> Value {
 }
 
 fn container_end(record: &AuditRecord, end: &ContainerEnd, mut common: Common) -> Event {
-    common.message = format!("{}: ended", subject(record));
+    common.message = Some(format!("{}: ended", subject(record)));
     let container_id = end.identity.container_id();
     common.observe("app.uid", ObservableTypeId::ResourceUid, container_id);
     common.put("container_end", without_identity(json!(end)));
@@ -285,64 +260,70 @@ fn container_end(record: &AuditRecord, end: &ContainerEnd, mut common: Common) -
         .started_unix_ns
         .map(millis)
         .filter(|start| *start <= end_time);
-    event!(Lifecycle, ApplicationLifecycle, common, {
+    common.duration = start_time.map(|start| end_time - start);
+    common.end_time = Some(end_time);
+    common.start_time = start_time;
+    Event::Lifecycle(Box::new(ApplicationLifecycle {
+        common,
         activity_id: ApplicationLifecycleActivityId::Stop,
         app: Product {
             name: Some(subject(record)),
             uid: container_id.map(str::to_owned),
             ..Product::default()
         },
-        duration: start_time.map(|start| end_time - start),
-        end_time: Some(end_time),
-        start_time: start_time,
-    })
+    }))
 }
 
 fn lost(loss: &Loss, mut common: Common) -> Event {
-    common.message = format!(
+    common.message = Some(format!(
         "{} {} records {} at {}",
         loss.count,
         loss.lost_class.as_str(),
         loss.fate,
         loss.stage
-    );
+    ));
     common.put("loss", json!(loss));
-    event!(Error, ApplicationError, common, {
+    common.count = i32::try_from(loss.count).ok().map(i64::from);
+    Event::Error(Box::new(ApplicationError {
+        common,
         activity_id: ApplicationErrorActivityId::GeneralError,
-        count: i32::try_from(loss.count).ok().map(i64::from),
-    })
+    }))
 }
 
 fn finding(record: &AuditRecord, misplaced: &Misplaced, mut common: Common) -> Event {
-    common.message = format!(
+    common.message = Some(format!(
         "node {} sent {} records about pods on other nodes, the first {} on {}",
         misplaced.sender, misplaced.count, misplaced.pod_uid, misplaced.pod_node
-    );
+    ));
     common.put("misplaced", json!(misplaced));
     let title = "A node speaks of pods that are not on it";
-    event!(Finding, DetectionFinding, common, {
+    common.count = i32::try_from(misplaced.count).ok().map(i64::from);
+    Event::Finding(Box::new(DetectionFinding {
+        common,
         activity_id: DetectionFindingActivityId::Create,
-        count: i32::try_from(misplaced.count).ok().map(i64::from),
         finding_info: FindingInfo {
             title: Some(title.to_owned()),
             types: vec![record.event.name().to_owned()],
             uid: record.id.to_string(),
         },
-    })
+    }))
 }
 
 fn alive(heartbeat: &Heartbeat, mut common: Common) -> Event {
-    common.message = format!("agent {} lives", heartbeat.version);
+    common.message = Some(format!("agent {} lives", heartbeat.version));
     common.put("heartbeat", json!(heartbeat));
-    event!(Lifecycle, ApplicationLifecycle, common, {
+    common.activity_name = Some("Heartbeat".to_owned());
+    Event::Lifecycle(Box::new(ApplicationLifecycle {
+        common,
         activity_id: ApplicationLifecycleActivityId::Other,
-        activity_name: Some("Heartbeat".to_owned()),
         app: Product {
             name: Some(PRODUCT.to_owned()),
             vendor_name: Some(PRODUCT.to_owned()),
-            feature: Some(Feature { name: Some("agent".to_owned()) }),
+            feature: Some(Feature {
+                name: Some("agent".to_owned()),
+            }),
             version: Some(heartbeat.version.clone()),
             ..Product::default()
         },
-    })
+    }))
 }

@@ -3,6 +3,39 @@
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
+/// Numbers of OCSF, and what they are in words; the first is the unknown one.
+macro_rules! enumeration {
+    ($(#[$doc:meta])* $name:ident {
+        $unknown:ident = $zero:literal $none:literal,
+        $($variant:ident = $number:literal $caption:literal,)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub enum $name {
+            #[doc = $none]
+            #[default]
+            $unknown = $zero,
+            $(#[doc = $caption] $variant = $number,)*
+        }
+
+        impl $name {
+            /// Its number.
+            pub const fn number(self) -> i64 {
+                self as i64
+            }
+
+            /// In words.
+            pub const fn caption(self) -> &'static str {
+                match self {
+                    Self::$unknown => $none,
+                    $(Self::$variant => $caption,)*
+                }
+            }
+        }
+    };
+}
+pub(super) use enumeration;
+
 pub(super) struct Fields<M>(pub(super) M);
 
 impl<M: SerializeMap> Fields<M> {

@@ -4,116 +4,70 @@ use serde::ser::Serializer;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::fields::Fields;
+use super::fields::{Fields, enumeration};
 
-/// Activity ID (`activity_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ApiActivityId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Create.
-    Create = 1,
-    /// Read.
-    Read = 2,
-    /// Update.
-    Update = 3,
-    /// Delete.
-    Delete = 4,
-    /// Other.
-    Other = 99,
-}
-
-impl ApiActivityId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::Create => "Create",
-            Self::Read => "Read",
-            Self::Update => "Update",
-            Self::Delete => "Delete",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Severity ID (`severity_id`).
+    SeverityId {
+        Unknown = 0 "Unknown",
+        Informational = 1 "Informational",
+        Low = 2 "Low",
+        Medium = 3 "Medium",
+        High = 4 "High",
+        Critical = 5 "Critical",
+        Fatal = 6 "Fatal",
+        Other = 99 "Other",
     }
 }
 
-/// Severity ID (`severity_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SeverityId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Informational.
-    Informational = 1,
-    /// Low.
-    Low = 2,
-    /// Medium.
-    Medium = 3,
-    /// High.
-    High = 4,
-    /// Critical.
-    Critical = 5,
-    /// Fatal.
-    Fatal = 6,
-    /// Other.
-    Other = 99,
+/// What events of all classes have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Common {
+    /// Activity: `string_t`.
+    pub activity_name: Option<String>,
+    /// Count: `integer_t`.
+    pub count: Option<i64>,
+    /// Device: `object_t`.
+    pub device: Option<Device>,
+    /// Duration Milliseconds: `long_t`.
+    pub duration: Option<i64>,
+    /// End Time: `timestamp_t`.
+    pub end_time: Option<i64>,
+    /// Message: `string_t`.
+    pub message: Option<String>,
+    /// Metadata: `object_t`.
+    pub metadata: Metadata,
+    /// Observables: `object_t`.
+    pub observables: Vec<Observable>,
+    /// Severity ID: `integer_t`.
+    pub severity_id: SeverityId,
+    /// Start Time: `timestamp_t`.
+    pub start_time: Option<i64>,
+    /// Event Time: `timestamp_t`.
+    pub time: i64,
+    /// Unmapped Data: `object_t`.
+    pub unmapped: Option<Map<String, Value>>,
 }
 
-impl SeverityId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::Informational => "Informational",
-            Self::Low => "Low",
-            Self::Medium => "Medium",
-            Self::High => "High",
-            Self::Critical => "Critical",
-            Self::Fatal => "Fatal",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Activity ID (`activity_id`).
+    ApiActivityId {
+        Unknown = 0 "Unknown",
+        Create = 1 "Create",
+        Read = 2 "Read",
+        Update = 3 "Update",
+        Delete = 4 "Delete",
+        Other = 99 "Other",
     }
 }
 
-/// Status ID (`status_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StatusId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Success.
-    Success = 1,
-    /// Failure.
-    Failure = 2,
-    /// Other.
-    Other = 99,
-}
-
-impl StatusId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::Success => "Success",
-            Self::Failure => "Failure",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Status ID (`status_id`).
+    StatusId {
+        Unknown = 0 "Unknown",
+        Success = 1 "Success",
+        Failure = 2 "Failure",
+        Other = 99 "Other",
     }
 }
 
@@ -122,118 +76,75 @@ impl StatusId {
 pub struct ApiActivity {
     /// Activity ID: `integer_t`.
     pub activity_id: ApiActivityId,
-    /// Activity: `string_t`.
-    pub activity_name: Option<String>,
     /// Actor: `object_t`.
     pub actor: Actor,
     /// API Details: `object_t`.
     pub api: Api,
-    /// Count: `integer_t`.
-    pub count: Option<i64>,
-    /// Device: `object_t`.
-    pub device: Option<Device>,
     /// Destination Endpoint: `object_t`.
     pub dst_endpoint: Option<NetworkEndpoint>,
-    /// Duration Milliseconds: `long_t`.
-    pub duration: Option<i64>,
-    /// End Time: `timestamp_t`.
-    pub end_time: Option<i64>,
     /// HTTP Request: `object_t`.
     pub http_request: Option<HttpRequest>,
     /// HTTP Response: `object_t`.
     pub http_response: Option<HttpResponse>,
-    /// Message: `string_t`.
-    pub message: Option<String>,
-    /// Metadata: `object_t`.
-    pub metadata: Metadata,
-    /// Observables: `object_t`.
-    pub observables: Vec<Observable>,
     /// Resources Array: `object_t`.
     pub resources: Vec<ResourceDetails>,
-    /// Severity ID: `integer_t`.
-    pub severity_id: SeverityId,
     /// Source Endpoint: `object_t`.
     pub src_endpoint: NetworkEndpoint,
-    /// Start Time: `timestamp_t`.
-    pub start_time: Option<i64>,
     /// Status Code: `string_t`.
     pub status_code: Option<String>,
     /// Status Detail: `string_t`.
     pub status_detail: Option<String>,
     /// Status ID: `integer_t`.
     pub status_id: Option<StatusId>,
-    /// Event Time: `timestamp_t`.
-    pub time: i64,
-    /// Unmapped Data: `object_t`.
-    pub unmapped: Option<Map<String, Value>>,
+    /// What events of all classes have.
+    pub common: Common,
 }
 
 impl Serialize for ApiActivity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = Fields(serializer.serialize_map(None)?);
         fields.put("activity_id", &self.activity_id.number())?;
-        fields.put("activity_name", self.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
+        fields.put("activity_name", self.common.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
         fields.put("actor", &self.actor)?;
         fields.put("api", &self.api)?;
         fields.put("category_name", "Application Activity")?;
         fields.put("category_uid", &6)?;
         fields.put("class_name", "API Activity")?;
         fields.put("class_uid", &6003)?;
-        fields.some("count", self.count.as_ref())?;
-        fields.some("device", self.device.as_ref())?;
+        fields.some("count", self.common.count.as_ref())?;
+        fields.some("device", self.common.device.as_ref())?;
         fields.some("dst_endpoint", self.dst_endpoint.as_ref())?;
-        fields.some("duration", self.duration.as_ref())?;
-        fields.some("end_time", self.end_time.as_ref())?;
+        fields.some("duration", self.common.duration.as_ref())?;
+        fields.some("end_time", self.common.end_time.as_ref())?;
         fields.some("http_request", self.http_request.as_ref())?;
         fields.some("http_response", self.http_response.as_ref())?;
-        fields.some("message", self.message.as_ref())?;
-        fields.put("metadata", &self.metadata)?;
-        fields.list("observables", &self.observables)?;
+        fields.some("message", self.common.message.as_ref())?;
+        fields.put("metadata", &self.common.metadata)?;
+        fields.list("observables", &self.common.observables)?;
         fields.list("resources", &self.resources)?;
-        fields.put("severity", self.severity_id.caption())?;
-        fields.put("severity_id", &self.severity_id.number())?;
+        fields.put("severity", self.common.severity_id.caption())?;
+        fields.put("severity_id", &self.common.severity_id.number())?;
         fields.put("src_endpoint", &self.src_endpoint)?;
-        fields.some("start_time", self.start_time.as_ref())?;
+        fields.some("start_time", self.common.start_time.as_ref())?;
         fields.some("status", self.status_id.map(StatusId::caption))?;
         fields.some("status_code", self.status_code.as_ref())?;
         fields.some("status_detail", self.status_detail.as_ref())?;
         fields.some("status_id", self.status_id.map(StatusId::number).as_ref())?;
-        fields.put("time", &self.time)?;
+        fields.put("time", &self.common.time)?;
         fields.put("type_name", &format_args!("API Activity: {}", self.activity_id.caption()))?;
         fields.put("type_uid", &(6003 * 100 + self.activity_id.number()))?;
-        fields.some("unmapped", self.unmapped.as_ref())?;
+        fields.some("unmapped", self.common.unmapped.as_ref())?;
         fields.end()
     }
 }
 
-/// Activity ID (`activity_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ApplicationErrorActivityId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// General Error.
-    GeneralError = 1,
-    /// Translation Error.
-    TranslationError = 2,
-    /// Other.
-    Other = 99,
-}
-
-impl ApplicationErrorActivityId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::GeneralError => "General Error",
-            Self::TranslationError => "Translation Error",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Activity ID (`activity_id`).
+    ApplicationErrorActivityId {
+        Unknown = 0 "Unknown",
+        GeneralError = 1 "General Error",
+        TranslationError = 2 "Translation Error",
+        Other = 99 "Other",
     }
 }
 
@@ -242,115 +153,50 @@ impl ApplicationErrorActivityId {
 pub struct ApplicationError {
     /// Activity ID: `integer_t`.
     pub activity_id: ApplicationErrorActivityId,
-    /// Activity: `string_t`.
-    pub activity_name: Option<String>,
-    /// Count: `integer_t`.
-    pub count: Option<i64>,
-    /// Device: `object_t`.
-    pub device: Option<Device>,
-    /// Duration Milliseconds: `long_t`.
-    pub duration: Option<i64>,
-    /// End Time: `timestamp_t`.
-    pub end_time: Option<i64>,
-    /// Message: `string_t`.
-    pub message: Option<String>,
-    /// Metadata: `object_t`.
-    pub metadata: Metadata,
-    /// Observables: `object_t`.
-    pub observables: Vec<Observable>,
-    /// Severity ID: `integer_t`.
-    pub severity_id: SeverityId,
-    /// Start Time: `timestamp_t`.
-    pub start_time: Option<i64>,
-    /// Status Code: `string_t`.
-    pub status_code: Option<String>,
-    /// Status Detail: `string_t`.
-    pub status_detail: Option<String>,
-    /// Status ID: `integer_t`.
-    pub status_id: Option<StatusId>,
-    /// Event Time: `timestamp_t`.
-    pub time: i64,
-    /// Unmapped Data: `object_t`.
-    pub unmapped: Option<Map<String, Value>>,
+    /// What events of all classes have.
+    pub common: Common,
 }
 
 impl Serialize for ApplicationError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = Fields(serializer.serialize_map(None)?);
         fields.put("activity_id", &self.activity_id.number())?;
-        fields.put("activity_name", self.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
+        fields.put("activity_name", self.common.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
         fields.put("category_name", "Application Activity")?;
         fields.put("category_uid", &6)?;
         fields.put("class_name", "Application Error")?;
         fields.put("class_uid", &6008)?;
-        fields.some("count", self.count.as_ref())?;
-        fields.some("device", self.device.as_ref())?;
-        fields.some("duration", self.duration.as_ref())?;
-        fields.some("end_time", self.end_time.as_ref())?;
-        fields.some("message", self.message.as_ref())?;
-        fields.put("metadata", &self.metadata)?;
-        fields.list("observables", &self.observables)?;
-        fields.put("severity", self.severity_id.caption())?;
-        fields.put("severity_id", &self.severity_id.number())?;
-        fields.some("start_time", self.start_time.as_ref())?;
-        fields.some("status", self.status_id.map(StatusId::caption))?;
-        fields.some("status_code", self.status_code.as_ref())?;
-        fields.some("status_detail", self.status_detail.as_ref())?;
-        fields.some("status_id", self.status_id.map(StatusId::number).as_ref())?;
-        fields.put("time", &self.time)?;
+        fields.some("count", self.common.count.as_ref())?;
+        fields.some("device", self.common.device.as_ref())?;
+        fields.some("duration", self.common.duration.as_ref())?;
+        fields.some("end_time", self.common.end_time.as_ref())?;
+        fields.some("message", self.common.message.as_ref())?;
+        fields.put("metadata", &self.common.metadata)?;
+        fields.list("observables", &self.common.observables)?;
+        fields.put("severity", self.common.severity_id.caption())?;
+        fields.put("severity_id", &self.common.severity_id.number())?;
+        fields.some("start_time", self.common.start_time.as_ref())?;
+        fields.put("time", &self.common.time)?;
         fields.put("type_name", &format_args!("Application Error: {}", self.activity_id.caption()))?;
         fields.put("type_uid", &(6008 * 100 + self.activity_id.number()))?;
-        fields.some("unmapped", self.unmapped.as_ref())?;
+        fields.some("unmapped", self.common.unmapped.as_ref())?;
         fields.end()
     }
 }
 
-/// Activity ID (`activity_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ApplicationLifecycleActivityId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Install.
-    Install = 1,
-    /// Remove.
-    Remove = 2,
-    /// Start.
-    Start = 3,
-    /// Stop.
-    Stop = 4,
-    /// Restart.
-    Restart = 5,
-    /// Enable.
-    Enable = 6,
-    /// Disable.
-    Disable = 7,
-    /// Update.
-    Update = 8,
-    /// Other.
-    Other = 99,
-}
-
-impl ApplicationLifecycleActivityId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::Install => "Install",
-            Self::Remove => "Remove",
-            Self::Start => "Start",
-            Self::Stop => "Stop",
-            Self::Restart => "Restart",
-            Self::Enable => "Enable",
-            Self::Disable => "Disable",
-            Self::Update => "Update",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Activity ID (`activity_id`).
+    ApplicationLifecycleActivityId {
+        Unknown = 0 "Unknown",
+        Install = 1 "Install",
+        Remove = 2 "Remove",
+        Start = 3 "Start",
+        Stop = 4 "Stop",
+        Restart = 5 "Restart",
+        Enable = 6 "Enable",
+        Disable = 7 "Disable",
+        Update = 8 "Update",
+        Other = 99 "Other",
     }
 }
 
@@ -359,146 +205,48 @@ impl ApplicationLifecycleActivityId {
 pub struct ApplicationLifecycle {
     /// Activity ID: `integer_t`.
     pub activity_id: ApplicationLifecycleActivityId,
-    /// Activity: `string_t`.
-    pub activity_name: Option<String>,
     /// Application: `object_t`.
     pub app: Product,
-    /// Count: `integer_t`.
-    pub count: Option<i64>,
-    /// Device: `object_t`.
-    pub device: Option<Device>,
-    /// Duration Milliseconds: `long_t`.
-    pub duration: Option<i64>,
-    /// End Time: `timestamp_t`.
-    pub end_time: Option<i64>,
-    /// Message: `string_t`.
-    pub message: Option<String>,
-    /// Metadata: `object_t`.
-    pub metadata: Metadata,
-    /// Observables: `object_t`.
-    pub observables: Vec<Observable>,
-    /// Severity ID: `integer_t`.
-    pub severity_id: SeverityId,
-    /// Start Time: `timestamp_t`.
-    pub start_time: Option<i64>,
-    /// Status Code: `string_t`.
-    pub status_code: Option<String>,
-    /// Status Detail: `string_t`.
-    pub status_detail: Option<String>,
-    /// Status ID: `integer_t`.
-    pub status_id: Option<StatusId>,
-    /// Event Time: `timestamp_t`.
-    pub time: i64,
-    /// Unmapped Data: `object_t`.
-    pub unmapped: Option<Map<String, Value>>,
+    /// What events of all classes have.
+    pub common: Common,
 }
 
 impl Serialize for ApplicationLifecycle {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = Fields(serializer.serialize_map(None)?);
         fields.put("activity_id", &self.activity_id.number())?;
-        fields.put("activity_name", self.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
+        fields.put("activity_name", self.common.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
         fields.put("app", &self.app)?;
         fields.put("category_name", "Application Activity")?;
         fields.put("category_uid", &6)?;
         fields.put("class_name", "Application Lifecycle")?;
         fields.put("class_uid", &6002)?;
-        fields.some("count", self.count.as_ref())?;
-        fields.some("device", self.device.as_ref())?;
-        fields.some("duration", self.duration.as_ref())?;
-        fields.some("end_time", self.end_time.as_ref())?;
-        fields.some("message", self.message.as_ref())?;
-        fields.put("metadata", &self.metadata)?;
-        fields.list("observables", &self.observables)?;
-        fields.put("severity", self.severity_id.caption())?;
-        fields.put("severity_id", &self.severity_id.number())?;
-        fields.some("start_time", self.start_time.as_ref())?;
-        fields.some("status", self.status_id.map(StatusId::caption))?;
-        fields.some("status_code", self.status_code.as_ref())?;
-        fields.some("status_detail", self.status_detail.as_ref())?;
-        fields.some("status_id", self.status_id.map(StatusId::number).as_ref())?;
-        fields.put("time", &self.time)?;
+        fields.some("count", self.common.count.as_ref())?;
+        fields.some("device", self.common.device.as_ref())?;
+        fields.some("duration", self.common.duration.as_ref())?;
+        fields.some("end_time", self.common.end_time.as_ref())?;
+        fields.some("message", self.common.message.as_ref())?;
+        fields.put("metadata", &self.common.metadata)?;
+        fields.list("observables", &self.common.observables)?;
+        fields.put("severity", self.common.severity_id.caption())?;
+        fields.put("severity_id", &self.common.severity_id.number())?;
+        fields.some("start_time", self.common.start_time.as_ref())?;
+        fields.put("time", &self.common.time)?;
         fields.put("type_name", &format_args!("Application Lifecycle: {}", self.activity_id.caption()))?;
         fields.put("type_uid", &(6002 * 100 + self.activity_id.number()))?;
-        fields.some("unmapped", self.unmapped.as_ref())?;
+        fields.some("unmapped", self.common.unmapped.as_ref())?;
         fields.end()
     }
 }
 
-/// Activity ID (`activity_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DetectionFindingActivityId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Create.
-    Create = 1,
-    /// Update.
-    Update = 2,
-    /// Close.
-    Close = 3,
-    /// Other.
-    Other = 99,
-}
-
-impl DetectionFindingActivityId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::Create => "Create",
-            Self::Update => "Update",
-            Self::Close => "Close",
-            Self::Other => "Other",
-        }
-    }
-}
-
-/// Status ID (`status_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DetectionFindingStatusId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// New.
-    New = 1,
-    /// In Progress.
-    InProgress = 2,
-    /// Suppressed.
-    Suppressed = 3,
-    /// Resolved.
-    Resolved = 4,
-    /// Archived.
-    Archived = 5,
-    /// Deleted.
-    Deleted = 6,
-    /// Other.
-    Other = 99,
-}
-
-impl DetectionFindingStatusId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::New => "New",
-            Self::InProgress => "In Progress",
-            Self::Suppressed => "Suppressed",
-            Self::Resolved => "Resolved",
-            Self::Archived => "Archived",
-            Self::Deleted => "Deleted",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Activity ID (`activity_id`).
+    DetectionFindingActivityId {
+        Unknown = 0 "Unknown",
+        Create = 1 "Create",
+        Update = 2 "Update",
+        Close = 3 "Close",
+        Other = 99 "Other",
     }
 }
 
@@ -507,121 +255,54 @@ impl DetectionFindingStatusId {
 pub struct DetectionFinding {
     /// Activity ID: `integer_t`.
     pub activity_id: DetectionFindingActivityId,
-    /// Activity: `string_t`.
-    pub activity_name: Option<String>,
-    /// Count: `integer_t`.
-    pub count: Option<i64>,
-    /// Device: `object_t`.
-    pub device: Option<Device>,
-    /// Duration Milliseconds: `long_t`.
-    pub duration: Option<i64>,
-    /// End Time: `timestamp_t`.
-    pub end_time: Option<i64>,
     /// Finding Information: `object_t`.
     pub finding_info: FindingInfo,
-    /// Message: `string_t`.
-    pub message: Option<String>,
-    /// Metadata: `object_t`.
-    pub metadata: Metadata,
-    /// Observables: `object_t`.
-    pub observables: Vec<Observable>,
-    /// Severity ID: `integer_t`.
-    pub severity_id: SeverityId,
-    /// Start Time: `timestamp_t`.
-    pub start_time: Option<i64>,
-    /// Status Code: `string_t`.
-    pub status_code: Option<String>,
-    /// Status Detail: `string_t`.
-    pub status_detail: Option<String>,
-    /// Status ID: `integer_t`.
-    pub status_id: Option<DetectionFindingStatusId>,
-    /// Event Time: `timestamp_t`.
-    pub time: i64,
-    /// Unmapped Data: `object_t`.
-    pub unmapped: Option<Map<String, Value>>,
+    /// What events of all classes have.
+    pub common: Common,
 }
 
 impl Serialize for DetectionFinding {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = Fields(serializer.serialize_map(None)?);
         fields.put("activity_id", &self.activity_id.number())?;
-        fields.put("activity_name", self.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
+        fields.put("activity_name", self.common.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
         fields.put("category_name", "Findings")?;
         fields.put("category_uid", &2)?;
         fields.put("class_name", "Detection Finding")?;
         fields.put("class_uid", &2004)?;
-        fields.some("count", self.count.as_ref())?;
-        fields.some("device", self.device.as_ref())?;
-        fields.some("duration", self.duration.as_ref())?;
-        fields.some("end_time", self.end_time.as_ref())?;
+        fields.some("count", self.common.count.as_ref())?;
+        fields.some("device", self.common.device.as_ref())?;
+        fields.some("duration", self.common.duration.as_ref())?;
+        fields.some("end_time", self.common.end_time.as_ref())?;
         fields.put("finding_info", &self.finding_info)?;
-        fields.some("message", self.message.as_ref())?;
-        fields.put("metadata", &self.metadata)?;
-        fields.list("observables", &self.observables)?;
-        fields.put("severity", self.severity_id.caption())?;
-        fields.put("severity_id", &self.severity_id.number())?;
-        fields.some("start_time", self.start_time.as_ref())?;
-        fields.some("status", self.status_id.map(DetectionFindingStatusId::caption))?;
-        fields.some("status_code", self.status_code.as_ref())?;
-        fields.some("status_detail", self.status_detail.as_ref())?;
-        fields.some("status_id", self.status_id.map(DetectionFindingStatusId::number).as_ref())?;
-        fields.put("time", &self.time)?;
+        fields.some("message", self.common.message.as_ref())?;
+        fields.put("metadata", &self.common.metadata)?;
+        fields.list("observables", &self.common.observables)?;
+        fields.put("severity", self.common.severity_id.caption())?;
+        fields.put("severity_id", &self.common.severity_id.number())?;
+        fields.some("start_time", self.common.start_time.as_ref())?;
+        fields.put("time", &self.common.time)?;
         fields.put("type_name", &format_args!("Detection Finding: {}", self.activity_id.caption()))?;
         fields.put("type_uid", &(2004 * 100 + self.activity_id.number()))?;
-        fields.some("unmapped", self.unmapped.as_ref())?;
+        fields.some("unmapped", self.common.unmapped.as_ref())?;
         fields.end()
     }
 }
 
-/// Activity ID (`activity_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HttpActivityId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Connect.
-    Connect = 1,
-    /// Delete.
-    Delete = 2,
-    /// Get.
-    Get = 3,
-    /// Head.
-    Head = 4,
-    /// Options.
-    Options = 5,
-    /// Post.
-    Post = 6,
-    /// Put.
-    Put = 7,
-    /// Trace.
-    Trace = 8,
-    /// Patch.
-    Patch = 9,
-    /// Other.
-    Other = 99,
-}
-
-impl HttpActivityId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::Connect => "Connect",
-            Self::Delete => "Delete",
-            Self::Get => "Get",
-            Self::Head => "Head",
-            Self::Options => "Options",
-            Self::Post => "Post",
-            Self::Put => "Put",
-            Self::Trace => "Trace",
-            Self::Patch => "Patch",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Activity ID (`activity_id`).
+    HttpActivityId {
+        Unknown = 0 "Unknown",
+        Connect = 1 "Connect",
+        Delete = 2 "Delete",
+        Get = 3 "Get",
+        Head = 4 "Head",
+        Options = 5 "Options",
+        Post = 6 "Post",
+        Put = 7 "Put",
+        Trace = 8 "Trace",
+        Patch = 9 "Patch",
+        Other = 99 "Other",
     }
 }
 
@@ -630,130 +311,77 @@ impl HttpActivityId {
 pub struct HttpActivity {
     /// Activity ID: `integer_t`.
     pub activity_id: HttpActivityId,
-    /// Activity: `string_t`.
-    pub activity_name: Option<String>,
     /// Actor: `object_t`.
     pub actor: Option<Actor>,
     /// Connection Info: `object_t`.
     pub connection_info: Option<NetworkConnectionInfo>,
-    /// Count: `integer_t`.
-    pub count: Option<i64>,
-    /// Device: `object_t`.
-    pub device: Option<Device>,
     /// Destination Endpoint: `object_t`.
     pub dst_endpoint: Option<NetworkEndpoint>,
-    /// Duration Milliseconds: `long_t`.
-    pub duration: Option<i64>,
-    /// End Time: `timestamp_t`.
-    pub end_time: Option<i64>,
     /// HTTP Request: `object_t`.
     pub http_request: Option<HttpRequest>,
     /// HTTP Response: `object_t`.
     pub http_response: Option<HttpResponse>,
-    /// Message: `string_t`.
-    pub message: Option<String>,
-    /// Metadata: `object_t`.
-    pub metadata: Metadata,
-    /// Observables: `object_t`.
-    pub observables: Vec<Observable>,
-    /// Severity ID: `integer_t`.
-    pub severity_id: SeverityId,
     /// Source Endpoint: `object_t`.
     pub src_endpoint: Option<NetworkEndpoint>,
-    /// Start Time: `timestamp_t`.
-    pub start_time: Option<i64>,
     /// Status Code: `string_t`.
     pub status_code: Option<String>,
     /// Status Detail: `string_t`.
     pub status_detail: Option<String>,
     /// Status ID: `integer_t`.
     pub status_id: Option<StatusId>,
-    /// Event Time: `timestamp_t`.
-    pub time: i64,
-    /// Unmapped Data: `object_t`.
-    pub unmapped: Option<Map<String, Value>>,
+    /// What events of all classes have.
+    pub common: Common,
 }
 
 impl Serialize for HttpActivity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = Fields(serializer.serialize_map(None)?);
         fields.put("activity_id", &self.activity_id.number())?;
-        fields.put("activity_name", self.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
+        fields.put("activity_name", self.common.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
         fields.some("actor", self.actor.as_ref())?;
         fields.put("category_name", "Network Activity")?;
         fields.put("category_uid", &4)?;
         fields.put("class_name", "HTTP Activity")?;
         fields.put("class_uid", &4002)?;
         fields.some("connection_info", self.connection_info.as_ref())?;
-        fields.some("count", self.count.as_ref())?;
-        fields.some("device", self.device.as_ref())?;
+        fields.some("count", self.common.count.as_ref())?;
+        fields.some("device", self.common.device.as_ref())?;
         fields.some("dst_endpoint", self.dst_endpoint.as_ref())?;
-        fields.some("duration", self.duration.as_ref())?;
-        fields.some("end_time", self.end_time.as_ref())?;
+        fields.some("duration", self.common.duration.as_ref())?;
+        fields.some("end_time", self.common.end_time.as_ref())?;
         fields.some("http_request", self.http_request.as_ref())?;
         fields.some("http_response", self.http_response.as_ref())?;
-        fields.some("message", self.message.as_ref())?;
-        fields.put("metadata", &self.metadata)?;
-        fields.list("observables", &self.observables)?;
-        fields.put("severity", self.severity_id.caption())?;
-        fields.put("severity_id", &self.severity_id.number())?;
+        fields.some("message", self.common.message.as_ref())?;
+        fields.put("metadata", &self.common.metadata)?;
+        fields.list("observables", &self.common.observables)?;
+        fields.put("severity", self.common.severity_id.caption())?;
+        fields.put("severity_id", &self.common.severity_id.number())?;
         fields.some("src_endpoint", self.src_endpoint.as_ref())?;
-        fields.some("start_time", self.start_time.as_ref())?;
+        fields.some("start_time", self.common.start_time.as_ref())?;
         fields.some("status", self.status_id.map(StatusId::caption))?;
         fields.some("status_code", self.status_code.as_ref())?;
         fields.some("status_detail", self.status_detail.as_ref())?;
         fields.some("status_id", self.status_id.map(StatusId::number).as_ref())?;
-        fields.put("time", &self.time)?;
+        fields.put("time", &self.common.time)?;
         fields.put("type_name", &format_args!("HTTP Activity: {}", self.activity_id.caption()))?;
         fields.put("type_uid", &(4002 * 100 + self.activity_id.number()))?;
-        fields.some("unmapped", self.unmapped.as_ref())?;
+        fields.some("unmapped", self.common.unmapped.as_ref())?;
         fields.end()
     }
 }
 
-/// Activity ID (`activity_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NetworkActivityId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Open.
-    Open = 1,
-    /// Close.
-    Close = 2,
-    /// Reset.
-    Reset = 3,
-    /// Fail.
-    Fail = 4,
-    /// Refuse.
-    Refuse = 5,
-    /// Traffic.
-    Traffic = 6,
-    /// Listen.
-    Listen = 7,
-    /// Other.
-    Other = 99,
-}
-
-impl NetworkActivityId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::Open => "Open",
-            Self::Close => "Close",
-            Self::Reset => "Reset",
-            Self::Fail => "Fail",
-            Self::Refuse => "Refuse",
-            Self::Traffic => "Traffic",
-            Self::Listen => "Listen",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Activity ID (`activity_id`).
+    NetworkActivityId {
+        Unknown = 0 "Unknown",
+        Open = 1 "Open",
+        Close = 2 "Close",
+        Reset = 3 "Reset",
+        Fail = 4 "Fail",
+        Refuse = 5 "Refuse",
+        Traffic = 6 "Traffic",
+        Listen = 7 "Listen",
+        Other = 99 "Other",
     }
 }
 
@@ -762,118 +390,66 @@ impl NetworkActivityId {
 pub struct NetworkActivity {
     /// Activity ID: `integer_t`.
     pub activity_id: NetworkActivityId,
-    /// Activity: `string_t`.
-    pub activity_name: Option<String>,
     /// Actor: `object_t`.
     pub actor: Option<Actor>,
     /// Connection Info: `object_t`.
     pub connection_info: Option<NetworkConnectionInfo>,
-    /// Count: `integer_t`.
-    pub count: Option<i64>,
-    /// Device: `object_t`.
-    pub device: Option<Device>,
     /// Destination Endpoint: `object_t`.
     pub dst_endpoint: Option<NetworkEndpoint>,
-    /// Duration Milliseconds: `long_t`.
-    pub duration: Option<i64>,
-    /// End Time: `timestamp_t`.
-    pub end_time: Option<i64>,
-    /// Message: `string_t`.
-    pub message: Option<String>,
-    /// Metadata: `object_t`.
-    pub metadata: Metadata,
-    /// Observables: `object_t`.
-    pub observables: Vec<Observable>,
-    /// Severity ID: `integer_t`.
-    pub severity_id: SeverityId,
     /// Source Endpoint: `object_t`.
     pub src_endpoint: Option<NetworkEndpoint>,
-    /// Start Time: `timestamp_t`.
-    pub start_time: Option<i64>,
-    /// Status Code: `string_t`.
-    pub status_code: Option<String>,
     /// Status Detail: `string_t`.
     pub status_detail: Option<String>,
     /// Status ID: `integer_t`.
     pub status_id: Option<StatusId>,
-    /// Event Time: `timestamp_t`.
-    pub time: i64,
-    /// Unmapped Data: `object_t`.
-    pub unmapped: Option<Map<String, Value>>,
+    /// What events of all classes have.
+    pub common: Common,
 }
 
 impl Serialize for NetworkActivity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = Fields(serializer.serialize_map(None)?);
         fields.put("activity_id", &self.activity_id.number())?;
-        fields.put("activity_name", self.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
+        fields.put("activity_name", self.common.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
         fields.some("actor", self.actor.as_ref())?;
         fields.put("category_name", "Network Activity")?;
         fields.put("category_uid", &4)?;
         fields.put("class_name", "Network Activity")?;
         fields.put("class_uid", &4001)?;
         fields.some("connection_info", self.connection_info.as_ref())?;
-        fields.some("count", self.count.as_ref())?;
-        fields.some("device", self.device.as_ref())?;
+        fields.some("count", self.common.count.as_ref())?;
+        fields.some("device", self.common.device.as_ref())?;
         fields.some("dst_endpoint", self.dst_endpoint.as_ref())?;
-        fields.some("duration", self.duration.as_ref())?;
-        fields.some("end_time", self.end_time.as_ref())?;
-        fields.some("message", self.message.as_ref())?;
-        fields.put("metadata", &self.metadata)?;
-        fields.list("observables", &self.observables)?;
-        fields.put("severity", self.severity_id.caption())?;
-        fields.put("severity_id", &self.severity_id.number())?;
+        fields.some("duration", self.common.duration.as_ref())?;
+        fields.some("end_time", self.common.end_time.as_ref())?;
+        fields.some("message", self.common.message.as_ref())?;
+        fields.put("metadata", &self.common.metadata)?;
+        fields.list("observables", &self.common.observables)?;
+        fields.put("severity", self.common.severity_id.caption())?;
+        fields.put("severity_id", &self.common.severity_id.number())?;
         fields.some("src_endpoint", self.src_endpoint.as_ref())?;
-        fields.some("start_time", self.start_time.as_ref())?;
+        fields.some("start_time", self.common.start_time.as_ref())?;
         fields.some("status", self.status_id.map(StatusId::caption))?;
-        fields.some("status_code", self.status_code.as_ref())?;
         fields.some("status_detail", self.status_detail.as_ref())?;
         fields.some("status_id", self.status_id.map(StatusId::number).as_ref())?;
-        fields.put("time", &self.time)?;
+        fields.put("time", &self.common.time)?;
         fields.put("type_name", &format_args!("Network Activity: {}", self.activity_id.caption()))?;
         fields.put("type_uid", &(4001 * 100 + self.activity_id.number()))?;
-        fields.some("unmapped", self.unmapped.as_ref())?;
+        fields.some("unmapped", self.common.unmapped.as_ref())?;
         fields.end()
     }
 }
 
-/// Activity ID (`activity_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ProcessActivityId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Launch.
-    Launch = 1,
-    /// Terminate.
-    Terminate = 2,
-    /// Open.
-    Open = 3,
-    /// Inject.
-    Inject = 4,
-    /// Set User ID.
-    SetUserId = 5,
-    /// Other.
-    Other = 99,
-}
-
-impl ProcessActivityId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::Launch => "Launch",
-            Self::Terminate => "Terminate",
-            Self::Open => "Open",
-            Self::Inject => "Inject",
-            Self::SetUserId => "Set User ID",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Activity ID (`activity_id`).
+    ProcessActivityId {
+        Unknown = 0 "Unknown",
+        Launch = 1 "Launch",
+        Terminate = 2 "Terminate",
+        Open = 3 "Open",
+        Inject = 4 "Inject",
+        SetUserId = 5 "Set User ID",
+        Other = 99 "Other",
     }
 }
 
@@ -882,71 +458,39 @@ impl ProcessActivityId {
 pub struct ProcessActivity {
     /// Activity ID: `integer_t`.
     pub activity_id: ProcessActivityId,
-    /// Activity: `string_t`.
-    pub activity_name: Option<String>,
     /// Actor: `object_t`.
     pub actor: Actor,
-    /// Count: `integer_t`.
-    pub count: Option<i64>,
-    /// Device: `object_t`.
-    pub device: Device,
-    /// Duration Milliseconds: `long_t`.
-    pub duration: Option<i64>,
-    /// End Time: `timestamp_t`.
-    pub end_time: Option<i64>,
-    /// Message: `string_t`.
-    pub message: Option<String>,
-    /// Metadata: `object_t`.
-    pub metadata: Metadata,
-    /// Observables: `object_t`.
-    pub observables: Vec<Observable>,
     /// Process: `object_t`.
     pub process: Process,
-    /// Severity ID: `integer_t`.
-    pub severity_id: SeverityId,
-    /// Start Time: `timestamp_t`.
-    pub start_time: Option<i64>,
-    /// Status Code: `string_t`.
-    pub status_code: Option<String>,
-    /// Status Detail: `string_t`.
-    pub status_detail: Option<String>,
-    /// Status ID: `integer_t`.
-    pub status_id: Option<StatusId>,
-    /// Event Time: `timestamp_t`.
-    pub time: i64,
-    /// Unmapped Data: `object_t`.
-    pub unmapped: Option<Map<String, Value>>,
+    /// What events of all classes have.
+    pub common: Common,
 }
 
 impl Serialize for ProcessActivity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = Fields(serializer.serialize_map(None)?);
         fields.put("activity_id", &self.activity_id.number())?;
-        fields.put("activity_name", self.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
+        fields.put("activity_name", self.common.activity_name.as_deref().unwrap_or_else(|| self.activity_id.caption()))?;
         fields.put("actor", &self.actor)?;
         fields.put("category_name", "System Activity")?;
         fields.put("category_uid", &1)?;
         fields.put("class_name", "Process Activity")?;
         fields.put("class_uid", &1007)?;
-        fields.some("count", self.count.as_ref())?;
-        fields.put("device", &self.device)?;
-        fields.some("duration", self.duration.as_ref())?;
-        fields.some("end_time", self.end_time.as_ref())?;
-        fields.some("message", self.message.as_ref())?;
-        fields.put("metadata", &self.metadata)?;
-        fields.list("observables", &self.observables)?;
+        fields.some("count", self.common.count.as_ref())?;
+        fields.some("device", self.common.device.as_ref())?;
+        fields.some("duration", self.common.duration.as_ref())?;
+        fields.some("end_time", self.common.end_time.as_ref())?;
+        fields.some("message", self.common.message.as_ref())?;
+        fields.put("metadata", &self.common.metadata)?;
+        fields.list("observables", &self.common.observables)?;
         fields.put("process", &self.process)?;
-        fields.put("severity", self.severity_id.caption())?;
-        fields.put("severity_id", &self.severity_id.number())?;
-        fields.some("start_time", self.start_time.as_ref())?;
-        fields.some("status", self.status_id.map(StatusId::caption))?;
-        fields.some("status_code", self.status_code.as_ref())?;
-        fields.some("status_detail", self.status_detail.as_ref())?;
-        fields.some("status_id", self.status_id.map(StatusId::number).as_ref())?;
-        fields.put("time", &self.time)?;
+        fields.put("severity", self.common.severity_id.caption())?;
+        fields.put("severity_id", &self.common.severity_id.number())?;
+        fields.some("start_time", self.common.start_time.as_ref())?;
+        fields.put("time", &self.common.time)?;
         fields.put("type_name", &format_args!("Process Activity: {}", self.activity_id.caption()))?;
         fields.put("type_uid", &(1007 * 100 + self.activity_id.number()))?;
-        fields.some("unmapped", self.unmapped.as_ref())?;
+        fields.some("unmapped", self.common.unmapped.as_ref())?;
         fields.end()
     }
 }
@@ -1017,73 +561,26 @@ impl Serialize for Container {
     }
 }
 
-/// Type ID (`type_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DeviceTypeId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Server.
-    Server = 1,
-    /// Desktop.
-    Desktop = 2,
-    /// Laptop.
-    Laptop = 3,
-    /// Tablet.
-    Tablet = 4,
-    /// Mobile.
-    Mobile = 5,
-    /// Virtual.
-    Virtual = 6,
-    /// IOT.
-    Iot = 7,
-    /// Browser.
-    Browser = 8,
-    /// Firewall.
-    Firewall = 9,
-    /// Switch.
-    Switch = 10,
-    /// Hub.
-    Hub = 11,
-    /// Router.
-    Router = 12,
-    /// IDS.
-    Ids = 13,
-    /// IPS.
-    Ips = 14,
-    /// Load Balancer.
-    LoadBalancer = 15,
-    /// Other.
-    Other = 99,
-}
-
-impl DeviceTypeId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::Server => "Server",
-            Self::Desktop => "Desktop",
-            Self::Laptop => "Laptop",
-            Self::Tablet => "Tablet",
-            Self::Mobile => "Mobile",
-            Self::Virtual => "Virtual",
-            Self::Iot => "IOT",
-            Self::Browser => "Browser",
-            Self::Firewall => "Firewall",
-            Self::Switch => "Switch",
-            Self::Hub => "Hub",
-            Self::Router => "Router",
-            Self::Ids => "IDS",
-            Self::Ips => "IPS",
-            Self::LoadBalancer => "Load Balancer",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Type ID (`type_id`).
+    DeviceTypeId {
+        Unknown = 0 "Unknown",
+        Server = 1 "Server",
+        Desktop = 2 "Desktop",
+        Laptop = 3 "Laptop",
+        Tablet = 4 "Tablet",
+        Mobile = 5 "Mobile",
+        Virtual = 6 "Virtual",
+        Iot = 7 "IOT",
+        Browser = 8 "Browser",
+        Firewall = 9 "Firewall",
+        Switch = 10 "Switch",
+        Hub = 11 "Hub",
+        Router = 12 "Router",
+        Ids = 13 "IDS",
+        Ips = 14 "IPS",
+        LoadBalancer = 15 "Load Balancer",
+        Other = 99 "Other",
     }
 }
 
@@ -1109,52 +606,19 @@ impl Serialize for Device {
     }
 }
 
-/// Type ID (`type_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FileTypeId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Regular File.
-    RegularFile = 1,
-    /// Folder.
-    Folder = 2,
-    /// Character Device.
-    CharacterDevice = 3,
-    /// Block Device.
-    BlockDevice = 4,
-    /// Local Socket.
-    LocalSocket = 5,
-    /// Named Pipe.
-    NamedPipe = 6,
-    /// Symbolic Link.
-    SymbolicLink = 7,
-    /// Executable File.
-    ExecutableFile = 8,
-    /// Other.
-    Other = 99,
-}
-
-impl FileTypeId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::RegularFile => "Regular File",
-            Self::Folder => "Folder",
-            Self::CharacterDevice => "Character Device",
-            Self::BlockDevice => "Block Device",
-            Self::LocalSocket => "Local Socket",
-            Self::NamedPipe => "Named Pipe",
-            Self::SymbolicLink => "Symbolic Link",
-            Self::ExecutableFile => "Executable File",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Type ID (`type_id`).
+    FileTypeId {
+        Unknown = 0 "Unknown",
+        RegularFile = 1 "Regular File",
+        Folder = 2 "Folder",
+        CharacterDevice = 3 "Character Device",
+        BlockDevice = 4 "Block Device",
+        LocalSocket = 5 "Local Socket",
+        NamedPipe = 6 "Named Pipe",
+        SymbolicLink = 7 "Symbolic Link",
+        ExecutableFile = 8 "Executable File",
+        Other = 99 "Other",
     }
 }
 
@@ -1279,71 +743,25 @@ impl Serialize for Metadata {
     }
 }
 
-/// Direction ID (`direction_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DirectionId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Inbound.
-    Inbound = 1,
-    /// Outbound.
-    Outbound = 2,
-    /// Lateral.
-    Lateral = 3,
-    /// Local.
-    Local = 4,
-    /// Other.
-    Other = 99,
-}
-
-impl DirectionId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::Inbound => "Inbound",
-            Self::Outbound => "Outbound",
-            Self::Lateral => "Lateral",
-            Self::Local => "Local",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Direction ID (`direction_id`).
+    DirectionId {
+        Unknown = 0 "Unknown",
+        Inbound = 1 "Inbound",
+        Outbound = 2 "Outbound",
+        Lateral = 3 "Lateral",
+        Local = 4 "Local",
+        Other = 99 "Other",
     }
 }
 
-/// IP Version ID (`protocol_ver_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ProtocolVerId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Internet Protocol version 4 (IPv4).
-    InternetProtocolVersion4Ipv4 = 4,
-    /// Internet Protocol version 6 (IPv6).
-    InternetProtocolVersion6Ipv6 = 6,
-    /// Other.
-    Other = 99,
-}
-
-impl ProtocolVerId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::InternetProtocolVersion4Ipv4 => "Internet Protocol version 4 (IPv4)",
-            Self::InternetProtocolVersion6Ipv6 => "Internet Protocol version 6 (IPv6)",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// IP Version ID (`protocol_ver_id`).
+    ProtocolVerId {
+        Unknown = 0 "Unknown",
+        InternetProtocolVersion4Ipv4 = 4 "Internet Protocol version 4 (IPv4)",
+        InternetProtocolVersion6Ipv6 = 6 "Internet Protocol version 6 (IPv6)",
+        Other = 99 "Other",
     }
 }
 
@@ -1403,172 +821,59 @@ impl Serialize for NetworkEndpoint {
     }
 }
 
-/// Type ID (`type_id`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ObservableTypeId {
-    /// Unknown.
-    #[default]
-    Unknown = 0,
-    /// Hostname.
-    Hostname = 1,
-    /// IP Address.
-    IpAddress = 2,
-    /// MAC Address.
-    MacAddress = 3,
-    /// User Name.
-    UserName = 4,
-    /// Email Address.
-    EmailAddress = 5,
-    /// URL String.
-    UrlString = 6,
-    /// File Name.
-    FileName = 7,
-    /// Hash.
-    Hash = 8,
-    /// Process Name.
-    ProcessName = 9,
-    /// Resource UID.
-    ResourceUid = 10,
-    /// Port.
-    Port = 11,
-    /// Subnet.
-    Subnet = 12,
-    /// Command Line.
-    CommandLine = 13,
-    /// Country.
-    Country = 14,
-    /// Process ID.
-    ProcessId = 15,
-    /// HTTP User-Agent.
-    HttpUserAgent = 16,
-    /// CWE Object: uid.
-    CweObjectUid = 17,
-    /// CVE Object: uid.
-    CveObjectUid = 18,
-    /// User Credential ID.
-    UserCredentialId = 19,
-    /// Endpoint.
-    Endpoint = 20,
-    /// User.
-    User = 21,
-    /// Email.
-    Email = 22,
-    /// Uniform Resource Locator.
-    UniformResourceLocator = 23,
-    /// File.
-    File = 24,
-    /// Process.
-    Process = 25,
-    /// Geo Location.
-    GeoLocation = 26,
-    /// Container.
-    Container = 27,
-    /// Registry Key.
-    RegistryKey = 28,
-    /// Registry Value.
-    RegistryValue = 29,
-    /// Fingerprint.
-    Fingerprint = 30,
-    /// User Object: uid.
-    UserObjectUid = 31,
-    /// Group Object: name.
-    GroupObjectName = 32,
-    /// Group Object: uid.
-    GroupObjectUid = 33,
-    /// Account Object: name.
-    AccountObjectName = 34,
-    /// Account Object: uid.
-    AccountObjectUid = 35,
-    /// Script Content.
-    ScriptContent = 36,
-    /// Serial Number.
-    SerialNumber = 37,
-    /// Resource Details Object: name.
-    ResourceDetailsObjectName = 38,
-    /// Process Entity Object: uid.
-    ProcessEntityObjectUid = 39,
-    /// Email Object: subject.
-    EmailObjectSubject = 40,
-    /// Email Object: uid.
-    EmailObjectUid = 41,
-    /// Message UID.
-    MessageUid = 42,
-    /// Registry Value Object: name.
-    RegistryValueObjectName = 43,
-    /// Advisory Object: uid.
-    AdvisoryObjectUid = 44,
-    /// File Path.
-    FilePath = 45,
-    /// Registry Key Path.
-    RegistryKeyPath = 46,
-    /// Device Object: uid.
-    DeviceObjectUid = 47,
-    /// Network Endpoint Object: uid.
-    NetworkEndpointObjectUid = 48,
-    /// Other.
-    Other = 99,
-}
-
-impl ObservableTypeId {
-    /// Its number.
-    pub const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// In words.
-    pub const fn caption(self) -> &'static str {
-        match self {
-            Self::Unknown => "Unknown",
-            Self::Hostname => "Hostname",
-            Self::IpAddress => "IP Address",
-            Self::MacAddress => "MAC Address",
-            Self::UserName => "User Name",
-            Self::EmailAddress => "Email Address",
-            Self::UrlString => "URL String",
-            Self::FileName => "File Name",
-            Self::Hash => "Hash",
-            Self::ProcessName => "Process Name",
-            Self::ResourceUid => "Resource UID",
-            Self::Port => "Port",
-            Self::Subnet => "Subnet",
-            Self::CommandLine => "Command Line",
-            Self::Country => "Country",
-            Self::ProcessId => "Process ID",
-            Self::HttpUserAgent => "HTTP User-Agent",
-            Self::CweObjectUid => "CWE Object: uid",
-            Self::CveObjectUid => "CVE Object: uid",
-            Self::UserCredentialId => "User Credential ID",
-            Self::Endpoint => "Endpoint",
-            Self::User => "User",
-            Self::Email => "Email",
-            Self::UniformResourceLocator => "Uniform Resource Locator",
-            Self::File => "File",
-            Self::Process => "Process",
-            Self::GeoLocation => "Geo Location",
-            Self::Container => "Container",
-            Self::RegistryKey => "Registry Key",
-            Self::RegistryValue => "Registry Value",
-            Self::Fingerprint => "Fingerprint",
-            Self::UserObjectUid => "User Object: uid",
-            Self::GroupObjectName => "Group Object: name",
-            Self::GroupObjectUid => "Group Object: uid",
-            Self::AccountObjectName => "Account Object: name",
-            Self::AccountObjectUid => "Account Object: uid",
-            Self::ScriptContent => "Script Content",
-            Self::SerialNumber => "Serial Number",
-            Self::ResourceDetailsObjectName => "Resource Details Object: name",
-            Self::ProcessEntityObjectUid => "Process Entity Object: uid",
-            Self::EmailObjectSubject => "Email Object: subject",
-            Self::EmailObjectUid => "Email Object: uid",
-            Self::MessageUid => "Message UID",
-            Self::RegistryValueObjectName => "Registry Value Object: name",
-            Self::AdvisoryObjectUid => "Advisory Object: uid",
-            Self::FilePath => "File Path",
-            Self::RegistryKeyPath => "Registry Key Path",
-            Self::DeviceObjectUid => "Device Object: uid",
-            Self::NetworkEndpointObjectUid => "Network Endpoint Object: uid",
-            Self::Other => "Other",
-        }
+enumeration! {
+    /// Type ID (`type_id`).
+    ObservableTypeId {
+        Unknown = 0 "Unknown",
+        Hostname = 1 "Hostname",
+        IpAddress = 2 "IP Address",
+        MacAddress = 3 "MAC Address",
+        UserName = 4 "User Name",
+        EmailAddress = 5 "Email Address",
+        UrlString = 6 "URL String",
+        FileName = 7 "File Name",
+        Hash = 8 "Hash",
+        ProcessName = 9 "Process Name",
+        ResourceUid = 10 "Resource UID",
+        Port = 11 "Port",
+        Subnet = 12 "Subnet",
+        CommandLine = 13 "Command Line",
+        Country = 14 "Country",
+        ProcessId = 15 "Process ID",
+        HttpUserAgent = 16 "HTTP User-Agent",
+        CweObjectUid = 17 "CWE Object: uid",
+        CveObjectUid = 18 "CVE Object: uid",
+        UserCredentialId = 19 "User Credential ID",
+        Endpoint = 20 "Endpoint",
+        User = 21 "User",
+        Email = 22 "Email",
+        UniformResourceLocator = 23 "Uniform Resource Locator",
+        File = 24 "File",
+        Process = 25 "Process",
+        GeoLocation = 26 "Geo Location",
+        Container = 27 "Container",
+        RegistryKey = 28 "Registry Key",
+        RegistryValue = 29 "Registry Value",
+        Fingerprint = 30 "Fingerprint",
+        UserObjectUid = 31 "User Object: uid",
+        GroupObjectName = 32 "Group Object: name",
+        GroupObjectUid = 33 "Group Object: uid",
+        AccountObjectName = 34 "Account Object: name",
+        AccountObjectUid = 35 "Account Object: uid",
+        ScriptContent = 36 "Script Content",
+        SerialNumber = 37 "Serial Number",
+        ResourceDetailsObjectName = 38 "Resource Details Object: name",
+        ProcessEntityObjectUid = 39 "Process Entity Object: uid",
+        EmailObjectSubject = 40 "Email Object: subject",
+        EmailObjectUid = 41 "Email Object: uid",
+        MessageUid = 42 "Message UID",
+        RegistryValueObjectName = 43 "Registry Value Object: name",
+        AdvisoryObjectUid = 44 "Advisory Object: uid",
+        FilePath = 45 "File Path",
+        RegistryKeyPath = 46 "Registry Key Path",
+        DeviceObjectUid = 47 "Device Object: uid",
+        NetworkEndpointObjectUid = 48 "Network Endpoint Object: uid",
+        Other = 99 "Other",
     }
 }
 

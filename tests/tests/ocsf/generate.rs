@@ -21,8 +21,16 @@ struct Owner<'a> {
     name: &'a str,
     class: Option<&'a Class>,
     of: &'a Object,
-    set: BTreeMap<&'a str, &'a Attribute>,
+    set: Set<'a>,
+    /// What all classes have, in a member of its own.
+    common: Set<'a>,
 }
+
+/// Attributes by their names.
+type Set<'a> = BTreeMap<&'a str, &'a Attribute>;
+
+/// What all classes have; it is written as a part of each.
+const COMMON: &str = "common";
 
 /// How many owners an attribute has with the same values, by its name. Values that several share have the attribute's
 /// name alone.
@@ -47,7 +55,7 @@ pub(crate) fn types(schema: &Schema, attributes: &str) -> String {
          use serde::ser::Serializer;\n\
          use serde::Serialize;\n\
          use serde_json::{{Map, Value}};\n\n\
-         use super::fields::Fields;\n",
+         use super::fields::{{Fields, enumeration}};\n",
         schema.version
     );
     let mut written = BTreeSet::new();
@@ -69,37 +77,45 @@ fn owners<'a>(schema: &'a Schema, attributes: &'a str) -> Vec<Owner<'a>> {
     let lines = attributes.lines().filter(|line| !line.starts_with('#'));
     let parts = lines.filter_map(|line| line.split_once(':'));
     let (of_all, parts): (Vec<_>, Vec<_>) = parts.partition(|(name, _)| *name == "class *");
-    let of_all = of_all
-        .into_iter()
-        .flat_map(|(_, names)| names.split_whitespace());
-    let of_all: Vec<&str> = of_all.collect();
-    let owner = |(name, names): (&'a str, &'a str)| {
-        let class = name.strip_prefix("class ");
-        let (name, class, of) = match class {
-            Some(name) => {
-                let class = &schema.classes[name];
-                (name, Some(class), &class.of)
-            }
-            None => (name, None, &schema.objects[name]),
-        };
-        let own = names.split_whitespace();
-        let common = of_all.iter().copied().filter(|_| class.is_some());
-        let set = own.chain(common).map(|set| {
-            let attribute = of.attributes.get(set);
-            (
-                set,
-                attribute.unwrap_or_else(|| panic!("{name} has no {set}")),
-            )
-        });
-        let set = set.collect();
-        Owner {
-            name,
-            class,
-            of,
-            set,
-        }
+    let set_of = |of: &'a Object, names: &'a str| -> Set<'a> {
+        let names = names.split_whitespace();
+        names.map(|name| (name, &of.attributes[name])).collect()
     };
-    parts.into_iter().map(owner).collect()
+    let base = &schema.classes["base_event"].of;
+    let common: Set<'_> = of_all
+        .iter()
+        .flat_map(|(_, names)| set_of(base, names))
+        .collect();
+    let owner = |(name, names): (&'a str, &'a str)| match name.strip_prefix("class ") {
+        Some(name) => {
+            let class = &schema.classes[name];
+            Owner {
+                name,
+                class: Some(class),
+                of: &class.of,
+                set: set_of(&class.of, names),
+                common: common.clone(),
+            }
+        }
+        None => Owner {
+            name,
+            class: None,
+            of: &schema.objects[name],
+            set: set_of(&schema.objects[name], names),
+            common: Set::new(),
+        },
+    };
+    let of_events = Owner {
+        name: COMMON,
+        class: None,
+        of: base,
+        set: common.clone(),
+        common: Set::new(),
+    };
+    [of_events]
+        .into_iter()
+        .chain(parts.into_iter().map(owner))
+        .collect()
 }
 
 /// The values of an enumeration of numbers.
@@ -146,78 +162,69 @@ fn enumeration(
     of: &Attribute,
     values: &[(i64, &str)],
 ) {
-    let mut variants = String::new();
-    let mut captions = String::new();
-    for (number, caption) in values {
-        let variant = camel(caption);
-        let default = if *number == 0 { "    #[default]\n" } else { "" };
-        write!(
-            variants,
-            "    /// {caption}.\n{default}    {variant} = {number},\n"
-        )
-        .unwrap();
-        writeln!(captions, "            Self::{variant} => {caption:?},").unwrap();
-    }
     assert_eq!(values[0].0, 0, "{type_name} has no unknown value");
     write!(
         out,
-        "\n/// {} (`{name}`).\n\
-         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]\n\
-         pub enum {type_name} {{\n{variants}}}\n\n\
-         impl {type_name} {{\n\
-         \x20   /// Its number.\n\
-         \x20   pub const fn number(self) -> i64 {{\n\
-         \x20       self as i64\n\
-         \x20   }}\n\n\
-         \x20   /// In words.\n\
-         \x20   pub const fn caption(self) -> &'static str {{\n\
-         \x20       match self {{\n{captions}\
-         \x20       }}\n\
-         \x20   }}\n\
-         }}\n",
+        "\nenumeration! {{\n    /// {} (`{name}`).\n    {type_name} {{\n",
         of.caption
     )
     .unwrap();
+    for (number, caption) in values {
+        writeln!(out, "        {} = {number} {caption:?},", camel(caption)).unwrap();
+    }
+    out.push_str("    }\n}\n");
+}
+
+fn is_required(attribute: &Attribute) -> bool {
+    attribute.requirement == Requirement::Required && attribute.profiles.is_empty()
 }
 
 fn structure(out: &mut String, owner: &Owner<'_>, all: &Enumerations<'_>) {
     let type_name = camel(owner.name);
     let mut fields = String::new();
-    // By the name that is written.
-    let mut lines = BTreeMap::new();
     for (name, attribute) in &owner.set {
         let type_of = all.type_of(owner.name, name, attribute);
-        let is_required =
-            attribute.requirement == Requirement::Required && attribute.profiles.is_empty();
-        let whole = match (attribute.is_array, is_required) {
+        let whole = match (attribute.is_array, is_required(attribute)) {
             (true, _) => format!("Vec<{type_of}>"),
-            (false, true) => type_of.clone(),
+            (false, true) => type_of,
             (false, false) => format!("Option<{type_of}>"),
         };
-        writeln!(
+        let (caption, kind) = (&attribute.caption, &attribute.kind);
+        let field = field(name);
+        write!(
             fields,
-            "    /// {}: `{}`.",
-            attribute.caption, attribute.kind
+            "    /// {caption}: `{kind}`.\n    pub {field}: {whole},\n"
         )
         .unwrap();
-        let field = if *name == "type" { "r#type" } else { name };
-        writeln!(fields, "    pub {field}: {whole},").unwrap();
-        if values(attribute).is_some() {
-            enumerated(&mut lines, owner, name, attribute, is_required, &type_of);
-            continue;
+    }
+    if owner.name == COMMON {
+        write!(
+            out,
+            "\n/// What events of all classes have.\n\
+             #[derive(Clone, Debug, Default, PartialEq)]\n\
+             pub struct {type_name} {{\n{fields}}}\n"
+        )
+        .unwrap();
+        return;
+    }
+    // By the name that is written.
+    let mut lines = BTreeMap::new();
+    for (set, within, of) in [
+        (&owner.set, "self", owner.name),
+        (&owner.common, "self.common", COMMON),
+    ] {
+        for (name, attribute) in set {
+            write_lines(
+                &mut lines,
+                owner,
+                (name, attribute),
+                within,
+                &all.type_of(of, name, attribute),
+            );
         }
-        let is_sibling = owner
-            .set
-            .values()
-            .any(|of| of.sibling.as_deref() == Some(name));
-        if !is_sibling {
-            let line = match (attribute.is_array, is_required) {
-                (true, _) => format!("list({name:?}, &self.{field})"),
-                (false, true) => format!("put({name:?}, &self.{field})"),
-                (false, false) => format!("some({name:?}, self.{field}.as_ref())"),
-            };
-            lines.insert((*name).to_owned(), line);
-        }
+    }
+    if owner.class.is_some() {
+        fields += "    /// What events of all classes have.\n    pub common: Common,\n";
     }
     if let Some(class) = owner.class {
         for (name, value) in [
@@ -239,7 +246,7 @@ fn structure(out: &mut String, owner: &Owner<'_>, all: &Enumerations<'_>) {
         ] {
             lines.insert(name.to_owned(), format!("put({name:?}, {value})"));
         }
-        assert!(OF_CLASS.iter().all(|name| !owner.set.contains_key(name)));
+        assert!(OF_CLASS.iter().all(|name| owner.attribute(name).is_none()));
     }
     let written: String = lines.values().fold(String::new(), |mut all, line| {
         writeln!(all, "        fields.{line}?;").unwrap();
@@ -264,36 +271,69 @@ fn structure(out: &mut String, owner: &Owner<'_>, all: &Enumerations<'_>) {
     .unwrap();
 }
 
-/// The number, and the same in words.
-fn enumerated(
+/// A field's name in Rust.
+fn field(name: &str) -> &str {
+    if name == "type" { "r#type" } else { name }
+}
+
+impl Owner<'_> {
+    fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.set.get(name).or(self.common.get(name)).copied()
+    }
+}
+
+/// How an attribute is written: of an enumeration the number, and the same in words.
+fn write_lines(
     lines: &mut BTreeMap<String, String>,
     owner: &Owner<'_>,
-    name: &str,
-    attribute: &Attribute,
-    is_required: bool,
+    (name, attribute): (&str, &Attribute),
+    within: &str,
     type_of: &str,
 ) {
-    let line = if is_required {
-        format!("put({name:?}, &self.{name}.number())")
-    } else {
-        format!("some({name:?}, self.{name}.map({type_of}::number).as_ref())")
-    };
-    lines.insert(name.to_owned(), line);
+    let is_required = is_required(attribute);
+    let place = format!("{within}.{}", field(name));
+    let mut insert = |name: &str, line: String| lines.insert(name.to_owned(), line);
+    if values(attribute).is_none() {
+        let all = [&owner.set, &owner.common]
+            .into_iter()
+            .flat_map(BTreeMap::values);
+        let mut siblings = all.filter_map(|of| of.sibling.as_deref());
+        if siblings.any(|sibling| sibling == name) {
+            return;
+        }
+        let line = match (attribute.is_array, is_required) {
+            (true, _) => format!("list({name:?}, &{place})"),
+            (false, true) => format!("put({name:?}, &{place})"),
+            (false, false) => format!("some({name:?}, {place}.as_ref())"),
+        };
+        insert(name, line);
+        return;
+    }
+    insert(
+        name,
+        if is_required {
+            format!("put({name:?}, &{place}.number())")
+        } else {
+            format!("some({name:?}, {place}.map({type_of}::number).as_ref())")
+        },
+    );
     let Some(sibling) = attribute.sibling.as_deref() else {
         return;
     };
-    let own = owner.set.contains_key(sibling);
-    let line = match (own, is_required) {
-        (true, true) => format!(
-            "put({sibling:?}, self.{sibling}.as_deref().unwrap_or_else(|| self.{name}.caption()))"
-        ),
-        (false, true) => format!("put({sibling:?}, self.{name}.caption())"),
-        (true, false) => panic!("{sibling} is set beside an optional {name}"),
-        (false, false) => {
-            format!("some({sibling:?}, self.{name}.map({type_of}::caption))")
-        }
+    let own = if owner.common.contains_key(sibling) {
+        Some("self.common")
+    } else {
+        owner.set.contains_key(sibling).then_some("self")
     };
-    lines.insert(sibling.to_owned(), line);
+    let line = match (own, is_required) {
+        (Some(own), true) => format!(
+            "put({sibling:?}, {own}.{sibling}.as_deref().unwrap_or_else(|| {place}.caption()))"
+        ),
+        (None, true) => format!("put({sibling:?}, {place}.caption())"),
+        (Some(_), false) => panic!("{sibling} is set beside an optional {name}"),
+        (None, false) => format!("some({sibling:?}, {place}.map({type_of}::caption))"),
+    };
+    insert(sibling, line);
 }
 
 /// `http_activity` and `HTTP Activity` as types are named.

@@ -6,12 +6,12 @@ use plimsoll_wire::event::ImdsAccess;
 use serde_json::{Map, Value, json};
 
 use super::super::types::{
-    Actor, Api, ApiActivity, ApiActivityId, DirectionId, File, FileTypeId, HttpActivity,
+    Actor, Api, ApiActivity, ApiActivityId, Common, DirectionId, File, FileTypeId, HttpActivity,
     HttpActivityId, HttpRequest, HttpResponse, NetworkActivity, NetworkActivityId,
     NetworkConnectionInfo, NetworkEndpoint, ObservableTypeId, Process, ProtocolVerId,
     ResourceDetails, Service, SeverityId, StatusId, Url, User,
 };
-use super::{Common, Event, container, subject, text};
+use super::{Event, container, subject, text};
 use crate::api::AuditRecord;
 
 /// Flags of a request that its sender has for no honest reason.
@@ -55,7 +55,11 @@ pub(super) fn event(record: &AuditRecord, access: &ImdsAccess, mut common: Commo
         status_detail: Some(outcome.to_owned()).filter(|outcome| !outcome.is_empty()),
         status_id: Some(status(request)),
     };
-    common.message = format!("{}: {} {class} {outcome}", subject(record), of("endpoint"));
+    common.message = Some(format!(
+        "{}: {} {class} {outcome}",
+        subject(record),
+        of("endpoint")
+    ));
     common.metadata.correlation_uid = text(request, "request_id").map(str::to_owned);
     observe(&mut common, access, &told);
     keep_the_rest(&mut common, access);
@@ -100,7 +104,8 @@ impl Told<'_> {
             r#type: Some("IAM role".to_owned()),
         });
         let service = text(self.request, "endpoint").map(str::to_owned);
-        event!(Api, ApiActivity, common, {
+        Event::Api(Box::new(ApiActivity {
+            common,
             activity_id: ApiActivityId::Read,
             actor: self.actor,
             api: Api {
@@ -116,11 +121,12 @@ impl Told<'_> {
             status_code: self.status_code,
             status_detail: self.status_detail,
             status_id: self.status_id,
-        })
+        }))
     }
 
     fn into_traffic(self, common: Common) -> Event {
-        event!(Network, NetworkActivity, common, {
+        Event::Network(Box::new(NetworkActivity {
+            common,
             activity_id: NetworkActivityId::Traffic,
             actor: Some(self.actor),
             connection_info: Some(connection(self.request)),
@@ -128,19 +134,20 @@ impl Told<'_> {
             src_endpoint: Some(self.src_endpoint),
             status_detail: self.status_detail,
             status_id: self.status_id,
-        })
+        }))
     }
 
-    fn into_request(self, common: Common) -> Event {
+    fn into_request(self, mut common: Common) -> Event {
         let sent = text(self.request, "method");
         let (activity_id, activity_name) = match (sent, sent.and_then(method)) {
             (_, Some((known, _))) => (known, None),
             (Some(other), None) => (HttpActivityId::Other, Some(other.to_owned())),
             (None, None) => (HttpActivityId::Unknown, None),
         };
-        event!(Http, HttpActivity, common, {
-            activity_id: activity_id,
-            activity_name: activity_name,
+        common.activity_name = activity_name;
+        Event::Http(Box::new(HttpActivity {
+            common,
+            activity_id,
             actor: Some(self.actor),
             connection_info: Some(connection(self.request)),
             dst_endpoint: self.dst_endpoint,
@@ -150,7 +157,7 @@ impl Told<'_> {
             status_code: self.status_code,
             status_detail: self.status_detail,
             status_id: self.status_id,
-        })
+        }))
     }
 }
 
