@@ -7,6 +7,7 @@
 //! answer the network's, else the base event, which every release has.
 
 use std::collections::BTreeSet;
+use std::mem::{replace, take};
 
 use serde_json::{Map, Value, json};
 
@@ -98,7 +99,7 @@ fn keep_observables(kept: &mut Map<String, Value>, event: &Value, left: &mut Map
     let Some(mut observables) = kept.remove("observables") else {
         return;
     };
-    let members = Value::Object(std::mem::take(kept));
+    let members = Value::Object(take(kept));
     if let Some(observables) = observables.as_array_mut() {
         observables.retain(|of| validate::named(of, &members).is_some());
     }
@@ -180,14 +181,17 @@ impl Course<'_> {
             return Some(value.clone());
         }
         let (members, of) = (value.as_object()?, self.to.objects.get(name)?);
-        let before = self.left.clone();
+        let outside = (take(&mut self.left), take(&mut self.used));
         let kept = self.object(path, members, of);
-        if validate::missing(&kept, of, &self.profiles).is_empty() {
-            return Some(kept.into());
+        let left = replace(&mut self.left, outside.0);
+        let used = replace(&mut self.used, outside.1);
+        if !validate::missing(&kept, of, &self.profiles).is_empty() {
+            // It goes as a whole.
+            return None;
         }
-        // It goes as a whole.
-        self.left = before;
-        None
+        self.left.extend(left);
+        self.used.extend(used);
+        Some(kept.into())
     }
 
     fn plain(&mut self, path: &str, value: &Value, attribute: &Attribute) -> Option<Value> {

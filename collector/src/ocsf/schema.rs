@@ -3,7 +3,7 @@
 //! The data is that of `ocsf/ocsf-schema`, compiled with `ocsf-schema-compiler` and cut down by `cargo xtask ocsf`
 //! (`collector/ocsf`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{LazyLock, OnceLock};
 
 use regex::Regex;
@@ -21,6 +21,8 @@ pub struct Schema {
     pub objects: BTreeMap<String, Object>,
     /// By name: `port_t`.
     pub types: BTreeMap<String, Type>,
+    #[serde(skip)]
+    profiles: OnceLock<BTreeSet<String>>,
 }
 
 /// A class of events.
@@ -150,14 +152,19 @@ impl Schema {
         &V1_3
     }
 
-    /// Whether something is only there in events that state this profile.
+    /// Whether something is only there in events that state this profile. Asked of every event.
     pub fn has_profile(&self, profile: &str) -> bool {
-        let classes = self.classes.values().map(|class| &class.of);
-        let attributes = classes
-            .chain(self.objects.values())
-            .flat_map(|of| of.attributes.values());
-        let mut profiles = attributes.flat_map(|attribute| &attribute.profiles);
-        profiles.any(|known| known == profile)
+        let collect = || {
+            let classes = self.classes.values().map(|class| &class.of);
+            let attributes = classes
+                .chain(self.objects.values())
+                .flat_map(|of| of.attributes.values());
+            attributes
+                .flat_map(|attribute| attribute.profiles.iter().cloned())
+                .collect()
+        };
+        let profiles: &BTreeSet<String> = self.profiles.get_or_init(collect);
+        profiles.contains(profile)
     }
 
     /// The class with that number.
