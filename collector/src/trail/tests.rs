@@ -1,0 +1,1 @@
+//! The trail on disks that crash, fail and are damaged.
