@@ -12,12 +12,14 @@
 //! * [`chain`]: links and their hashes, pure
 //! * [`entry`]: a record as the journal keeps it, pure
 //! * [`keys`]: what signs, and is erased
+//! * [`verify`]: whether a chain is whole, pure
 //!
 //! Deliberately not known here: how names are found, and where events go.
 
 pub mod chain;
 pub mod entry;
 pub mod keys;
+pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -156,9 +158,13 @@ struct Inner<S> {
     checkpoint_ns: u64,
     /// How far agents were told of.
     told: BTreeMap<(String, String), u64>,
+    /// The last record's number in the journal.
+    number: u64,
     entered: u64,
     unsynced: u64,
     gone: Vec<Gone>,
+    /// The start knows what is missing up to this number.
+    found_up_to: u64,
     /// What was gone is being told, and may not be on record yet.
     is_telling: bool,
 }
@@ -181,7 +187,11 @@ impl<S: Storage> Trail<S> {
         options.max_record_bytes = 4 << 20;
         options.max_pending_bytes = 8 << 20;
         let (mut journal, recovery) = Journal::open(storage, options)?;
-        let last = last_entry(&mut journal)?;
+        // What a loss of power has torn nobody has read: it is published again, in its order.
+        if let Some(torn) = torn_from(&recovery) {
+            journal.take_back(torn)?;
+        }
+        let (last_number, last) = last_entry(&mut journal)?.unzip();
         let link = last.as_ref().and_then(|entry| entry.link().ok());
         let announced = last.as_ref().and_then(Entry::key);
         let keys = Keys::open(keys, announced);
@@ -204,14 +214,21 @@ impl<S: Storage> Trail<S> {
             key_since_ns: 0,
             checkpoint_ns: 0,
             told: BTreeMap::new(),
+            number: last_number.unwrap_or(0),
             entered: 0,
             unsynced: 0,
             gone: Vec::new(),
+            found_up_to: journal.next_seq().saturating_sub(1),
             is_telling: false,
             settings,
             journal,
         };
         inner.lost(&recovery);
+        if inner.gone.is_empty() {
+            // The numbers of what was torn mean nothing. If this cannot be written, they are told of as lost.
+            inner.mark_told();
+            drop(inner.journal.sync_positions());
+        }
         let trail = Self {
             inner: Arc::new(Mutex::new(inner)),
             commits: Arc::new(watch::Sender::new(0)),
@@ -285,9 +302,9 @@ impl<S: Storage> Trail<S> {
         Ok(())
     }
 
-    /// Sheds what is over the bound, oldest first. What is gone since the last call, from this and from damage: it is
-    /// to be told, and then [`told`](Self::told) is to be called.
-    pub fn hold_bound(&self) -> (Vec<Gone>, Result<(), TrailError>) {
+    /// Sheds the oldest segment, if the trail is over its bound; whether it is not any more. What is gone since the
+    /// last call, from this and from damage, is to be told, and then [`told`](Self::told) is to be called.
+    pub fn hold_bound(&self) -> (Vec<Gone>, Result<bool, TrailError>) {
         let mut inner = self.lock();
         let held = inner.hold_bound();
         let gone = std::mem::take(&mut inner.gone);
@@ -299,8 +316,7 @@ impl<S: Storage> Trail<S> {
     pub fn told(&self) {
         let mut inner = self.lock();
         inner.is_telling = false;
-        let given_out = inner.journal.next_seq().saturating_sub(1);
-        inner.journal.mark_reported(given_out);
+        inner.mark_told();
     }
 
     /// Makes the cursors durable, and removes what all destinations have. Not while something that is gone is untold:
@@ -328,16 +344,22 @@ pub fn new_epoch(now_unix_ns: u64, random: u64) -> String {
     format!("{began}-{random:016x}")
 }
 
+/// The first number of what was torn while it was written, if anything was.
+fn torn_from(recovery: &Recovery) -> Option<u64> {
+    let unsure = recovery.unsure_from;
+    let mut missing = recovery.missing.iter();
+    let (first, _) = missing.find(|(_, last)| unsure > 0 && *last >= unsure)?;
+    Some((*first).max(unsure))
+}
+
 /// The last record that can be read.
-fn last_entry<S: Storage>(journal: &mut Journal<S>) -> Result<Option<Entry>, JournalError> {
+fn last_entry<S: Storage>(journal: &mut Journal<S>) -> Result<Option<(u64, Entry)>, JournalError> {
     let Some(last) = journal.stats().last_seq else {
         return Ok(None);
     };
     let batch = journal.read(last, 1, 0)?;
-    Ok(batch
-        .records
-        .first()
-        .and_then(|record| Entry::of(&record.payload).ok()))
+    let record = batch.records.first();
+    Ok(record.and_then(|record| Some((record.seq, Entry::of(&record.payload).ok()?))))
 }
 
 impl<S: Storage> Inner<S> {
@@ -360,6 +382,11 @@ impl<S: Storage> Inner<S> {
                 range,
             });
         }
+    }
+
+    /// What the start found missing is on record, or means nothing.
+    fn mark_told(&mut self) {
+        self.journal.mark_reported(self.found_up_to);
     }
 
     /// The first link of this life's epoch.
@@ -466,24 +493,24 @@ impl<S: Storage> Inner<S> {
 
     fn append(&mut self, entry: &Entry, now: u64) -> Result<(), TrailError> {
         let payload = entry.encode_to_vec();
-        match self.journal.append(&payload, now) {
+        let appended = match self.journal.append(&payload, now) {
             Err(JournalError::PendingFull { .. }) => {
                 self.sync()?;
-                self.journal.append(&payload, now)?;
+                self.journal.append(&payload, now)
             }
-            appended => {
-                appended?;
-            }
-        }
+            appended => appended,
+        };
+        self.number = appended?;
         self.unsynced += 1;
         Ok(())
     }
 
     /// Makes all of it durable; a key that was said is in force then, and the one before it erased.
     fn sync(&mut self) -> Result<(), TrailError> {
-        let durable = self.journal.sync()?;
+        self.journal.sync()?;
         self.entered += std::mem::take(&mut self.unsynced);
-        self.journal.set_cursor(HEAD, durable.saturating_sub(1))?;
+        let before = self.number.saturating_sub(1);
+        self.journal.set_cursor(HEAD, before)?;
         if self.turns_key {
             self.keys.turn()?;
             self.turns_key = false;
@@ -517,20 +544,20 @@ impl<S: Storage> Inner<S> {
         Ok(())
     }
 
-    fn hold_bound(&mut self) -> Result<(), TrailError> {
-        // The newest segment stays: the chain's end is in it.
-        while self.journal.stats().bytes > self.settings.max_bytes && self.journal.segments() > 1 {
-            let Some(unread) = self
-                .hands
-                .shed_oldest(&mut self.journal, &self.settings.readers)?
-            else {
-                break;
-            };
-            for unread in &unread {
+    /// The newest segment stays: the chain's end is in it.
+    fn is_over(&self) -> bool {
+        self.journal.stats().bytes > self.settings.max_bytes && self.journal.segments() > 1
+    }
+
+    fn hold_bound(&mut self) -> Result<bool, TrailError> {
+        if self.is_over() {
+            let readers = &self.settings.readers;
+            let shed = self.hands.shed_oldest(&mut self.journal, readers)?;
+            for unread in shed.into_iter().flatten() {
                 self.note_shed(unread.count, unread.range);
             }
         }
-        Ok(())
+        Ok(!self.is_over())
     }
 
     fn note_shed(&mut self, count: u64, range: Range) {

@@ -49,11 +49,15 @@ impl Keeper {
 
     fn keep(&self) -> Result<(), RunError> {
         let ticked = self.trail.tick(|| self.agents(), api::unix_ns());
-        let (gone, held) = self.trail.hold_bound();
-        self.store.tell_gone(&gone)?;
-        self.trail.told();
+        loop {
+            let (gone, held) = self.trail.hold_bound();
+            self.store.tell_gone(&gone)?;
+            self.trail.told();
+            if held? {
+                break;
+            }
+        }
         ticked?;
-        held?;
         Ok(self.trail.sync_positions()?)
     }
 
