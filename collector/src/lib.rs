@@ -30,6 +30,7 @@ pub mod ocsf;
 pub mod reader;
 pub mod run;
 pub mod sink;
+pub mod sinks;
 pub mod sizing;
 pub mod telemetry;
 pub mod tls;

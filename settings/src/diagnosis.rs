@@ -79,6 +79,11 @@ impl Lines {
         }
     }
 
+    /// Whether the text itself gives a setting.
+    pub fn has(&self, place: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == place)
+    }
+
     /// The line of a setting; `None` where the text leaves it out. What an element of a list leaves
     /// out is missing at the element, and what a section leaves out, at the section.
     pub fn find(&self, place: &str) -> Option<u64> {
