@@ -32,6 +32,9 @@ pub const MAX_QUARANTINED_IN_A_ROW: u32 = 8;
 /// A difference between the service's clock and ours below this is the time that an answer takes, milliseconds.
 const CLOCK_TOLERANCE_MS: i64 = 60_000;
 
+/// A signature is good for five minutes of difference between the clocks, milliseconds.
+const SIGNATURE_MS: i64 = 300_000;
+
 /// What became of a message whose turn has not come: one before it has no fate yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Fate {
@@ -175,6 +178,11 @@ impl<C: Calls> CloudWatch<C> {
                     has_made = true;
                 }
                 Cause::Invalid => return self.invalid(batch, failure),
+                // It was made a moment ago, and not everywhere is it known yet.
+                Cause::NotFound => {
+                    let cause = Cause::Refusal(RefusalKind::Unavailable);
+                    return Err(self.refused(failure, cause, "put events into"));
+                }
                 cause => return Err(self.refused(failure, cause, "put events into")),
             }
         }
@@ -275,13 +283,12 @@ impl<C: Calls> CloudWatch<C> {
     /// What an operator is told, with what to do about it.
     fn refused(&self, failure: Failure, cause: Cause, doing: &str) -> Refused {
         let kind = match cause {
-            Cause::NotFound => RefusalKind::Missing,
-            Cause::Exists | Cause::Aborted => RefusalKind::Unavailable,
+            Cause::NotFound if !self.creates_group => RefusalKind::Missing,
+            Cause::NotFound | Cause::Exists | Cause::Aborted => RefusalKind::Unavailable,
             Cause::Invalid => RefusalKind::Other,
             Cause::Refusal(kind) => kind,
         };
         let help = match kind {
-            RefusalKind::Missing if self.creates_group => ": the log group is not there yet",
             RefusalKind::Missing => {
                 ": the log group is missing: make it, with its retention and key, or set create_group: true"
             }
@@ -296,7 +303,14 @@ impl<C: Calls> CloudWatch<C> {
             }
             RefusalKind::Throttled | RefusalKind::Unavailable | RefusalKind::Other => "",
         };
-        let what = format!("{}{help}", self.about(doing));
+        let clock = match self.clock_offset_ms {
+            offset if offset.abs() < SIGNATURE_MS => String::new(),
+            offset => format!(
+                "; this node's clock differs from its by {} s",
+                offset.abs() / 1000
+            ),
+        };
+        let what = format!("{}{help}{clock}", self.about(doing));
         failure.refused(kind, what)
     }
 }
@@ -332,23 +346,19 @@ impl Front {
     }
 
     /// The next call: all that fits, or of messages that make a call invalid the first half.
-    fn next(&mut self, messages: &[Message], now_ms: i64) -> Batch {
+    fn next(&self, messages: &[Message], now_ms: i64) -> Batch {
         let is_settled = |seq: u64| self.settled.contains_key(&seq);
-        let is_open = |message: &&Message| {
-            !is_settled(message.seq) && prepare::unsendable(&message.text).is_none()
-        };
-        let most = self.suspect_until.map(|last| {
+        let suspects = self.suspect_until.map_or(0, |last| {
             let until = messages.iter().take_while(|message| message.seq <= last);
+            let is_open = |message: &&Message| {
+                !is_settled(message.seq) && prepare::unsendable(&message.text).is_none()
+            };
             until.filter(is_open).count()
         });
-        let most = match most {
-            None | Some(0) => {
-                self.suspect_until = None;
-                limits::CALL_EVENTS
-            }
-            Some(suspects) => suspects.div_ceil(2),
+        let most = match suspects {
+            0 => limits::CALL_EVENTS,
+            suspects => suspects.div_ceil(2),
         };
-        let is_settled = |seq: u64| self.settled.contains_key(&seq);
         prepare::batch(messages, is_settled, &self.restamp, most, now_ms)
     }
 

@@ -211,12 +211,14 @@ fn when_nothing_is_valid_the_events_wait() {
     let texts = vec!["poison"; 40];
     let messages = messages(&texts);
     let mut taken = 0;
-    let refused = loop {
-        match send(&mut sink, &messages[taken..]) {
-            Ok(sent) => taken += sent.taken,
-            Err(refused) => break refused,
+    let sends = (0..200).find_map(|_| match send(&mut sink, &messages[taken..]) {
+        Ok(sent) => {
+            taken += sent.taken;
+            None
         }
-    };
+        Err(refused) => Some(refused),
+    });
+    let refused = sends.expect("it ends");
     assert_eq!(taken, MAX_QUARANTINED_IN_A_ROW as usize);
     assert_eq!(refused.kind, RefusalKind::Other);
     assert!(send(&mut sink, &messages[taken..]).is_err());
@@ -261,6 +263,22 @@ fn a_missing_group_is_made_only_if_that_is_permitted() {
         "put",
     ];
     assert_eq!(open.calls.log(), log);
+}
+
+/// What was made a moment ago may not be known yet: that goes by.
+#[test]
+fn a_stream_that_is_missing_once_more_is_waited_for() {
+    let service = Service {
+        has_stream: false.into(),
+        ..Service::default()
+    };
+    let missing = Fault::Error("ResourceNotFoundException", 400);
+    service.will([missing, missing]);
+    let mut sink = sink(service);
+    let refused = send(&mut sink, &messages(&["a"])).unwrap_err();
+    assert_eq!(refused.kind, RefusalKind::Unavailable);
+    assert_eq!(send(&mut sink, &messages(&["a"])).unwrap().delivered, 1);
+    assert_eq!(sink.calls.log(), ["put", "create stream", "put", "put"]);
 }
 
 /// Another collector makes stream and group at the same moment.
@@ -308,6 +326,20 @@ fn a_refusal_takes_nothing_and_says_what_to_do() {
         let doubtful = u64::from(status == 500);
         assert_eq!((sent.delivered, sent.maybe_twice), (1, doubtful), "{code}");
     }
+}
+
+/// Six minutes off, every signature is too old: credentials are not what is wrong.
+#[test]
+fn a_refusal_tells_of_a_clock_that_is_off() {
+    let service = Service {
+        now_ms: NOW_MS - 360_000,
+        ..Service::default()
+    };
+    service.will([Fault::Error("InvalidSignatureException", 400)]);
+    let refused = send(&mut sink(service), &messages(&["a"])).unwrap_err();
+    assert_eq!(refused.kind, RefusalKind::Credentials);
+    let told = "; this node's clock differs from its by 360 s";
+    assert!(refused.what.ends_with(told), "{refused}");
 }
 
 /// Of an answer that is lost or cannot be read nobody knows: what is sent again counts as perhaps twice there.
