@@ -19,6 +19,8 @@ pub mod prepare;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_config::SdkConfig;
+
 use self::client::{Calls, Client};
 use self::interpret::{Answer, Cause, Failure};
 use self::prepare::{Batch, Event};
@@ -73,9 +75,14 @@ struct Front {
 
 impl CloudWatch {
     /// A sink that has asked nobody yet: the first [`send`](Self::send) looks for Region and credentials. `epoch`
-    /// names the life of the chain that the messages belong to, and so the stream.
+    /// names the life of the chain that the messages belong to, and so the stream: 64 characters at the most.
     pub fn new(settings: &Settings, epoch: &str) -> Self {
         Self::with_calls(settings, epoch, Client::new(settings))
+    }
+
+    /// [`new`](Self::new) with credentials, and a Region where the settings have none, that were found before.
+    pub fn with_aws(settings: &Settings, epoch: &str, aws: &SdkConfig) -> Self {
+        Self::with_calls(settings, epoch, Client::with_aws(settings, aws))
     }
 }
 

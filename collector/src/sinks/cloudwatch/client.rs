@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_cloudwatchlogs::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_cloudwatchlogs::config::retry::RetryConfig;
@@ -86,6 +86,17 @@ impl Client {
         }
     }
 
+    /// For these settings, with credentials and perhaps a Region that were found before.
+    pub fn with_aws(settings: &Settings, aws: &SdkConfig) -> Self {
+        let client = Self::new(settings);
+        let config = client.configure(Builder::from(aws));
+        let made = aws_sdk_cloudwatchlogs::Client::from_conf(config.build());
+        Self {
+            made: OnceCell::new_with(Some(made)),
+            ..client
+        }
+    }
+
     /// The client with the default chain of credentials: environment, profile, web identity (IRSA), container
     /// (EKS Pod Identity, ECS), instance metadata.
     async fn get(&self) -> Result<&aws_sdk_cloudwatchlogs::Client, Failure> {
@@ -95,11 +106,11 @@ impl Client {
                 if let Some(region) = &self.region {
                     loader = loader.region(Region::new(region.clone()));
                 }
-                let common = loader.load().await;
-                if common.region().is_none() {
+                let aws = loader.load().await;
+                if aws.region().is_none() {
                     return Err(unsendable("NoRegion", NoRegion.into()));
                 }
-                let config = self.configure(Builder::from(&common));
+                let config = self.configure(Builder::from(&aws));
                 Ok(aws_sdk_cloudwatchlogs::Client::from_conf(config.build()))
             })
             .await
@@ -107,6 +118,9 @@ impl Client {
 
     /// One call is one attempt: the journal keeps what was refused, and the caller waits.
     fn configure(&self, mut config: Builder) -> Builder {
+        if let Some(region) = &self.region {
+            config = config.region(Region::new(region.clone()));
+        }
         if let Some(endpoint) = &self.endpoint {
             config = config.endpoint_url(endpoint);
         }

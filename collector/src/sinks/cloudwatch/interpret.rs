@@ -131,21 +131,16 @@ impl Failure {
     }
 
     /// An invalid request is an event's fault, unless the service says whose else it is: that of the names,
-    /// which all requests have alike, or of the group's key.
+    /// which all requests have alike, or of the group's key. What it says can quote an event.
     fn invalid(&self) -> Cause {
         let message = self.message.as_deref().unwrap_or_default();
-        let is_of_names = [
-            "logGroupName",
-            "logStreamName",
-            "log group name",
-            "log stream name",
-        ]
-        .iter()
-        .any(|name| message.contains(name));
-        if self.is_of_key() {
-            Cause::Refusal(RefusalKind::Key)
-        } else if is_of_names {
+        let is_at = |member: &str| message.contains(&format!("at '{member}"));
+        if is_at("logEvents") {
+            Cause::Invalid
+        } else if is_at("logGroupName'") || is_at("logStreamName'") {
             Cause::Refusal(RefusalKind::Other)
+        } else if self.is_of_key() {
+            Cause::Refusal(RefusalKind::Key)
         } else {
             Cause::Invalid
         }
@@ -153,7 +148,7 @@ impl Failure {
 
     fn is_of_key(&self) -> bool {
         let message = self.message.as_deref().unwrap_or_default();
-        ["KMS", "kms:", "kmsKeyId"]
+        ["KMS key", "kms:", "kmsKeyId"]
             .iter()
             .any(|word| message.contains(word))
     }
@@ -239,37 +234,7 @@ mod tests {
                 Cause::Exists,
             ),
             ("OperationAbortedException", "", Some(400), Cause::Aborted),
-            (
-                "InvalidParameterException",
-                "Log event too large",
-                Some(400),
-                Cause::Invalid,
-            ),
-            (
-                "com.amazonaws.logs#InvalidParameterException",
-                "",
-                Some(400),
-                Cause::Invalid,
-            ),
-            (
-                "InvalidParameterException:http://x/",
-                "",
-                Some(400),
-                Cause::Invalid,
-            ),
             ("", "", Some(413), Cause::Invalid),
-            (
-                "InvalidParameterException",
-                "Value at 'logGroupName' failed to satisfy constraint",
-                Some(400),
-                refusal(Other),
-            ),
-            (
-                "InvalidParameterException",
-                "The KMS key is disabled",
-                Some(400),
-                refusal(Key),
-            ),
             ("KMSDisabledException", "", Some(400), refusal(Key)),
             (
                 "AccessDeniedException",
@@ -310,6 +275,42 @@ mod tests {
         ] {
             let failure = failure(code, message, status);
             assert_eq!(failure.cause(), expect, "{code} {message} {status:?}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_request_is_the_fault_of_an_event_or_of_all() {
+        let refusal = Cause::Refusal;
+        for (code, message, expect) in [
+            (
+                "InvalidParameterException",
+                "Log event too large",
+                Cause::Invalid,
+            ),
+            (
+                "com.amazonaws.logs#InvalidParameterException",
+                "",
+                Cause::Invalid,
+            ),
+            ("InvalidParameterException:http://x/", "", Cause::Invalid),
+            (
+                "InvalidParameterException",
+                "Value '{\"kms:\": 1}' at 'logEvents.1.member.message' failed",
+                Cause::Invalid,
+            ),
+            (
+                "InvalidParameterException",
+                "Value at 'logGroupName' failed to satisfy constraint",
+                refusal(RefusalKind::Other),
+            ),
+            (
+                "InvalidParameterException",
+                "The KMS key is disabled",
+                refusal(RefusalKind::Key),
+            ),
+        ] {
+            let failure = failure(code, message, Some(400));
+            assert_eq!(failure.cause(), expect, "{code} {message}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 
-use aws_sdk_cloudwatchlogs::config::Credentials;
+use aws_sdk_cloudwatchlogs::config::{Credentials, SharedCredentialsProvider};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -77,19 +77,17 @@ fn client(endpoint: &str, has_credentials: bool) -> Client {
         endpoint: Some(endpoint.to_owned()),
         ..Settings::default()
     };
-    let client = Client::new(&settings);
-    let mut config = Builder::new()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-west-1"));
-    if has_credentials {
-        let credentials = Credentials::new("AKIDEXAMPLE", "not-a-secret", None, None, "tests");
-        config = config.credentials_provider(credentials);
+    let credentials = if has_credentials {
+        let ours = Credentials::new("AKIDEXAMPLE", "not-a-secret", None, None, "tests");
+        SharedCredentialsProvider::new(ours)
     } else {
-        config = config.credentials_provider(Nobody);
-    }
-    let made = aws_sdk_cloudwatchlogs::Client::from_conf(client.configure(config).build());
-    client.made.set(made).unwrap();
-    client
+        SharedCredentialsProvider::new(Nobody)
+    };
+    let aws = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(credentials)
+        .region(Region::new("eu-west-1"));
+    Client::with_aws(&settings, &aws.build())
 }
 
 #[derive(Debug)]
