@@ -20,9 +20,11 @@ use plimsoll_collector::history::feed::Feed;
 use plimsoll_collector::history::{History, Limits};
 use plimsoll_collector::inventory::{Index, IndexReader, parse};
 use plimsoll_collector::join::join;
-use plimsoll_collector::reader::Destination;
+use plimsoll_collector::publish::{Known, Publisher};
+use plimsoll_collector::reader::{Destination, Source};
 use plimsoll_collector::sink::{self, FileSink};
-use plimsoll_journal::Record;
+use plimsoll_collector::trail::{self, Trail};
+use plimsoll_journal::{FileStorage, Record};
 use plimsoll_wire::AuditEvent;
 use plimsoll_wire::event::ImdsAccess;
 use prost::Message as _;
@@ -181,13 +183,23 @@ fn audit_file() -> Value {
     };
     let index = inventory();
     let names = move |_: &str, event: &AuditEvent| match event {
-        AuditEvent::Imds(access) => sink::Known {
+        AuditEvent::Imds(access) => Known {
             names: join(&access.identity, &index).to_map(),
             elsewhere: None,
         },
-        _ => sink::Known::default(),
+        _ => Known::default(),
     };
-    let mut sink = FileSink::new(options, Arc::new(names), Arc::new(AuditRing::default()));
+    let open = |name: &str| FileStorage::open(&folder.path().join(name)).unwrap();
+    let settings = trail::Settings {
+        readers: vec![FileSink::NAME.to_owned()],
+        max_bytes: 1 << 30,
+        epoch: trail::new_epoch(1_764_561_234_000_000_000, 7),
+        new_journal_epoch: EPOCH.to_owned(),
+        version: "0",
+    };
+    let (trail, _) = Trail::open(open("trail"), open("keys"), settings).unwrap();
+    let mut publisher = Publisher::new(trail.clone(), Arc::new(names));
+    let mut sink = FileSink::new(options, Arc::new(AuditRing::default()));
     let written = sink.written();
     let request = json!({
         "endpoint": "imds", "method": "GET", "imds_version": "v2", "class": "CRED", "role": "node-role",
@@ -195,12 +207,13 @@ fn audit_file() -> Value {
         "src": {"ip": "10.0.0.5", "port": 40000}, "dst": {"ip": "169.254.169.254", "port": 80},
         "status": 200, "outcome": "ok", "flags": [], "token_hash": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
     });
-    let (mut decoding, mut writing) = (Meter::default(), Meter::default());
+    let (mut decoding, mut publishing) = (Meter::default(), Meter::default());
+    let mut writing = Meter::default();
     let mut seqs = (1..=EVENTS).peekable();
     while seqs.peek().is_some() {
         let journal: Vec<Record> = seqs
             .by_ref()
-            .take(FileSink::BATCH)
+            .take(<Publisher as Destination>::BATCH)
             .map(|seq| {
                 let event = AuditEvent::Imds(ImdsAccess {
                     identity: records::identity(seq % CONTAINERS),
@@ -215,18 +228,30 @@ fn audit_file() -> Value {
         let items = decoding.time(|| {
             let items = journal
                 .iter()
-                .map(|record| FileSink::decode(record).unwrap());
+                .map(|record| <Publisher as Destination>::decode(record).unwrap());
             items.collect()
         });
+        publishing.time(|| {
+            publisher.resume(EPOCH).unwrap();
+            publisher.take(items, EPOCH, last_seq).unwrap();
+        });
+        let batch = trail
+            .hand_out(FileSink::NAME, usize::MAX, usize::MAX)
+            .unwrap();
         writing.time(|| {
+            let items = batch.records.iter();
+            let items = items.map(|record| FileSink::decode(record).unwrap());
             sink.resume(EPOCH).unwrap();
-            sink.take(items, EPOCH, last_seq).unwrap();
+            let last_seq = batch.records.last().unwrap().seq;
+            sink.take(items.collect(), EPOCH, last_seq).unwrap();
+            trail.settle(FileSink::NAME, last_seq).unwrap();
         });
     }
     let bytes = written.bytes.load(std::sync::atomic::Ordering::Relaxed);
     json!({
         "events": EVENTS,
         "events_decoded": decoding.rates(EVENTS),
+        "events_published": publishing.rates(EVENTS),
         "lines_written": writing.rates(EVENTS),
         "bytes_per_line": bytes / EVENTS,
     })

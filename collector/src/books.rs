@@ -22,10 +22,12 @@ use crate::history::History;
 use crate::history::feed::Feed;
 use crate::ingest::Store;
 use crate::inventory::{IndexReader, LastLook, Reloaded};
-use crate::reader::{Destination, Reader};
+use crate::publish::Publisher;
+use crate::reader::{Reader, Source};
 use crate::sink::{FileSink, Written};
 use crate::telemetry::{Books, InventoryRow, JournalRow, ReaderRow, SinkRow, StreamsRow};
 use crate::tls::Shown;
+use crate::trail::Trail;
 
 /// What the reads of the inventory came to.
 #[derive(Debug, Default)]
@@ -53,8 +55,12 @@ pub struct Sources {
     pub store: Store,
     /// What was found in them at the start.
     pub found: Arc<Vec<(Class, Recovery)>>,
+    /// The audit trail.
+    pub trail: Trail,
+    /// What publishes the security journal in it.
+    pub published: Arc<Reader>,
     /// The audit file's reader.
-    pub file: Arc<Reader>,
+    pub file: Arc<Reader<Trail>>,
     /// The history's reader.
     pub usage: Arc<Reader>,
     /// The history.
@@ -100,6 +106,7 @@ impl Sources {
             fates: self.store.counts.fates(class),
         });
         let mut rows = door.to_vec();
+        rows.push(self.published.row(Publisher::NAME));
         rows.push(self.file.row(FileSink::NAME));
         rows.push(self.usage.row(Feed::NAME));
         rows
@@ -123,10 +130,14 @@ impl Sources {
     /// What is wrong now. Only a journal that cannot be written keeps records out: they wait in it for
     /// whoever cannot take them, and for names.
     pub fn health(&self) -> Health {
-        let readers = [(FileSink::NAME, &self.file), (Feed::NAME, &self.usage)];
+        let readers = [
+            (Publisher::NAME, self.published.failing()),
+            (FileSink::NAME, self.file.failing()),
+            (Feed::NAME, self.usage.failing()),
+        ];
         let stuck = readers
             .into_iter()
-            .filter_map(|(name, reader)| Some((name, reader.failing()?)));
+            .filter_map(|(name, failing)| Some((name, failing?)));
         let nameless = self.last_look.get().troubles.into_iter();
         let nameless = nameless.map(|trouble| ("inventory", trouble));
         let cluster = self.cluster_troubles().into_iter();
@@ -180,6 +191,7 @@ impl Sources {
                 .map(|class| self.journal(class, now_unix_ns))
                 .to_vec(),
             readers: vec![
+                reader(Publisher::NAME, &self.published, now_unix_ns),
                 reader(FileSink::NAME, &self.file, now_unix_ns),
                 reader(Feed::NAME, &self.usage, now_unix_ns),
             ],
@@ -270,7 +282,7 @@ impl Sources {
     }
 }
 
-fn reader(destination: &'static str, reader: &Reader, now_unix_ns: u64) -> ReaderRow {
+fn reader<J: Source>(destination: &'static str, reader: &Reader<J>, now_unix_ns: u64) -> ReaderRow {
     let state = reader.state();
     ReaderRow {
         destination,

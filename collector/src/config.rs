@@ -61,6 +61,8 @@ pub struct Data {
     pub path: PathBuf,
     /// Bytes of journal on disk at the most, both classes together; usage is shed first.
     pub max_journal_bytes: u64,
+    /// Bytes of audit trail on disk at the most: events that some destination has not taken.
+    pub max_trail_bytes: u64,
 }
 
 /// The OTLP/gRPC receiver.
@@ -211,6 +213,7 @@ impl Default for Data {
         Self {
             path: "/var/lib/plimsoll/collector".into(),
             max_journal_bytes: 4 << 30,
+            max_trail_bytes: 4 << 30,
         }
     }
 }

@@ -10,7 +10,7 @@
 
 mod accept;
 pub mod auth;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod codec;
 pub mod decode;
 pub mod dedupe;

@@ -22,11 +22,13 @@ pub mod connections;
 pub mod dashboard;
 pub mod ecs;
 pub mod errors;
+pub mod hands;
 pub mod history;
 pub mod ingest;
 pub mod inventory;
 pub mod join;
 pub mod ocsf;
+pub mod publish;
 pub mod reader;
 pub mod run;
 pub mod sink;
@@ -34,6 +36,7 @@ pub mod sinks;
 pub mod sizing;
 pub mod telemetry;
 pub mod tls;
+pub mod trail;
 mod x509;
 
 #[cfg(test)]

@@ -10,10 +10,12 @@
 //! * [`types`]: what our events are made of, generated from that
 //! * [`event`]: what each of our events is in OCSF
 //! * [`project`]: the same for a reader of an older release
+//! * [`bound`]: events that are too long for a destination
 //! * [`validate`]: what is wrong with an event
 //!
 //! Pure. Knows neither where events go nor how they are kept.
 
+pub mod bound;
 pub mod event;
 mod fields;
 pub mod project;

@@ -4,18 +4,19 @@
 //! Knows no disk and no format. How records are carried to where they belong is in [`carry`].
 
 pub mod carry;
+pub mod source;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use plimsoll_journal::{Batch, FileStorage, Storage};
+use plimsoll_journal::{Batch, FileStorage};
 use plimsoll_wire::fate::Fates;
-use plimsoll_wire::{Class, stage};
 
-pub use carry::{CarryError, Destination, Resumed};
+pub use carry::{CarryError, Destination, Resumed, Taken};
+pub use source::{Shelf, Source};
 
 use crate::api::StageRow;
 use crate::errors::chain;
-use crate::ingest::{Store, StoreError};
+use crate::ingest::StoreError;
 
 /// What a reader made of some records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Made {
     pub undecodable: u64,
     /// The destination has no room for them and will not be asked again.
     pub rejected: u64,
+    /// The destination can never take them; they are kept apart.
+    pub quarantined: u64,
 }
 
 impl Made {
@@ -36,6 +39,7 @@ impl Made {
         self.filtered += other.filtered;
         self.undecodable += other.undecodable;
         self.rejected += other.rejected;
+        self.quarantined += other.quarantined;
     }
 }
 
@@ -58,10 +62,9 @@ struct Books {
 }
 
 /// See the module.
-pub struct Reader<S = FileStorage> {
-    store: Store<S>,
-    class: Class,
-    cursor: &'static str,
+pub struct Reader<J = Shelf<FileStorage>> {
+    source: J,
+    cursor: String,
     /// Records before the reader when it was opened.
     carried: u64,
     books: Mutex<Books>,
@@ -69,7 +72,7 @@ pub struct Reader<S = FileStorage> {
     failing: Mutex<Option<String>>,
 }
 
-impl<S> std::fmt::Debug for Reader<S> {
+impl<J> std::fmt::Debug for Reader<J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader")
             .field("cursor", &self.cursor)
@@ -77,14 +80,14 @@ impl<S> std::fmt::Debug for Reader<S> {
     }
 }
 
-impl<S: Storage> Reader<S> {
-    /// To be opened before anything can come in.
-    pub fn open(store: Store<S>, class: Class, cursor: &'static str) -> Self {
-        let held = store.held(class, cursor);
+impl<J: Source> Reader<J> {
+    /// To be opened before anything can come in. `cursor` is its name at the journal.
+    pub fn open(source: J, cursor: impl Into<String>) -> Self {
+        let cursor = cursor.into();
+        let held = source.held(&cursor);
         Self {
             carried: held.waiting.saturating_sub(held.entered),
-            store,
-            class,
+            source,
             cursor,
             books: Mutex::default(),
             failing: Mutex::default(),
@@ -92,13 +95,8 @@ impl<S: Storage> Reader<S> {
     }
 
     /// The journal behind it.
-    pub const fn store(&self) -> &Store<S> {
-        &self.store
-    }
-
-    /// What it reads.
-    pub const fn class(&self) -> Class {
-        self.class
+    pub const fn source(&self) -> &J {
+        &self.source
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -109,9 +107,7 @@ impl<S: Storage> Reader<S> {
     /// booked at once: the journal tells them only once, whatever becomes of this batch.
     pub fn read(&self, records: usize, bytes: usize) -> Result<Batch, StoreError> {
         let mut books = self.books();
-        let batch = self
-            .store
-            .hand_out(self.class, self.cursor, records, bytes)?;
+        let batch = self.source.hand_out(&self.cursor, records, bytes)?;
         let damaged: u64 = batch.damaged.iter().map(|(from, to)| to - from + 1).sum();
         books.made.undecodable += damaged;
         books.state.stuck_since_unix_ns = batch.records.first().map(|record| record.time_unix_ns);
@@ -121,7 +117,7 @@ impl<S: Storage> Reader<S> {
     /// The reader is done with everything up to `seq`, and made this of it.
     pub fn settle(&self, seq: u64, made: Made) -> Result<(), StoreError> {
         let mut books = self.books();
-        self.store.settle(self.class, self.cursor, seq)?;
+        self.source.settle(&self.cursor, seq)?;
         books.made.add(made);
         drop(books);
         self.went_well();
@@ -130,17 +126,18 @@ impl<S: Storage> Reader<S> {
 
     /// What is in its hand stays the journal's, to be read again.
     pub fn put_back(&self) -> Result<(), StoreError> {
-        self.store.put_back(self.class, self.cursor)
+        self.source.put_back(&self.cursor)
     }
 
     /// Goes on behind the segment that could not be read.
     fn give_up(&self, why: &(dyn std::error::Error + 'static)) -> Result<(), StoreError> {
         let mut books = self.books();
-        let records = self.store.give_up(self.class, self.cursor)?;
+        let records = self.source.give_up(&self.cursor)?;
         books.made.undecodable += records;
         drop(books);
         tracing::error!(
-            class = self.class.as_str(),
+            class = self.source.class().as_str(),
+            stage = self.source.stage(),
             records,
             error = why,
             "gave up a part of the journal that cannot be read; a loss record says which"
@@ -182,14 +179,15 @@ impl<S: Storage> Reader<S> {
     /// Counts since the start; what an earlier life left behind counts as emitted.
     pub fn fates(&self) -> Fates {
         let books = self.books();
-        let held = self.store.held(self.class, self.cursor);
+        let held = self.source.held(&self.cursor);
         Fates {
             emitted: self.carried + held.entered + held.lost,
             lost: held.lost,
             delivered: books.made.delivered,
             filtered: books.made.filtered,
-            undecodable: books.made.undecodable,
+            undecodable: books.made.undecodable + held.damaged,
             rejected: books.made.rejected,
+            quarantined: books.made.quarantined,
             shed: held.shed,
             in_flight: held.waiting,
             ..Fates::default()
@@ -200,8 +198,8 @@ impl<S: Storage> Reader<S> {
     pub fn row(&self, destination: &str) -> StageRow {
         StageRow {
             node: None,
-            stage: stage::JOURNAL.to_owned(),
-            class: self.class.as_str().to_owned(),
+            stage: self.source.stage().to_owned(),
+            class: self.source.class().as_str().to_owned(),
             destination: Some(destination.to_owned()),
             fates: self.fates(),
         }

@@ -8,6 +8,7 @@
 //! A task that ends early ends the process. On SIGTERM the receiver finishes what it took, the
 //! readers write what is in the journal, and then it ends.
 
+mod keeper;
 mod parts;
 
 use std::net::SocketAddr;
@@ -36,6 +37,8 @@ use crate::inventory::{IndexReader, Inventory};
 use crate::reader::CarryError;
 use crate::sink::SinkError;
 use crate::tls::{self, TlsError};
+use crate::trail::TrailError;
+use keeper::Keeper;
 use parts::{Objects, Parts, tell};
 
 /// Between two looks whether past usage can be given names.
@@ -85,6 +88,12 @@ pub enum RunError {
     /// The audit file.
     #[error("carry audit events into the audit file")]
     Sink(#[from] CarryError<SinkError>),
+    /// The audit trail.
+    #[error("open the audit trail")]
+    Trail(#[from] TrailError),
+    /// The way into the trail.
+    #[error("publish audit events in the trail")]
+    Publish(#[from] CarryError<TrailError>),
     /// The way into the history.
     #[error("carry windows into the history")]
     Feed(#[from] CarryError<HistoryError>),
@@ -156,6 +165,7 @@ fn begin(
 ) -> Tasks {
     let Parts {
         mut sources,
+        publisher,
         file,
         objects,
         index,
@@ -165,6 +175,7 @@ fn begin(
     let state = parts::state(&sources, &reviewers, Arc::clone(&trouble)).with_tls(shown.is_some());
     let history = Arc::clone(&sources.history);
     let last = CancellationToken::new();
+    let published = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let options = parts::ingest_options(config, descriptors, &index, reviewers.of_senders.as_ref());
     let receiving = ingest::serve(otlp, sources.store.clone(), options, stop.clone());
@@ -174,7 +185,22 @@ fn begin(
         after.cancel();
         end.map(|()| "the receiver").map_err(RunError::from)
     });
-    let writing = sources.file.carry(file, last.clone());
+    let keeper = Keeper {
+        trail: sources.trail.clone(),
+        store: sources.store.clone(),
+    };
+    let publishing = Arc::clone(&sources.published).carry(publisher, last.clone());
+    let keeping = keeper.clone().run(last.clone());
+    let after = published.clone();
+    tasks.spawn(async move {
+        let (end, kept) = tokio::join!(publishing, keeping);
+        // The destinations have its last word as well.
+        let closed = keeper.close().await;
+        after.cancel();
+        end.map_err(RunError::from).and(kept).and(closed)?;
+        Ok("the audit trail")
+    });
+    let writing = Arc::clone(&sources.file).carry(file, published);
     tasks.spawn(async move {
         let end = writing.await;
         end.map(|()| "the audit file").map_err(RunError::from)

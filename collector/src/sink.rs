@@ -1,8 +1,8 @@
 //! Audit events as JSON lines in a file of bounded size and number.
 //!
-//! Owns the way from the security journal to that file, and that each record is in it once: a line
-//! carries its place in the journal, so that a start reads the last whole line and goes on behind
-//! it. What is shown of recent events is fed from here as well. Does not know how names are found.
+//! Owns the way from the trail to that file, and that each event is in it once: a line carries its
+//! place in the trail's journal, so that a start reads the last whole line and goes on behind it.
+//! What is shown of recent events is fed from here as well.
 
 mod file;
 pub mod line;
@@ -10,17 +10,14 @@ pub mod line;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use plimsoll_journal::Record;
-use plimsoll_wire::AuditEvent;
-use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::api::{AuditRecord, AuditRing};
-use crate::ingest::decode::{self, PayloadError};
-use crate::ingest::placed::Elsewhere;
-use crate::reader::{Destination, Resumed};
+use crate::ingest::decode::PayloadError;
+use crate::reader::{Destination, Resumed, Taken};
+use crate::trail::entry::Entry;
 use file::{AuditFile, SyncFile, to_disk};
 
 /// Where the lines go.
@@ -58,75 +55,9 @@ pub struct Written {
     pub removed: AtomicU64,
 }
 
-/// What is known of the subject of an event.
-#[derive(Debug, Default)]
-pub struct Known {
-    /// Its names, as they stand beside the event.
-    pub names: Map<String, Value>,
-    /// Its pod, if that is on another node than the one that tells of it.
-    pub elsewhere: Option<Elsewhere>,
-}
-
-/// What is known of the subject of an event that a node tells of.
-pub type Join = Arc<dyn Fn(&str, &AuditEvent) -> Known + Send + Sync>;
-
-/// Told of each event that was written without names because that pod is not on its node.
-pub type Misplaced = Arc<dyn Fn(&str, &Elsewhere) + Send + Sync>;
-
-/// Whether the names of an event's subject may still come.
-pub type Pending = Arc<dyn Fn(&AuditEvent) -> bool + Send + Sync>;
-
-/// From its arrival an event waits so long at the most while names are not told.
-const INTERRUPTED: Duration = Duration::from_mins(1);
-
-/// How long an event may wait for its names.
-#[derive(Clone)]
-pub struct NameWait {
-    /// From the time at which the record came into the journal.
-    pub within: Duration,
-    /// Asked of each event that is young enough.
-    pub pending: Pending,
-    /// Whether names are only now being told, so that the age of an event says nothing.
-    pub listing: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// Whether names are not told for now: then there is more time, a minute, unless there is none at all.
-    pub interrupted: Arc<dyn Fn() -> bool + Send + Sync>,
-}
-
-impl NameWait {
-    /// Nothing waits: nothing could name it later.
-    pub fn none() -> Self {
-        Self {
-            within: Duration::ZERO,
-            pending: Arc::new(|_| false),
-            listing: Arc::new(|| false),
-            interrupted: Arc::new(|| false),
-        }
-    }
-
-    /// Whether there is time left for an event of that time that arrived then. What was old when it
-    /// came, as a node's backlog, does not wait: its pod was listed long ago or never. A clock that was
-    /// set back makes nobody wait for longer than the bound.
-    fn is_open(&self, event_unix_ns: u64, arrived_unix_ns: u64, now_unix_ns: u64) -> bool {
-        if (self.listing)() {
-            return true;
-        }
-        let waited = now_unix_ns.checked_sub(arrived_unix_ns);
-        let age_at_arrival = arrived_unix_ns.saturating_sub(event_unix_ns);
-        let is_young = |within: Duration| {
-            let within = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
-            age_at_arrival < within && waited.is_some_and(|waited| waited < within)
-        };
-        let may_be_longer = !self.within.is_zero() && is_young(INTERRUPTED);
-        is_young(self.within) || (may_be_longer && (self.interrupted)())
-    }
-}
-
 /// See the module.
 pub struct FileSink {
     options: Options,
-    join: Join,
-    wait: NameWait,
-    misplaced: Misplaced,
     shown: Arc<AuditRing>,
     written: Arc<Written>,
     sync: SyncFile,
@@ -146,32 +77,15 @@ impl std::fmt::Debug for FileSink {
 
 impl FileSink {
     /// Nothing is opened before the first record is wanted.
-    pub fn new(options: Options, join: Join, shown: Arc<AuditRing>) -> Self {
+    pub fn new(options: Options, shown: Arc<AuditRing>) -> Self {
         Self {
             options,
-            join,
-            wait: NameWait::none(),
-            misplaced: Arc::new(|_, _| ()),
             shown,
             written: Arc::default(),
             sync: to_disk(),
             file: None,
             synced_len: None,
         }
-    }
-
-    /// Lets events wait for names that may still come.
-    #[must_use]
-    pub fn waiting(mut self, wait: NameWait) -> Self {
-        self.wait = wait;
-        self
-    }
-
-    /// Tells of events that turn out to be about pods elsewhere.
-    #[must_use]
-    pub fn telling(mut self, misplaced: Misplaced) -> Self {
-        self.misplaced = misplaced;
-        self
     }
 
     /// With a disk that may fail.
@@ -203,22 +117,31 @@ impl FileSink {
     }
 }
 
-/// What a journal record says, with what the journal says of it.
+/// An event of the trail, with what the trail says of it.
 #[derive(Debug)]
 pub struct Item {
     seq: u64,
-    /// When it came into the journal, Unix nanoseconds.
+    /// When it came into the trail, Unix nanoseconds.
     arrived_unix_ns: u64,
-    audit: AuditRecord,
+    /// `None` for what the trail says of itself.
+    audit: Option<AuditRecord>,
     /// Of its line, once that is written.
     bytes: usize,
+}
+
+impl FileSink {
+    /// Of the destination.
+    pub const NAME: &'static str = "file";
 }
 
 impl Destination for FileSink {
     type Item = Item;
     type Error = SinkError;
-    const NAME: &'static str = "file";
     const BATCH: usize = 512;
+
+    fn name(&self) -> &str {
+        Self::NAME
+    }
 
     fn resume(&mut self, epoch: &str) -> Result<Resumed, SinkError> {
         if let Some(file) = &self.file {
@@ -234,12 +157,14 @@ impl Destination for FileSink {
     }
 
     fn decode(record: &Record) -> Result<Self::Item, PayloadError> {
-        let (id, time_unix_ns, event) = decode::audit_event(&record.payload)?;
-        let audit = AuditRecord {
-            time_unix_ns,
-            id,
-            event,
-            names: Map::new(),
+        let entry = Entry::of(&record.payload)?;
+        let audit = if entry.is_checkpoint() {
+            None
+        } else {
+            let document = serde_json::from_str(&entry.document)
+                .map_err(|_| PayloadError::Absent("a document"))?;
+            let audit = AuditRecord::from_document(&document);
+            Some(audit.map_err(|_| PayloadError::Absent("an event"))?)
         };
         Ok(Item {
             seq: record.seq,
@@ -249,26 +174,18 @@ impl Destination for FileSink {
         })
     }
 
-    fn holds(&self, _: &Record, item: &Item, now_unix_ns: u64) -> bool {
-        let of = &item.audit;
-        self.wait
-            .is_open(of.time_unix_ns, item.arrived_unix_ns, now_unix_ns)
-            && (self.wait.pending)(&of.event)
-    }
-
     fn take(
         &mut self,
         mut items: Vec<Self::Item>,
         epoch: &str,
         last_seq: u64,
-    ) -> Result<u64, SinkError> {
-        let (mut lines, mut misplaced) = (Vec::new(), Vec::new());
+    ) -> Result<Taken, SinkError> {
+        let mut lines = Vec::new();
         for item in &mut items {
             let before = lines.len();
-            let known = (self.join)(&item.audit.id.node, &item.audit.event);
-            item.audit.names = known.names;
-            misplaced.extend(known.elsewhere.map(|pod| (item.audit.id.node.clone(), pod)));
-            line::write(&mut lines, epoch, item.seq, &item.audit);
+            if let Some(audit) = &item.audit {
+                line::write(&mut lines, epoch, item.seq, audit);
+            }
             item.bytes = lines.len() - before;
         }
         let mut file = match self.file.take() {
@@ -280,15 +197,18 @@ impl Destination for FileSink {
             return Err(self.broken()(error));
         }
         self.file = Some(file);
-        for (node, pod) in &misplaced {
-            (self.misplaced)(node, pod);
-        }
-        let count = items.len() as u64;
-        self.written.lines.fetch_add(count, Ordering::Relaxed);
+        let all = items.len() as u64;
+        let mut count = 0;
         for item in items {
-            self.shown
-                .arrived(item.audit, item.bytes, item.arrived_unix_ns);
+            if let Some(audit) = item.audit {
+                count += 1;
+                self.shown.arrived(audit, item.bytes, item.arrived_unix_ns);
+            }
         }
-        Ok(0)
+        self.written.lines.fetch_add(count, Ordering::Relaxed);
+        Ok(Taken {
+            filtered: all - count,
+            ..Taken::all(last_seq)
+        })
     }
 }

@@ -290,6 +290,11 @@ impl<S: Storage> Journal<S> {
                 .count() as u64
     }
 
+    /// Segment files.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Sizes.
     pub fn stats(&self) -> Stats {
         let first = self.segments.iter().find(|segment| !segment.is_empty());

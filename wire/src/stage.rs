@@ -19,9 +19,11 @@ pub const SPOOL: &str = "spool";
 pub const INGEST: &str = "ingest";
 /// The collector's journal, to a destination.
 pub const JOURNAL: &str = "journal";
+/// The collector's trail of audit events, to a destination.
+pub const TRAIL: &str = "trail";
 
 /// All of them, along the way.
-pub const WAY: [&str; 7] = [
+pub const WAY: [&str; 8] = [
     SECURITY_RING,
     PROCESS_RING,
     FILES,
@@ -29,6 +31,7 @@ pub const WAY: [&str; 7] = [
     SPOOL,
     INGEST,
     JOURNAL,
+    TRAIL,
 ];
 
 /// Where on the way a stage is. One that this version does not know (the agent may be newer) comes

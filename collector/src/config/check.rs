@@ -25,6 +25,11 @@ impl Data {
             "data.max_journal_bytes",
             "be at least 1048576 (1 MiB)",
         );
+        checks.that(
+            self.max_trail_bytes >= 1 << 20,
+            "data.max_trail_bytes",
+            "be at least 1048576 (1 MiB)",
+        );
     }
 }
 

@@ -35,7 +35,13 @@ pub fn read(path: Option<&Path>) -> Result<Config, ConfigError> {
 }
 
 /// Folders of the store whose files an earlier life may have left to another user.
-const JOURNALS: [&str; 3] = ["journal/usage", "journal/security", "journal/seen"];
+const JOURNALS: [&str; 5] = [
+    "journal/usage",
+    "journal/security",
+    "journal/seen",
+    "journal/trail",
+    "journal/keys",
+];
 
 /// What is wrong with the files and folders. Paths that are empty are told by whoever checks values.
 fn unusable(config: &Config) -> Vec<Wrong> {

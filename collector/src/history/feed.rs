@@ -10,7 +10,7 @@ use plimsoll_journal::Record;
 use super::{Entry, History, HistoryError};
 use crate::ingest::decode::{self, PayloadError};
 use crate::inventory::IndexReader;
-use crate::reader::{Destination, Resumed};
+use crate::reader::{Destination, Resumed, Taken};
 
 /// The history as a destination of windows.
 #[derive(Clone)]
@@ -27,11 +27,19 @@ impl std::fmt::Debug for Feed {
     }
 }
 
+impl Feed {
+    /// Of the destination.
+    pub const NAME: &'static str = "history";
+}
+
 impl Destination for Feed {
     type Item = Entry;
     type Error = HistoryError;
-    const NAME: &'static str = "history";
     const BATCH: usize = 1024;
+
+    fn name(&self) -> &str {
+        Self::NAME
+    }
 
     fn resume(&mut self, epoch: &str) -> Result<Resumed, HistoryError> {
         let renewed = self.history.follow(epoch)?;
@@ -50,8 +58,11 @@ impl Destination for Feed {
         })
     }
 
-    fn take(&mut self, entries: Vec<Entry>, _: &str, _: u64) -> Result<u64, HistoryError> {
+    fn take(&mut self, entries: Vec<Entry>, _: &str, last_seq: u64) -> Result<Taken, HistoryError> {
         let applied = self.history.apply(&entries, &self.index)?;
-        Ok(applied.rejected)
+        Ok(Taken {
+            rejected: applied.rejected,
+            ..Taken::all(last_seq)
+        })
     }
 }

@@ -31,7 +31,7 @@ const MAX_SLOT_BYTES: u64 = 256 << 20;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Slots<S> {
+pub(crate) struct Slots<S> {
     storage: S,
     /// Of the last checkpoint that is on disk.
     generation: u64,
@@ -47,7 +47,7 @@ pub(super) struct Slots<S> {
 impl<S: Storage> Slots<S> {
     /// Opens the folder, and gives back the last whole checkpoint. What cannot be read counts as
     /// not there: the journals know most of it. `room_bytes` are held for losses.
-    pub(super) fn open(mut storage: S, room_bytes: u64) -> (Self, Option<Vec<u8>>) {
+    pub(crate) fn open(mut storage: S, room_bytes: u64) -> (Self, Option<Vec<u8>>) {
         let durable = SLOTS
             .into_iter()
             .filter(|slot| storage.sync(slot).is_ok())
@@ -104,7 +104,7 @@ impl<S: Storage> Slots<S> {
 
     /// Writes a checkpoint. After an error the last one still stands, and the next call writes to
     /// the same place again.
-    pub(super) fn write(&mut self, body: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, body: &[u8]) -> io::Result<()> {
         self.make_sure()?;
         self.reserve(body.len())?;
         let generation = self.generation + 1;

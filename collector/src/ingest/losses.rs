@@ -55,12 +55,24 @@ impl Losses {
         self.reported.get(place(class)).copied().unwrap_or(0)
     }
 
-    /// Records are gone.
-    pub(super) fn note(&mut self, class: Class, fate: &str, count: u64, (first, last): Range) {
+    /// Records of a journal behind the door are gone.
+    pub(super) fn note(&mut self, class: Class, fate: &str, count: u64, range: Range) {
+        self.note_at(STAGE, class, fate, count, range);
+    }
+
+    /// Records are gone at a stage of the collector's.
+    pub(super) fn note_at(
+        &mut self,
+        stage: &str,
+        class: Class,
+        fate: &str,
+        count: u64,
+        (first, last): Range,
+    ) {
         let known = self
             .waiting
             .iter_mut()
-            .find(|loss| loss.lost_class == class && loss.fate == fate);
+            .find(|loss| loss.stage == stage && loss.lost_class == class && loss.fate == fate);
         if let Some(loss) = known {
             loss.count += count;
             loss.first_seq = loss.first_seq.min(Some(first));
@@ -68,7 +80,7 @@ impl Losses {
             return;
         }
         self.waiting.push(Loss {
-            stage: STAGE.to_owned(),
+            stage: stage.to_owned(),
             lost_class: class,
             fate: fate.to_owned(),
             count,
@@ -98,7 +110,9 @@ impl Losses {
     /// The security journal was synced.
     pub(super) fn synced(&mut self) {
         for (seq, loss) in std::mem::take(&mut self.written) {
-            self.already(loss.lost_class, loss.last_seq.unwrap_or(0));
+            if loss.stage == STAGE {
+                self.already(loss.lost_class, loss.last_seq.unwrap_or(0));
+            }
             self.told.push_back((seq, loss));
         }
     }
@@ -109,7 +123,7 @@ impl Losses {
         while let Some((seq, loss)) = self.told.pop_front_if(|(seq, _)| *seq <= last.max(cursor)) {
             if seq > cursor {
                 let range = loss.first_seq.zip(loss.last_seq).unwrap_or_default();
-                self.note(loss.lost_class, &loss.fate, loss.count, range);
+                self.note_at(&loss.stage, loss.lost_class, &loss.fate, loss.count, range);
             }
         }
     }

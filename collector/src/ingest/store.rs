@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use plimsoll_journal::{Batch, FileStorage, JournalError, Recovery, Stats, Storage};
-use plimsoll_wire::Class;
+use plimsoll_wire::{Class, stage};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -25,9 +25,11 @@ use super::dedupe::{Bounds, Forgotten, Stream};
 use super::placed::{Elsewhere, Findings};
 use super::{Counts, Fate};
 use crate::errors::chain;
+pub use crate::hands::Held;
+use crate::trail::Gone;
 use inner::{Inner, keep};
 
-/// The file sink's cursor on the security journal.
+/// The cursor on the security journal of what publishes it in the trail; until there was a trail, the audit file's.
 pub const SINK: &str = "file-sink";
 /// The usage history's cursor on the usage journal.
 pub const HISTORY: &str = "history";
@@ -55,15 +57,26 @@ pub enum StoreError {
         #[source]
         source: JournalError,
     },
+    /// The trail's journal.
+    #[error("audit trail")]
+    Trail(#[from] JournalError),
     /// The thread that waits for the disk ended.
     #[error("the journal's thread ended early")]
     Thread(#[from] tokio::task::JoinError),
 }
 
 impl StoreError {
+    /// What a journal said.
+    pub const fn journal(&self) -> Option<&JournalError> {
+        match self {
+            Self::Journal { source, .. } | Self::Trail(source) => Some(source),
+            Self::File { .. } | Self::Thread(_) => None,
+        }
+    }
+
     /// See [`JournalError::is_of_process`].
     fn is_of_process(&self) -> bool {
-        matches!(self, Self::Journal { source, .. } if source.is_of_process())
+        self.journal().is_some_and(JournalError::is_of_process)
     }
 }
 
@@ -143,20 +156,6 @@ impl<S> Clone for Store<S> {
     }
 }
 
-/// The journal as one reader sees it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Records before the reader, and in its hand.
-    pub waiting: u64,
-    /// Records that came in since the start.
-    pub entered: u64,
-    /// Records that were shed before the reader had them, since the start.
-    pub shed: u64,
-    /// Records that the start found damaged before the reader had them, and that no earlier start
-    /// has told of.
-    pub lost: u64,
-}
-
 /// One request: its records, and what did not become one.
 #[derive(Debug)]
 pub struct Arrival {
@@ -193,7 +192,7 @@ impl StoreError {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         match self {
             Self::File { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
-            Self::Journal { source, .. } => source.is_disk_full(),
+            Self::Journal { source, .. } | Self::Trail(source) => source.is_disk_full(),
             Self::Thread(_) => false,
         }
     }
@@ -308,6 +307,24 @@ impl<S: Storage> Store<S> {
         done
     }
 
+    /// Puts on record what is gone from the trail. After an error it is kept, and told with the next call or the next
+    /// [`maintain`](Self::maintain) that succeeds.
+    pub fn tell_gone(&self, gone: &[Gone]) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        for gone in gone {
+            let (stage, class) = (stage::TRAIL, Class::Security);
+            inner
+                .losses
+                .note_at(stage, class, gone.fate, gone.count, gone.range);
+        }
+        inner.tell(now_unix_ns())?;
+        drop(inner);
+        if !gone.is_empty() {
+            self.commits.send_modify(|count| *count += 1);
+        }
+        Ok(())
+    }
+
     fn lock_findings(&self) -> MutexGuard<'_, Findings> {
         let findings = self.findings.lock();
         findings.unwrap_or_else(PoisonError::into_inner)
@@ -383,7 +400,7 @@ impl<S: Storage> Store<S> {
     pub fn hand_out(
         &self,
         class: Class,
-        reader: &'static str,
+        reader: &str,
         records: usize,
         bytes: usize,
     ) -> Result<Batch, StoreError> {
@@ -391,13 +408,13 @@ impl<S: Storage> Store<S> {
     }
 
     /// The reader has not taken what is in its hand.
-    pub fn put_back(&self, class: Class, reader: &'static str) -> Result<(), StoreError> {
+    pub fn put_back(&self, class: Class, reader: &str) -> Result<(), StoreError> {
         self.lock().put_back(class, reader)
     }
 
     /// Gives up the segment behind a reader's cursor, because it cannot be read. How many records
     /// that were; they are told in the security stream with the next [`maintain`](Self::maintain).
-    pub fn give_up(&self, class: Class, reader: &'static str) -> Result<u64, StoreError> {
+    pub fn give_up(&self, class: Class, reader: &str) -> Result<u64, StoreError> {
         self.lock().give_up(class, reader)
     }
 
@@ -407,7 +424,7 @@ impl<S: Storage> Store<S> {
     }
 
     /// The reader is done up to `seq`, and has nothing in its hand.
-    pub fn settle(&self, class: Class, reader: &'static str, seq: u64) -> Result<(), StoreError> {
+    pub fn settle(&self, class: Class, reader: &str, seq: u64) -> Result<(), StoreError> {
         self.lock().settle(class, reader, seq)
     }
 

@@ -4,6 +4,7 @@
 //! us. Nothing is made up: what is not known is absent.
 
 pub(crate) mod imds;
+pub mod trail;
 
 use plimsoll_wire::event::{ContainerEnd, Heartbeat, Loss, Misplaced, OomKill};
 use plimsoll_wire::identity::Subject;

@@ -14,11 +14,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_journal::{Batch, JournalError, Over, Record, Storage, Trouble};
+use plimsoll_journal::{Batch, JournalError, Over, Record, Trouble};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use super::{Made, Reader};
+use super::{Made, Reader, Source};
 use crate::api;
 use crate::ingest::StoreError;
 use crate::ingest::decode::PayloadError;
@@ -46,12 +46,13 @@ pub trait Destination: Send + 'static {
     type Item;
     /// Why it refuses.
     type Error: std::error::Error + Send + Sync + 'static;
-    /// Its name in metrics, accounting and log.
-    const NAME: &'static str;
     /// Records taken from the journal at once.
     const BATCH: usize;
     /// Payload bytes taken at once.
     const BATCH_BYTES: usize = 4 << 20;
+
+    /// Its name in metrics, accounting and log.
+    fn name(&self) -> &str;
 
     /// Opens what is not open, and says what is there of the journal with this epoch. Asked before
     /// each batch, so it is to be cheap when nothing changed.
@@ -67,15 +68,50 @@ pub trait Destination: Send + 'static {
         false
     }
 
-    /// Takes the items in for good, all or none as far as [`resume`](Self::resume) can tell; the
-    /// last of them has the number `last_seq` or a lower one. `epoch` is that of `resume`. Returns how
-    /// many of them it turned away, as it would again.
+    /// Takes the items in for good, from the front as many as it likes and one at least, or none: what it took
+    /// is all that [`resume`](Self::resume) can tell, where that can tell. `epoch` is that of `resume`; the last
+    /// of the items has the number `last_seq` or a lower one.
     fn take(
         &mut self,
         items: Vec<Self::Item>,
         epoch: &str,
         last_seq: u64,
-    ) -> Result<u64, Self::Error>;
+    ) -> Result<Taken, Self::Error>;
+
+    /// How long to wait after so many refusals in a row; `None` for the usual second.
+    fn pause(&mut self, _refusals: u32) -> Option<Duration> {
+        None
+    }
+
+    /// Whether what it does not take at the end may wait for the next life: then that is no failure of this one.
+    fn may_wait(&self) -> bool {
+        false
+    }
+}
+
+/// What a destination took of some items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// The last number that has its fate, of the batch; what lies behind it comes again.
+    pub last_seq: u64,
+    /// Of them those that are not for it.
+    pub filtered: u64,
+    /// Of them those that it turned away, as it would again.
+    pub rejected: u64,
+    /// Of them those that it can never take and that are kept apart.
+    pub quarantined: u64,
+}
+
+impl Taken {
+    /// All of it, up to that number.
+    pub const fn all(last_seq: u64) -> Self {
+        Self {
+            last_seq,
+            filtered: 0,
+            rejected: 0,
+            quarantined: 0,
+        }
+    }
 }
 
 /// Why records are not carried on.
@@ -95,8 +131,12 @@ pub enum CarryError<E: std::error::Error + 'static> {
 impl<E: std::error::Error + 'static> CarryError<E> {
     /// The disk did not give back what is in the journal, and asking again need not help.
     fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Journal { source, .. })
-            if matches!(source, JournalError::Io { .. }) && !source.is_of_process())
+        let Self::Store(error) = self else {
+            return false;
+        };
+        error.journal().is_some_and(|source| {
+            matches!(source, JournalError::Io { .. }) && !source.is_of_process()
+        })
     }
 }
 
@@ -105,10 +145,14 @@ impl<E: std::error::Error + 'static> CarryError<E> {
 pub struct Sorted<T> {
     /// To be taken in.
     pub items: Vec<T>,
+    /// The numbers of the items.
+    pub seqs: Vec<u64>,
     /// Everything up to this number is settled then; `None` if there is nothing to settle.
     pub last_seq: Option<u64>,
-    /// And came to this; damaged numbers are not among it, see [`Reader::read`].
-    pub made: Made,
+    /// Records that are there already: all of them lie before the items.
+    pub known: u64,
+    /// The numbers of records that nobody can read; damaged ones are not among them, see [`Reader::read`].
+    pub unreadable: Vec<u64>,
     /// The next record is to wait.
     pub is_held: bool,
 }
@@ -138,6 +182,8 @@ enum Attempt {
 struct Course {
     /// Failed reads of one place.
     unreadable: u32,
+    /// Refusals in a row.
+    refusals: u32,
     trouble: Trouble,
 }
 
@@ -153,24 +199,26 @@ pub fn sort<T>(
     let last_damaged = batch.damaged.last().map(|(_, last)| *last);
     let mut last_seq = last_record.max(last_damaged);
     let mut is_held = false;
-    let mut made = Made::default();
+    let mut before = 0;
+    let mut unreadable = Vec::new();
+    let mut seqs = Vec::with_capacity(batch.records.len());
     let mut items = Vec::with_capacity(batch.records.len());
     for record in &batch.records {
         if record.seq <= known {
             // Written before the process ended, and the cursor not yet.
-            made.filtered += 1;
+            before += 1;
             continue;
         }
         match decode(record) {
             Ok(item) if held(record, &item) => {
-                let before = record.seq.checked_sub(1);
-                last_seq = before.filter(|last| batch_begins_by(batch, *last));
+                let last = record.seq.checked_sub(1);
+                last_seq = last.filter(|last| batch_begins_by(batch, *last));
                 is_held = true;
                 break;
             }
             Ok(item) => {
                 items.push(item);
-                made.delivered += 1;
+                seqs.push(record.seq);
             }
             Err(error) => {
                 tracing::error!(
@@ -178,14 +226,16 @@ pub fn sort<T>(
                     error = &error as &dyn std::error::Error,
                     "journal record cannot be read"
                 );
-                made.undecodable += 1;
+                unreadable.push(record.seq);
             }
         }
     }
     Sorted {
         items,
+        seqs,
         last_seq,
-        made,
+        known: before,
+        unreadable,
         is_held,
     }
 }
@@ -204,7 +254,15 @@ fn tell_wait(destination: &str, error: &(dyn std::error::Error + 'static)) {
     tracing::error!(
         destination,
         error,
-        "records wait in the journal, trying again each second"
+        "records wait in the journal, trying again"
+    );
+}
+
+fn tell_left(destination: &str, error: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(
+        destination,
+        error,
+        "what was not taken at the end waits in the journal for the next life"
     );
 }
 
@@ -217,9 +275,9 @@ fn tell_over(destination: &str, over: Over) {
     );
 }
 
-impl<S: Storage + Send + 'static> Reader<S> {
+impl<J: Source> Reader<J> {
     /// Carries records to `destination` until `stop`, then what is in the journal by then. While
-    /// the destination refuses, records wait in the journal and it is asked again each second. A
+    /// the destination refuses, records wait in the journal and it is asked again. A
     /// segment that cannot be read is given up after [`READ_ATTEMPTS`], counted and told.
     pub async fn carry<D: Destination>(
         self: Arc<Self>,
@@ -236,7 +294,7 @@ impl<S: Storage + Send + 'static> Reader<S> {
         stop: CancellationToken,
         retry: Duration,
     ) -> Result<(), CarryError<D::Error>> {
-        let mut commits = self.store.commits();
+        let mut commits = self.source.commits();
         let mut destination = destination;
         let mut course = Course::default();
         loop {
@@ -249,17 +307,27 @@ impl<S: Storage + Send + 'static> Reader<S> {
             })
             .await?;
             (destination, course) = (given_back, after);
-            match attempt? {
-                Attempt::Carried(Carried::Nothing) if ending => return Ok(()),
-                Attempt::Carried(Carried::Held) => {
-                    drop(tokio::time::timeout(HELD, stop.cancelled()).await);
+            match attempt {
+                Err(error) if destination.may_wait() => {
+                    tell_left(destination.name(), &error);
+                    return Ok(());
                 }
-                Attempt::Carried(Carried::Nothing) => tokio::select! {
-                    _ = commits.changed() => {}
-                    () = stop.cancelled() => {}
+                Err(error) => return Err(error),
+                Ok(attempt) => match attempt {
+                    Attempt::Carried(Carried::Nothing) if ending => return Ok(()),
+                    Attempt::Carried(Carried::Held) => {
+                        drop(tokio::time::timeout(HELD, stop.cancelled()).await);
+                    }
+                    Attempt::Carried(Carried::Nothing) => tokio::select! {
+                        _ = commits.changed() => {}
+                        () = stop.cancelled() => {}
+                    },
+                    Attempt::Carried(Carried::Some) | Attempt::GaveUp => {}
+                    Attempt::Refused => {
+                        let pause = destination.pause(course.refusals).unwrap_or(retry);
+                        drop(tokio::time::timeout(pause, stop.cancelled()).await);
+                    }
                 },
-                Attempt::Carried(Carried::Some) | Attempt::GaveUp => {}
-                Attempt::Refused => drop(tokio::time::timeout(retry, stop.cancelled()).await),
             }
         }
     }
@@ -275,6 +343,7 @@ impl<S: Storage + Send + 'static> Reader<S> {
         let now = (!ending).then(api::unix_ns);
         let error = match self.carry_some(destination, now) {
             Ok(carried) => {
+                course.refusals = 0;
                 if carried != Carried::Nothing {
                     course.unreadable = 0;
                 }
@@ -282,7 +351,7 @@ impl<S: Storage + Send + 'static> Reader<S> {
                     .trouble
                     .ended(api::monotonic_ns(), || self.fates().shed);
                 if let Some(over) = over {
-                    tell_over(D::NAME, over);
+                    tell_over(destination.name(), over);
                 }
                 return Ok(Attempt::Carried(carried));
             }
@@ -292,6 +361,7 @@ impl<S: Storage + Send + 'static> Reader<S> {
         if ending {
             return Err(error);
         }
+        course.refusals = course.refusals.saturating_add(1);
         if error.is_unreadable() {
             course.unreadable += 1;
         }
@@ -305,7 +375,7 @@ impl<S: Storage + Send + 'static> Reader<S> {
             .trouble
             .failed(api::monotonic_ns(), || self.fates().shed)
         {
-            tell_wait(D::NAME, &error);
+            tell_wait(destination.name(), &error);
         }
         Ok(Attempt::Refused)
     }
@@ -316,14 +386,14 @@ impl<S: Storage + Send + 'static> Reader<S> {
         destination: &mut D,
         now_unix_ns: Option<u64>,
     ) -> Result<Carried, CarryError<D::Error>> {
-        let epoch = self.store.journal_epoch(self.class);
+        let epoch = self.source.epoch();
         let resumed = destination
             .resume(&epoch)
             .map_err(CarryError::Destination)?;
         if resumed.renewed {
             self.renewed();
             tracing::warn!(
-                destination = D::NAME,
+                destination = destination.name(),
                 journal = epoch,
                 "the journal is another one than before: beginning at its start"
             );
@@ -354,15 +424,23 @@ impl<S: Storage + Send + 'static> Reader<S> {
                 Carried::Nothing
             });
         };
-        let mut made = sorted.made;
-        if !sorted.items.is_empty() {
-            let rejected = destination
+        let taken = if sorted.items.is_empty() {
+            Taken::all(last_seq)
+        } else {
+            destination
                 .take(sorted.items, epoch, last_seq)
-                .map_err(CarryError::Destination)?;
-            made.rejected = rejected;
-            made.delivered = made.delivered.saturating_sub(rejected);
-        }
-        self.settle(last_seq, made)?;
+                .map_err(CarryError::Destination)?
+        };
+        let settled = |seqs: &[u64]| seqs.partition_point(|seq| *seq <= taken.last_seq) as u64;
+        let apart = taken.filtered + taken.rejected + taken.quarantined;
+        let made = Made {
+            delivered: settled(&sorted.seqs).saturating_sub(apart),
+            filtered: sorted.known + taken.filtered,
+            undecodable: settled(&sorted.unreadable),
+            rejected: taken.rejected,
+            quarantined: taken.quarantined,
+        };
+        self.settle(taken.last_seq, made)?;
         Ok(Carried::Some)
     }
 }

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use plimsoll_journal::testing::CrashStorage;
-use plimsoll_journal::{Batch, Record, Storage};
+use plimsoll_journal::{Batch, FileStorage, Record, Storage};
+use plimsoll_wire::Class;
 use plimsoll_wire::event::{ContainerEnd, Loss};
 use plimsoll_wire::identity::{Qos, Subject};
 use plimsoll_wire::otlp::{id, logs};
@@ -24,13 +25,16 @@ use super::*;
 use crate::api::{self, AuditRing};
 use crate::history::feed::Feed;
 use crate::history::{History, Limits};
+use crate::ingest::Store;
 use crate::ingest::decode::{self, PayloadError};
 use crate::ingest::dedupe::Bounds;
 use crate::ingest::store::{Arrival, Folders, HISTORY, SINK};
 use crate::inventory::IndexReader;
 use crate::join;
+use crate::publish::{self, Publisher};
 use crate::records;
 use crate::sink::{self, FileSink};
+use crate::trail::{self, Trail};
 
 fn commit<S: Storage>(
     store: &Store<S>,
@@ -78,6 +82,8 @@ struct Life {
     history: Arc<History>,
     usage: Arc<Reader>,
     security: Arc<Reader>,
+    publisher: Publisher,
+    file: Arc<Reader<Trail>>,
     written: Arc<sink::Written>,
     sink: FileSink,
     shown: Arc<AuditRing>,
@@ -93,15 +99,29 @@ impl Life {
             keep_files: 1,
         };
         let shown = Arc::new(AuditRing::default());
-        let sink = FileSink::new(
-            options,
-            Arc::new(|_, _| sink::Known::default()),
-            Arc::clone(&shown),
-        );
+        let sink = FileSink::new(options, Arc::clone(&shown));
+        let open = |name: &str| FileStorage::open(&folder.join("journal").join(name)).unwrap();
+        let settings = trail::Settings {
+            readers: vec![FileSink::NAME.to_owned()],
+            max_bytes: 1 << 30,
+            epoch: trail::new_epoch(api::unix_ns(), fastrand::u64(..)),
+            new_journal_epoch: format!("{:032x}", fastrand::u128(..)),
+            version: "0",
+        };
+        let (trail, _) = Trail::open(open("trail"), open("keys"), settings).unwrap();
+        let known = Arc::new(|_: &str, _: &AuditEvent| publish::Known::default());
         Self {
+            publisher: Publisher::new(trail.clone(), known),
+            file: Arc::new(Reader::open(trail, FileSink::NAME)),
             history: Arc::new(history),
-            usage: Arc::new(Reader::open(store.clone(), Class::Usage, HISTORY)),
-            security: Arc::new(Reader::open(store.clone(), Class::Security, SINK)),
+            usage: Arc::new(Reader::open(
+                Shelf::of(store.clone(), Class::Usage),
+                HISTORY,
+            )),
+            security: Arc::new(Reader::open(
+                Shelf::of(store.clone(), Class::Security),
+                SINK,
+            )),
             written: sink.written(),
             sink,
             shown,
@@ -127,15 +147,17 @@ impl Life {
                 .await
                 .unwrap();
             Arc::clone(&self.security)
-                .carry(self.sink, stop)
+                .carry(self.publisher, stop.clone())
                 .await
                 .unwrap();
+            Arc::clone(&self.file).carry(self.sink, stop).await.unwrap();
         });
         Ended {
             store: self.store,
             history: self.history,
             usage: self.usage,
             security: self.security,
+            file: self.file,
             lines: self.written.lines.load(Ordering::Relaxed),
         }
     }
@@ -146,6 +168,7 @@ struct Ended {
     history: Arc<History>,
     usage: Arc<Reader>,
     security: Arc<Reader>,
+    file: Arc<Reader<Trail>>,
     lines: u64,
 }
 
@@ -209,13 +232,8 @@ fn a_batch_is_sorted_into_new_known_and_unreadable() {
     let sorted = sort(&batch, 2, decode, free);
     assert_eq!(sorted.items, [5]);
     assert_eq!((sorted.last_seq, sorted.is_held), (Some(9), false));
-    let made = Made {
-        delivered: 1,
-        filtered: 2,
-        undecodable: 1,
-        rejected: 0,
-    };
-    assert_eq!(sorted.made, made);
+    assert_eq!((sorted.known, sorted.seqs.as_slice()), (2, [5].as_slice()));
+    assert_eq!(sorted.unreadable, [4]);
     let nothing = sort(&Batch::default(), 2, decode, free);
     assert_eq!((nothing.last_seq, nothing.is_held), (None, false));
 
@@ -225,15 +243,12 @@ fn a_batch_is_sorted_into_new_known_and_unreadable() {
     assert_eq!((sorted.items.len(), sorted.last_seq), (0, Some(4)));
     assert!(sorted.is_held);
     assert_eq!(
-        sorted.made,
-        Made {
-            delivered: 0,
-            ..made
-        }
+        (sorted.known, sorted.unreadable.as_slice()),
+        (2, [4].as_slice())
     );
     let sorted = sort(&batch, 0, decode, held);
     assert_eq!((sorted.last_seq, sorted.is_held), (None, true));
-    assert_eq!(sorted.made, Made::default());
+    assert_eq!((sorted.known, sorted.unreadable.len()), (0, 0));
 }
 
 #[test]
@@ -255,12 +270,17 @@ fn a_journal_that_was_wiped_is_read_from_its_start() {
     }
     let second = life.drain();
     assert_eq!((second.windows(), second.lines), (10, 3));
-    for reader in [&second.usage, &second.security] {
-        assert_eq!(reader.state().renewals, 1);
-        let fates = reader.fates();
-        assert_eq!((fates.delivered, fates.filtered), (3, 0));
+    // What the trail says of itself is no line.
+    for (fates, renewals, filtered) in [
+        (second.usage.fates(), second.usage.state().renewals, 0),
+        (second.file.fates(), second.file.state().renewals, 1),
+    ] {
+        assert_eq!(renewals, 1);
+        assert_eq!((fates.delivered, fates.filtered), (3, filtered));
         assert_eq!(fates.unaccounted(), 0);
     }
+    assert_eq!(second.security.fates().delivered, 3);
+    assert_eq!(second.security.fates().unaccounted(), 0);
     drop(second);
 
     // The same journal again: nothing is new, nothing is counted.
@@ -268,6 +288,7 @@ fn a_journal_that_was_wiped_is_read_from_its_start() {
     assert_eq!((third.windows(), third.lines), (10, 0));
     assert_eq!(third.usage.state().renewals, 0);
     assert_eq!(third.security.state().renewals, 0);
+    assert_eq!(third.file.state().renewals, 0);
     let text = std::fs::read_to_string(dir.path().join("audit/audit.jsonl")).unwrap();
     assert_eq!(text.lines().count(), 10);
 }

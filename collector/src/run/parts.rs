@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use plimsoll_journal::Recovery;
+use plimsoll_journal::{FileStorage, Recovery};
 use plimsoll_wire::{AuditEvent, Class};
 use prometheus_client::registry::Registry;
 
@@ -25,9 +25,11 @@ use crate::ingest::store::{HISTORY, SINK};
 use crate::ingest::{self, Store, StoreError, auth};
 use crate::inventory::{IndexReader, IndexWriter, Inventory, LastLook, Reloaded};
 use crate::join::{identity_of, is_pending, join_told_by};
-use crate::reader::Reader;
-use crate::sink::{self, FileSink, Known, NameWait};
+use crate::publish::{Known, NameWait, Publisher};
+use crate::reader::{Reader, Shelf};
+use crate::sink::{self, FileSink};
 use crate::telemetry::{self, Metrics};
+use crate::trail::{self, Trail};
 
 /// Records in one request; an agent sends at most 10,000.
 const MAX_REQUEST_RECORDS: usize = 10_000;
@@ -48,6 +50,8 @@ const FIRST_LISTING: Duration = Duration::from_mins(2);
 pub(super) struct Parts {
     /// All that keeps books.
     pub(super) sources: Sources,
+    /// From the security journal into the trail, for its reader.
+    pub(super) publisher: Publisher,
     /// The audit file, for its reader.
     pub(super) file: FileSink,
     pub(super) objects: Objects,
@@ -97,14 +101,26 @@ impl Parts {
         let index = objects.reader();
         let ring = Arc::new(AuditRing::of_life(life));
         let wait = name_wait(config, &index, objects.census(), clock);
-        let file = open_audit_file(config, &index, &ring, wait);
-        let finds = store.clone();
-        let file = file.telling(Arc::new(move |node, pod| finds.found_elsewhere(node, pod)));
+        let trail = open_trail(data, config.data.max_trail_bytes)?;
+        let file = open_audit_file(config, &ring);
+        let (names, finds) = (index.clone(), store.clone());
+        let names = Arc::new(move |node: &str, event: &AuditEvent| names_of(node, event, &names));
+        let publisher = Publisher::new(trail.clone(), names)
+            .waiting(wait)
+            .telling(Arc::new(move |node, pod| finds.found_elsewhere(node, pod)));
         let sources = Sources {
             data: data.clone(),
             found: Arc::new(recoveries),
-            file: Arc::new(Reader::open(store.clone(), Class::Security, SINK)),
-            usage: Arc::new(Reader::open(store.clone(), Class::Usage, HISTORY)),
+            published: Arc::new(Reader::open(
+                Shelf::of(store.clone(), Class::Security),
+                SINK,
+            )),
+            file: Arc::new(Reader::open(trail.clone(), FileSink::NAME)),
+            usage: Arc::new(Reader::open(
+                Shelf::of(store.clone(), Class::Usage),
+                HISTORY,
+            )),
+            trail,
             store,
             history,
             history_path,
@@ -120,6 +136,7 @@ impl Parts {
         };
         Ok(Self {
             sources,
+            publisher,
             file,
             objects,
             index,
@@ -151,12 +168,7 @@ fn open_objects(
 }
 
 /// The file sink, with what is in the file already in the ring.
-fn open_audit_file(
-    config: &Config,
-    index: &IndexReader,
-    ring: &Arc<AuditRing>,
-    wait: NameWait,
-) -> FileSink {
+fn open_audit_file(config: &Config, ring: &Arc<AuditRing>) -> FileSink {
     let options = sink::Options {
         path: config.audit_path().join("audit.jsonl"),
         rotate_bytes: config.audit_file.rotate_bytes,
@@ -165,9 +177,36 @@ fn open_audit_file(
     if let Err(error) = api::load_tail(&options.path, ring) {
         tracing::warn!(%error, "recent events of the audit file cannot be shown");
     }
-    let names = index.clone();
-    let names = Arc::new(move |node: &str, event: &AuditEvent| names_of(node, event, &names));
-    FileSink::new(options, names, Arc::clone(ring)).waiting(wait)
+    FileSink::new(options, Arc::clone(ring))
+}
+
+/// The trail of audit events, and the keys that sign it.
+fn open_trail(data: &Path, max_bytes: u64) -> Result<Trail, RunError> {
+    let storage = |name: &str| {
+        let path = data.join("journal").join(name);
+        FileStorage::open(&path).map_err(|source| {
+            let doing = "open";
+            RunError::Store(StoreError::File {
+                doing,
+                path,
+                source,
+            })
+        })
+    };
+    let settings = trail::Settings {
+        readers: vec![FileSink::NAME.to_owned()],
+        max_bytes,
+        epoch: trail::new_epoch(api::unix_ns(), fastrand::u64(..)),
+        new_journal_epoch: format!("{:032x}", fastrand::u128(..)),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let (trail, recovery) = Trail::open(storage("trail")?, storage("keys")?, settings)?;
+    tracing::info!(
+        records = recovery.records,
+        damaged = recovery.damaged,
+        "audit trail opened"
+    );
+    Ok(trail)
 }
 
 fn open_journals(

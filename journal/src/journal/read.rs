@@ -44,6 +44,28 @@ impl<S: Storage> Journal<S> {
         Some(*time)
     }
 
+    /// Where the first frame lies that is not before `from_seq` in its segment, damage in front of it included.
+    pub(super) fn offset_of(&self, segment: &Segment, from_seq: u64) -> Result<u64, JournalError> {
+        let name = segment.name();
+        let begin = segment.offset_before(from_seq.max(segment.first));
+        let len = usize::try_from(segment.len.saturating_sub(begin)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len];
+        let read = self
+            .storage
+            .read_at(&name, begin, &mut bytes)
+            .map_err(io_error("read", &name))?;
+        bytes.truncate(read);
+        let end = Scan::new(&bytes)
+            .filter_map(|found| match found {
+                Found::Frame {
+                    header, payload, ..
+                } if header.seq < from_seq => Some(payload.end as u64),
+                _ => None,
+            })
+            .last();
+        Ok(begin + end.unwrap_or(0))
+    }
+
     fn time_in(&self, segment: &Segment, from_seq: u64) -> Option<u64> {
         let offset = segment.offset_before(from_seq.max(segment.first));
         // The header of what is looked for lies before the next mark, or is that one's.

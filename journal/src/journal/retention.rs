@@ -126,6 +126,48 @@ impl<S: Storage> Journal<S> {
         Ok(())
     }
 
+    /// Takes back the records from `from_seq` on, which nobody has been given: what a loss of power has torn is
+    /// behind a hole, and an owner for whom the order is all wants none of it. Their numbers are not given out again.
+    /// After an error some may be gone, and the same call goes on.
+    pub fn take_back(&mut self, from_seq: u64) -> Result<(), JournalError> {
+        let taken = self.cut_back(from_seq);
+        let segments = self.segments.iter();
+        let last = segments.filter(|segment| !segment.is_empty());
+        self.durable_seq = last.map(|segment| segment.last).max().unwrap_or(0);
+        taken
+    }
+
+    fn cut_back(&mut self, from_seq: u64) -> Result<(), JournalError> {
+        for at in (0..self.segments.len()).rev() {
+            let Some(segment) = self.segments.get(at).filter(|segment| !segment.is_empty()) else {
+                continue;
+            };
+            if segment.last < from_seq {
+                break;
+            }
+            let name = segment.name();
+            if segment.first >= from_seq {
+                self.storage
+                    .remove(&name)
+                    .map_err(io_error("remove", &name))?;
+                self.segments.remove(at);
+                self.unsynced_removals = true;
+                self.sync_removals()?;
+                continue;
+            }
+            let offset = self.offset_of(segment, from_seq)?;
+            self.storage
+                .truncate(&name, offset)
+                .and_then(|()| self.storage.sync(&name))
+                .map_err(io_error("truncate", &name))?;
+            if let Some(segment) = self.segments.get_mut(at) {
+                segment.len = segment.len.min(offset);
+                segment.cut_from(from_seq);
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the oldest segment, read or not. The caller writes down what it says, and then
     /// moves the cursors past it. `None` if no segment is left. After an error nothing was removed.
     pub fn shed_oldest(&mut self) -> Result<Option<Shed>, JournalError> {

@@ -256,7 +256,7 @@ fn it_has_room_for_what_it_keeps() {
     for objects in Objects::each() {
         let config = config(&objects);
         let series = config.history.max_series as u64;
-        let journal = config.data.max_journal_bytes;
+        let journal = config.data.max_journal_bytes + config.data.max_trail_bytes;
         let files = config.audit_file.keep_files as u64 + 1;
         let audit = files * config.audit_file.rotate_bytes;
         let spec = set(&objects).spec.unwrap();

@@ -9,7 +9,6 @@
 //! A full disk: what is held already stays, new requests fail and come again, and all that sets
 //! room free (checkpoint, position files) lies in room that was taken before. Has no clock.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,8 +18,8 @@ use plimsoll_wire::event::Misplaced;
 use plimsoll_wire::{AuditEvent, Class, RecordId};
 use prost::Message;
 
-use super::hand::Hand;
 use super::{Arrival, HISTORY, Outcome, SINK, StoreError, failed};
+use crate::hands::Hands;
 use crate::ingest::checkpoint::Slots;
 use crate::ingest::decode::{Content, Incoming};
 use crate::ingest::dedupe::{Dedupe, OWN_NODE, StoredStream, Verdict};
@@ -64,12 +63,8 @@ pub(super) struct Inner<S> {
     pub(super) entered: [u64; 2],
     /// Records in the journals' hands that are not durable yet, by class: all, and those received.
     pub(super) unsynced: [(u64, u64); 2],
-    /// What each reader has in its hand.
-    pub(super) hands: BTreeMap<&'static str, Hand>,
-    /// Of each reader, the records that were shed before it had them.
-    pub(super) shed: BTreeMap<&'static str, u64>,
-    /// Of each reader, the records that damage took before it had them.
-    pub(super) lost: BTreeMap<&'static str, u64>,
+    /// What the readers of each journal have in hand, and what they never had.
+    pub(super) hands: [Hands; 2],
 }
 
 pub(super) const fn reader_of(class: Class) -> &'static str {

@@ -3,7 +3,6 @@
 //! What damage took is counted and told here, once over all lives: numbers that a record tells of
 //! already are known from the checkpoint and from that record itself.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plimsoll_journal::{Journal, Options, Recovery, Storage};
@@ -12,6 +11,7 @@ use prost::Message;
 
 use super::inner::{Checkpoint, Inner, SEEN, checkpoint_failed, keep, reader_of};
 use super::{Folders, StoreError, failed};
+use crate::hands::Hands;
 use crate::ingest::checkpoint::Slots;
 use crate::ingest::dedupe::{Bounds, Dedupe};
 use crate::ingest::losses::{self, Losses};
@@ -54,9 +54,7 @@ impl<S: Storage> Inner<S> {
             refused_unwritten: false,
             entered: [0; 2],
             unsynced: [(0, 0); 2],
-            hands: BTreeMap::new(),
-            shed: BTreeMap::new(),
-            lost: BTreeMap::new(),
+            hands: [Hands::default(), Hands::default()],
         };
         for class in Class::ALL {
             let at = place(class);
@@ -129,7 +127,7 @@ impl<S: Storage> Inner<S> {
             "gave up a part of the journal that cannot be read at the start"
         );
         if let (Some((first, _)), Some((_, last))) = (unread.first(), unread.last()) {
-            *self.lost.entry(reader).or_default() += count;
+            self.hands(class).lose(reader, count);
             self.losses.note(class, "lost", count, (*first, *last));
         }
         !given_up.is_empty()
@@ -144,7 +142,7 @@ impl<S: Storage> Inner<S> {
             let sure = losses::within(&recovery.missing, from, recovery.unsure_from);
             let count = losses::count_after(&sure, from);
             if let (Some((first, _)), Some((_, last))) = (sure.first(), sure.last()) {
-                *self.lost.entry(reader).or_default() += count;
+                self.hands(class).lose(reader, count);
                 tracing::error!(
                     class = class.as_str(),
                     count,

@@ -11,7 +11,7 @@ const BOUND: u64 = 1 << 20;
 /// A destination that lets the journal shed in the midst of a take, and then does as it is told.
 struct Slow {
     store: Store<CrashStorage>,
-    reader: Arc<Reader<CrashStorage>>,
+    reader: Arc<Reader<Shelf<CrashStorage>>>,
     /// Numbers that come in during the take.
     arriving: Option<std::ops::RangeInclusive<u64>>,
     refuses: bool,
@@ -27,8 +27,11 @@ struct Refuses;
 impl Destination for Slow {
     type Item = u64;
     type Error = Refuses;
-    const NAME: &'static str = "slow";
     const BATCH: usize = BATCH;
+
+    fn name(&self) -> &'static str {
+        "slow"
+    }
 
     fn resume(&mut self, _: &str) -> Result<Resumed, Refuses> {
         Ok(Resumed::default())
@@ -42,7 +45,7 @@ impl Destination for Slow {
         record.seq >= self.holds_from
     }
 
-    fn take(&mut self, items: Vec<u64>, _: &str, _: u64) -> Result<u64, Refuses> {
+    fn take(&mut self, items: Vec<u64>, _: &str, last_seq: u64) -> Result<Taken, Refuses> {
         if let Some(arriving) = self.arriving.take() {
             arrive(&self.store, arriving);
             self.store.maintain().unwrap();
@@ -57,7 +60,7 @@ impl Destination for Slow {
             return Err(Refuses);
         }
         self.taken.lock().unwrap().extend(items);
-        Ok(0)
+        Ok(Taken::all(last_seq))
     }
 }
 
@@ -83,7 +86,10 @@ fn shed_during_a_take(more: u64, refuses: bool, holds_from: u64) -> (Vec<u64>, F
     };
     let epochs = ["aa".repeat(16), "bb".repeat(16)];
     let (store, _) = Store::with(folders, BOUND, epochs, Bounds::default()).unwrap();
-    let reader = Arc::new(Reader::open(store.clone(), Class::Usage, HISTORY));
+    let reader = Arc::new(Reader::open(
+        Shelf::of(store.clone(), Class::Usage),
+        HISTORY,
+    ));
     arrive(&store, 1..=400);
     let mut slow = Slow {
         store: store.clone(),

@@ -1,0 +1,214 @@
+//! What the readers of one journal have in hand, and what they never had.
+//!
+//! ```text
+//!  hand out: behind the cursor ─► settle: the cursor moves ─┐
+//!      ▲            │                                       ├─► what was shed meanwhile, unsettled: shed
+//!      └─ put back ◄┴───────────────────────────────────────┘
+//! ```
+//!
+//! A record that is in a reader's hand is in flight, whatever becomes of its segment: so no record is
+//! both shed and delivered, and none is neither. Whoever owns the journal owns these, behind the same lock.
+
+use std::collections::BTreeMap;
+
+use plimsoll_journal::{Batch, Journal, JournalError, Storage};
+
+/// Numbers from and to, inclusive.
+pub type Range = (u64, u64);
+
+/// The journal as one reader sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Records before the reader, and in its hand.
+    pub waiting: u64,
+    /// Records that came in since the start.
+    pub entered: u64,
+    /// Records that were shed before the reader had them, since the start.
+    pub shed: u64,
+    /// Records that the start found damaged before the reader had them, and that no earlier start
+    /// has told of.
+    pub lost: u64,
+    /// Records that turned out to be damaged when another reader came to them, before this one.
+    pub damaged: u64,
+}
+
+/// Records that were shed and that a reader never had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// How many.
+    pub count: u64,
+    /// The first of them, and the last.
+    pub range: Range,
+    /// The last that the reader had before.
+    pub had: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Hands(BTreeMap<String, Books>);
+
+#[derive(Debug, Default)]
+struct Books {
+    hand: Option<Hand>,
+    shed: u64,
+    lost: u64,
+    damaged: u64,
+}
+
+/// What a reader was given and has not settled. The journal may shed it meanwhile, and what lies
+/// behind it: until the reader says what it took, nobody knows which of it was shed unread, so it
+/// stays in flight. Had the process ended by then, the next start finds it missing.
+#[derive(Debug)]
+struct Hand {
+    /// Numbers of the records, rising: one batch.
+    seqs: Vec<u64>,
+    /// Records behind the cursor that went from the journal since, in the hand or not.
+    gone: u64,
+    /// Of them the first number and the last.
+    range: Range,
+}
+
+impl Hand {
+    const fn went(&mut self, count: u64, (first, last): Range) {
+        if self.gone == 0 {
+            self.range.0 = first;
+        }
+        self.gone += count;
+        self.range.1 = last;
+    }
+
+    /// Of what is gone, the records that are not settled by everything up to `seq`.
+    fn unread_after(&self, seq: u64) -> u64 {
+        let (_, last) = self.range;
+        let had = self.seqs.iter().filter(|had| **had <= seq.min(last));
+        self.gone.saturating_sub(had.count() as u64)
+    }
+}
+
+impl Hands {
+    fn of(&mut self, reader: &str) -> &mut Books {
+        self.0.entry(reader.to_owned()).or_default()
+    }
+
+    /// The reader, whose hand is empty, was given this batch.
+    pub fn given(&mut self, reader: &str, batch: &Batch) {
+        if !batch.records.is_empty() {
+            self.of(reader).hand = Some(Hand {
+                seqs: batch.records.iter().map(|record| record.seq).collect(),
+                gone: 0,
+                range: (0, 0),
+            });
+        }
+    }
+
+    /// The reader is done up to `seq`: its cursor moves, and what else was in its hand is the journal's
+    /// again. What was shed of it meanwhile, unread.
+    pub fn settle<S: Storage>(
+        &mut self,
+        journal: &mut Journal<S>,
+        reader: &str,
+        seq: u64,
+    ) -> Result<Option<Unread>, JournalError> {
+        journal.set_cursor(reader, seq)?;
+        match self.of(reader).hand.take() {
+            Some(hand) => self.book_shed(journal, reader, hand.unread_after(seq), hand.range),
+            None => Ok(None),
+        }
+    }
+
+    /// What is in the reader's hand is the journal's again.
+    pub fn put_back<S: Storage>(
+        &mut self,
+        journal: &mut Journal<S>,
+        reader: &str,
+    ) -> Result<Option<Unread>, JournalError> {
+        let cursor = journal.cursor(reader).unwrap_or(0);
+        self.settle(journal, reader, cursor)
+    }
+
+    /// Sheds a segment, and the books of these readers learn what each never had; `None` if there is no
+    /// segment.
+    pub fn shed_oldest<S: Storage>(
+        &mut self,
+        journal: &mut Journal<S>,
+        readers: &[impl AsRef<str>],
+    ) -> Result<Option<Vec<Unread>>, JournalError> {
+        let count = |journal: &Journal<S>, reader: &str| {
+            journal.count_after(journal.cursor(reader).unwrap_or(0))
+        };
+        let readers: Vec<_> = readers
+            .iter()
+            .map(|reader| (reader.as_ref(), count(journal, reader.as_ref())))
+            .collect();
+        let Some(shed) = journal.shed_oldest()? else {
+            return Ok(None);
+        };
+        let range = (shed.first_seq, shed.last_seq);
+        let mut all = Vec::new();
+        for (reader, before) in readers {
+            let unread = before.saturating_sub(count(journal, reader));
+            match &mut self.of(reader).hand {
+                Some(hand) if unread > 0 => hand.went(unread, range),
+                Some(_) => {}
+                None => all.extend(self.book_shed(journal, reader, unread, range)?),
+            }
+        }
+        Ok(Some(all))
+    }
+
+    /// The reader never had `unread` records, the last of them the range's last.
+    fn book_shed<S: Storage>(
+        &mut self,
+        journal: &mut Journal<S>,
+        reader: &str,
+        unread: u64,
+        (first, last): Range,
+    ) -> Result<Option<Unread>, JournalError> {
+        if unread == 0 {
+            return Ok(None);
+        }
+        let had = journal.cursor(reader).unwrap_or(0);
+        journal.set_cursor(reader, last)?;
+        self.of(reader).shed += unread;
+        Ok(Some(Unread {
+            count: unread,
+            range: (first.max(had + 1), last),
+            had,
+        }))
+    }
+
+    /// Records that the reader never had were found damaged.
+    pub fn lose(&mut self, reader: &str, count: u64) {
+        self.of(reader).lost += count;
+    }
+
+    /// Numbers that the reader has not had cannot be read, as another reader found. What is in its hand it has had.
+    pub fn damage(&mut self, reader: &str, (first, last): Range) {
+        let books = self.of(reader);
+        let in_hand = books.hand.as_ref().and_then(|hand| hand.seqs.last());
+        let first = first.max(in_hand.map_or(0, |last| last + 1));
+        books.damaged += (last + 1).saturating_sub(first);
+    }
+
+    /// The journal as this reader sees it, when `entered` records came in since the start and `unsynced`
+    /// more are in its hands.
+    pub fn held<S: Storage>(
+        &mut self,
+        journal: &Journal<S>,
+        reader: &str,
+        entered: u64,
+        unsynced: u64,
+    ) -> Held {
+        let waiting = journal
+            .count_after(journal.cursor(reader).unwrap_or(0))
+            .saturating_sub(unsynced);
+        let books = self.of(reader);
+        Held {
+            waiting: waiting + books.hand.as_ref().map_or(0, |hand| hand.gone),
+            entered,
+            shed: books.shed,
+            lost: books.lost,
+            damaged: books.damaged,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The upkeep of the audit trail: checkpoints when it is time, what is gone told, what all have removed.
+
+use std::time::Duration;
+
+use plimsoll_wire::Class;
+use tokio_util::sync::CancellationToken;
+
+use super::RunError;
+use crate::api;
+use crate::errors::chain;
+use crate::ingest::Store;
+use crate::ocsf::event::trail::Agent;
+use crate::trail::Trail;
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Clone)]
+pub(super) struct Keeper {
+    pub(super) trail: Trail,
+    pub(super) store: Store,
+}
+
+impl Keeper {
+    /// Until `stop`. A disk that refuses is no end: it is tried again.
+    pub(super) async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
+        let mut is_failing = false;
+        while stop
+            .run_until_cancelled(tokio::time::sleep(EVERY))
+            .await
+            .is_some()
+        {
+            let keeper = self.clone();
+            let kept = tokio::task::spawn_blocking(move || keeper.keep())
+                .await
+                .map_err(RunError::Task)?;
+            let failed = kept.err();
+            if let (Some(error), false) = (&failed, is_failing) {
+                tracing::error!(
+                    error = chain(error),
+                    "the audit trail cannot be kept up, trying again each second (said once)"
+                );
+            }
+            is_failing = failed.is_some();
+        }
+        Ok(())
+    }
+
+    fn keep(&self) -> Result<(), RunError> {
+        let ticked = self.trail.tick(|| self.agents(), api::unix_ns());
+        loop {
+            let (gone, held) = self.trail.hold_bound();
+            self.store.tell_gone(&gone)?;
+            self.trail.told();
+            if held? {
+                break;
+            }
+        }
+        ticked?;
+        Ok(self.trail.sync_positions()?)
+    }
+
+    /// How far the security streams are.
+    fn agents(&self) -> Vec<Agent> {
+        let streams = self.store.streams().into_iter();
+        streams
+            .filter(|stream| stream.class == Class::Security)
+            .map(|stream| Agent {
+                seq: stream.watermark(),
+                node: stream.node,
+                epoch: stream.epoch,
+            })
+            .collect()
+    }
+
+    /// The trail's last word in this life.
+    pub(super) async fn close(self) -> Result<(), RunError> {
+        tokio::task::spawn_blocking(move || {
+            self.trail.close(api::unix_ns())?;
+            Ok(self.trail.sync_positions()?)
+        })
+        .await
+        .map_err(RunError::Task)?
+    }
+}
