@@ -5,6 +5,7 @@
 
 mod check;
 pub mod file;
+pub mod sinks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::history::MAX_SERIES;
 use crate::ingest::auth;
 use crate::tls;
 use check::Checks;
+use sinks::{Sink, SinkSettings};
 
 /// Every setting with its default and meaning; parses to [`Config::default`].
 pub const DOCUMENTED: &str = include_str!("config/default.yaml");
@@ -37,6 +39,8 @@ pub struct Config {
     pub inventory: Inventory,
     /// Audit events as JSON lines.
     pub audit_file: AuditFile,
+    /// Where audit events are sent besides, see [`Self::sinks`].
+    pub sinks: Vec<SinkSettings>,
     /// What containers used.
     pub history: History,
 }
@@ -292,7 +296,7 @@ impl Config {
         files: impl FnOnce(&Self) -> Vec<Wrong>,
     ) -> Result<Self, ConfigError> {
         let layout = Layout {
-            top: &[],
+            top: &["sinks"],
             sections: &sections(),
             lists: &lists(),
         };
@@ -309,6 +313,14 @@ impl Config {
             .path
             .clone()
             .unwrap_or_else(|| self.data.path.join("audit"))
+    }
+
+    /// The sinks besides the audit file, in the order of the file.
+    pub fn sinks(&self) -> Vec<Sink> {
+        self.sinks
+            .iter()
+            .filter_map(SinkSettings::checked)
+            .collect()
     }
 
     /// Every path that is given: by which setting, to what, and the path.
@@ -367,13 +379,16 @@ impl Config {
             "be empty while kubernetes.watch is true: names come from one of the two",
         );
         self.audit_file.check(&mut checks);
+        sinks::check(&self.sinks, &self.audit_path(), &mut checks);
         self.history.check(&mut checks);
         checks.0
     }
 }
 
-fn sections() -> [(&'static str, &'static [&'static str]); 8] {
-    [
+type Names = (&'static str, &'static [&'static str]);
+
+fn sections() -> Vec<Names> {
+    let own = [
         ("data", names_of::<Data>()),
         ("ingest", names_of::<Ingest>()),
         ("ingest.token_review", names_of::<TokenReview>()),
@@ -382,15 +397,17 @@ fn sections() -> [(&'static str, &'static [&'static str]); 8] {
         ("inventory", names_of::<Inventory>()),
         ("audit_file", names_of::<AuditFile>()),
         ("history", names_of::<History>()),
-    ]
+    ];
+    own.into_iter().chain(sinks::sections()).collect()
 }
 
-fn lists() -> [(&'static str, &'static [&'static str]); 3] {
-    [
+fn lists() -> Vec<Names> {
+    let own: [Names; 3] = [
         ("ingest.tokens", names_of::<Token>()),
         ("ingest.token_review.service_accounts", &[]),
         ("inventory.paths", &[]),
-    ]
+    ];
+    own.into_iter().chain(sinks::lists()).collect()
 }
 
 #[cfg(test)]

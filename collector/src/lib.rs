@@ -32,6 +32,7 @@ pub mod publish;
 pub mod reader;
 pub mod run;
 pub mod sink;
+pub mod sinks;
 pub mod sizing;
 pub mod telemetry;
 pub mod tls;

@@ -7,6 +7,8 @@
 //! together again, so that its values are checked as well; of what is given twice, the first. Knows
 //! neither files nor what a value means.
 
+mod elements;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -77,6 +79,11 @@ impl Lines {
         }
     }
 
+    /// Whether the text itself gives a setting.
+    pub fn has(&self, place: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == place)
+    }
+
     /// The line of a setting; `None` where the text leaves it out. What an element of a list leaves
     /// out is missing at the element, and what a section leaves out, at the section.
     pub fn find(&self, place: &str) -> Option<u64> {
@@ -86,16 +93,8 @@ impl Lines {
         };
         let outer = |place| str::rsplit_once(place, '.').map(|(section, _)| section);
         let mut sections = std::iter::successors(outer(place), |section| outer(section));
-        line(place)
-            .or_else(|| line(&element_of(place)?))
-            .or_else(|| sections.find_map(line))
+        line(place).or_else(|| sections.find_map(line))
     }
-}
-
-/// `a.b[0]` of `a.b[0].c`.
-fn element_of(place: &str) -> Option<String> {
-    let (list, _) = place.rsplit_once("].")?;
-    Some(format!("{list}]"))
 }
 
 /// Whether a text that could be read has a value that is not written as its kind should be.
@@ -327,90 +326,6 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads each element of a list for itself, and each setting in it. One that cannot be read is
-    /// left empty, so that the others keep their numbers.
-    fn list<T: DeserializeOwned>(
-        &mut self,
-        at: &At<'_>,
-        names: &[&'static str],
-        elements: &[Spanned<Node>],
-    ) {
-        let mut good = Vec::new();
-        for (number, element) in elements.iter().enumerate() {
-            let place = format!("{}[{number}]", at.place);
-            let line = element.referenced.line();
-            match &element.value {
-                Node::Scalar if names.is_empty() => {
-                    let raw = raw(self.text, element);
-                    let part = in_a_list(&raw);
-                    if self.is_part::<T>(at, (line, &place), &raw, &format!("[{part}]")) {
-                        good.push(part);
-                    }
-                }
-                Node::Map(settings) if !names.is_empty() => {
-                    let inner = self.element::<T>(at, &place, names, settings);
-                    good.push(format!("{{{}}}", inner.join(", ")));
-                }
-                _ if names.is_empty() => self.mistake(line, &place, "must be a single value"),
-                _ => {
-                    let what = format!("must be settings: {}", names.join(", "));
-                    self.mistake(line, &place, &what);
-                    good.push("{}".to_owned());
-                }
-            }
-        }
-        self.good(at, &format!("[{}]", good.join(", ")));
-    }
-
-    /// The settings of one element that could be read.
-    fn element<T: DeserializeOwned>(
-        &mut self,
-        at: &At<'_>,
-        place: &str,
-        names: &[&'static str],
-        settings: &Entries,
-    ) -> Vec<String> {
-        let mut good: Vec<(&str, String)> = Vec::new();
-        self.twice(&format!("{place}."), settings);
-        for (key, value) in settings {
-            let (name, line) = (&key.value, key.referenced.line());
-            let place = format!("{place}.{name}");
-            if !names.contains(&name.as_str()) {
-                self.unknown(line, &place, name, names.iter());
-            } else if matches!(value.value, Node::Scalar) {
-                let raw = raw(self.text, value);
-                let part = format!("{name}: {}", in_a_list(&raw));
-                let is_first = good.iter().all(|(known, _)| known != name);
-                if self.is_part::<T>(at, (line, &place), &raw, &format!("[{{{part}}}]")) && is_first
-                {
-                    good.push((name, part));
-                }
-            } else {
-                self.mistake(line, &place, "must be a single value");
-            }
-        }
-        good.into_iter().map(|(_, part)| part).collect()
-    }
-
-    /// Whether a part of a list can be read alone.
-    fn is_part<T: DeserializeOwned>(
-        &mut self,
-        at: &At<'_>,
-        (line, place): (u64, &str),
-        raw: &str,
-        alone: &str,
-    ) -> bool {
-        let read = serde_saphyr::from_str::<T>(&at.text_with(alone));
-        let written = self.kinds.get(place);
-        let must = match (read, written.and_then(|value| value.wrong(raw))) {
-            (_, Some(must)) => must.to_owned(),
-            (Err(error), None) => message(&error),
-            (Ok(_), None) => return true,
-        };
-        self.mistake(line, place, &not(&must, raw));
-        false
-    }
-
     fn mistake(&mut self, line: u64, place: &str, what: &str) {
         self.mistakes.push(Mistake {
             line: Some(line),
@@ -458,14 +373,17 @@ fn raw(text: &str, value: &Spanned<Node>) -> String {
     }
 }
 
-/// A plain value may hold characters that end it where lists are written in brackets.
-fn in_a_list(raw: &str) -> String {
-    let is_quoted = raw.starts_with(['"', '\'']);
-    if !is_quoted && raw.contains([',', '[', ']', '{', '}']) {
-        format!("{raw:?}")
-    } else {
-        raw.to_owned()
+/// `a[].b` of `a[3].b`: of a place, what it is in every element.
+pub(crate) fn general(place: &str) -> String {
+    let mut general = String::with_capacity(place.len());
+    let mut parts = place.split('[');
+    general.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        general.push('[');
+        let end = part.find(']').unwrap_or(0);
+        general.push_str(part.get(end..).unwrap_or_default());
     }
+    general
 }
 
 fn whole(line: Option<u64>, what: String) -> Mistake {

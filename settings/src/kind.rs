@@ -10,6 +10,8 @@ use serde::de::value::{Error, StrDeserializer};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::de::{Error as _, IntoDeserializer as _};
 
+use crate::diagnosis::general;
+
 /// Places asked for at the most; a type that holds itself has no end of them.
 const MAX_PLACES: usize = 1_000;
 
@@ -99,15 +101,7 @@ impl Kinds {
 
     /// Of a place as a person writes it: `section.list[3].name`.
     pub(crate) fn get(&self, place: &str) -> Option<Value> {
-        let mut general = String::with_capacity(place.len());
-        let mut parts = place.split('[');
-        general.push_str(parts.next().unwrap_or_default());
-        for part in parts {
-            general.push('[');
-            let end = part.find(']').unwrap_or(0);
-            general.push_str(part.get(end..).unwrap_or_default());
-        }
-        self.0.get(&general).copied().flatten()
+        self.0.get(&general(place)).copied().flatten()
     }
 }
 

@@ -33,9 +33,10 @@ pub struct Layout<'a> {
     /// Settings that lie in no section.
     pub top: &'a [&'static str],
     /// Each section and the names of its settings, see [`names_of`]. A section within another is there by
-    /// its place, `outer.inner`, and by its name among the outer one's settings; no deeper.
+    /// its place, `outer.inner`, and by its name among the outer one's settings; no deeper. One within the
+    /// elements of a list is `list[].inner`, at any depth.
     pub sections: &'a [(&'static str, &'static [&'static str])],
-    /// Settings that are lists, as `section.setting`, and the names in each of its elements; no
+    /// Settings that are lists, as `section.setting` or, of plain values, `list[].setting`, and the names in each of its elements; no
     /// names where the elements are plain values.
     pub lists: &'a [(&'static str, &'static [&'static str])],
 }

@@ -41,6 +41,15 @@ struct Lock {
 struct Sailor {
     name: String,
     age: u8,
+    chest: Option<Chest>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Chest {
+    coins: u8,
+    maps: Vec<u8>,
+    lock: Lock,
 }
 
 fn parse(text: &str) -> Result<Ship, ConfigError> {
@@ -50,11 +59,15 @@ fn parse(text: &str) -> Result<Ship, ConfigError> {
             ("hold", names_of::<Hold>()),
             ("hold.lock", names_of::<Lock>()),
             ("flag", names_of::<Flag>()),
+            ("hold.crew[].chest", names_of::<Chest>()),
+            ("hold.crew[].chest.lock", names_of::<Lock>()),
         ],
         lists: &[
             ("hold.crew", names_of::<Sailor>()),
             ("hold.paths", &[]),
             ("hold.lock.keepers", &[]),
+            ("hold.crew[].chest.maps", &[]),
+            ("hold.crew[].chest.lock.keepers", &[]),
         ],
     };
     read("ship.yaml", text, layout, |ship: &Ship| {
@@ -64,6 +77,14 @@ fn parse(text: &str) -> Result<Ship, ConfigError> {
             .filter(|(_, sailor)| nameless(sailor))
             .map(|(at, _)| (format!("hold.crew[{at}].name"), "must be given".to_owned()))
             .collect();
+        for (at, sailor) in ship.hold.crew.iter().enumerate() {
+            if sailor.chest.as_ref().is_some_and(|chest| chest.coins == 0) {
+                wrong.push((
+                    format!("hold.crew[{at}].chest.coins"),
+                    "must be some".into(),
+                ));
+            }
+        }
         if ship.hold.lock.turns > 100 {
             wrong.push(("hold.lock.turns".to_owned(), "must be fewer".to_owned()));
         }
@@ -93,6 +114,7 @@ fn a_text_without_a_mistake_is_what_it_says() {
         crew: vec![Sailor {
             name: "c".into(),
             age: 7,
+            chest: None,
         }],
         lock: Lock::default(),
     };
@@ -120,7 +142,7 @@ fn each_part_of_a_list_is_judged_for_itself() {
             ":3: hold.crew[0].age: must be a whole number within its bounds, not old",
             ":4: hold.crew[1].name: must be a single value",
             ":5: hold.crew[1].aeg: there is no such setting; did you mean age?",
-            ":6: hold.crew[2]: must be settings: name, age",
+            ":6: hold.crew[2]: must be settings: name, age, chest",
             ":7: hold.crew[3].age: must be a whole number within its bounds, not 300",
             ":7: hold.crew[3].name: must be given",
             ":9: hold.paths[1]: must be a single value",
@@ -338,5 +360,63 @@ fn a_section_within_a_section_is_read_like_any_other() {
     check(
         "hold:\n  lock: 5\n",
         &[":2: hold.lock: must be a section of settings"],
+    );
+}
+
+#[test]
+fn a_section_within_an_element_is_read_like_any_other() {
+    let text = "hold:\n  crew:\n  - name: a\n    chest: {coins: 1, maps: [2], lock: {turns: 3}}\n";
+    let chest = Chest {
+        coins: 1,
+        maps: vec![2],
+        lock: Lock {
+            turns: 3,
+            keepers: Vec::new(),
+        },
+    };
+    assert_eq!(parse(text).unwrap().hold.crew[0].chest, Some(chest));
+    check(
+        "hold:\n\
+         \x20 max_bytes: x\n\
+         \x20 crew:\n\
+         \x20   - name: a\n\
+         \x20     chest:\n\
+         \x20       lock:\n\
+         \x20         turn: 1\n\
+         \x20         turns: 300\n\
+         \x20   - name: b\n\
+         \x20     age: 400\n\
+         \x20     chest:\n\
+         \x20       coins: 5\n\
+         \x20       coin: 5\n\
+         \x20       maps:\n\
+         \x20         - 1\n\
+         \x20         - old\n\
+         \x20         - [2]\n\
+         \x20   - name: c\n\
+         \x20     chest: full\n\
+         \x20   - chest: { coins: 1, maps: none }\n\
+         \x20     name: d\n\
+         \x20   - chest: { coins: [1], maps: {}, lock: [] }\n\
+         \x20     name: e\n",
+        &[
+            ":2: hold.max_bytes: must be a plain number of bytes, as 1048576, not x",
+            ":5: hold.crew[0].chest.coins: must be some",
+            ":7: hold.crew[0].chest.lock.turn: there is no such setting; did you mean turns?",
+            ":8: hold.crew[0].chest.lock.turns: must be a whole number within its bounds, not 300",
+            ":10: hold.crew[1].age: must be a whole number within its bounds, not 400",
+            ":13: hold.crew[1].chest.coin: there is no such setting; did you mean coins?",
+            ":16: hold.crew[1].chest.maps[1]: must be a whole number within its bounds, not old",
+            ":17: hold.crew[1].chest.maps[2]: must be a single value",
+            ":19: hold.crew[2].chest: must be a section of settings",
+            ":20: hold.crew[3].chest.maps: must be a list, not none",
+            ":22: hold.crew[4].chest.coins: must be a single value",
+            ":22: hold.crew[4].chest.maps: must be a list",
+            ":22: hold.crew[4].chest.lock: must be a section of settings",
+        ],
+    );
+    check(
+        "hold:\n  crew:\n  - name: a\n    chest:\n      maps: [1]\n",
+        &[":4: hold.crew[0].chest.coins: must be some"],
     );
 }

@@ -108,7 +108,7 @@ impl Ingest {
 }
 
 /// The name of a service account or of its namespace (RFC 1123, as Kubernetes has it).
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_label = |label: &str| {
         label.bytes().all(of_name)

@@ -47,13 +47,19 @@ const JOURNALS: [&str; 5] = [
 fn unusable(config: &Config) -> Vec<Wrong> {
     let given = |path: &&Path| !path.as_os_str().is_empty();
     let mut wrong = Vec::new();
+    let path = config.audit_file.path.as_deref();
     let folders: [(_, _, &[&str]); 2] = [
         ("data.path", Some(config.data.path.as_path()), &JOURNALS),
-        ("audit_file.path", config.audit_file.path.as_deref(), &[]),
+        ("audit_file.path", path, &[]),
     ];
-    for (place, path, within) in folders {
+    let folders = folders.map(|(place, path, within)| (place.to_owned(), path, within));
+    let sinks = config.sinks.iter().enumerate().map(|(at, sink)| {
+        let path = sink.file.as_ref().map(|file| file.path.as_path());
+        (format!("sinks[{at}].file.path"), path, &[][..])
+    });
+    for (place, path, within) in folders.into_iter().chain(sinks) {
         if let Some(why) = path.filter(given).and_then(|path| no_folder(path, within)) {
-            wrong.push((place.to_owned(), format!("must be a folder: {why}")));
+            wrong.push((place, format!("must be a folder: {why}")));
         }
     }
     let ingest = &config.ingest;

@@ -31,23 +31,43 @@ fn the_documented_file_is_the_default() {
 #[test]
 fn no_setting_is_forgotten() {
     let of_top = |name: &&str| !name.contains('.');
-    let mut names: Vec<_> = sections()
-        .map(|(name, _)| name)
-        .into_iter()
-        .filter(of_top)
-        .collect();
+    let mut names: Vec<_> = sections().into_iter().map(|(name, _)| name).collect();
+    names.push("sinks");
+    names.retain(of_top);
     let mut all = names_of::<Config>().to_vec();
     names.sort_unstable();
     all.sort_unstable();
     assert_eq!(names.as_slice(), all);
-    let documented = Lines::of(DOCUMENTED);
-    for (section, settings) in sections() {
+    // Of the sinks, which there are none of by default, an example shows each.
+    let documented = format!("{DOCUMENTED}sinks:\n{}", example());
+    let documented = Lines::of(&documented.replace("sinks: []\n", ""));
+    let sinks = ("sinks[]", names_of::<SinkSettings>());
+    for (section, settings) in sections().into_iter().chain([sinks]) {
         assert!(!settings.is_empty(), "{section}");
         for setting in settings {
             let place = format!("{section}.{setting}");
-            assert!(documented.find(&place).is_some(), "{place}");
+            let at = (0..2).map(|at| place.replace("[]", &format!("[{at}]")));
+            let is_there = |place: String| documented.has(&place);
+            assert!(at.into_iter().any(is_there), "{place}");
         }
     }
+}
+
+/// The sinks of the documented example: what is written above `sinks`, indented by more than its text.
+fn example() -> String {
+    let lines = DOCUMENTED.lines();
+    let lines = lines.filter_map(|line| line.strip_prefix("#   "));
+    let lines: Vec<_> = lines.map(|line| format!("  {line}\n")).collect();
+    lines.concat()
+}
+
+#[test]
+fn the_documented_example_of_sinks_is_taken() {
+    let config = Config::parse("example", &format!("sinks:\n{}", example())).unwrap();
+    assert_eq!(config.sinks().len(), config.sinks.len());
+    let kinds = |sink: &Sink| std::mem::discriminant(&sink.kind);
+    let kinds: std::collections::HashSet<_> = config.sinks().iter().map(kinds).collect();
+    assert_eq!(kinds.len(), 2, "every kind is shown");
 }
 
 #[test]
