@@ -28,7 +28,7 @@
 //! | --- | --- |
 //! | `judge` | the rules of a batch: a pure function |
 //! | `store`, `page` | groups, streams and events; reading them back |
-//! | `operation`, `entity` | requests as they are parsed, and what they do |
+//! | `operation`, `entity`, `object` | requests as they are parsed, and what they do |
 //! | `sign` | whether a request is signed, and by whom |
 //! | `error`, `fault` | errors as AWS sends them, and misbehaviour |
 //! | `connection`, `answer` | sockets, and one request from head to answer |
@@ -42,6 +42,7 @@ mod entity;
 mod error;
 mod fault;
 pub mod judge;
+mod object;
 mod operation;
 mod page;
 mod sign;

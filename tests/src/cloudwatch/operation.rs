@@ -1,13 +1,14 @@
 //! The operations, their requests as they are parsed, and what they do to what is stored.
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{Deserializer, IgnoredAny};
 use serde_json::{Value, json};
 
 use super::State;
 use super::entity::Entity;
 use super::error::AwsError;
 use super::judge::{self, InputEvent, Verdict};
+use super::object::Object;
 use super::page::{self, Asked, PAGE_EVENTS_AT_MOST, Page};
 use super::store::{StoredEvent, check_group_name, check_stream_name};
 
@@ -61,10 +62,10 @@ pub(super) struct Call {
     pub(super) log_group_name: Option<String>,
     #[serde(default)]
     pub(super) log_stream_name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "events")]
     pub(super) log_events: Option<Vec<InputEvent>>,
     #[serde(default)]
-    entity: Option<Entity>,
+    entity: Option<Object<Entity>>,
     /// Ignored, as AWS says.
     #[serde(default, rename = "sequenceToken")]
     _sequence_token: Option<IgnoredAny>,
@@ -86,7 +87,11 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn parse(body: &[u8]) -> Result<Self, AwsError> {
-        parse(body)
+        let wrong = |e: &dyn std::error::Error| AwsError::serialization(e.to_string());
+        // Members that are passed over are UTF-8 too.
+        let text = std::str::from_utf8(body).map_err(|e| wrong(&e))?;
+        let parsed: Object<Self> = serde_json::from_str(text).map_err(|e| wrong(&e))?;
+        Ok(parsed.0)
     }
 
     pub(super) fn batch(&self) -> &[InputEvent] {
@@ -104,8 +109,9 @@ impl Call {
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AwsError> {
-    serde_json::from_slice(body).map_err(|e| AwsError::serialization(e.to_string()))
+fn events<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<InputEvent>>, D::Error> {
+    let events = Option::<Vec<Object<InputEvent>>>::deserialize(deserializer)?;
+    Ok(events.map(|events| events.into_iter().map(|event| event.0).collect()))
 }
 
 fn required<T>(member: &str, value: Option<T>) -> Result<T, AwsError> {
@@ -183,7 +189,7 @@ impl State {
                 answer["rejectedLogEventsInfo"][name] = index.into();
             }
         }
-        if let Some(why) = call.entity.as_ref().and_then(Entity::rejection) {
+        if let Some(why) = call.entity.as_ref().and_then(|entity| entity.0.rejection()) {
             answer["rejectedEntityInfo"] = json!({"errorType": why});
         }
         let (all, count) = (batch.len(), stored.len());
