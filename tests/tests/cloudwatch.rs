@@ -1,6 +1,10 @@
 //! The double of CloudWatch Logs itself, over HTTP: that it keeps each rule at its limit, that it
 //! misbehaves as it is told, and that its books are true.
 #![expect(
+    clippy::disallowed_methods,
+    reason = "shell: leaves a connection before its answer"
+)]
+#![expect(
     clippy::unwrap_used,
     reason = "a test says by failing what it expected"
 )]

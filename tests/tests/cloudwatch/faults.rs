@@ -134,7 +134,7 @@ fn a_client_that_gives_up_does_not_undo_what_it_sent() {
     logs.fail(Operation::PutLogEvents, Fault::HeldBefore, Times::Next(1));
     let mut headers = format!("POST / HTTP/1.1\r\nhost: {}\r\n", logs.address());
     for (name, value) in client.headers("PutLogEvents") {
-        headers.push_str(&format!("{name}: {value}\r\n"));
+        headers = format!("{headers}{name}: {value}\r\n");
     }
     let body = at(&[NOW]).to_string();
     let text = format!("{headers}content-length: {}\r\n\r\n{body}", body.len());

@@ -53,12 +53,12 @@ fn a_batch_has_one_to_ten_thousand_events() {
     let (logs, client) = service();
     refused(&logs, &client, &batch([]), "greater than or equal to 1");
     taken(&client, &at(&[NOW]));
-    taken(&client, &at(&[NOW; 9_999]));
-    taken(&client, &at(&[NOW; 10_000]));
+    taken(&client, &at(&vec![NOW; 9_999]));
+    taken(&client, &at(&vec![NOW; 10_000]));
     refused(
         &logs,
         &client,
-        &at(&[NOW; 10_001]),
+        &at(&vec![NOW; 10_001]),
         "less than or equal to 10000",
     );
     assert_eq!(logs.stored(GROUP, STREAM).len(), 20_000);

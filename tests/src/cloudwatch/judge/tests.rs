@@ -56,9 +56,9 @@ fn placed(
 fn a_batch_has_one_to_ten_thousand_events() {
     refused(&[], "greater than or equal to 1");
     taken(&at(&[NOW]));
-    taken(&at(&[NOW; 9_999]));
-    taken(&at(&[NOW; 10_000]));
-    refused(&at(&[NOW; 10_001]), "less than or equal to 10000");
+    taken(&at(&vec![NOW; 9_999]));
+    taken(&at(&vec![NOW; 10_000]));
+    refused(&at(&vec![NOW; 10_001]), "less than or equal to 10000");
 }
 
 #[test]
