@@ -4,7 +4,8 @@
 )]
 #![expect(clippy::unwrap_used, reason = "a test with a main of its own")]
 //! The double of CloudWatch Logs beside moto, which others have held against AWS: the same requests
-//! have the same outcome, but for what moto is known to do otherwise.
+//! have the same outcome, but for what moto is known to do otherwise. And beside boto3, which comes
+//! with moto: AWS's own SDK understands what the double says.
 //!
 //! Needs moto in `target/moto`, where `.ci/run` installs it:
 //!
@@ -33,7 +34,7 @@ use cases::{Case, Step};
 use client::Client;
 use differences::DIFFERENCES;
 use plimsoll_tests::checks::{self, Verdict};
-use plimsoll_tests::cloudwatch::CloudWatch;
+use plimsoll_tests::cloudwatch::{CloudWatch, Fault, Operation, Times};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -56,7 +57,12 @@ fn main() -> ExitCode {
         (case.name, check)
     });
     let named: Box<dyn FnOnce() -> Verdict> = Box::new(every_difference_is_of_a_case);
-    let all = compare.chain([("every_difference_is_of_a_case", named)]);
+    let sdk: Box<dyn FnOnce() -> Verdict> = Box::new(an_sdk_understands_it);
+    let more = [
+        ("every_difference_is_of_a_case", named),
+        ("an_sdk_understands_it", sdk),
+    ];
+    let all = compare.chain(more);
     checks::run("moto", all, filter.as_deref())
 }
 
@@ -80,6 +86,55 @@ fn every_difference_is_of_a_case() -> Verdict {
         assert!(seen.insert(difference.case), "{} twice", difference.case);
         assert_ne!(difference.ours, difference.moto, "{}", difference.why);
     }
+    Verdict::Passed
+}
+
+/// boto3 signs its requests, and makes of each error the class that the API's model has.
+fn an_sdk_understands_it() -> Verdict {
+    let logs = CloudWatch::start().unwrap();
+    let now_ms = now_ms();
+    logs.set_now_ms(now_ms);
+    logs.accept_keys(&["AKIDEXAMPLE"]);
+    let two = |skip| Times::After { skip, times: 1 };
+    // Of those that are not refused by then.
+    logs.fail(Operation::PutLogEvents, Fault::throttling(), two(4));
+    logs.fail(
+        Operation::PutLogEvents,
+        Fault::service_unavailable(),
+        two(4),
+    );
+    logs.fail(Operation::GetLogEvents, Fault::EmptyPage, Times::Next(1));
+    let python = program().with_file_name("python");
+    let output = Command::new(python)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moto/client.py"))
+        .args([logs.endpoint(), now_ms.to_string()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let missing = "ResourceNotFoundException";
+    let exists = "ResourceAlreadyExistsException";
+    let invalid = "InvalidParameterException";
+    let order = "Log events in a single PutLogEvents request must be in chronological order.";
+    let (throttled, unavailable) = ("ThrottlingException", "ServiceUnavailableException");
+    let expected = json!({
+        "no group": [missing, 400, missing, "The specified log group does not exist."],
+        "group": {},
+        "no stream": [missing, 400, missing, "The specified log stream does not exist."],
+        "stream": {},
+        "again": [exists, 400, exists, "The specified log stream already exists"],
+        "retention": {},
+        "rejected": {"rejectedLogEventsInfo": {"tooOldLogEventEndIndex": 1,
+            "expiredLogEventEndIndex": 2, "tooNewLogEventStartIndex": 4}},
+        "order": [invalid, 400, invalid, order],
+        "throttled": [throttled, 400, throttled, "Rate exceeded"],
+        "unavailable": [unavailable, 503, unavailable, "The service cannot complete the request."],
+        "pages": [[], ["a"], ["é"], []],
+        "deleted": {},
+    });
+    assert_eq!(seen, expected);
+    logs.finish().unwrap();
     Verdict::Passed
 }
 

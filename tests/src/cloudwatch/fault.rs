@@ -134,31 +134,47 @@ impl Fault {
         Self::error("LimitExceededException", "Resource limit exceeded.")
     }
 
-    /// It is served; the answer is 200 with the beginning of a JSON document.
-    pub fn unusable_body() -> Self {
+    /// HTTP 429 without a body, by something that stands before the service.
+    pub fn too_many_requests() -> Self {
+        Self::before(429, "text/plain", "")
+    }
+
+    /// HTTP 502 with a page, by something that stands before the service.
+    pub fn bad_gateway() -> Self {
+        let page = "<html><body><h1>502 Bad Gateway</h1></body></html>\n";
+        Self::before(502, "text/html", page)
+    }
+
+    fn before(status: u16, content_type: &str, body: &str) -> Self {
+        Self::Answer(Canned {
+            status,
+            content_type: content_type.to_owned(),
+            body: body.to_owned(),
+        })
+    }
+
+    fn after(body: &str) -> Self {
         Self::AnswerAfter(Canned {
             status: 200,
             content_type: super::CONTENT_TYPE.to_owned(),
-            body: r#"{"nextSequenceToken":"#.to_owned(),
+            body: body.to_owned(),
         })
+    }
+
+    /// It is served; the answer is 200 with the beginning of a JSON document.
+    pub fn unusable_body() -> Self {
+        Self::after(r#"{"nextSequenceToken":"#)
     }
 
     /// It is served; the answer is 200 without a body.
     pub fn no_body() -> Self {
-        Self::AnswerAfter(Canned {
-            status: 200,
-            content_type: super::CONTENT_TYPE.to_owned(),
-            body: String::new(),
-        })
+        Self::after("")
     }
 
     /// It never came to the service: 200 with a page, by something that stands before it.
     pub fn html() -> Self {
-        Self::Answer(Canned {
-            status: 200,
-            content_type: "text/html; charset=utf-8".to_owned(),
-            body: "<!DOCTYPE html><title>Sign in</title><p>Sign in to this network.\n".to_owned(),
-        })
+        let page = "<!DOCTYPE html><title>Sign in</title><p>Sign in to this network.\n";
+        Self::before(200, "text/html; charset=utf-8", page)
     }
 }
 
@@ -230,13 +246,14 @@ mod tests {
         use Operation::{CreateLogStream, PutLogEvents};
 
         let mut script = Script::default();
-        let after = Times::After { skip: 1, times: 2 };
+        let after = Times::After { skip: 2, times: 2 };
         script.push(Some(PutLogEvents), Fault::CutAfter, after);
         script.push(Some(PutLogEvents), Fault::CutBefore, Times::Always);
         script.push(None, Fault::HeldAfter, Times::Next(1));
         assert_eq!(script.next(PutLogEvents), Some(Fault::CutBefore));
         assert_eq!(script.next(CreateLogStream), Some(Fault::HeldAfter));
         assert_eq!(script.next(CreateLogStream), None);
+        assert_eq!(script.next(PutLogEvents), Some(Fault::CutBefore));
         assert_eq!(script.next(PutLogEvents), Some(Fault::CutAfter));
         assert_eq!(script.left().len(), 1);
         assert_eq!(script.next(PutLogEvents), Some(Fault::CutAfter));

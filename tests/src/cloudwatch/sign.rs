@@ -207,6 +207,7 @@ mod tests {
             "20260131/eu-central-1/sts/aws4_request",
             "20260131/us-east-1/logs/aws4_request",
             "20260130/eu-central-1/logs/aws4_request",
+            "202601/eu-central-1/logs/aws4_request",
         ] {
             is(&scope(wrong), Some(DATE), "InvalidSignatureException");
         }

@@ -98,6 +98,22 @@ fn a_success_that_is_a_page_was_not_stored() {
     assert!(answer.text.starts_with("<!DOCTYPE html>"));
 }
 
+#[test]
+fn what_stands_before_the_service_fails_without_it() {
+    for (fault, status) in [
+        (Fault::too_many_requests(), 429),
+        (Fault::bad_gateway(), 502),
+    ] {
+        let (logs, _, answer, stored) = under(fault);
+        let answer = answer.unwrap();
+        assert_eq!(
+            (answer.status, answer.json(), stored),
+            (status, Value::Null, 0)
+        );
+        assert_eq!(logs.requests()[0].outcome, Outcome::Canned(status));
+    }
+}
+
 /// A batch sent by a thread of its own, while the test looks.
 fn meanwhile(fault: Fault, look: impl FnOnce(&CloudWatch)) -> usize {
     let (logs, client) = service();

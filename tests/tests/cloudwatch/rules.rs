@@ -198,6 +198,19 @@ fn fourteen_days_is_the_limit() {
 }
 
 #[test]
+fn what_is_neither_too_old_nor_too_new_is_stored() {
+    let (logs, client) = service();
+    let events = [
+        event(NOW - 15 * DAY_MS, "too old"),
+        event(NOW - 1, "a"),
+        event(NOW, "b"),
+        event(NOW + 3 * HOUR_MS, "too new"),
+    ];
+    put(&client, &batch(events));
+    assert_eq!(messages(&logs), ["a", "b"]);
+}
+
+#[test]
 fn retention_is_the_limit_where_it_is_shorter() {
     let limit = NOW - 3 * DAY_MS;
     assert_eq!(rejected(&[limit + 1], Some(3)), (Value::Null, 1));
