@@ -29,12 +29,13 @@
 //! | `judge` | the rules of a batch: a pure function |
 //! | `store`, `page` | groups, streams and events; reading them back |
 //! | `operation`, `entity`, `object` | requests as they are parsed, and what they do |
-//! | `sign` | whether a request is signed, and by whom |
+//! | `sign`, `signature` | whether a request is signed, and by whom |
 //! | `error`, `fault` | errors as AWS sends them, and misbehaviour |
 //! | `connection`, `answer` | sockets, and one request from head to answer |
 //!
 //! It speaks AWS JSON 1.1 over plain HTTP on loopback, with gzip or without. It knows no rates: a
-//! client is throttled when the test says so. It does not compute signatures.
+//! client is throttled when the test says so. Requests must be signed; by which secret is looked at only
+//! where [`CloudWatch::set_secret`] has told one.
 
 mod answer;
 mod connection;
@@ -46,6 +47,7 @@ mod object;
 mod operation;
 mod page;
 mod sign;
+mod signature;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -221,6 +223,13 @@ impl CloudWatch {
     pub fn accept_keys(&self, keys: &[&str]) {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
         self.state().doors.keys = Some(keys);
+    }
+
+    /// Requests by that access key must be signed with this secret from now on; others are answered
+    /// `InvalidSignatureException`.
+    pub fn set_secret(&self, key: &str, secret: &str) {
+        let (key, secret) = (key.to_owned(), secret.to_owned());
+        self.state().doors.secrets.insert(key, secret);
     }
 
     /// Requests with that session token are answered `ExpiredTokenException` from now on.

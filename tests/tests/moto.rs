@@ -89,12 +89,13 @@ fn every_difference_is_of_a_case() -> Verdict {
     Verdict::Passed
 }
 
-/// boto3 signs its requests, and makes of each error the class that the API's model has.
+/// boto3 signs its requests truly, and makes of each error the class that the API's model has.
 fn an_sdk_understands_it() -> Verdict {
     let logs = CloudWatch::start().unwrap();
     let now_ms = now_ms();
     logs.set_now_ms(now_ms);
     logs.accept_keys(&["AKIDEXAMPLE"]);
+    logs.set_secret("AKIDEXAMPLE", "secret");
     let two = |skip| Times::After { skip, times: 1 };
     // Of those that are not refused by then.
     logs.fail(Operation::PutLogEvents, Fault::throttling(), two(4));

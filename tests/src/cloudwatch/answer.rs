@@ -13,7 +13,7 @@ use super::error::AwsError;
 use super::fault::{Canned, Fault};
 use super::judge::charged_bytes;
 use super::operation::{Call, Done, Operation};
-use super::sign::{self, Signed};
+use super::sign::Signed;
 use super::{CONTENT_TYPE, HELD_AT_MOST, Outcome, Request, Shared, State};
 
 /// Bytes of a body that are taken, before and after it is unpacked. A batch of the largest size has up
@@ -25,8 +25,19 @@ struct Asked {
     method: Method,
     path: String,
     headers: HeaderMap,
+    /// As it was sent.
+    body: Bytes,
     operation: Operation,
     call: Result<Call, AwsError>,
+}
+
+impl Asked {
+    fn signed(&self) -> Signed<'_> {
+        Signed {
+            headers: &self.headers,
+            body: &self.body,
+        }
+    }
 }
 
 pub(super) async fn answer(
@@ -36,14 +47,18 @@ pub(super) async fn answer(
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(Body::new(body), BODY_AT_MOST).await;
     let operation = Operation::of(text(&parts.headers, "x-amz-target").unwrap_or_default());
-    let call = match body {
-        Ok(body) => unpack(&parts.headers, body).and_then(|body| Call::parse(&body)),
-        Err(_) => Err(too_large()),
+    let (body, call) = match body {
+        Ok(body) => {
+            let unpacked = unpack(&parts.headers, body.clone());
+            (body, unpacked.and_then(|body| Call::parse(&body)))
+        }
+        Err(_) => (Bytes::new(), Err(too_large())),
     };
     let asked = Asked {
         method: parts.method,
         path: parts.uri.path().to_owned(),
         headers: parts.headers,
+        body,
         operation,
         call,
     };
@@ -118,8 +133,6 @@ fn unpack(headers: &HeaderMap, body: Bytes) -> Result<Bytes, AwsError> {
 
 /// Records a request; its number, its fault, and what lets it go if that holds it.
 fn begin(shared: &Shared, asked: &Asked) -> (usize, Option<Fault>, Receiver<u64>) {
-    let authorization = text(&asked.headers, header::AUTHORIZATION.as_str());
-    let access_key = authorization.and_then(sign::access_key).unwrap_or_default();
     let target = text(&asked.headers, "x-amz-target").unwrap_or_default();
     let call = asked.call.as_ref().ok();
     let name = |name: &Option<String>| name.clone().unwrap_or_default();
@@ -128,7 +141,7 @@ fn begin(shared: &Shared, asked: &Asked) -> (usize, Option<Fault>, Receiver<u64>
     let request = Request {
         operation: asked.operation,
         target: target.to_owned(),
-        access_key: access_key.to_owned(),
+        access_key: asked.signed().access_key().to_owned(),
         group: call
             .map(|call| name(&call.log_group_name))
             .unwrap_or_default(),
@@ -173,12 +186,7 @@ fn decide(
             .push(format!("{method} {path} {target:?} {content_type:?}"));
         return Err(AwsError::unknown_operation(target));
     }
-    let signed = Signed {
-        authorization: text(&asked.headers, header::AUTHORIZATION.as_str()),
-        date: text(&asked.headers, "x-amz-date"),
-        token: text(&asked.headers, "x-amz-security-token"),
-    };
-    state.doors.check(signed)?;
+    state.doors.check(asked.signed())?;
     let done = state.serve(asked.operation, asked.call?, number, empty_page)?;
     if let Some(request) = state.requests.get_mut(number) {
         (request.stored, request.rejected) = (done.stored, done.rejected);

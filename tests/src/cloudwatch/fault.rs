@@ -96,10 +96,7 @@ impl Fault {
 
     /// `InvalidSignatureException`, HTTP 400.
     pub fn invalid_signature() -> Self {
-        Self::error(
-            "InvalidSignatureException",
-            "The request signature we calculated does not match the signature you provided.",
-        )
+        Self::error("InvalidSignatureException", super::sign::MISMATCH)
     }
 
     /// `InvalidParameterException`, HTTP 400, of no event in particular.

@@ -1,21 +1,44 @@
-//! Whether a request is signed, by whom and for what; the signature itself is not computed.
+//! Whether a request is signed, by whom and for what; and, if the secret of its key is known, whether
+//! the signature is true.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::http::HeaderMap;
 
 use super::error::AwsError;
+use super::signature::{Signable, signature};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The service of the credential's scope.
 const SERVICE: &str = "logs";
+/// What AWS says of a signature that is another one.
+pub(super) const MISMATCH: &str =
+    "The request signature we calculated does not match the signature you provided.";
 /// Headers that must be signed.
 const SIGNED: [&str; 2] = ["host", "x-amz-date"];
 
-/// The headers of a request that tell who it is from.
-#[derive(Clone, Copy, Debug, Default)]
+/// A request, as far as it is signed.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Signed<'a> {
-    pub(super) authorization: Option<&'a str>,
-    pub(super) date: Option<&'a str>,
-    pub(super) token: Option<&'a str>,
+    pub(super) headers: &'a HeaderMap,
+    /// As it was sent.
+    pub(super) body: &'a [u8],
+}
+
+impl<'a> Signed<'a> {
+    fn header(self, name: &str) -> Option<&'a str> {
+        let value = self.headers.get(name)?;
+        value.to_str().ok()
+    }
+
+    /// The access key that it names; empty: it names none.
+    pub(super) fn access_key(self) -> &'a str {
+        let credential = self
+            .header("authorization")
+            .and_then(|authorization| parameter(authorization, "Credential"));
+        let key = credential.and_then(|credential| credential.split('/').next());
+        key.unwrap_or_default()
+    }
 }
 
 /// Who is let in.
@@ -24,6 +47,8 @@ pub(super) struct Doors {
     pub(super) region: String,
     /// `None`: any access key.
     pub(super) keys: Option<BTreeSet<String>>,
+    /// Secrets of access keys that are known.
+    pub(super) secrets: BTreeMap<String, String>,
     /// Session tokens that have expired.
     pub(super) expired: BTreeSet<String>,
 }
@@ -46,16 +71,10 @@ fn invalid(message: impl Into<String>) -> AwsError {
     AwsError::new("InvalidSignatureException", message)
 }
 
-/// The access key that a request names, if it names one.
-pub(super) fn access_key(authorization: &str) -> Option<&str> {
-    let credential = parameter(authorization, "Credential")?;
-    credential.split('/').next()
-}
-
 impl Doors {
     /// Whether a request comes in.
     pub(super) fn check(&self, signed: Signed<'_>) -> Result<(), AwsError> {
-        let Some(authorization) = signed.authorization else {
+        let Some(authorization) = signed.header("authorization") else {
             return Err(AwsError::new(
                 "MissingAuthenticationTokenException",
                 "Missing Authentication Token",
@@ -69,41 +88,48 @@ impl Doors {
             value.ok_or_else(|| incomplete(format!("Authorization header requires '{name}'")))
         };
         let credential = required("Credential")?;
-        let signed_headers = required("SignedHeaders")?;
-        let signature = required("Signature")?;
-        let date = signed.date.filter(|date| is_date(date));
+        let names = required("SignedHeaders")?;
+        let shown = required("Signature")?;
+        let date = signed.header("x-amz-date").filter(|date| is_date(date));
         let Some(date) = date else {
             return Err(incomplete("Authorization header requires 'X-Amz-Date'"));
         };
-        let key = self.scoped(credential, date)?;
-        if let Some(missing) = SIGNED
-            .iter()
-            .find(|s| !signed_headers.split(';').any(|h| h == **s))
-        {
-            return Err(invalid(format!("'{missing}' must be a signed header")));
-        }
-        if signature.len() != 64 || !signature.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(incomplete(format!("no signature: {signature:?}")));
+        let (key, scope) = self.scoped(credential, date)?;
+        let headers = signed_headers(signed, names)?;
+        if shown.len() != 64 || !shown.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(incomplete(format!("no signature: {shown:?}")));
         }
         if self.keys.as_ref().is_some_and(|keys| !keys.contains(key)) {
             return Err(unrecognized());
         }
-        if signed
-            .token
-            .is_some_and(|token| self.expired.contains(token))
-        {
+        let of = Signable {
+            headers,
+            body: signed.body,
+            date,
+            scope,
+        };
+        let secret = self.secrets.get(key);
+        if secret.is_some_and(|secret| signature(secret, &of) != shown) {
+            return Err(invalid(MISMATCH));
+        }
+        let token = signed.header("x-amz-security-token");
+        if token.is_some_and(|token| self.expired.contains(token)) {
             return Err(expired());
         }
         Ok(())
     }
 
-    /// The access key of a credential whose scope is ours.
-    fn scoped<'a>(&self, credential: &'a str, date: &str) -> Result<&'a str, AwsError> {
-        let parts: Vec<&str> = credential.split('/').collect();
-        let [key, day, region, service, "aws4_request"] = parts[..] else {
-            return Err(incomplete(format!(
+    /// The access key and the scope of a credential, if the scope is ours.
+    fn scoped<'a>(&self, credential: &'a str, date: &str) -> Result<(&'a str, &'a str), AwsError> {
+        let malformed = || {
+            incomplete(format!(
                 "Credential must be KEY/DATE/REGION/SERVICE/aws4_request, not {credential:?}"
-            )));
+            ))
+        };
+        let (key, scope) = credential.split_once('/').ok_or_else(malformed)?;
+        let parts: Vec<&str> = scope.split('/').collect();
+        let [day, region, service, "aws4_request"] = parts[..] else {
+            return Err(malformed());
         };
         if day.len() != 8 || !date.starts_with(day) {
             return Err(invalid(format!("scope of {day}, signed at {date}")));
@@ -114,8 +140,28 @@ impl Doors {
                 "Credential should be scoped to {ours}/{SERVICE}, not {scope}"
             )));
         }
-        Ok(key)
+        Ok((key, scope))
     }
+}
+
+/// The headers that a request says are signed, those among them that must be.
+fn signed_headers<'a>(
+    signed: Signed<'a>,
+    names: &'a str,
+) -> Result<Vec<(&'a str, &'a str)>, AwsError> {
+    let names: Vec<&str> = names.split(';').collect();
+    if let Some(missing) = SIGNED.iter().find(|required| !names.contains(required)) {
+        return Err(invalid(format!("'{missing}' must be a signed header")));
+    }
+    if !names.is_sorted() {
+        return Err(invalid("signed headers must be in order"));
+    }
+    let values = names.into_iter().map(|name| {
+        let value = signed.header(name);
+        let value = value.ok_or_else(|| invalid(format!("'{name}' is signed and not there")))?;
+        Ok((name, value))
+    });
+    values.collect()
 }
 
 /// `20260131T235959Z`.
@@ -141,6 +187,7 @@ mod tests {
     use super::*;
 
     const DATE: &str = "20260131T235959Z";
+    const SCOPE: &str = "20260131/eu-central-1/logs/aws4_request";
 
     fn doors() -> Doors {
         Doors {
@@ -149,97 +196,108 @@ mod tests {
         }
     }
 
-    fn header(credential: &str, headers: &str, signature: &str) -> String {
+    fn authorization(credential: &str, headers: &str, signature: &str) -> String {
         format!(
             "AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={headers}, Signature={signature}"
         )
     }
 
-    fn good() -> String {
-        let credential = "AKID/20260131/eu-central-1/logs/aws4_request";
-        header(credential, "host;x-amz-date", &"0f".repeat(32))
+    fn scoped(scope: &str) -> String {
+        authorization(
+            &format!("AKID/{scope}"),
+            "host;x-amz-date",
+            &"0f".repeat(32),
+        )
     }
 
+    /// What a request with that header is refused with; empty: it comes in.
     fn kind(doors: &Doors, authorization: &str, date: Option<&str>) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", "logs".parse().unwrap());
+        headers.insert("x-amz-security-token", "session".parse().unwrap());
+        headers.insert("authorization", authorization.parse().unwrap());
+        if let Some(date) = date {
+            headers.insert("x-amz-date", date.parse().unwrap());
+        }
         let signed = Signed {
-            authorization: Some(authorization),
-            date,
-            token: Some("session"),
+            headers: &headers,
+            body: b"{}",
         };
-        doors
-            .check(signed)
-            .map_or_else(|e| e.kind, |()| String::new())
+        let checked = doors.check(signed);
+        checked.map_or_else(|e| e.kind, |()| String::new())
     }
 
     #[test]
     fn who_signs_for_this_service_and_region_comes_in() {
-        assert_eq!(kind(&doors(), &good(), Some(DATE)), "");
-        assert_eq!(access_key(&good()), Some("AKID"));
+        assert_eq!(kind(&doors(), &scoped(SCOPE), Some(DATE)), "");
     }
 
     #[test]
     fn who_does_not_sign_is_told_what_is_missing() {
-        let none = doors().check(Signed::default()).unwrap_err();
-        assert_eq!(none.kind, "MissingAuthenticationTokenException");
-        let is = |authorization: &str, date, kind_is: &str| {
-            assert_eq!(
-                kind(&doors(), authorization, date),
-                kind_is,
-                "{authorization}"
-            );
+        let none = HeaderMap::new();
+        let signed = Signed {
+            headers: &none,
+            body: b"",
         };
-        let (signature, headers) = ("0f".repeat(32), "host;x-amz-date");
-        let scope = |scope: &str| header(&format!("AKID/{scope}"), headers, &signature);
-        is("Bearer x", Some(DATE), "IncompleteSignatureException");
-        is(
-            "AWS4-HMAC-SHA256",
-            Some(DATE),
-            "IncompleteSignatureException",
-        );
-        is(&good(), None, "IncompleteSignatureException");
-        is(&good(), Some("2026-01-31"), "IncompleteSignatureException");
-        is(
-            &scope("20260131/eu-central-1/logs"),
-            Some(DATE),
-            "IncompleteSignatureException",
-        );
-        for wrong in [
-            "20260131/eu-central-1/sts/aws4_request",
-            "20260131/us-east-1/logs/aws4_request",
-            "20260130/eu-central-1/logs/aws4_request",
-            "202601/eu-central-1/logs/aws4_request",
-        ] {
-            is(&scope(wrong), Some(DATE), "InvalidSignatureException");
-        }
-        let credential = "AKID/20260131/eu-central-1/logs/aws4_request";
-        is(
-            &header(credential, "host", &signature),
-            Some(DATE),
-            "InvalidSignatureException",
-        );
-        is(
-            &header(credential, headers, "0f"),
-            Some(DATE),
-            "IncompleteSignatureException",
-        );
-        is(
-            &header(credential, headers, ""),
-            Some(DATE),
-            "IncompleteSignatureException",
-        );
+        let refusal = doors().check(signed).unwrap_err();
+        assert_eq!(refusal.kind, "MissingAuthenticationTokenException");
+        assert_eq!(signed.access_key(), "");
+        let incomplete = |authorization: &str, date| {
+            let told = kind(&doors(), authorization, date);
+            assert_eq!(told, "IncompleteSignatureException", "{authorization}");
+        };
+        let credential = format!("AKID/{SCOPE}");
+        let with = |headers, signature: &str| authorization(&credential, headers, signature);
+        incomplete("Bearer x", Some(DATE));
+        incomplete("AWS4-HMAC-SHA256", Some(DATE));
+        incomplete(&scoped(SCOPE), None);
+        incomplete(&scoped(SCOPE), Some("2026-01-31"));
+        incomplete(&scoped("20260131/eu-central-1/logs"), Some(DATE));
+        incomplete(&with("host;x-amz-date", "0f"), Some(DATE));
+        incomplete(&with("host;x-amz-date", ""), Some(DATE));
+        let invalid = |authorization: &str| {
+            let told = kind(&doors(), authorization, Some(DATE));
+            assert_eq!(told, "InvalidSignatureException", "{authorization}");
+        };
+        invalid(&scoped("20260131/eu-central-1/sts/aws4_request"));
+        invalid(&scoped("20260131/us-east-1/logs/aws4_request"));
+        invalid(&scoped("20260130/eu-central-1/logs/aws4_request"));
+        invalid(&scoped("202601/eu-central-1/logs/aws4_request"));
+        let signature = "0f".repeat(32);
+        invalid(&with("host", &signature));
+        invalid(&with("x-amz-date;host", &signature));
+        invalid(&with("host;x-amz-date;x-amz-target", &signature));
     }
 
     #[test]
     fn keys_and_tokens_are_those_of_the_script() {
         let mut doors = doors();
         doors.keys = Some(["AKID".to_owned()].into());
-        assert_eq!(kind(&doors, &good(), Some(DATE)), "");
+        let told = |doors: &Doors| kind(doors, &scoped(SCOPE), Some(DATE));
+        assert_eq!(told(&doors), "");
         doors.expired.insert("session".to_owned());
-        assert_eq!(kind(&doors, &good(), Some(DATE)), "ExpiredTokenException");
+        assert_eq!(told(&doors), "ExpiredTokenException");
         doors.keys = Some(["OTHER".to_owned()].into());
-        assert_eq!(
-            kind(&doors, &good(), Some(DATE)),
-            "UnrecognizedClientException"
-        );
+        assert_eq!(told(&doors), "UnrecognizedClientException");
+    }
+
+    #[test]
+    fn a_signature_is_true_where_the_secret_is_known() {
+        let mut doors = doors();
+        doors.secrets.insert("AKID".to_owned(), "secret".to_owned());
+        let of = Signable {
+            headers: vec![("host", "logs"), ("x-amz-date", DATE)],
+            body: b"{}",
+            date: DATE,
+            scope: SCOPE,
+        };
+        let told = |secret: &str| {
+            let signature = signature(secret, &of);
+            let credential = format!("AKID/{SCOPE}");
+            let header = authorization(&credential, "host;x-amz-date", &signature);
+            kind(&doors, &header, Some(DATE))
+        };
+        assert_eq!(told("secret"), "");
+        assert_eq!(told("another"), "InvalidSignatureException");
     }
 }
