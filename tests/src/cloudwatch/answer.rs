@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Response, header};
 use flate2::read::MultiGzDecoder;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch::Receiver;
 
 use super::error::AwsError;
@@ -45,6 +45,7 @@ pub(super) async fn answer(
     request: axum::http::Request<Incoming>,
 ) -> io::Result<Response<Body>> {
     let (parts, body) = request.into_parts();
+    let is_short = is_short(&body);
     let body = axum::body::to_bytes(Body::new(body), BODY_AT_MOST).await;
     let operation = Operation::of(text(&parts.headers, "x-amz-target").unwrap_or_default());
     let (body, call) = match body {
@@ -52,6 +53,8 @@ pub(super) async fn answer(
             let unpacked = unpack(&parts.headers, body.clone());
             (body, unpacked.and_then(|body| Call::parse(&body)))
         }
+        // The client has left before it was whole: that is no request.
+        Err(e) if is_short => return Err(io::Error::other(e)),
         Err(_) => (Bytes::new(), Err(too_large())),
     };
     let asked = Asked {
@@ -101,6 +104,12 @@ pub(super) async fn answer(
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Whether a body says that it is not too large.
+fn is_short(body: &Incoming) -> bool {
+    let limit = u64::try_from(BODY_AT_MOST).unwrap_or(u64::MAX);
+    body.size_hint().upper().is_some_and(|bytes| bytes <= limit)
 }
 
 fn too_large() -> AwsError {

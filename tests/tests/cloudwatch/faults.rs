@@ -1,5 +1,8 @@
 //! Each misbehaviour as a client meets it, and what is stored then.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+
 use plimsoll_tests::cloudwatch::{CloudWatch, Fault, Operation, Outcome, Times};
 use serde_json::{Value, json};
 
@@ -144,25 +147,42 @@ fn an_answer_is_held_until_the_test_lets_go() {
     assert_eq!(stored, 1);
 }
 
+/// A connection on which so much of a batch was sent.
+fn sent(logs: &CloudWatch, client: &Client, part: impl Fn(&str) -> &str) -> TcpStream {
+    let mut head = format!("POST / HTTP/1.1\r\nhost: {}\r\n", logs.address());
+    for (name, value) in client.headers("PutLogEvents") {
+        head = format!("{head}{name}: {value}\r\n");
+    }
+    let body = at(&[NOW]).to_string();
+    let text = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    let mut stream = TcpStream::connect(logs.address()).unwrap();
+    stream.write_all(part(&text).as_bytes()).unwrap();
+    stream
+}
+
 #[test]
 fn a_client_that_gives_up_does_not_undo_what_it_sent() {
     let (logs, client) = service();
     logs.fail(Operation::PutLogEvents, Fault::HeldBefore, Times::Next(1));
-    let mut headers = format!("POST / HTTP/1.1\r\nhost: {}\r\n", logs.address());
-    for (name, value) in client.headers("PutLogEvents") {
-        headers = format!("{headers}{name}: {value}\r\n");
-    }
-    let body = at(&[NOW]).to_string();
-    let text = format!("{headers}content-length: {}\r\n\r\n{body}", body.len());
-    let mut stream = std::net::TcpStream::connect(logs.address()).unwrap();
-    std::io::Write::write_all(&mut stream, text.as_bytes()).unwrap();
+    let stream = sent(&logs, &client, |whole| whole);
     logs.wait_for("the batch", |asked| asked.len() == 1)
         .unwrap();
     drop(stream);
     logs.release();
-    let is_stored = |asked: &[plimsoll_tests::cloudwatch::Request]| asked[0].stored == 1;
-    logs.wait_for("it to be stored", is_stored).unwrap();
+    logs.wait_for("it to be stored", |asked| asked[0].stored == 1)
+        .unwrap();
     assert_eq!(messages(&logs), ["m"]);
+}
+
+#[test]
+fn a_request_that_is_not_whole_is_none() {
+    let (logs, client) = service();
+    let mut stream = sent(&logs, &client, |whole| whole.strip_suffix('}').unwrap());
+    stream.shutdown(Shutdown::Write).unwrap();
+    // It is over for the service too.
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap_or_default();
+    assert_eq!((answer.as_str(), logs.requests().len()), ("", 0));
 }
 
 #[test]
