@@ -8,7 +8,7 @@
 //! Counts nothing itself but the inventory's reads. What the numbers are called is in `telemetry`.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plimsoll_journal::Recovery;
@@ -22,10 +22,14 @@ use crate::history::History;
 use crate::history::feed::Feed;
 use crate::ingest::Store;
 use crate::inventory::{IndexReader, LastLook, Reloaded};
+use crate::outlet;
 use crate::publish::Publisher;
 use crate::reader::{Reader, Source};
 use crate::sink::{FileSink, Written};
-use crate::telemetry::{Books, InventoryRow, JournalRow, ReaderRow, SinkRow, StreamsRow};
+use crate::sinks::RefusalKind;
+use crate::telemetry::{
+    Books, InventoryRow, JournalRow, OutletRow, ReaderRow, SinkRow, StreamsRow, TrailRow,
+};
 use crate::tls::Shown;
 use crate::trail::Trail;
 
@@ -46,6 +50,17 @@ impl InventoryBooks {
     }
 }
 
+/// What keeps the books of a sink.
+#[derive(Clone, Debug)]
+pub struct OutletSource {
+    /// Its name.
+    pub name: String,
+    /// Its reader.
+    pub reader: Arc<Reader<Trail>>,
+    /// What it did.
+    pub stats: Arc<outlet::Stats>,
+}
+
 /// The parts that keep books.
 #[derive(Clone)]
 pub struct Sources {
@@ -61,6 +76,8 @@ pub struct Sources {
     pub published: Arc<Reader>,
     /// The audit file's reader.
     pub file: Arc<Reader<Trail>>,
+    /// The sinks.
+    pub outlets: Vec<OutletSource>,
     /// The history's reader.
     pub usage: Arc<Reader>,
     /// The history.
@@ -108,6 +125,11 @@ impl Sources {
         let mut rows = door.to_vec();
         rows.push(self.published.row(Publisher::NAME));
         rows.push(self.file.row(FileSink::NAME));
+        rows.extend(
+            self.outlets
+                .iter()
+                .map(|outlet| outlet.reader.row(&outlet.name)),
+        );
         rows.push(self.usage.row(Feed::NAME));
         rows
     }
@@ -130,6 +152,8 @@ impl Sources {
     /// What is wrong now. Only a journal that cannot be written keeps records out: they wait in it for
     /// whoever cannot take them, and for names.
     pub fn health(&self) -> Health {
+        let outlets = self.outlets.iter();
+        let outlets = outlets.map(|outlet| (outlet.name.as_str(), outlet.reader.failing()));
         let readers = [
             (Publisher::NAME, self.published.failing()),
             (FileSink::NAME, self.file.failing()),
@@ -137,6 +161,7 @@ impl Sources {
         ];
         let stuck = readers
             .into_iter()
+            .chain(outlets)
             .filter_map(|(name, failing)| Some((name, failing?)));
         let nameless = self.last_look.get().troubles.into_iter();
         let nameless = nameless.map(|trouble| ("inventory", trouble));
@@ -190,11 +215,7 @@ impl Sources {
             journals: Class::ALL
                 .map(|class| self.journal(class, now_unix_ns))
                 .to_vec(),
-            readers: vec![
-                reader(Publisher::NAME, &self.published, now_unix_ns),
-                reader(FileSink::NAME, &self.file, now_unix_ns),
-                reader(Feed::NAME, &self.usage, now_unix_ns),
-            ],
+            readers: self.readers(now_unix_ns),
             streams: self.streams(),
             history: self.history.stats(),
             history_file_bytes: std::fs::metadata(&self.history_path)
@@ -206,6 +227,8 @@ impl Sources {
                 rotations: self.written.rotations.load(Ordering::Relaxed),
                 removed: self.written.removed.load(Ordering::Relaxed),
             },
+            trail: self.trail_row(now_unix_ns),
+            outlets: self.outlets.iter().map(OutletSource::row).collect(),
             inventory: self.inventory_row(),
             nodes_with_two_agents: self.ring.nodes_with_two_agents(now_unix_ns),
             nodes_let_go: self.ring.nodes_let_go(),
@@ -230,6 +253,28 @@ impl Sources {
             rss_bytes: std::fs::read_to_string("/proc/self/status")
                 .ok()
                 .and_then(|status| resident_bytes(&status)),
+        }
+    }
+
+    fn readers(&self, now_unix_ns: u64) -> Vec<ReaderRow> {
+        let own = [
+            reader(Publisher::NAME, &self.published, now_unix_ns),
+            reader(FileSink::NAME, &self.file, now_unix_ns),
+            reader(Feed::NAME, &self.usage, now_unix_ns),
+        ];
+        let outlets = self.outlets.iter();
+        let outlets = outlets.map(|outlet| reader(&outlet.name, &outlet.reader, now_unix_ns));
+        own.into_iter().chain(outlets).collect()
+    }
+
+    fn trail_row(&self, now_unix_ns: u64) -> TrailRow {
+        let (stats, head) = (self.trail.stats(), self.trail.head());
+        TrailRow {
+            bytes: stats.bytes,
+            records: stats.records,
+            oldest_s: age_s(stats.oldest_unix_ns, now_unix_ns),
+            links: head.seq,
+            unsigned: head.seq.saturating_sub(head.signed_seq),
         }
     }
 
@@ -282,10 +327,25 @@ impl Sources {
     }
 }
 
-fn reader<J: Source>(destination: &'static str, reader: &Reader<J>, now_unix_ns: u64) -> ReaderRow {
+impl OutletSource {
+    fn row(&self) -> OutletRow {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let refusals = RefusalKind::ALL.iter().zip(&self.stats.refusals);
+        OutletRow {
+            destination: self.name.clone(),
+            restamped: count(&self.stats.restamped),
+            maybe_twice: count(&self.stats.maybe_twice),
+            refusals: refusals
+                .map(|(kind, of)| (kind.label(), count(of)))
+                .collect(),
+        }
+    }
+}
+
+fn reader<J: Source>(destination: &str, reader: &Reader<J>, now_unix_ns: u64) -> ReaderRow {
     let state = reader.state();
     ReaderRow {
-        destination,
+        destination: destination.to_owned(),
         state,
         stuck_s: age_s(state.stuck_since_unix_ns, now_unix_ns),
     }

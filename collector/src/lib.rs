@@ -28,6 +28,7 @@ pub mod ingest;
 pub mod inventory;
 pub mod join;
 pub mod ocsf;
+pub mod outlet;
 pub mod publish;
 pub mod reader;
 pub mod run;

@@ -19,6 +19,7 @@ use std::time::Duration;
 use plimsoll_journal::make_folder;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,7 @@ use crate::ingest::{self, Store, StoreError};
 use crate::inventory::{IndexReader, Inventory};
 use crate::reader::CarryError;
 use crate::sink::SinkError;
+use crate::sinks::Refused;
 use crate::tls::{self, TlsError};
 use crate::trail::TrailError;
 use keeper::Keeper;
@@ -94,6 +96,9 @@ pub enum RunError {
     /// The way into the trail.
     #[error("publish audit events in the trail")]
     Publish(#[from] CarryError<TrailError>),
+    /// A sink.
+    #[error("deliver audit events")]
+    Deliver(#[from] CarryError<Refused>),
     /// The way into the history.
     #[error("carry windows into the history")]
     Feed(#[from] CarryError<HistoryError>),
@@ -138,9 +143,10 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let reviewers = Reviewers::of(&config).await?;
     let shown = config.http.tls().map(tls::Shown::read).transpose()?;
     let clock = cluster::watch::clock();
-    let parts = Parts::open(&config, client, api::unix_ns(), &clock)?;
-    let store = parts.sources.store.clone();
     let stop = CancellationToken::new();
+    let calls = (&Handle::current(), &stop);
+    let parts = Parts::open(&config, client, api::unix_ns(), &clock, calls)?;
+    let store = parts.sources.store.clone();
     let scheme = if shown.is_some() { "https" } else { "http" };
     let asking = Asking {
         reviewers,
@@ -167,6 +173,7 @@ fn begin(
         mut sources,
         publisher,
         file,
+        outlets,
         objects,
         index,
     } = parts;
@@ -200,6 +207,13 @@ fn begin(
         end.map_err(RunError::from).and(kept).and(closed)?;
         Ok("the audit trail")
     });
+    for (reader, outlet) in outlets {
+        let sending = reader.carry(outlet, published.clone());
+        tasks.spawn(async move {
+            let end = sending.await;
+            end.map(|()| "a sink").map_err(RunError::from)
+        });
+    }
     let writing = Arc::clone(&sources.file).carry(file, published);
     tasks.spawn(async move {
         let end = writing.await;

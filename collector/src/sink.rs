@@ -4,7 +4,7 @@
 //! place in the trail's journal, so that a start reads the last whole line and goes on behind it.
 //! What is shown of recent events is fed from here as well.
 
-mod file;
+pub(crate) mod file;
 pub mod line;
 
 use std::path::PathBuf;

@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 pub use families::Metrics;
 use families::{
     ClassLabels, DecisionLabels, DestinationLabels, DoorLabels, FateLabels, ReasonLabels,
-    StatusLabels,
+    RefusalLabels, StatusLabels,
 };
 
 use crate::api::StageRow;
@@ -48,14 +48,42 @@ pub struct JournalRow {
 }
 
 /// One destination of a journal.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReaderRow {
     /// Its name.
-    pub destination: &'static str,
+    pub destination: String,
     /// How its reader fares.
     pub state: ReaderState,
     /// Age of the oldest record that it could not take, seconds; 0 while nothing is stuck.
     pub stuck_s: f64,
+}
+
+/// One sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutletRow {
+    /// Its name.
+    pub destination: String,
+    /// Events that it has under another time than their own.
+    pub restamped: u64,
+    /// Events that it may have twice.
+    pub maybe_twice: u64,
+    /// Refusals by what is to be done about them.
+    pub refusals: Vec<(&'static str, u64)>,
+}
+
+/// The audit trail.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TrailRow {
+    /// Bytes on disk and in memory.
+    pub bytes: u64,
+    /// Records, those that all destinations have included until they are removed.
+    pub records: u64,
+    /// Age of the oldest, seconds; 0 without any.
+    pub oldest_s: f64,
+    /// Links of this life's epoch.
+    pub links: u64,
+    /// Links that no checkpoint vouches for.
+    pub unsigned: u64,
 }
 
 /// The nodes' streams of one class.
@@ -118,6 +146,10 @@ pub struct Books {
     pub history_file_bytes: Option<u64>,
     /// The audit file.
     pub sink: SinkRow,
+    /// The audit trail.
+    pub trail: TrailRow,
+    /// The sinks.
+    pub outlets: Vec<OutletRow>,
     /// The inventory.
     pub inventory: InventoryRow,
     /// Nodes under whose name two agents send.
@@ -157,7 +189,7 @@ impl Metrics {
         }
         for row in &books.readers {
             let labels = DestinationLabels {
-                destination: row.destination,
+                destination: row.destination.clone(),
             };
             set(
                 &self.destination_failures.get_or_create(&labels),
@@ -170,6 +202,9 @@ impl Metrics {
             self.destination_stuck
                 .get_or_create(&labels)
                 .set(row.stuck_s);
+        }
+        for row in &books.outlets {
+            self.show_outlet(row);
         }
         for row in &books.streams {
             let labels = ClassLabels { class: row.class };
@@ -204,7 +239,33 @@ impl Metrics {
         self.show_singles(books);
     }
 
+    fn show_outlet(&self, row: &OutletRow) {
+        let labels = DestinationLabels {
+            destination: row.destination.clone(),
+        };
+        set(
+            &self.destination_restamped.get_or_create(&labels),
+            row.restamped,
+        );
+        set(
+            &self.destination_maybe_twice.get_or_create(&labels),
+            row.maybe_twice,
+        );
+        for (reason, count) in &row.refusals {
+            let labels = RefusalLabels {
+                destination: row.destination.clone(),
+                reason,
+            };
+            set(&self.destination_refusals.get_or_create(&labels), *count);
+        }
+    }
+
     fn show_singles(&self, books: &Books) {
+        self.trail_bytes.set(signed(books.trail.bytes));
+        self.trail_records.set(signed(books.trail.records));
+        self.trail_oldest.set(books.trail.oldest_s);
+        self.trail_links.set(signed(books.trail.links));
+        self.trail_unsigned.set(signed(books.trail.unsigned));
         self.history_series.set(signed(books.history.series));
         self.history_max_series
             .set(signed(books.history.max_series));
@@ -365,7 +426,7 @@ mod tests {
                 unreadable: 18,
             }],
             readers: vec![ReaderRow {
-                destination: "file",
+                destination: "file".into(),
                 state: ReaderState {
                     failures: 21,
                     renewals: 22,
@@ -398,6 +459,19 @@ mod tests {
                 rotations: 53,
                 removed: 54,
             },
+            trail: TrailRow {
+                bytes: 81,
+                records: 82,
+                oldest_s: 83.5,
+                links: 84,
+                unsigned: 85,
+            },
+            outlets: vec![OutletRow {
+                destination: "siem".into(),
+                restamped: 86,
+                maybe_twice: 87,
+                refusals: vec![("denied", 88)],
+            }],
             inventory: InventoryRow {
                 objects: 61,
                 deleted: 64,

@@ -305,6 +305,9 @@ impl File {
     }
 }
 
+/// What metrics call destinations of the collector's own.
+const OWN_NAMES: [&str; 3] = ["file", "history", "trail"];
+
 /// Sinks at the most: each has a cursor, a task and its own metrics.
 pub const MAX_SINKS: usize = 16;
 
@@ -324,6 +327,14 @@ pub(super) fn check(sinks: &[SinkSettings], taken: &std::path::Path, checks: &mu
             sink.name.is_empty() || others.all(|other| other.name != sink.name),
             &format!("{place}.name"),
             "not be the name of another sink",
+        );
+        checks.that(
+            !OWN_NAMES.contains(&sink.name.as_str()),
+            &format!("{place}.name"),
+            &format!(
+                "not be one of {}, which the collector itself goes by",
+                OWN_NAMES.join(", ")
+            ),
         );
         let Some(file) = &sink.file else { continue };
         let others = sinks.iter().take(at).filter_map(|sink| sink.file.as_ref());

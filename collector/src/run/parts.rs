@@ -8,13 +8,16 @@ use std::time::Duration;
 use plimsoll_journal::{FileStorage, Recovery};
 use plimsoll_wire::{AuditEvent, Class};
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::{Reviewers, RunError};
 use crate::api::{self, ApiState, AuditRing};
-use crate::books::{InventoryBooks, Sources};
+use crate::books::{InventoryBooks, OutletSource, Sources};
 use crate::cluster::census::Census;
 use crate::cluster::{self, Clock, Reviewer};
 use crate::config::Config;
+use crate::config::sinks::Sink;
 use crate::connections::paced::Pace;
 use crate::errors;
 use crate::history::{History, HistoryError, Limits};
@@ -25,6 +28,7 @@ use crate::ingest::store::{HISTORY, SINK};
 use crate::ingest::{self, Store, StoreError, auth};
 use crate::inventory::{IndexReader, IndexWriter, Inventory, LastLook, Reloaded};
 use crate::join::{identity_of, is_pending, join_told_by};
+use crate::outlet::Outlet;
 use crate::publish::{Known, NameWait, Publisher};
 use crate::reader::{Reader, Shelf};
 use crate::sink::{self, FileSink};
@@ -54,6 +58,8 @@ pub(super) struct Parts {
     pub(super) publisher: Publisher,
     /// The audit file, for its reader.
     pub(super) file: FileSink,
+    /// The sinks, each with its reader.
+    pub(super) outlets: Vec<(Arc<Reader<Trail>>, Outlet)>,
     pub(super) objects: Objects,
     /// What the inventory says now.
     pub(super) index: IndexReader,
@@ -85,12 +91,13 @@ impl Objects {
 
 impl Parts {
     /// Opens what is in the folders, which exist; `life` as in [`AuditRing::of_life`].
-    /// A `client` is there if the cluster is followed.
+    /// A `client` is there if the cluster is followed. Sinks call on that runtime, until soon after that token.
     pub(super) fn open(
         config: &Config,
         client: Option<kube::Client>,
         life: u64,
         clock: &Clock,
+        (runtime, stop): (&Handle, &CancellationToken),
     ) -> Result<Self, RunError> {
         let data = &config.data.path;
         let (store, recoveries) = open_journals(data, config.data.max_journal_bytes)?;
@@ -101,7 +108,8 @@ impl Parts {
         let index = objects.reader();
         let ring = Arc::new(AuditRing::of_life(life));
         let wait = name_wait(config, &index, objects.census(), clock);
-        let trail = open_trail(data, config.data.max_trail_bytes)?;
+        let sinks = config.sinks();
+        let trail = open_trail(data, config.data.max_trail_bytes, &sinks)?;
         let file = open_audit_file(config, &ring);
         let (names, finds) = (index.clone(), store.clone());
         let names = Arc::new(move |node: &str, event: &AuditEvent| names_of(node, event, &names));
@@ -116,6 +124,7 @@ impl Parts {
                 SINK,
             )),
             file: Arc::new(Reader::open(trail.clone(), FileSink::NAME)),
+            outlets: Vec::new(),
             usage: Arc::new(Reader::open(
                 Shelf::of(store.clone(), Class::Usage),
                 HISTORY,
@@ -134,9 +143,30 @@ impl Parts {
             requests: Arc::default(),
             shown: None,
         };
+        let mut sources = sources;
+        let outlets: Vec<_> = sinks
+            .into_iter()
+            .map(|sink| {
+                let name = sink.name.clone();
+                let reader = Arc::new(Reader::open(sources.trail.clone(), cursor_of(&sink)));
+                let outlet = Outlet::new(
+                    sink,
+                    &data.join("quarantine"),
+                    runtime.clone(),
+                    stop.clone(),
+                );
+                sources.outlets.push(OutletSource {
+                    name,
+                    reader: Arc::clone(&reader),
+                    stats: outlet.stats(),
+                });
+                (reader, outlet)
+            })
+            .collect();
         Ok(Self {
             sources,
             publisher,
+            outlets,
             file,
             objects,
             index,
@@ -180,8 +210,13 @@ fn open_audit_file(config: &Config, ring: &Arc<AuditRing>) -> FileSink {
     FileSink::new(options, Arc::clone(ring))
 }
 
+/// The cursor of a sink: none has the name of one of the collector's own.
+fn cursor_of(sink: &Sink) -> String {
+    format!("sink/{}", sink.name)
+}
+
 /// The trail of audit events, and the keys that sign it.
-fn open_trail(data: &Path, max_bytes: u64) -> Result<Trail, RunError> {
+fn open_trail(data: &Path, max_bytes: u64, sinks: &[Sink]) -> Result<Trail, RunError> {
     let storage = |name: &str| {
         let path = data.join("journal").join(name);
         FileStorage::open(&path).map_err(|source| {
@@ -194,7 +229,9 @@ fn open_trail(data: &Path, max_bytes: u64) -> Result<Trail, RunError> {
         })
     };
     let settings = trail::Settings {
-        readers: vec![FileSink::NAME.to_owned()],
+        readers: std::iter::once(FileSink::NAME.to_owned())
+            .chain(sinks.iter().map(cursor_of))
+            .collect(),
         max_bytes,
         epoch: trail::new_epoch(api::unix_ns(), fastrand::u64(..)),
         new_journal_epoch: format!("{:032x}", fastrand::u128(..)),

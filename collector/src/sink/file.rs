@@ -19,20 +19,22 @@ use super::{Options, Written};
 const TAIL: u64 = 4 << 20;
 
 /// Makes what was written to a file durable; a test may want it to fail.
-pub(super) type SyncFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
+pub(crate) type SyncFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 
 /// fdatasync(2), which takes a changed length to the disk as well.
-pub(super) fn to_disk() -> SyncFile {
+pub(crate) fn to_disk() -> SyncFile {
     Arc::new(File::sync_data)
 }
 
-pub(super) struct AuditFile {
+pub(crate) struct AuditFile {
     options: Options,
     sync: SyncFile,
     file: File,
     /// All of it is on disk.
     len: u64,
     last_seq: u64,
+    /// What its last whole line was when it was opened, or that of the newest one put aside.
+    last_line: Option<Vec<u8>>,
     written: Arc<Written>,
 }
 
@@ -45,7 +47,7 @@ impl AuditFile {
     /// the pages for written: they can still be read, and the next sync says that all is well (fsync(2),
     /// EIO). What is behind that length is therefore cut off; where it is not known, the end is written
     /// once more, so that the sync is one of that.
-    pub(super) fn open(
+    pub(crate) fn open(
         options: &Options,
         journal_epoch: &str,
         synced_len: Option<u64>,
@@ -68,6 +70,12 @@ impl AuditFile {
         if synced_len.is_none() {
             file.write_all_at(end.bytes.get(..whole).unwrap_or_default(), end.from)?;
         }
+        let mut last_line = line::last(&end.bytes);
+        if last_line.is_none()
+            && let Ok(older) = File::open(aside(&options.path, 1))
+        {
+            last_line = line::last(&End::of(&older)?.bytes);
+        }
         if place == Place::Nowhere
             && let Ok(older) = File::open(aside(&options.path, 1))
         {
@@ -89,6 +97,7 @@ impl AuditFile {
             file,
             len,
             last_seq,
+            last_line,
             written,
         };
         Ok((file, place == Place::OtherJournal))
@@ -99,14 +108,19 @@ impl AuditFile {
         self.last_seq
     }
 
+    /// What its last whole line was when it was opened, without its end.
+    pub(crate) fn last_line(&self) -> Option<Vec<u8>> {
+        self.last_line.clone()
+    }
+
     /// How much of it is known to be on disk, bytes.
-    pub(super) const fn synced_len(&self) -> u64 {
+    pub(crate) const fn synced_len(&self) -> u64 {
         self.len
     }
 
     /// Adds the lines, durably. After an error it is not known how many of them are there, and the file
     /// is to be opened anew with [`AuditFile::synced_len`].
-    pub(super) fn append(&mut self, lines: &[u8], last_seq: u64) -> io::Result<()> {
+    pub(crate) fn append(&mut self, lines: &[u8], last_seq: u64) -> io::Result<()> {
         if self.len > 0 && self.len + lines.len() as u64 > self.options.rotate_bytes {
             self.rotate()?;
         }

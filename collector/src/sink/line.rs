@@ -62,6 +62,13 @@ pub fn last_whole(bytes: &[u8], journal_epoch: &str) -> (Place, usize) {
     (place, whole)
 }
 
+/// The last whole line, without its end.
+pub fn last(bytes: &[u8]) -> Option<Vec<u8>> {
+    let whole = bytes.get(..memchr::memrchr(b'\n', bytes)?)?;
+    let begin = memchr::memrchr(b'\n', whole).map_or(0, |at| at + 1);
+    whole.get(begin..).map(<[u8]>::to_vec)
+}
+
 fn place_of(line: &[u8]) -> Option<(String, u64)> {
     let line: Value = serde_json::from_slice(line).ok()?;
     let journal = line.get("journal")?;

@@ -24,7 +24,13 @@ pub(super) struct ClassLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct DestinationLabels {
-    pub(super) destination: &'static str,
+    pub(super) destination: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RefusalLabels {
+    pub(super) destination: String,
+    pub(super) reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,6 +72,14 @@ pub struct Metrics {
     pub(super) destination_failures: Family<DestinationLabels, Counter>,
     pub(super) destination_renewals: Family<DestinationLabels, Counter>,
     pub(super) destination_stuck: Family<DestinationLabels, Gauge<f64, AtomicU64>>,
+    pub(super) destination_refusals: Family<RefusalLabels, Counter>,
+    pub(super) destination_restamped: Family<DestinationLabels, Counter>,
+    pub(super) destination_maybe_twice: Family<DestinationLabels, Counter>,
+    pub(super) trail_bytes: Gauge,
+    pub(super) trail_records: Gauge,
+    pub(super) trail_oldest: Gauge<f64, AtomicU64>,
+    pub(super) trail_links: Gauge,
+    pub(super) trail_unsigned: Gauge,
     pub(super) history_series: Gauge,
     pub(super) history_bytes: Gauge,
     pub(super) history_file_bytes: Gauge,
@@ -105,6 +119,7 @@ impl Metrics {
         self.register_journals(registry);
         self.register_streams(registry);
         self.register_destinations(registry);
+        self.register_trail(registry);
         self.register_history(registry);
         self.register_sink(registry);
         self.register_inventory(registry);
@@ -190,6 +205,51 @@ impl Metrics {
             "Age of the oldest record that a destination does not take; 0 while none is stuck",
             Unit::Seconds,
             self.destination_stuck.clone(),
+        );
+        registry.register(
+            "destination_refusals",
+            "Calls that a sink refused, by what is to be done about it; nothing is dropped for one",
+            self.destination_refusals.clone(),
+        );
+        registry.register(
+            "destination_restamped",
+            "Events that a sink has under the time of their delivery, as it would not take their own",
+            self.destination_restamped.clone(),
+        );
+        registry.register(
+            "destination_maybe_twice",
+            "Events that a sink may have twice, as an answer was lost; both have one id",
+            self.destination_maybe_twice.clone(),
+        );
+    }
+
+    fn register_trail(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "trail",
+            "Size of the audit trail, on disk and in memory",
+            Unit::Bytes,
+            self.trail_bytes.clone(),
+        );
+        registry.register(
+            "trail_records",
+            "Events in the audit trail, those included that every destination has until they are removed",
+            self.trail_records.clone(),
+        );
+        registry.register_with_unit(
+            "trail_oldest_age",
+            "Age of the oldest event in the audit trail; 0 without any",
+            Unit::Seconds,
+            self.trail_oldest.clone(),
+        );
+        registry.register(
+            "trail_links",
+            "Links of the audit trail's chain since the start",
+            self.trail_links.clone(),
+        );
+        registry.register(
+            "trail_unsigned_links",
+            "Links behind the last signed checkpoint",
+            self.trail_unsigned.clone(),
         );
     }
 

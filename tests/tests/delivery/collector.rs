@@ -23,6 +23,8 @@ pub(crate) struct Collector {
     pub(crate) has_rules: bool,
     /// Where the API server is that it follows, from the next start on.
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// Where events go besides the audit file, from the next start on.
+    pub(crate) sinks: Value,
     child: Option<Child>,
 }
 
@@ -38,6 +40,7 @@ impl Collector {
             tls: None,
             kubeconfig: None,
             has_rules: false,
+            sinks: serde_json::json!([]),
             child: None,
         }
     }
@@ -66,6 +69,7 @@ impl Collector {
                 "listen": format!("127.0.0.1:{}", self.http),
                 "access": if self.has_rules { "kubernetes" } else { "loopback" },
             },
+            "sinks": self.sinks,
             // Small, so that rotation is part of every run.
             "audit_file": {"rotate_bytes": 65536, "keep_files": 10_000},
         });
@@ -79,6 +83,10 @@ impl Collector {
         let child = Command::new(program("plimsoll-collector"))
             .arg("--config")
             .arg(&path)
+            // Of nobody: what a sink's calls are signed with.
+            .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -201,13 +209,16 @@ impl Collector {
         lines
     }
 
-    /// Nothing waits in the journal.
+    /// Nothing waits in the journal, and none in the trail for any destination.
     pub(crate) fn is_idle(&self) -> bool {
-        let row = |row: &Value| row["stage"] == "journal" && row["class"] == "security";
+        let is_on_the_way = |row: &Value| {
+            let is_after_the_door = row["stage"] == "journal" || row["stage"] == "trail";
+            is_after_the_door && row["class"] == "security"
+        };
         self.get("/api/v1/accounting").is_some_and(|accounting| {
-            let rows = accounting["stages"].as_array().unwrap().clone();
-            rows.iter()
-                .any(|stage| row(stage) && stage["fates"]["in_flight"] == 0)
+            let rows = accounting["stages"].as_array().unwrap().iter();
+            let mut rows = rows.filter(|row| is_on_the_way(row)).peekable();
+            rows.peek().is_some() && rows.all(|stage| stage["fates"]["in_flight"] == 0)
         })
     }
 }

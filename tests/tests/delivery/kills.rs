@@ -11,7 +11,7 @@ use crate::emitter::{Emitter, Way};
 const KILLS: u32 = 200;
 const FEW_KILLS: u32 = 20;
 /// Set by `cargo xtask test` without `--fast`.
-const LONG: &str = "PLIMSOLL_TEST_LONG";
+pub(crate) const LONG: &str = "PLIMSOLL_TEST_LONG";
 /// Numbers that one life of the emitter may use.
 pub(crate) const LIFE: u32 = 1_000_000;
 

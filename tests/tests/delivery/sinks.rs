@@ -1,0 +1,196 @@
+//! The way on from the collector: a double of CloudWatch Logs and files of lines, with the collector killed and the
+//! service failing in every way at random. What was acknowledged is there, what is there twice is the same twice, and
+//! the chain is whole in either place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use plimsoll_tests::cloudwatch::{AwsError, CloudWatch, Fault, Operation, Times};
+use serde_json::{Value, json};
+
+use crate::collector::{Collector, program, wait_until};
+use crate::emitter::{Emitter, Way};
+use crate::kills::{LIFE, LONG};
+
+const GROUP: &str = "/plimsoll/test";
+/// Kills of the collector: in a whole run, and in one that is to be short.
+const KILLS: u32 = 100;
+const FEW_KILLS: u32 = 12;
+
+fn sinks(cloudwatch: &CloudWatch, folder: &Path) -> Value {
+    json!([
+        {
+            "name": "aws",
+            "cloudwatch": {
+                "group": GROUP,
+                "stream": "cluster-1",
+                "region": "eu-central-1",
+                "endpoint": cloudwatch.endpoint(),
+            },
+        },
+        {"name": "lines", "file": {"path": folder.join("lines"), "rotate_bytes": 65_536, "keep_files": 10_000}},
+        {"name": "older", "format": "ocsf-1.3", "file": {"path": folder.join("older")}},
+        {
+            "name": "grave",
+            "file": {"path": folder.join("grave")},
+            "route": {"min_severity": "high"},
+        },
+    ])
+}
+
+/// Something that goes wrong at the service for a while, and passes.
+fn trouble(cloudwatch: &CloudWatch, dice: &mut fastrand::Rng) {
+    let fault = match dice.u32(..12) {
+        0 => Fault::throttling(),
+        1 => Fault::service_unavailable(),
+        2 => Fault::internal_failure(),
+        3 => Fault::CutBefore,
+        4 | 5 => Fault::CutAfter,
+        6 => Fault::html(),
+        7 => Fault::unusable_body(),
+        8 => Fault::no_body(),
+        9 => Fault::too_many_requests(),
+        10 => Fault::bad_gateway(),
+        _ => Fault::Error(AwsError::new(
+            "OperationAbortedException",
+            "Please try again.",
+        )),
+    };
+    let operation = match dice.u32(..5) {
+        0 => Operation::CreateLogStream,
+        _ => Operation::PutLogEvents,
+    };
+    cloudwatch.fail(operation, fault, Times::Next(dice.u32(1..4)));
+}
+
+/// `plimsoll audit verify`: its report, and whether it found nothing.
+fn verify(arguments: &[&str], path: &Path) -> (bool, Value) {
+    let ran = Command::new(program("plimsoll"))
+        .args(["audit", "verify", "-o", "json"])
+        .args(arguments)
+        .arg(path)
+        .output()
+        .unwrap();
+    let report = serde_json::from_slice(&ran.stdout);
+    let report = report.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&ran.stderr)));
+    (ran.status.success(), report)
+}
+
+/// The lines of a folder's files, the oldest first.
+fn lines(folder: &Path) -> Vec<Value> {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort_by_key(|path| {
+        let number = path
+            .extension()
+            .and_then(|number| number.to_str()?.parse::<i64>().ok());
+        -number.unwrap_or(0)
+    });
+    let texts = files
+        .iter()
+        .map(|path| std::fs::read_to_string(path).unwrap());
+    let text: Vec<String> = texts.collect();
+    text.iter()
+        .flat_map(|text| text.lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn uid(event: &Value) -> String {
+    event["metadata"]["uid"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloudwatch = CloudWatch::start().unwrap();
+    cloudwatch.create_group(GROUP).unwrap();
+    let mut collector = Collector::new(&folder.path().join("collector"));
+    collector.sinks = sinks(&cloudwatch, folder.path());
+    collector.start();
+    let way = Way {
+        endpoint: format!("http://127.0.0.1:{}", collector.otlp),
+        token: collector.token(),
+        ca: None,
+        server_name: None,
+    };
+    let spool = folder.path().join("spool");
+    let mut dice = fastrand::Rng::with_seed(20_261_201);
+    let planned = match std::env::var_os(LONG) {
+        Some(_) => KILLS,
+        None => FEW_KILLS,
+    };
+    let mut emitter = Emitter::start(&spool, &way, 1, LIFE);
+    for _ in 0..planned {
+        for _ in 0..dice.u32(1..4) {
+            std::thread::sleep(Duration::from_millis(dice.u64(..200)));
+            trouble(&cloudwatch, &mut dice);
+        }
+        collector.kill();
+        collector.start();
+    }
+    let durable = emitter.kill();
+    assert!(durable > planned, "nearly nothing was emitted: {durable}");
+    cloudwatch.heal();
+    let mut rest = Emitter::start(&spool, &way, 1, 0);
+    wait_until("the spool is emptied", || rest.ended().is_some());
+    assert!(rest.ended().unwrap().success(), "{}", rest.log());
+    wait_until("everything is delivered", || collector.is_idle());
+    let accounting = collector.get("/api/v1/accounting").unwrap();
+    assert_eq!(accounting["balanced"], true, "{accounting:#}");
+    assert!(collector.terminate().success());
+
+    let ids: BTreeSet<String> = collector.written_once().into_keys().collect();
+    assert!(ids.len() >= durable as usize);
+    // Each file has each event once, what the trail says of itself besides.
+    let is_own = |event: &Value| event["metadata"]["log_name"] == "checkpoint";
+    for name in ["lines", "older"] {
+        let events = lines(&folder.path().join(name));
+        let uids: Vec<String> = events
+            .iter()
+            .filter(|event| !is_own(event))
+            .map(uid)
+            .collect();
+        let once: BTreeSet<String> = uids.iter().cloned().collect();
+        assert_eq!(once.len(), uids.len(), "{name}: none is there twice");
+        assert_eq!(once, ids, "{name}");
+    }
+    let grave = lines(&folder.path().join("grave"));
+    assert!(
+        grave
+            .iter()
+            .all(|event| is_own(event) || event["severity_id"].as_i64() >= Some(4))
+    );
+    // The service has each at least once, and what it has twice is the same.
+    let mut there: BTreeMap<String, String> = BTreeMap::new();
+    let mut copy = String::new();
+    for (stream, events) in cloudwatch.stored_in(GROUP) {
+        assert!(stream.starts_with("cluster-1/"), "{stream}");
+        for event in events {
+            let parsed: Value = serde_json::from_str(&event.message).unwrap();
+            assert!(stream.ends_with(parsed["unmapped"]["chain"]["epoch"].as_str().unwrap()));
+            let known = there
+                .entry(uid(&parsed))
+                .or_insert_with(|| event.message.clone());
+            assert_eq!(*known, event.message);
+            copy.push_str(&event.message);
+            copy.push('\n');
+        }
+    }
+    assert!(ids.iter().all(|id| there.contains_key(id)));
+    let downloaded = folder.path().join("downloaded.jsonl");
+    std::fs::write(&downloaded, copy).unwrap();
+    let (is_whole, report) = verify(&["--at-least-once"], &downloaded);
+    assert!(is_whole, "{report:#}");
+    let (is_whole, of_files) = verify(&[], &folder.path().join("lines"));
+    assert!(is_whole, "{of_files:#}");
+    assert_eq!(report["epochs"], of_files["epochs"]);
+    assert_eq!(
+        of_files["epochs"].as_array().unwrap().last().unwrap()["closed"],
+        true
+    );
+}
