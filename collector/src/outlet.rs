@@ -9,6 +9,7 @@
 //! Each sink has a cursor, a thread and a way of waiting of its own: a slow one delays no other.
 
 mod apart;
+mod call;
 pub mod form;
 
 use std::path::PathBuf;
@@ -31,8 +32,6 @@ use crate::sinks::{Message, RefusalKind, Refused, Sent};
 use crate::trail::entry::Entry;
 use form::Event;
 
-/// After the end was asked for, a call that is under way has this long.
-const LAST_CALL: Duration = Duration::from_secs(5);
 /// Times in a row that a sink may go on without taking anything, see [`Sent::taken`].
 const STEPS: usize = 64;
 
@@ -129,22 +128,8 @@ impl Outlet {
                     let sink = CloudWatch::new(settings, epoch);
                     (epoch.to_owned(), Box::new(sink))
                 }));
-                let stop = self.stop.clone();
-                self.runtime.block_on(async {
-                    let given_up = async {
-                        stop.cancelled().await;
-                        tokio::time::sleep(LAST_CALL).await;
-                    };
-                    tokio::select! {
-                        sent = sink.send(messages, now_unix_ms) => sent,
-                        () = given_up => Err(Refused {
-                            kind: RefusalKind::Unavailable,
-                            what: "the collector ends, and there is no answer yet".to_owned(),
-                            source: None,
-                            retry_after_ms: None,
-                        }),
-                    }
-                })
+                let call = sink.send(messages, now_unix_ms);
+                call::wait(&self.runtime, &self.stop, call)
             }
         }
     }

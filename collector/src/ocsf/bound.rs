@@ -68,14 +68,16 @@ fn shorten(value: &mut Value, to: usize, most: usize) {
         }
         Value::Array(values) => {
             values.truncate(most);
-            values.iter_mut().for_each(|value| shorten(value, to, most));
+            for value in values {
+                shorten(value, to, most);
+            }
         }
         Value::Object(members) => {
             let surplus: Vec<_> = members.keys().skip(most).cloned().collect();
             members.retain(|name, _| !surplus.contains(name));
-            members
-                .values_mut()
-                .for_each(|value| shorten(value, to, most));
+            for value in members.values_mut() {
+                shorten(value, to, most);
+            }
         }
         _ => {}
     }

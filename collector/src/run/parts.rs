@@ -166,8 +166,8 @@ impl Parts {
         Ok(Self {
             sources,
             publisher,
-            outlets,
             file,
+            outlets,
             objects,
             index,
         })

@@ -211,8 +211,8 @@ fn what_is_over_the_bound_is_shed_for_whoever_had_it_not() {
     let disk = disk.copy();
     let again = open(&disk, settings(2, &["fast", "slow"], 1 << 20));
     let (gone_again, _) = again.hold_bound();
-    let lost: u64 = gone_again.iter().map(|gone| gone.count).sum();
-    assert_eq!((lost, again.held("slow").lost), (last, last));
+    let missing: u64 = gone_again.iter().map(|gone| gone.count).sum();
+    assert_eq!((missing, again.held("slow").lost), (last, last));
     again.told();
     again.sync_positions().unwrap();
     drop(again);

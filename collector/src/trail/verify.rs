@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::chain::{self, Hash, Link, NoLink, hex};
+use super::chain::{self, Hash, Link, hex};
 use checkpoint::{Agents, Said, is_signed};
 
 /// `schema` of a report.
@@ -238,19 +238,18 @@ impl<'a> Verifier<'a> {
     /// One event, as it was delivered: its canonical JSON, or other JSON that means the same.
     pub fn add(&mut self, text: &[u8], at: u64) {
         self.events += 1;
-        let (link, canonical) = match chain::link(text) {
-            Ok(link) => (link, None),
-            Err(_) => match again(text) {
-                Some((link, canonical)) => (link, Some(canonical)),
-                None => {
-                    let why = match chain::link(text) {
-                        Err(why @ (NoLink::Absent | NoLink::Form)) => why.to_string(),
-                        Ok(_) => String::new(),
-                    };
-                    self.find(Kind::Insertion, "", (0, 0), Some(at), why);
-                    return;
-                }
-            },
+        let found = match chain::link(text) {
+            Ok(link) => Ok((link, None)),
+            Err(why) => again(text)
+                .map(|(link, canonical)| (link, Some(canonical)))
+                .ok_or(why),
+        };
+        let (link, canonical) = match found {
+            Ok(found) => found,
+            Err(why) => {
+                self.find(Kind::Insertion, "", (0, 0), Some(at), why.to_string());
+                return;
+            }
         };
         if !link.is_whole() {
             let detail = format!(
@@ -329,7 +328,7 @@ impl<'a> Verifier<'a> {
             .or_else(|| epoch.ahead.get(&seq).map(|known| short(&known.hash)));
         match before {
             Some(known) if known == short(&given.hash) && given.is_whole => {
-                self.came_again(&name, seq, at)
+                self.came_again(&name, seq, at);
             }
             Some(_) if !given.is_whole => {}
             Some(_) => {

@@ -124,7 +124,7 @@ fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
         Some(_) => KILLS,
         None => FEW_KILLS,
     };
-    let mut emitter = Emitter::start(&spool, &way, 1, LIFE);
+    let emitter = Emitter::start(&spool, &way, 1, LIFE);
     for _ in 0..planned {
         for _ in 0..dice.u32(1..4) {
             std::thread::sleep(Duration::from_millis(dice.u64(..200)));

@@ -162,7 +162,7 @@ fn sources_of(path: &Path) -> Result<Vec<Source>, VerifyError> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        if name.ends_with(".plj") {
+        if file.extension().is_some_and(|extension| extension == "plj") {
             return Ok(vec![of(path.to_owned(), true)]);
         }
         let aside = match name.split_once(".jsonl") {

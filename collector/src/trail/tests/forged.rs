@@ -162,7 +162,7 @@ fn what_is_known_from_elsewhere_is_held_against_it() {
 #[test]
 fn copies_in_another_order_and_form_are_whole_where_that_may_be() {
     let mut chain = two_lives();
-    chain.extend_from_slice(&chain[3..40].to_vec());
+    chain.extend_from_within(3..40);
     Rng::with_seed(5).shuffle(&mut chain);
     let pretty: Vec<String> = chain
         .iter()
