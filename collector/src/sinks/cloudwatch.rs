@@ -52,6 +52,7 @@ enum Fate {
 pub struct CloudWatch<C = Client> {
     calls: C,
     group: String,
+    prefix: String,
     stream: String,
     creates_group: bool,
     front: Front,
@@ -91,11 +92,22 @@ impl<C: Calls> CloudWatch<C> {
         Self {
             calls,
             group: settings.group.clone(),
+            prefix: settings.stream.clone(),
             stream: format!("{}/{epoch}", settings.stream),
             creates_group: settings.create_group,
             front: Front::default(),
             clock_offset_ms: 0,
             quarantined_in_a_row: 0,
+        }
+    }
+
+    /// What is sent from now on belongs to that life of the chain. A trail can hold messages of several: each send
+    /// is of one, and those of the life before have their fate when it changes.
+    pub fn begin(&mut self, epoch: &str) {
+        let stream = format!("{}/{epoch}", self.prefix);
+        if stream != self.stream {
+            self.stream = stream;
+            self.front = Front::default();
         }
     }
 
@@ -110,7 +122,8 @@ impl<C: Calls> CloudWatch<C> {
         self.clock_offset_ms
     }
 
-    /// Sends one call's worth from the front of `messages`, which begin at the cursor and whose numbers rise.
+    /// Sends one call's worth from the front of `messages`, which begin at the cursor and whose numbers rise. More
+    /// than one call can have ([`limits`]) helps nothing.
     ///
     /// Whatever a call achieved is kept: of messages behind one that has no fate yet it is told once that one has
     /// its own. Dropped while it waits, it may have sent messages that it does not know of.
