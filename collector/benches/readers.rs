@@ -15,18 +15,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll_collector::api::AuditRing;
+use plimsoll_collector::api::{AuditRecord, AuditRing};
 use plimsoll_collector::history::feed::Feed;
 use plimsoll_collector::history::{History, Limits};
 use plimsoll_collector::inventory::{Index, IndexReader, parse};
 use plimsoll_collector::join::join;
+use plimsoll_collector::ocsf;
 use plimsoll_collector::publish::{Known, Publisher};
 use plimsoll_collector::reader::{Destination, Source};
 use plimsoll_collector::sink::{self, FileSink};
+use plimsoll_collector::trail::chain as links;
+use plimsoll_collector::trail::verify::{Expect, Verifier};
 use plimsoll_collector::trail::{self, Trail};
 use plimsoll_journal::{FileStorage, Record};
-use plimsoll_wire::AuditEvent;
 use plimsoll_wire::event::ImdsAccess;
+use plimsoll_wire::{AuditEvent, Class, RecordId};
 use prost::Message as _;
 use rustix::time::ClockId;
 use serde_json::{Value, json};
@@ -44,7 +47,11 @@ fn main() {
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    for (name, bench) in [("history", history as fn() -> Value), ("sink", audit_file)] {
+    for (name, bench) in [
+        ("history", history as fn() -> Value),
+        ("sink", audit_file),
+        ("chain", chain),
+    ] {
         if !chosen.is_empty() && !chosen.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }
@@ -173,6 +180,69 @@ fn history() -> Value {
     })
 }
 
+/// What the agent says of a request.
+fn request() -> Value {
+    json!({
+        "endpoint": "imds", "method": "GET", "imds_version": "v2", "class": "CRED", "role": "node-role",
+        "path": "/latest/meta-data/iam/security-credentials/node-role",
+        "src": {"ip": "10.0.0.5", "port": 40000}, "dst": {"ip": "169.254.169.254", "port": 80},
+        "status": 200, "outcome": "ok", "flags": [], "token_hash": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+    })
+}
+
+/// Metadata requests as links of a chain: made, and looked at again.
+fn chain() -> Value {
+    let request = request();
+    let events: Vec<_> = (1..=EVENTS)
+        .map(|seq| {
+            let audit = AuditRecord {
+                time_unix_ns: 1_764_561_234_000_000_000 + seq,
+                id: RecordId {
+                    node: records::NODE.to_owned(),
+                    epoch: EPOCH.to_owned(),
+                    class: Class::Security,
+                    seq,
+                },
+                event: AuditEvent::Imds(ImdsAccess {
+                    identity: records::identity(seq % CONTAINERS),
+                    process: None,
+                    task_identity: None,
+                    request: request.as_object().unwrap().clone(),
+                }),
+                names: serde_json::Map::new(),
+            };
+            let event = serde_json::to_value(ocsf::event::of(&audit, "0")).unwrap();
+            event.as_object().unwrap().clone()
+        })
+        .collect();
+    let (mut sealing, mut verifying) = (Meter::default(), Meter::default());
+    let mut head = links::NOTHING;
+    let bodies: Vec<String> = sealing.time(|| {
+        let sealed = (1..).zip(events).map(|(seq, event)| {
+            let (body, hash) = links::seal(event, "20261201T073000Z-1", seq, &head);
+            head = hash;
+            body
+        });
+        sealed.collect()
+    });
+    let place = |at: u64| at.to_string();
+    let report = verifying.time(|| {
+        let mut verifier = Verifier::new(Expect::default(), &place);
+        for (at, body) in (1..).zip(&bodies) {
+            verifier.add(body.as_bytes(), at);
+        }
+        verifier.finish()
+    });
+    assert_eq!(report.findings_total, 1, "nothing but the unsigned tail");
+    let bytes: usize = bodies.iter().map(String::len).sum();
+    json!({
+        "events": EVENTS,
+        "bytes_per_event": bytes as u64 / EVENTS,
+        "events_sealed": sealing.rates(EVENTS),
+        "events_verified": verifying.rates(EVENTS),
+    })
+}
+
 /// Metadata requests, with the names of their pods.
 fn audit_file() -> Value {
     let folder = tempfile::tempdir().unwrap();
@@ -201,12 +271,7 @@ fn audit_file() -> Value {
     let mut publisher = Publisher::new(trail.clone(), Arc::new(names));
     let mut sink = FileSink::new(options, Arc::new(AuditRing::default()));
     let written = sink.written();
-    let request = json!({
-        "endpoint": "imds", "method": "GET", "imds_version": "v2", "class": "CRED", "role": "node-role",
-        "path": "/latest/meta-data/iam/security-credentials/node-role",
-        "src": {"ip": "10.0.0.5", "port": 40000}, "dst": {"ip": "169.254.169.254", "port": 80},
-        "status": 200, "outcome": "ok", "flags": [], "token_hash": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
-    });
+    let request = request();
     let (mut decoding, mut publishing) = (Meter::default(), Meter::default());
     let mut writing = Meter::default();
     let mut seqs = (1..=EVENTS).peekable();

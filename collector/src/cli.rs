@@ -209,6 +209,14 @@ enum AuditCommand {
   plimsoll audit export --format ocsf-1.8 audit.jsonl.1 audit.jsonl
   cat audit.jsonl.2 audit.jsonl.1 audit.jsonl | plimsoll audit export --format ocsf-1.3 -")]
     Export(ExportArgs),
+    /// Whether the chain of audit events is whole; exit code 1 if it is not.
+    ///
+    /// Finds every event that was altered, taken out, put in, moved, sent twice or kept back, and names it by epoch
+    /// and number. docs/security.md says what it proves, and what it cannot see.
+    #[command(after_help = "Examples:
+  plimsoll audit verify /var/lib/plimsoll/collector/journal/trail
+  plimsoll audit verify siem/audit.jsonl.2 siem/audit.jsonl.1 siem/audit.jsonl -o json")]
+    Verify(VerifyArgs),
 }
 
 /// Which events.
@@ -278,6 +286,30 @@ struct ExportArgs {
     /// In which terms.
     #[arg(long, value_enum)]
     format: ExportFormat,
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// Files of events, oldest first, each line one event in OCSF 1.8; a folder of such files; or the folder
+    /// journal/trail of a collector. `-` is standard input.
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// The events come from where each is delivered at least once and in no order, as CloudWatch Logs: identical
+    /// copies and another order are no findings.
+    #[arg(long)]
+    at_least_once: bool,
+    /// The chain should be going on: that its end is older than half a minute is a finding.
+    #[arg(long)]
+    live: bool,
+    /// The public key that signs the first checkpoint given, hexadecimal: from an earlier report (`next_key`).
+    #[arg(long, value_name = "HEX")]
+    key: Option<String>,
+    /// A link that must be there: the head of an earlier report, or what /api/v1/audit/chain says.
+    #[arg(long, value_name = "EPOCH:NUMBER:HASH")]
+    head: Option<String>,
+    /// What to print.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
 }
 
 /// Terms that events are told in.
@@ -364,6 +396,9 @@ enum CliError {
     /// A capture that cannot be decoded.
     #[error(transparent)]
     Imds(#[from] imds::DecodeError),
+    /// A chain that cannot be looked at.
+    #[error(transparent)]
+    Verify(#[from] audit::VerifyError),
     /// An audit file that is none.
     #[error(transparent)]
     Export(#[from] audit::ExportError),
@@ -399,6 +434,7 @@ impl CliError {
             Self::Client(_)
             | Self::Imds(_)
             | Self::Export(_)
+            | Self::Verify(_)
             | Self::Journal(_)
             | Self::Yaml(_) => None,
         };
@@ -442,6 +478,7 @@ fn dispatch(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resu
         Command::Audit(AuditCommand::Tail(args)) => audit::tail(args, out, err),
         Command::Audit(AuditCommand::Query(args)) => audit::query(args, out),
         Command::Audit(AuditCommand::Accounting(args)) => audit::accounting(args, out),
+        Command::Audit(AuditCommand::Verify(args)) => audit::verify(args, out),
         Command::Audit(AuditCommand::Export(args)) => {
             audit::export(&args.files, args.format, out)?;
             Ok(Exit::Success)

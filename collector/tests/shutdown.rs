@@ -176,7 +176,7 @@ fn metrics_tell_what_the_readers_did() {
     fill(&folder.path().join("state"));
     let collector = Collector::start(folder.path());
     let read = [
-        r#"records_total{stage="journal",class="security",destination="file",fate="delivered"} 12"#,
+        r#"records_total{stage="trail",class="security",destination="file",fate="delivered"} 12"#,
         r#"records_total{stage="journal",class="usage",destination="history",fate="delivered"} 12"#,
     ];
     let text = collector.wait_for("/metrics", |text| {

@@ -11,6 +11,7 @@ pub mod apiserver;
 pub mod bench;
 pub mod cgroups;
 pub mod checks;
+pub mod cloudwatch;
 pub mod confine;
 pub mod emit;
 pub mod encode;

@@ -1,7 +1,8 @@
-//! `plimsoll audit tail`, `query`, `accounting` and `export`.
+//! `plimsoll audit tail`, `query`, `accounting`, `export` and `verify`.
 
 mod export;
 mod follow;
+mod verify;
 
 use std::io::Write;
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 pub(super) use export::{ExportError, export};
 use follow::{Place, follow};
+pub(super) use verify::{VerifyError, verify};
 
 use super::table::{self, Column};
 use super::{

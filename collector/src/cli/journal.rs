@@ -31,6 +31,7 @@ use super::{CliError, Exit, Output, print_json};
 use crate::api::{AuditRecord, precise};
 use crate::ingest::decode;
 use crate::sizing::memory::mib;
+use crate::trail::entry::Entry;
 
 /// `schema` of the document.
 const SCHEMA: &str = "plimsoll.journal/v1";
@@ -475,6 +476,10 @@ fn content(payload: &[u8]) -> (&'static str, Value) {
         let mut document = json!(window);
         document["id"] = id.to_string().into();
         return ("window", document);
+    }
+    let of_trail = Entry::of(payload).ok();
+    if let Some(event) = of_trail.and_then(|entry| serde_json::from_str(&entry.body).ok()) {
+        return ("event", event);
     }
     let event = LogRecord::decode(payload)
         .ok()

@@ -18,7 +18,7 @@ pub(super) fn test_result(line: &str) -> Option<Counts> {
     let (numbers, separator) = if let Some(rest) = line.strip_prefix("test result: ") {
         (rest.split_once(". ")?.1, "; ")
     } else {
-        let own = ["kernel: ", "up: "];
+        let own = ["kernel: ", "moto: ", "up: "];
         (own.iter().find_map(|name| line.strip_prefix(name))?, ", ")
     };
     let mut counts = Counts::default();
@@ -140,6 +140,10 @@ mod tests {
         };
         assert_eq!(
             test_result("kernel: 7 passed, 1 skipped, 0 failed"),
+            Some(own)
+        );
+        assert_eq!(
+            test_result("moto: 7 passed, 1 skipped, 0 failed"),
             Some(own)
         );
         assert_eq!(test_result("test a ... ok"), None);

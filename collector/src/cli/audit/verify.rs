@@ -1,0 +1,277 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads audit files and the clock"
+)]
+//! `plimsoll audit verify`: whether the chain in files or in a collector's folder is whole.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use plimsoll_journal::{JournalError, ReadOnly, inspect};
+use thiserror::Error;
+
+use super::super::table::{self, Column};
+use super::super::{CliError, Exit, Output, VerifyArgs, print_json};
+use crate::api;
+use crate::trail::chain::from_hex;
+use crate::trail::entry::Entry;
+use crate::trail::verify::{Expect, Report, Verifier};
+
+/// No line is longer: an event has a million bytes at the most, and a SIEM may write it in a longer form.
+const MAX_LINE: u64 = 8 << 20;
+/// Of the number that says where an event was given, the part that says in which file.
+const FILE: u32 = 40;
+const COLUMNS: &[Column] = &[
+    Column::Left("EPOCH"),
+    Column::Right("FROM"),
+    Column::Right("TO"),
+    Column::Right("SIGNED"),
+    Column::Left("ENDED"),
+];
+
+/// Why a chain could not be looked at.
+#[derive(Debug, Error)]
+pub(in super::super) enum VerifyError {
+    /// No such file, or not ours to read.
+    #[error("read {path}")]
+    Read {
+        /// As given.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder of the trail's.
+    #[error("read {path}")]
+    Journal {
+        /// As given.
+        path: String,
+        /// Why.
+        #[source]
+        source: JournalError,
+    },
+    /// There is nothing to look at.
+    #[error(
+        "{path} has no event with unmapped.chain: that of a sink with the format ocsf-1.8 is to be given, or the \
+         folder journal/trail of a collector"
+    )]
+    NoChain {
+        /// As given.
+        path: String,
+    },
+    /// What is to be found there.
+    #[error(
+        "--head must be EPOCH:NUMBER:HASH, as /api/v1/audit/chain and an earlier report say it"
+    )]
+    Head,
+    /// The key.
+    #[error("--key must be 64 hexadecimal digits in lower case")]
+    Key,
+}
+
+/// What is read, one after the other.
+struct Source {
+    path: PathBuf,
+    is_journal: bool,
+}
+
+/// Looks at these files and folders; exit code 1 if something is wrong.
+pub(in super::super) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let expect = Expect {
+        loose: args.at_least_once,
+        key: args.key.as_deref().map(key).transpose()?,
+        head: args.head.as_deref().map(head).transpose()?,
+        now_ms: args
+            .live
+            .then(|| i64::try_from(api::unix_ns() / 1_000_000).unwrap_or(i64::MAX)),
+    };
+    let mut sources = Vec::new();
+    for path in &args.paths {
+        sources.extend(sources_of(path)?);
+    }
+    let names: Vec<(String, bool)> = sources
+        .iter()
+        .map(|source| (source.path.display().to_string(), source.is_journal))
+        .collect();
+    let place = |at: u64| {
+        let file = usize::try_from(at >> FILE)
+            .ok()
+            .and_then(|file| names.get(file));
+        let number = at & ((1 << FILE) - 1);
+        match file {
+            Some((name, true)) => format!("{name}, record {number}"),
+            Some((name, false)) => format!("{name}, line {number}"),
+            None => number.to_string(),
+        }
+    };
+    let mut verifier = Verifier::new(expect, &place);
+    for (at, source) in (0_u64..).zip(&sources) {
+        add(source, at << FILE, &mut verifier)?;
+    }
+    let report = verifier.finish();
+    if report.epochs.is_empty() {
+        let paths = args.paths.iter().map(|path| path.display().to_string());
+        let path = paths.collect::<Vec<_>>().join(", ");
+        return Err(VerifyError::NoChain { path }.into());
+    }
+    match args.output {
+        Output::Json => print_json(&report, out)?,
+        Output::Table => tell(&report, out)?,
+    }
+    Ok(if report.ok {
+        Exit::Success
+    } else {
+        Exit::Found
+    })
+}
+
+fn key(text: &str) -> Result<[u8; 32], VerifyError> {
+    from_hex(text).ok_or(VerifyError::Key)
+}
+
+fn head(text: &str) -> Result<(String, u64, [u8; 32]), VerifyError> {
+    let mut parts = text.split(':');
+    let (Some(epoch), Some(seq), Some(hash), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(VerifyError::Head);
+    };
+    let seq = seq.parse().map_err(|_| VerifyError::Head)?;
+    let hash = from_hex(hash).ok_or(VerifyError::Head)?;
+    Ok((epoch.to_owned(), seq, hash))
+}
+
+/// A file is itself; a folder of segments is a journal; another one has files that were put aside, the highest number
+/// first.
+fn sources_of(path: &Path) -> Result<Vec<Source>, VerifyError> {
+    let unreadable = |source| VerifyError::Read {
+        path: path.display().to_string(),
+        source,
+    };
+    let of = |path: PathBuf, is_journal| Source { path, is_journal };
+    if path.as_os_str() == "-" || !path.is_dir() {
+        return Ok(vec![of(path.to_owned(), false)]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.path();
+        let name = file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name.ends_with(".plj") {
+            return Ok(vec![of(path.to_owned(), true)]);
+        }
+        let aside = match name.split_once(".jsonl") {
+            Some((_, "")) => 0,
+            Some((_, aside)) => match aside
+                .strip_prefix('.')
+                .and_then(|number| number.parse::<u64>().ok())
+            {
+                Some(number) => number,
+                None => continue,
+            },
+            None => continue,
+        };
+        files.push((
+            name.split(".jsonl").next().unwrap_or_default().to_owned(),
+            aside,
+            file,
+        ));
+    }
+    files.sort_by(|(a, x, _), (b, y, _)| a.cmp(b).then(y.cmp(x)));
+    Ok(files
+        .into_iter()
+        .map(|(.., file)| of(file, false))
+        .collect())
+}
+
+fn add(source: &Source, base: u64, verifier: &mut Verifier<'_>) -> Result<(), VerifyError> {
+    let path = source.path.display().to_string();
+    if source.is_journal {
+        let journal = |source| VerifyError::Journal {
+            path: path.clone(),
+            source,
+        };
+        let files = ReadOnly::new(source.path.clone());
+        let inspected = inspect::inspect(&files).map_err(journal)?;
+        return inspected
+            .records(&files, 0, |record| {
+                match Entry::of(&record.payload) {
+                    Ok(entry) => verifier.add(entry.body.as_bytes(), base + record.seq),
+                    Err(_) => verifier.add(&record.payload, base + record.seq),
+                }
+                ControlFlow::Continue(())
+            })
+            .map_err(journal);
+    }
+    let unreadable = |source| VerifyError::Read {
+        path: path.clone(),
+        source,
+    };
+    if source.path.as_os_str() == "-" {
+        return lines(io::stdin().lock(), base, verifier).map_err(unreadable);
+    }
+    let file = File::open(&source.path).map_err(unreadable)?;
+    lines(BufReader::with_capacity(1 << 20, file), base, verifier).map_err(unreadable)
+}
+
+fn lines(mut file: impl BufRead, base: u64, verifier: &mut Verifier<'_>) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for line in 1.. {
+        bytes.clear();
+        if file.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes)? == 0 {
+            break;
+        }
+        let text = bytes.trim_ascii();
+        if !text.is_empty() {
+            verifier.add(text, base + line);
+        }
+    }
+    Ok(())
+}
+
+/// For people.
+fn tell(report: &Report, out: &mut dyn Write) -> Result<(), CliError> {
+    let rows: Vec<Vec<String>> = report
+        .epochs
+        .iter()
+        .map(|epoch| {
+            vec![
+                epoch.epoch.clone(),
+                epoch.first_seq.to_string(),
+                epoch.last_seq.to_string(),
+                epoch.signed_seq.to_string(),
+                if epoch.closed { "yes" } else { "no" }.to_owned(),
+            ]
+        })
+        .collect();
+    table::print(COLUMNS, &rows, out)?;
+    for finding in &report.findings {
+        let kind = serde_json::to_value(finding.kind)?;
+        write!(out, "\n{}", kind.as_str().unwrap_or_default())?;
+        match (finding.seq, finding.last_seq) {
+            (Some(first), Some(last)) => write!(out, " {}:{first}-{last}", finding.epoch)?,
+            (Some(first), None) => write!(out, " {}:{first}", finding.epoch)?,
+            _ => {}
+        }
+        if let Some(at) = &finding.at {
+            write!(out, " ({at})")?;
+        }
+        write!(out, ": {}", finding.detail)?;
+    }
+    let verdict = if report.ok { "whole" } else { "NOT whole" };
+    let unnamed = report.findings_total - report.findings.len() as u64;
+    if unnamed > 0 {
+        write!(out, "\nand {unnamed} more")?;
+    }
+    writeln!(
+        out,
+        "\n{} events, {} of them came again, {} checkpoints signed: the chain is {verdict}",
+        report.events, report.duplicates, report.checkpoints
+    )?;
+    Ok(())
+}
