@@ -131,8 +131,10 @@ impl<C: Calls> CloudWatch<C> {
     /// # Errors
     /// Nothing more was taken, see [`Refused`].
     pub async fn send(&mut self, messages: &[Message], now_unix_ms: u64) -> Result<Sent, Refused> {
-        self.front
-            .begin_at(messages.first().map(|message| message.seq));
+        let Some(first) = messages.first() else {
+            return Ok(Sent::default());
+        };
+        self.front.begin_at(first.seq);
         let batch = self.front.next(messages, self.now_ms(now_unix_ms));
         self.front.quarantine_unsendable(messages, &batch);
         if batch.events.is_empty() {
@@ -345,8 +347,7 @@ fn failure(answer: Answer<()>) -> Option<Failure> {
 
 impl Front {
     /// What lies before the first message is the cursor's matter.
-    fn begin_at(&mut self, first: Option<u64>) {
-        let first = first.unwrap_or(u64::MAX);
+    fn begin_at(&mut self, first: u64) {
         self.settled = self.settled.split_off(&first);
         self.restamp = self.restamp.split_off(&first);
         self.in_doubt = self.in_doubt.split_off(&first);

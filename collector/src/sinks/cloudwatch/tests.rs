@@ -393,6 +393,7 @@ fn a_new_life_has_a_new_stream_and_the_same_one_keeps_what_is_known() {
     ];
     assert_eq!(send(&mut sink, &messages).unwrap(), Sent::default());
     sink.begin("0f");
+    assert_eq!(send(&mut sink, &[]).unwrap(), Sent::default());
     assert_eq!(send(&mut sink, &messages).unwrap().delivered, 2);
     assert_eq!(sink.calls.texts(), ["new", "old"]);
     sink.begin("10");
