@@ -231,6 +231,24 @@ mod tests {
         assert_eq!(error.to_string(), format!("{none}: {absent}"));
     }
 
+    #[test]
+    fn a_sink_that_has_no_folder_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        fs::write(at("taken"), "").unwrap();
+        let (data, taken, new) = (at("state"), at("taken/audit"), at("new"));
+        let text = format!(
+            "data: {{path: {data}}}\nsinks:\n- {{name: a, file: {{path: {new}}}}}\n- name: b\n  file: {{path: {taken}}}\n"
+        );
+        fs::write(at("c.yaml"), text).unwrap();
+        let ConfigError(said) = read(Some(Path::new(&at("c.yaml")))).unwrap_err();
+        let why = format!("must be a folder: {} is none", at("taken"));
+        assert_eq!(
+            said,
+            [format!("{}:5: sinks[1].file.path: {why}", at("c.yaml"))]
+        );
+    }
+
     const SERVER: &str = "server: 'http://127.0.0.1:1'";
 
     fn kubeconfig(cluster: &str, user: &str) -> String {

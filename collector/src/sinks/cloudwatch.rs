@@ -52,6 +52,7 @@ enum Fate {
 pub struct CloudWatch<C = Client> {
     calls: C,
     group: String,
+    prefix: String,
     stream: String,
     creates_group: bool,
     front: Front,
@@ -91,11 +92,22 @@ impl<C: Calls> CloudWatch<C> {
         Self {
             calls,
             group: settings.group.clone(),
+            prefix: settings.stream.clone(),
             stream: format!("{}/{epoch}", settings.stream),
             creates_group: settings.create_group,
             front: Front::default(),
             clock_offset_ms: 0,
             quarantined_in_a_row: 0,
+        }
+    }
+
+    /// What is sent from now on belongs to that life of the chain. A trail can hold messages of several: each send
+    /// is of one, and those of the life before have their fate when it changes.
+    pub fn begin(&mut self, epoch: &str) {
+        let stream = format!("{}/{epoch}", self.prefix);
+        if stream != self.stream {
+            self.stream = stream;
+            self.front = Front::default();
         }
     }
 
@@ -110,7 +122,8 @@ impl<C: Calls> CloudWatch<C> {
         self.clock_offset_ms
     }
 
-    /// Sends one call's worth from the front of `messages`, which begin at the cursor and whose numbers rise.
+    /// Sends one call's worth from the front of `messages`, which begin at the cursor and whose numbers rise. More
+    /// than one call can have ([`limits`]) helps nothing.
     ///
     /// Whatever a call achieved is kept: of messages behind one that has no fate yet it is told once that one has
     /// its own. Dropped while it waits, it may have sent messages that it does not know of.
@@ -118,8 +131,10 @@ impl<C: Calls> CloudWatch<C> {
     /// # Errors
     /// Nothing more was taken, see [`Refused`].
     pub async fn send(&mut self, messages: &[Message], now_unix_ms: u64) -> Result<Sent, Refused> {
-        self.front
-            .begin_at(messages.first().map(|message| message.seq));
+        let Some(first) = messages.first() else {
+            return Ok(Sent::default());
+        };
+        self.front.begin_at(first.seq);
         let batch = self.front.next(messages, self.now_ms(now_unix_ms));
         self.front.quarantine_unsendable(messages, &batch);
         if batch.events.is_empty() {
@@ -332,8 +347,7 @@ fn failure(answer: Answer<()>) -> Option<Failure> {
 
 impl Front {
     /// What lies before the first message is the cursor's matter.
-    fn begin_at(&mut self, first: Option<u64>) {
-        let first = first.unwrap_or(u64::MAX);
+    fn begin_at(&mut self, first: u64) {
         self.settled = self.settled.split_off(&first);
         self.restamp = self.restamp.split_off(&first);
         self.in_doubt = self.in_doubt.split_off(&first);

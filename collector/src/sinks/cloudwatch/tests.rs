@@ -380,6 +380,26 @@ fn a_refusal_between_the_parts_of_a_call_costs_nothing() {
     assert_eq!(sink.calls.texts(), ["new", "old"]);
 }
 
+#[test]
+fn a_new_life_has_a_new_stream_and_the_same_one_keeps_what_is_known() {
+    let service = Service {
+        retention_ms: DAY_MS,
+        ..Service::default()
+    };
+    let mut sink = sink(service);
+    let messages = [
+        at(1, NOW_MS - DAY_MS - HOUR_MS, "old"),
+        at(2, NOW_MS - 2 * HOUR_MS, "new"),
+    ];
+    assert_eq!(send(&mut sink, &messages).unwrap(), Sent::default());
+    sink.begin("0f");
+    assert_eq!(send(&mut sink, &[]).unwrap(), Sent::default());
+    assert_eq!(send(&mut sink, &messages).unwrap().delivered, 2);
+    assert_eq!(sink.calls.texts(), ["new", "old"]);
+    sink.begin("10");
+    assert_eq!(sink.stream(), "eks/10");
+}
+
 /// The loop that sends is a task of its own.
 #[test]
 fn a_send_can_wait_in_any_thread() {
