@@ -123,11 +123,14 @@ impl Outlet {
                 let SinkKind::CloudWatch(settings) = &self.sink.kind else {
                     return Ok(Sent::default());
                 };
-                let known = stream.take().filter(|(of, _)| of == epoch);
-                let (_, sink) = stream.insert(known.unwrap_or_else(|| {
+                let (of, sink) = stream.get_or_insert_with(|| {
                     let sink = CloudWatch::new(settings, epoch);
                     (epoch.to_owned(), Box::new(sink))
-                }));
+                });
+                if of != epoch {
+                    sink.begin(epoch);
+                    epoch.clone_into(of);
+                }
                 let call = sink.send(messages, now_unix_ms);
                 call::wait(&self.runtime, &self.stop, call)
             }
