@@ -297,4 +297,5 @@ impl Destination for Outlet {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests look at real files")]
 mod tests;

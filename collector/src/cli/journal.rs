@@ -477,8 +477,8 @@ fn content(payload: &[u8]) -> (&'static str, Value) {
         document["id"] = id.to_string().into();
         return ("window", document);
     }
-    let of_trail = Entry::of(payload).ok();
-    if let Some(event) = of_trail.and_then(|entry| serde_json::from_str(&entry.body).ok()) {
+    let body = Entry::of(payload).map(|entry| entry.body);
+    if let Ok(Ok(event)) = body.map(|body| serde_json::from_str(&body)) {
         return ("event", event);
     }
     let event = LogRecord::decode(payload)
