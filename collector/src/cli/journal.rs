@@ -31,7 +31,7 @@ use super::{CliError, Exit, Output, print_json};
 use crate::api::{AuditRecord, precise};
 use crate::ingest::decode;
 use crate::sizing::memory::mib;
-use crate::trail::entry::Entry;
+use crate::trail::{chain::hex, entry::Entry};
 
 /// `schema` of the document.
 const SCHEMA: &str = "plimsoll.journal/v1";
@@ -493,8 +493,7 @@ fn content(payload: &[u8]) -> (&'static str, Value) {
     if let Some(window) = window.and_then(|window| metrics::decode(&window).ok()) {
         return ("window", json!(window));
     }
-    let hex = payload.iter().map(|byte| format!("{byte:02x}"));
-    ("payload_hex", hex.collect::<String>().into())
+    ("payload_hex", hex(payload).into())
 }
 
 #[cfg(test)]
