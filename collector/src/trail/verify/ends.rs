@@ -42,6 +42,7 @@ impl Verifier<'_> {
             events: self.events,
             duplicates: self.duplicates,
             checkpoints: self.checkpoints,
+            probes: self.probes,
             epochs,
             findings_total: self.found,
             findings: self.findings,

@@ -79,6 +79,8 @@ pub struct Report {
     pub duplicates: u64,
     /// Checkpoints with a right signature.
     pub checkpoints: u64,
+    /// Marked events of `check-config --probe`, which are no links.
+    pub probes: u64,
     /// In the order of the chain.
     pub epochs: Vec<EpochReport>,
     /// All findings.
