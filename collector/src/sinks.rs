@@ -11,6 +11,7 @@
 
 pub mod backoff;
 pub mod cloudwatch;
+pub mod hec;
 
 /// What a sink sends of one record of the trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
