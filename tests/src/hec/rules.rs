@@ -121,7 +121,10 @@ pub(super) fn is_guid(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn of(body: &str) -> (Vec<String>, usize, Option<(i64, Option<usize>)>) {
+    /// Code and place.
+    type Refused = Option<(i64, Option<usize>)>;
+
+    fn of(body: &str) -> (Vec<String>, usize, Refused) {
         let read = read(
             body.as_bytes(),
             |index| index == "main",

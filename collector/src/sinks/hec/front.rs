@@ -22,8 +22,8 @@ struct Flight {
     since_ms: u64,
 }
 
-/// See the module. At the most a few calls' worth: every call begins with the first message that has no fate and
-/// is in none.
+/// See the module. At the most what is handed in at a time: every call begins with the first message that has no
+/// fate and is in none.
 #[derive(Debug, Default)]
 pub(super) struct Front {
     settled: BTreeMap<u64, Fate>,

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::limits::SAID_CHARS;
 use crate::sinks::{BoxError, RefusalKind};
@@ -107,9 +108,9 @@ struct Body {
     text: String,
     code: Option<i64>,
     #[serde(rename = "invalid-event-number")]
-    place: Option<u64>,
+    place: Option<i64>,
     #[serde(rename = "ackId")]
-    ack_id: Option<u64>,
+    ack_id: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -225,7 +226,7 @@ pub fn of_events(reply: Reply) -> Outcome {
     let (body, said) = answer.read();
     match (answer.status, said.code) {
         (200, Some(0)) => Outcome::Taken {
-            ack_id: body.ack_id,
+            ack_id: body.ack_id.and_then(|id| id.as_u64()),
         },
         // Invalid format; no event; an empty event; indexed fields.
         (400, Some(6 | 12 | 13 | 15)) => Outcome::Invalid {
