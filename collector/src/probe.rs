@@ -11,6 +11,7 @@ use crate::ocsf::Schema;
 use crate::ocsf::event::trail as ocsf;
 use crate::ocsf::project::project;
 use crate::sinks::cloudwatch::CloudWatch;
+use crate::sinks::hec::Hec;
 use crate::sinks::{Message, RefusalKind, Refused, Sent};
 
 /// Of the collector, as events say it.
@@ -25,31 +26,27 @@ const CALLS: usize = 4;
 /// # Errors
 /// The sink refuses, as it would refuse events.
 pub async fn probe(sink: &Sink, now_unix_ns: u64) -> Result<String, Refused> {
+    let message = Message {
+        seq: 1,
+        time_unix_ns: now_unix_ns,
+        uid: uid(now_unix_ns),
+        text: text(sink.format, now_unix_ns),
+    };
+    let (message, at_ms) = (std::slice::from_ref(&message), now_unix_ns / 1_000_000);
     match &sink.kind {
         SinkKind::CloudWatch(settings) => {
             let mut to = CloudWatch::new(settings, STREAM);
-            let message = Message {
-                seq: 1,
-                time_unix_ns: now_unix_ns,
-                uid: uid(now_unix_ns),
-                text: text(sink.format, now_unix_ns),
-            };
-            for _ in 0..CALLS {
-                let sent = to
-                    .send(std::slice::from_ref(&message), now_unix_ns / 1_000_000)
-                    .await?;
-                if sent.taken > 0 {
-                    return taken(sent).map(|()| {
-                        format!(
-                            "{} is in log stream {} of {}",
-                            message.uid,
-                            to.stream(),
-                            settings.group
-                        )
-                    });
-                }
-            }
-            Err(refused("it gave no answer that says anything".to_owned()))
+            until_taken(async || to.send(message, at_ms).await).await?;
+            let (uid, stream) = (uid(now_unix_ns), to.stream());
+            Ok(format!(
+                "{uid} is in log stream {stream} of {}",
+                settings.group
+            ))
+        }
+        SinkKind::Hec(settings) => {
+            let mut to = Hec::new(settings);
+            until_taken(async || to.send(message, at_ms).await).await?;
+            Ok(format!("{} is at {}", uid(now_unix_ns), settings.endpoint))
         }
         SinkKind::File(file) => match plimsoll_journal::check_folder(&file.path, &[]) {
             Ok(()) => Ok(format!("files can be written in {}", file.path.display())),
@@ -58,11 +55,18 @@ pub async fn probe(sink: &Sink, now_unix_ns: u64) -> Result<String, Refused> {
     }
 }
 
-fn taken(sent: Sent) -> Result<(), Refused> {
-    match sent.quarantined.into_iter().next() {
-        Some(of) => Err(refused(of.reason.to_string())),
-        None => Ok(()),
+/// Calls until the message has its fate.
+async fn until_taken(mut call: impl AsyncFnMut() -> Result<Sent, Refused>) -> Result<(), Refused> {
+    for _ in 0..CALLS {
+        let sent = call().await?;
+        if let Some(of) = sent.quarantined.into_iter().next() {
+            return Err(refused(of.reason.to_string()));
+        }
+        if sent.taken > 0 {
+            return Ok(());
+        }
     }
+    Err(refused("it gave no answer that says anything".to_owned()))
 }
 
 fn refused(what: String) -> Refused {

@@ -4,12 +4,15 @@
 //! [`SinkSettings`] is what stands in the file, one option for each kind of sink; [`Sink`] is what it means once
 //! it was checked. A further kind is an option there, a variant of [`SinkKind`] and its own checks.
 
+pub mod hec;
+
 use std::path::PathBuf;
 
 use plimsoll_settings::names_of;
 use plimsoll_wire::AuditEvent;
 use serde::Deserialize;
 
+use self::hec::Hec;
 use super::check::{Checks, is_name};
 use crate::ocsf::types::SeverityId;
 use crate::sinks::cloudwatch::limits;
@@ -32,6 +35,8 @@ pub struct Sink {
 pub enum SinkKind {
     /// CloudWatch Logs.
     CloudWatch(CloudWatch),
+    /// Splunk's HTTP Event Collector.
+    Hec(Hec),
     /// Files in a folder.
     File(File),
 }
@@ -44,6 +49,8 @@ pub struct SinkSettings {
     pub name: String,
     /// CloudWatch Logs.
     pub cloudwatch: Option<CloudWatch>,
+    /// Splunk's HTTP Event Collector.
+    pub hec: Option<Hec>,
     /// Files in a folder.
     pub file: Option<File>,
     /// What it says of an event.
@@ -188,7 +195,7 @@ impl Route {
 }
 
 /// Names of the kinds, as they stand in the configuration.
-const KINDS: &str = "cloudwatch, file";
+const KINDS: &str = "cloudwatch, hec, file";
 
 impl SinkSettings {
     /// What it means, if it has exactly one kind.
@@ -205,8 +212,9 @@ impl SinkSettings {
 
     fn kinds(&self) -> Vec<SinkKind> {
         let cloudwatch = self.cloudwatch.clone().map(SinkKind::CloudWatch);
+        let hec = self.hec.clone().map(SinkKind::Hec);
         let file = self.file.clone().map(SinkKind::File);
-        cloudwatch.into_iter().chain(file).collect()
+        cloudwatch.into_iter().chain(hec).chain(file).collect()
     }
 
     fn check(&self, place: &str, checks: &mut Checks) {
@@ -224,6 +232,9 @@ impl SinkSettings {
         );
         if let Some(cloudwatch) = &self.cloudwatch {
             cloudwatch.check(&format!("{place}.cloudwatch"), checks);
+        }
+        if let Some(hec) = &self.hec {
+            hec.check(&format!("{place}.hec"), checks);
         }
         if let Some(file) = &self.file {
             file.check(&format!("{place}.file"), checks);
@@ -348,9 +359,10 @@ pub(super) fn check(sinks: &[SinkSettings], taken: &std::path::Path, checks: &mu
 }
 
 /// Names of the settings in the sections of a sink.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 3] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 4] {
     [
         ("sinks[].cloudwatch", names_of::<CloudWatch>()),
+        ("sinks[].hec", names_of::<Hec>()),
         ("sinks[].file", names_of::<File>()),
         ("sinks[].route", names_of::<Route>()),
     ]
