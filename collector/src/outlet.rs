@@ -31,7 +31,7 @@ use crate::sinks::file::FileOutlet;
 use crate::sinks::hec::Hec;
 use crate::sinks::{Message, RefusalKind, Refused, Sent};
 use crate::trail::entry::Entry;
-use form::Event;
+use form::{Event, Text};
 
 /// Times in a row that a sink may go on without taking anything, see [`Sent::taken`].
 const STEPS: usize = 64;
@@ -69,8 +69,10 @@ pub struct Outlet {
     sink: Sink,
     kind: Kind,
     runtime: Handle,
-    stop: CancellationToken,
+    last: CancellationToken,
     backoff: Backoff,
+    /// What was sent from the message with that number on, and could not be written apart yet.
+    untold: Option<(u64, Sent)>,
     /// Of the last refusal.
     refused: (RefusalKind, Option<u64>),
     /// Where events are kept that the sink can never take.
@@ -88,12 +90,12 @@ impl std::fmt::Debug for Outlet {
 
 impl Outlet {
     /// Nothing is asked before the first event. What can never be taken is kept in the folder `apart`. Calls are made
-    /// on that runtime, and end soon after `stop`.
+    /// on that runtime, and none goes on beyond `last`.
     pub fn new(
         sink: Sink,
         apart: &std::path::Path,
         runtime: Handle,
-        stop: CancellationToken,
+        last: CancellationToken,
     ) -> Self {
         let kind = match &sink.kind {
             SinkKind::CloudWatch(_) => Kind::CloudWatch(None),
@@ -105,8 +107,9 @@ impl Outlet {
             kind,
             sink,
             runtime,
-            stop,
+            last,
             backoff: Backoff::default(),
+            untold: None,
             refused: (RefusalKind::Other, None),
             stats: Arc::default(),
         }
@@ -124,7 +127,7 @@ impl Outlet {
             Kind::File(file) => file.send(messages),
             Kind::Hec(hec) => {
                 let call = hec.send(messages, now_unix_ms);
-                call::wait(&self.runtime, &self.stop, call)
+                call::wait(&self.runtime, &self.last, call)
             }
             Kind::CloudWatch(stream) => {
                 let SinkKind::CloudWatch(settings) = &self.sink.kind else {
@@ -139,13 +142,28 @@ impl Outlet {
                     epoch.clone_into(of);
                 }
                 let call = sink.send(messages, now_unix_ms);
-                call::wait(&self.runtime, &self.stop, call)
+                call::wait(&self.runtime, &self.last, call)
             }
         }
     }
 
-    /// Until some have their fate.
+    /// Until some have their fate, those that can never be taken on disk.
     fn send_some(&mut self, epoch: &str, messages: &[Message]) -> Result<Sent, Refused> {
+        let first = messages.first().map_or(0, |message| message.seq);
+        // A sink tells a fate once: what came of an attempt whose end failed is not asked for again.
+        let untold = self.untold.take().filter(|(from, _)| *from == first);
+        let sent = match untold {
+            Some((_, sent)) => sent,
+            None => self.call(epoch, messages)?,
+        };
+        if let Err(refused) = self.keep_apart(messages, &sent) {
+            self.untold = Some((first, sent));
+            return Err(refused);
+        }
+        Ok(sent)
+    }
+
+    fn call(&mut self, epoch: &str, messages: &[Message]) -> Result<Sent, Refused> {
         for _ in 0..STEPS {
             let sent = self.send(epoch, messages)?;
             self.backoff.reset();
@@ -220,9 +238,14 @@ fn front(items: Vec<Item>, route: &Route, format: Format, last_seq: u64) -> Fron
             front.filtered.push(item.seq);
             continue;
         }
-        let Some(text) = event.text(format) else {
-            front.filtered.push(item.seq);
-            continue;
+        let text = match event.text(format) {
+            Text::Of(text) => text,
+            Text::NoneByRule => {
+                front.filtered.push(item.seq);
+                continue;
+            }
+            // Told by whoever sends it: an empty text nobody takes.
+            Text::Unsayable => String::new(),
         };
         let epoch = event.epoch();
         if front.messages.is_empty() {
@@ -246,7 +269,7 @@ impl Destination for Outlet {
     type Error = Refused;
     /// As many as CloudWatch Logs takes in a call.
     const BATCH: usize = 10_000;
-    const BATCH_BYTES: usize = 4 << 20;
+    const BATCH_BYTES: usize = 2 << 20;
 
     fn name(&self) -> &str {
         &self.sink.name
@@ -270,7 +293,6 @@ impl Destination for Outlet {
         if !front.messages.is_empty() {
             let sent = self
                 .send_some(&front.epoch, &front.messages)
-                .and_then(|sent| self.keep_apart(&front.messages, &sent).map(|()| sent))
                 .inspect_err(|refused| {
                     self.stats.refused(refused.kind);
                     self.refused = (refused.kind, refused.retry_after_ms);

@@ -59,6 +59,8 @@ pub struct ReaderState {
 struct Books {
     made: Made,
     state: ReaderState,
+    /// Time of the oldest record in its hand.
+    reading_since: Option<u64>,
 }
 
 /// See the module.
@@ -110,7 +112,7 @@ impl<J: Source> Reader<J> {
         let batch = self.source.hand_out(&self.cursor, records, bytes)?;
         let damaged: u64 = batch.damaged.iter().map(|(from, to)| to - from + 1).sum();
         books.made.undecodable += damaged;
-        books.state.stuck_since_unix_ns = batch.records.first().map(|record| record.time_unix_ns);
+        books.reading_since = batch.records.first().map(|record| record.time_unix_ns);
         Ok(batch)
     }
 
@@ -146,13 +148,18 @@ impl<J: Source> Reader<J> {
     }
 
     fn failed(&self, error: &(dyn std::error::Error + 'static)) {
-        self.books().state.failures += 1;
+        let mut books = self.books();
+        books.state.failures += 1;
+        books.state.stuck_since_unix_ns = books.reading_since;
+        drop(books);
         self.set_failing(Some(chain(error)));
     }
 
     /// Nothing is stuck: what waits, waits on purpose.
     fn went_well(&self) {
-        self.books().state.stuck_since_unix_ns = None;
+        let mut books = self.books();
+        (books.state.stuck_since_unix_ns, books.reading_since) = (None, None);
+        drop(books);
         self.set_failing(None);
     }
 

@@ -47,6 +47,8 @@ use parts::{Objects, Parts, tell};
 const REJOIN_EVERY: Duration = Duration::from_secs(30);
 /// Time that the end may take: a pod's grace must be longer.
 pub const DRAIN: Duration = Duration::from_secs(10);
+/// Of that, what sinks have for the calls that are under way.
+const LAST_CALL: Duration = Duration::from_secs(5);
 /// Everything that runs; a task says what it was.
 type Tasks = JoinSet<Result<&'static str, RunError>>;
 
@@ -144,7 +146,8 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let shown = config.http.tls().map(tls::Shown::read).transpose()?;
     let clock = cluster::watch::clock();
     let stop = CancellationToken::new();
-    let calls = (&Handle::current(), &stop);
+    let last_call = CancellationToken::new();
+    let calls = (&Handle::current(), &last_call);
     let parts = Parts::open(&config, client, api::unix_ns(), &clock, calls)?;
     let store = parts.sources.store.clone();
     let scheme = if shown.is_some() { "https" } else { "http" };
@@ -152,6 +155,12 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         reviewers,
         shown: shown.map(Arc::new),
     };
+    let (ending, after) = (stop.clone(), last_call);
+    tokio::spawn(async move {
+        ending.cancelled().await;
+        tokio::time::sleep(LAST_CALL).await;
+        after.cancel();
+    });
     let tasks = begin(parts, asking, &config, descriptors, [otlp, http], &stop);
     tracing::info!(otlp = %config.ingest.listen, dashboard = format!("{scheme}://{}/", config.http.listen), "ready");
     let ended = until_told(tasks, stop).await;

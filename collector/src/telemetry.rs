@@ -360,7 +360,8 @@ const LAST_WORDS: &str = "plimsoll_collector::end";
 /// The client of the API server tells each question that fails as an error, and repeats what came back.
 /// Who asks says so once, and without tokens, see `cluster::reviews`; strangers can make it ask. What its watcher
 /// meets is said by who follows, see `cluster::follow`, and not for each line of a stream.
-const QUIET: &str = "kube_client::client=off,kube_runtime::watcher=off";
+const QUIET: &str = "kube_client::client=off,kube_runtime::watcher=off,aws_smithy_runtime=info,aws_smithy_http_client=info,\
+     aws_sigv4=info,aws_config=info,aws_runtime=info";
 
 /// The log goes to standard error, as JSON lines where `json` is set. `filter` is a level or
 /// `module=level` pairs, see [`plimsoll_settings::log_filter`]; one that cannot be used falls back to

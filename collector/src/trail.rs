@@ -153,8 +153,19 @@ impl<S: Storage> Trail<S> {
     /// The journal that was published from, and the last number of it that is in for good.
     pub fn published(&self) -> Result<(String, u64), TrailError> {
         let mut inner = self.lock();
+        let had_pending = inner.unsynced > 0;
         inner.sync()?;
-        Ok(inner.source.clone())
+        let source = inner.source.clone();
+        drop(inner);
+        if had_pending {
+            self.announce();
+        }
+        Ok(source)
+    }
+
+    /// There is more to read.
+    fn announce(&self) {
+        self.commits.send_modify(|count| *count += 1);
     }
 
     /// Takes events in for good, in their order. After an error some may be in, and [`published`](Self::published)
@@ -175,7 +186,7 @@ impl<S: Storage> Trail<S> {
         }
         inner.sync()?;
         drop(inner);
-        self.commits.send_modify(|count| *count += 1);
+        self.announce();
         Ok(())
     }
 
@@ -186,17 +197,12 @@ impl<S: Storage> Trail<S> {
         now_unix_ns: u64,
     ) -> Result<(), TrailError> {
         let mut inner = self.lock();
-        if now_unix_ns.saturating_sub(inner.checkpoint_ns) < CHECKPOINT_NS && inner.is_open {
+        if !inner.is_tick_due(now_unix_ns) {
             return Ok(());
         }
-        inner.open_epoch(now_unix_ns)?;
-        let agents = inner.untold(agents());
-        let is_old = inner.is_key_old(now_unix_ns);
-        let why = if is_old { Why::Rotate } else { Why::Periodic };
-        inner.checkpoint(why, agents, now_unix_ns)?;
-        inner.sync()?;
+        inner.tick(agents(), now_unix_ns)?;
         drop(inner);
-        self.commits.send_modify(|count| *count += 1);
+        self.announce();
         Ok(())
     }
 
@@ -208,7 +214,7 @@ impl<S: Storage> Trail<S> {
             inner.sync()?;
         }
         drop(inner);
-        self.commits.send_modify(|count| *count += 1);
+        self.announce();
         Ok(())
     }
 
@@ -235,16 +241,16 @@ impl<S: Storage> Trail<S> {
         Ok(self.lock().sync_positions()?)
     }
 
-    /// Where the chain ends.
+    /// Where the chain ends, as far as it is on disk.
     pub fn head(&self) -> Head {
-        self.lock().head.clone()
+        self.lock().durable.clone()
     }
 
     /// Where the chain ends, and as many of its last links as can be read, up to so many.
     pub fn recent(&self, links: usize) -> (Head, Vec<String>) {
         let mut inner = self.lock();
         let links = inner.recent(links);
-        (inner.head.clone(), links)
+        (inner.durable.clone(), links)
     }
 
     /// Sizes.

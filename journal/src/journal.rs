@@ -290,9 +290,10 @@ impl<S: Storage> Journal<S> {
                 .count() as u64
     }
 
-    /// Segment files.
-    pub fn segments(&self) -> usize {
-        self.segments.len()
+    /// The last number in the oldest segment file that has a record: the first to be shed.
+    pub fn oldest_segment_last(&self) -> Option<u64> {
+        let mut segments = self.segments.iter().filter(|segment| !segment.is_empty());
+        segments.next().map(|segment| segment.last)
     }
 
     /// Sizes.

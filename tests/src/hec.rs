@@ -214,6 +214,13 @@ impl Hec {
         self.state().ack_faults.extend(faults);
     }
 
+    /// No scripted misbehaviour is left.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        state.faults.clear();
+        state.ack_faults.clear();
+    }
+
     /// An event that contains this is refused as invalid from now on.
     pub fn poison(&self, text: &str) {
         self.state().poison.insert(text.to_owned());

@@ -68,11 +68,7 @@ pub(super) fn print_row(
     let mut line = String::new();
     for ((column, width), cell) in columns.iter().zip(widths).zip(row) {
         let width = *width;
-        // Terminal control characters of a foreign path must not reach the terminal.
-        let mut cell: String = cell
-            .chars()
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect();
+        let mut cell = printable(cell);
         if cell.chars().count() > MAX_CELL {
             cell = cell.chars().take(MAX_CELL - 1).chain(['…']).collect();
         }
@@ -83,4 +79,9 @@ pub(super) fn print_row(
         };
     }
     writeln!(out, "{}", line.trim_end())
+}
+/// Without control characters: those of a foreign path must not reach the terminal.
+pub(super) fn printable(text: &str) -> String {
+    let replace = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(replace).collect()
 }

@@ -73,8 +73,9 @@ fn shorten(value: &mut Value, to: usize, most: usize) {
             }
         }
         Value::Object(members) => {
-            let surplus: Vec<_> = members.keys().skip(most).cloned().collect();
-            members.retain(|name, _| !surplus.contains(name));
+            if members.len() > most {
+                *members = std::mem::take(members).into_iter().take(most).collect();
+            }
             for value in members.values_mut() {
                 shorten(value, to, most);
             }

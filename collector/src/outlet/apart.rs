@@ -4,11 +4,12 @@
 )]
 //! What a sink can never take, with the reason: a line each, on disk before the cursor moves.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use plimsoll_journal::make_folder;
 use serde_json::json;
 
 use crate::sinks::{Message, QuarantineReason};
@@ -19,7 +20,7 @@ pub(super) fn keep(path: &Path, lines: &[(&Message, &QuarantineReason)]) -> io::
         return Ok(());
     }
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    fs::create_dir_all(folder)?;
+    make_folder(folder)?;
     let mut file = OpenOptions::new()
         .append(true)
         .create(true)
@@ -35,7 +36,11 @@ pub(super) fn keep(path: &Path, lines: &[(&Message, &QuarantineReason)]) -> io::
         });
         writeln!(text, "{line}")?;
     }
-    file.write_all(&text)?;
-    file.sync_data()?;
+    let before = file.metadata()?.len();
+    if let Err(error) = file.write_all(&text).and_then(|()| file.sync_data()) {
+        // No part of a line is to stand before the next.
+        file.set_len(before)?;
+        return Err(error);
+    }
     File::open(folder)?.sync_all()
 }

@@ -7,11 +7,23 @@ use crate::config::sinks::{EventClass, Format, Route};
 use crate::ocsf::Schema;
 use crate::ocsf::event::severity;
 use crate::ocsf::project::project;
+use crate::trail::chain::epoch_of;
 use crate::trail::entry::Entry;
 use crate::{cef, ecs};
 
 /// Of the collector, as events say it.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What an event is in a form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// A line, without its end.
+    Of(String),
+    /// The form has none of what the trail says of itself: that is of OCSF alone.
+    NoneByRule,
+    /// It should be there, and cannot be said.
+    Unsayable,
+}
 
 /// A record of the trail, read as far as routes and forms need it.
 #[derive(Debug)]
@@ -38,32 +50,37 @@ impl<'a> Event<'a> {
         })
     }
 
-    /// One line of text, without its end. `None` where the form has none of it: checkpoints are of OCSF alone.
-    pub fn text(&self, format: Format) -> Option<String> {
-        match (format, &self.record) {
+    /// It in that form.
+    pub fn text(&self, format: Format) -> Text {
+        let text = match (format, &self.record) {
             (Format::Ocsf18, _) => Some(self.entry.body.clone()),
-            (Format::Ocsf13, _) => {
-                let event: Value = serde_json::from_str(&self.entry.body).ok()?;
-                let projected = project(&event, Schema::v1_8(), Schema::v1_3())?;
-                Some(projected.to_string())
-            }
+            (Format::Ocsf13, _) => serde_json::from_str::<Value>(&self.entry.body)
+                .ok()
+                .and_then(|event| project(&event, Schema::v1_8(), Schema::v1_3()))
+                .map(|projected| projected.to_string()),
             (Format::Ecs, Some(record)) => Some(ecs::document(record, VERSION).to_string()),
             (Format::Cef, Some(record)) => Some(cef::line(record, VERSION)),
+            (Format::Ecs | Format::Cef, None) if self.entry.is_checkpoint() => {
+                return Text::NoneByRule;
+            }
             (Format::Ecs | Format::Cef, None) => None,
-        }
+        };
+        text.map_or(Text::Unsayable, Text::Of)
     }
 
     /// The epoch of its link.
     pub fn epoch(&self) -> String {
-        self.entry.link().map(|link| link.epoch).unwrap_or_default()
+        epoch_of(self.entry.body.as_bytes()).unwrap_or_default()
     }
 
     /// `metadata.uid`.
     pub fn uid(&self) -> String {
-        match (&self.record, self.entry.link()) {
-            (Some(record), _) => record.id.to_string(),
-            (None, Ok(link)) => format!("trail/{}/{}", link.epoch, link.seq),
-            (None, Err(_)) => String::new(),
+        match &self.record {
+            Some(record) => record.id.to_string(),
+            None => self.entry.link().map_or_else(
+                |_| String::new(),
+                |link| format!("trail/{}/{}", link.epoch, link.seq),
+            ),
         }
     }
 }

@@ -173,8 +173,10 @@ enum Attempt {
     Carried(Carried),
     /// A part of the journal cannot be read, and is left behind.
     GaveUp,
-    /// To be tried again.
-    Refused,
+    /// To be tried again: the destination refused, or else the journal.
+    Refused {
+        by_destination: bool,
+    },
 }
 
 /// What earlier attempts came to.
@@ -323,8 +325,9 @@ impl<J: Source> Reader<J> {
                         () = stop.cancelled() => {}
                     },
                     Attempt::Carried(Carried::Some) | Attempt::GaveUp => {}
-                    Attempt::Refused => {
-                        let pause = destination.pause(course.refusals).unwrap_or(retry);
+                    Attempt::Refused { by_destination } => {
+                        let pause = by_destination.then(|| destination.pause(course.refusals));
+                        let pause = pause.flatten().unwrap_or(retry);
                         drop(tokio::time::timeout(pause, stop.cancelled()).await);
                     }
                 },
@@ -377,7 +380,9 @@ impl<J: Source> Reader<J> {
         {
             tell_wait(destination.name(), &error);
         }
-        Ok(Attempt::Refused)
+        Ok(Attempt::Refused {
+            by_destination: matches!(error, CarryError::Destination(_)),
+        })
     }
 
     /// One batch, durable before the cursor moves. Nothing is held back without a time.

@@ -91,13 +91,13 @@ impl Objects {
 
 impl Parts {
     /// Opens what is in the folders, which exist; `life` as in [`AuditRing::of_life`].
-    /// A `client` is there if the cluster is followed. Sinks call on that runtime, until soon after that token.
+    /// A `client` is there if the cluster is followed. Sinks call on that runtime, until that token.
     pub(super) fn open(
         config: &Config,
         client: Option<kube::Client>,
         life: u64,
         clock: &Clock,
-        (runtime, stop): (&Handle, &CancellationToken),
+        (runtime, last_call): (&Handle, &CancellationToken),
     ) -> Result<Self, RunError> {
         let data = &config.data.path;
         let (store, recoveries) = open_journals(data, config.data.max_journal_bytes)?;
@@ -153,7 +153,7 @@ impl Parts {
                     sink,
                     &data.join("quarantine"),
                     runtime.clone(),
-                    stop.clone(),
+                    last_call.clone(),
                 );
                 sources.outlets.push(OutletSource {
                     name,

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use plimsoll_journal::make_folder;
+
 use super::line::{self, Place};
 use super::{Options, Written};
 
@@ -55,7 +57,7 @@ impl AuditFile {
         written: Arc<Written>,
     ) -> io::Result<(Self, bool)> {
         if let Some(folder) = options.path.parent() {
-            fs::create_dir_all(folder)?;
+            make_folder(folder)?;
         }
         let file = open(&options.path)?;
         if let Some(synced) = synced_len
@@ -161,15 +163,18 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// For one writer: two would each write over the other's lines.
 fn open(path: &Path) -> io::Result<File> {
     // Lines tell who reads which credentials: for the owner's eyes.
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(path)
+        .open(path)?;
+    file.try_lock()?;
+    Ok(file)
 }
 
 fn aside(path: &Path, at: usize) -> PathBuf {
@@ -252,6 +257,12 @@ mod tests {
         let (file, renewed) = open_for(&options, "e");
         assert_eq!((file.last_seq(), renewed), (7, false));
         assert_eq!(fs::read(&options.path).unwrap(), LINE);
+        let taken = AuditFile::open(&options, "e", None, &to_disk(), Arc::default());
+        assert_eq!(
+            taken.err().map(|error| error.kind()),
+            Some(io::ErrorKind::WouldBlock)
+        );
+        drop(file);
         let (other, renewed) = open_for(&options, "another journal");
         assert_eq!((other.last_seq(), renewed), (0, true));
     }
@@ -323,6 +334,7 @@ mod tests {
         // A start after a rotation that wrote nothing yet looks at the newest file put aside.
         fs::write(&options.path, "").unwrap();
         let last_aside = fs::read_to_string(aside(&options.path, 1)).unwrap();
+        drop(file);
         let known = open_for(&options, "e").0.last_seq();
         assert!(
             last_aside.contains(&format!("\"seq\":{known}}}")),

@@ -1,10 +1,14 @@
 //! The sink to files of lines in a folder, each event in it once.
 //!
-//! A start finds the last whole line and compares: what was written before the cursor was is not written again.
+//! A start finds the last whole line: what stands before it in the chain, or is that line, is not written again,
+//! however far the cursor is behind.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
-use super::{Message, RefusalKind, Refused, Sent};
+use serde::Deserialize;
+
+use super::{Message, QuarantineReason, Quarantined, RefusalKind, Refused, Sent};
 use crate::config::sinks::{File, Format};
 use crate::sink::Options;
 use crate::sink::file::{AuditFile, to_disk};
@@ -17,7 +21,7 @@ pub struct FileOutlet {
     /// After an error, until it is open again: how much of the file was on disk before.
     synced_len: Option<u64>,
     /// The file's last line, until something is written behind it.
-    last_line: Option<Vec<u8>>,
+    last_line: Option<LastLine>,
 }
 
 impl FileOutlet {
@@ -48,11 +52,20 @@ impl FileOutlet {
             Some(file) => file,
             None => self.open()?,
         };
-        let is_last =
-            |message: &Message| Some(message.text.as_bytes()) == self.last_line.as_deref();
-        let there = messages.iter().position(is_last).map_or(0, |at| at + 1);
+        let there = match &self.last_line {
+            Some(last) => last.covers(messages),
+            None => 0,
+        };
         let mut lines = Vec::new();
+        let mut quarantined = Vec::new();
         for message in messages.iter().skip(there) {
+            if message.text.is_empty() {
+                quarantined.push(Quarantined {
+                    seq: message.seq,
+                    reason: QuarantineReason::Empty,
+                });
+                continue;
+            }
             lines.extend_from_slice(message.text.as_bytes());
             lines.push(b'\n');
         }
@@ -62,10 +75,13 @@ impl FileOutlet {
             return Err(self.refused(source));
         }
         self.file = Some(file);
-        self.last_line = None;
+        if there < messages.len() {
+            self.last_line = None;
+        }
         Ok(Sent {
             taken: messages.len(),
-            delivered: messages.len() as u64,
+            delivered: (messages.len() - quarantined.len()) as u64,
+            quarantined,
             ..Sent::default()
         })
     }
@@ -79,17 +95,70 @@ impl FileOutlet {
             Arc::default(),
         );
         let (file, _) = opened.map_err(|source| self.refused(source))?;
-        self.last_line = file.last_line();
+        self.last_line = file.last_line().map(LastLine::of);
         self.synced_len = None;
         Ok(file)
     }
 
     fn refused(&self, source: std::io::Error) -> Refused {
         Refused {
-            kind: RefusalKind::Unavailable,
+            kind: match source.kind() {
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => RefusalKind::Denied,
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => RefusalKind::Other,
+                _ => RefusalKind::Unavailable,
+            },
             what: format!("write {}", self.options.path.display()),
             source: Some(source.into()),
             retry_after_ms: None,
         }
     }
+}
+
+/// What a file ends with.
+struct LastLine {
+    text: Vec<u8>,
+    /// Epoch and number of its link, where the form has it.
+    place: Option<(String, u64)>,
+}
+
+impl LastLine {
+    fn of(text: Vec<u8>) -> Self {
+        Self {
+            place: place_of(&text),
+            text,
+        }
+    }
+
+    /// How many of the messages, from the front, are in the file. Epochs are in the order of their names: they begin
+    /// with the time of their beginning.
+    fn covers(&self, messages: &[Message]) -> usize {
+        if let Some(last) = &self.place {
+            let is_there = |message: &Message| {
+                place_of(message.text.as_bytes()).is_some_and(|place| place <= *last)
+            };
+            return messages.partition_point(is_there);
+        }
+        let is_last = |message: &Message| message.text.as_bytes() == self.text;
+        messages.iter().position(is_last).map_or(0, |at| at + 1)
+    }
+}
+
+/// The place in the chain that a line of OCSF says.
+fn place_of(text: &[u8]) -> Option<(String, u64)> {
+    #[derive(Deserialize)]
+    struct Event {
+        unmapped: Unmapped,
+    }
+    #[derive(Deserialize)]
+    struct Unmapped {
+        chain: Place,
+    }
+    #[derive(Deserialize)]
+    struct Place {
+        epoch: String,
+        seq: u64,
+    }
+    let event: Event = serde_json::from_slice(text).ok()?;
+    let Place { epoch, seq } = event.unmapped.chain;
+    Some((epoch, seq))
 }

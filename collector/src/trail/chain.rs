@@ -28,6 +28,9 @@ pub const NOTHING: Hash = [0; 32];
 /// No epoch has a longer name.
 pub const MAX_EPOCH: usize = 64;
 
+/// No number is higher: a double knows each digit of it.
+pub const MAX_SEQ: u64 = (1 << 53) - 1;
+
 /// How a link begins, in canonical JSON.
 const BEGIN: &[u8] = br#""chain":{"epoch":""#;
 const HASH: &[u8] = br#","hash":""#;
@@ -113,11 +116,15 @@ pub fn signed(epoch: &str, seq: u64, hash: &Hash) -> String {
 /// # Errors
 /// There is none, or it is not in canonical form.
 pub fn link(text: &[u8]) -> Result<Link, NoLink> {
-    if find(text).is_none() {
-        return Err(NoLink::Absent);
-    }
-    let spans = Spans::of(text).ok_or(NoLink::Form)?;
+    let begin = find(text).ok_or(NoLink::Absent)?;
+    let spans = Spans::behind(text, begin.end).ok_or(NoLink::Form)?;
     spans.read(text).ok_or(NoLink::Form)
+}
+
+/// The epoch of a link, without a look at the rest.
+pub fn epoch_of(text: &[u8]) -> Option<String> {
+    let spans = Spans::of(text)?;
+    Some(str::from_utf8(text.get(spans.epoch)?).ok()?.to_owned())
 }
 
 /// The bytes up to the text of `epoch`. In canonical JSON these can only be a member's name and the beginning of its
@@ -142,7 +149,10 @@ struct Spans {
 
 impl Spans {
     fn of(text: &[u8]) -> Option<Self> {
-        let begin = find(text)?.end;
+        Self::behind(text, find(text)?.end)
+    }
+
+    fn behind(text: &[u8], begin: usize) -> Option<Self> {
         let rest = text.get(begin..)?;
         let len = memchr::memchr(b'"', rest.get(..rest.len().min(MAX_EPOCH + 1))?)?;
         let epoch = begin..begin + len;
@@ -179,7 +189,7 @@ impl Spans {
         let seq: u64 = seq
             .parse()
             .ok()
-            .filter(|read: &u64| read.to_string() == seq)?;
+            .filter(|read: &u64| (1..=MAX_SEQ).contains(read) && read.to_string() == seq)?;
         let epoch = of(&self.epoch)?;
         let signature = match &self.signature_member {
             Some(member) => {
@@ -329,7 +339,7 @@ mod tests {
                 Just("{".to_owned()),
                 any::<String>(),
             ], 0..6),
-            seq in 0_u64..1 << 53,
+            seq in 1_u64..1 << 53,
         ) {
             let (text, hash) = seal(event(&parts.concat()), EPOCH, seq, &NOTHING);
             let read = link(text.as_bytes()).unwrap();

@@ -8,13 +8,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use plimsoll_journal::frame::MAX_PAYLOAD;
 use plimsoll_journal::{Batch, Journal, JournalError, Options, Recovery, Storage};
 use prost::Message as _;
 
 use super::chain::{self, hex};
 use super::entry::Entry;
 use super::keys::{Keys, PublicKey};
-use super::{Draft, Gone, Head, Settings, TrailError};
+use super::{CHECKPOINT_NS, Draft, Gone, Head, Settings, TrailError};
 use crate::hands::{Hands, Range};
 use crate::ocsf::event::trail::{self as ocsf, Agent, Checkpoint, Previous, Why};
 
@@ -43,9 +44,14 @@ pub(super) struct Inner<S> {
     /// A checkpoint that says the next key waits for the disk.
     pub(super) turns_key: bool,
     pub(super) key_since_ns: u64,
-    pub(super) checkpoint_ns: u64,
+    /// The chain's end as far as it is on disk.
+    pub(super) durable: Head,
+    /// Of the last checkpoint by the clock.
+    pub(super) ticked_ns: u64,
     /// How far agents were told of.
     pub(super) told: BTreeMap<(String, String), u64>,
+    /// The last that was told of.
+    pub(super) told_last: (String, String),
     /// The last record's number in the journal.
     pub(super) number: u64,
     pub(super) entered: u64,
@@ -93,9 +99,9 @@ impl<S: Storage> Inner<S> {
             .segment_bytes
             .min(settings.max_bytes / 16)
             .max(64 << 10);
-        // Twice an event, and what is around it.
-        options.max_record_bytes = 4 << 20;
-        options.max_pending_bytes = 8 << 20;
+        // The door takes a mebibyte, of which JSON may make six; and the event beside it has one at the most.
+        options.max_record_bytes = MAX_PAYLOAD;
+        options.max_pending_bytes = 2 * MAX_PAYLOAD;
         let (mut journal, recovery) = Journal::open(storage, options)?;
         // What a loss of power has torn nobody has read: it is published again, in its order.
         if let Some(torn) = torn_from(&recovery) {
@@ -115,6 +121,7 @@ impl<S: Storage> Inner<S> {
         let mut inner = Inner {
             keys,
             hands: Hands::default(),
+            durable: head.clone(),
             head,
             source: last
                 .map(|entry| (entry.source_epoch, entry.source_seq))
@@ -122,8 +129,9 @@ impl<S: Storage> Inner<S> {
             is_open: false,
             turns_key: false,
             key_since_ns: 0,
-            checkpoint_ns: 0,
+            ticked_ns: 0,
             told: BTreeMap::new(),
+            told_last: Default::default(),
             number: last_number.unwrap_or(0),
             entered: 0,
             unsynced: 0,
@@ -144,22 +152,29 @@ impl<S: Storage> Inner<S> {
 
     /// What the start found missing, of the records that some destination had not had.
     pub(super) fn lost(&mut self, recovery: &Recovery) {
-        let sure = recovery.missing.iter().copied().filter(|(first, _)| {
-            // What may never have been durable was never read either.
-            recovery.unsure_from == 0 || *first < recovery.unsure_from
-        });
-        for range in sure.collect::<Vec<_>>() {
-            let (first, last) = range;
-            for reader in self.settings.readers.clone() {
-                let had = self.journal.cursor(&reader).unwrap_or(0);
+        // What may never have been durable was never read either.
+        let before = match recovery.unsure_from {
+            0 => u64::MAX,
+            unsure => unsure,
+        };
+        let sure = recovery.missing.iter();
+        let sure = sure.map(|(first, last)| (*first, (*last).min(before - 1)));
+        for (first, last) in sure.filter(|(first, last)| first <= last) {
+            let mut most = 0;
+            for reader in &self.settings.readers {
+                let had = self.journal.cursor(reader).unwrap_or(0);
                 let count = (last + 1).saturating_sub(first.max(had + 1));
-                self.hands.lose(&reader, count);
+                self.hands.lose(reader, count);
+                most = most.max(count);
             }
-            self.gone.push(Gone {
-                fate: "lost",
-                count: last - first + 1,
-                range,
-            });
+            // What every destination had is no loss.
+            if most > 0 {
+                self.gone.push(Gone {
+                    fate: "lost",
+                    count: most,
+                    range: (last + 1 - most, last),
+                });
+            }
         }
     }
 
@@ -168,8 +183,25 @@ impl<S: Storage> Inner<S> {
         self.journal.mark_reported(self.found_up_to);
     }
 
-    pub(super) const fn is_key_old(&self, now: u64) -> bool {
-        now.saturating_sub(self.key_since_ns) >= KEY_NS
+    /// Whether it is time for a checkpoint, also by a clock that was set back.
+    pub(super) const fn is_tick_due(&self, now: u64) -> bool {
+        !self.is_open || now.abs_diff(self.ticked_ns) >= CHECKPOINT_NS
+    }
+
+    /// A checkpoint by the clock, with a new key if the one that signs is old.
+    pub(super) fn tick(&mut self, agents: Vec<Agent>, now: u64) -> Result<(), TrailError> {
+        self.open_epoch(now)?;
+        let is_old = now.abs_diff(self.key_since_ns) >= KEY_NS;
+        let why = if is_old { Why::Rotate } else { Why::Periodic };
+        let agents = self.untold(agents);
+        self.checkpoint(why, agents.clone(), now)?;
+        self.sync()?;
+        self.ticked_ns = now;
+        for agent in agents {
+            self.told_last = (agent.node.clone(), agent.epoch.clone());
+            self.told.insert((agent.node, agent.epoch), agent.seq);
+        }
+        Ok(())
     }
 
     /// The first link of this life's epoch.
@@ -253,7 +285,6 @@ impl<S: Storage> Inner<S> {
         self.head.hash = hash;
         self.head.signed_seq = seq;
         self.head.key = key;
-        self.checkpoint_ns = now;
         if next.is_some() {
             self.turns_key = true;
             self.key_since_ns = now;
@@ -302,6 +333,7 @@ impl<S: Storage> Inner<S> {
     pub(super) fn sync(&mut self) -> Result<(), TrailError> {
         self.journal.sync()?;
         self.entered += std::mem::take(&mut self.unsynced);
+        self.durable.clone_from(&self.head);
         let before = self.number.saturating_sub(1);
         self.journal.set_cursor(HEAD, before)?;
         if self.turns_key {
@@ -311,22 +343,20 @@ impl<S: Storage> Inner<S> {
         Ok(())
     }
 
-    /// Those that went on since they were told of, as many as there is room for.
+    /// Those that went on since they were told of, as many as there is room for; those behind the last that was told
+    /// first, so that it is everybody's turn.
     pub(super) fn untold(&mut self, agents: Vec<Agent>) -> Vec<Agent> {
-        let is_new = |agent: &Agent| {
-            let key = (agent.node.clone(), agent.epoch.clone());
-            self.told.get(&key).is_none_or(|told| *told < agent.seq)
-        };
-        let known: BTreeSet<_> = agents
-            .iter()
-            .map(|agent| (agent.node.clone(), agent.epoch.clone()))
-            .collect();
-        let new: Vec<Agent> = agents.into_iter().filter(is_new).take(MAX_AGENTS).collect();
+        let of = |agent: &Agent| (agent.node.clone(), agent.epoch.clone());
+        let known: BTreeSet<_> = agents.iter().map(of).collect();
         self.told.retain(|key, _| known.contains(key));
-        for agent in &new {
+        let is_new = |agent: &Agent| {
             self.told
-                .insert((agent.node.clone(), agent.epoch.clone()), agent.seq);
-        }
+                .get(&of(agent))
+                .is_none_or(|told| *told < agent.seq)
+        };
+        let mut new: Vec<Agent> = agents.into_iter().filter(is_new).collect();
+        new.sort_by_cached_key(|agent| (of(agent) <= self.told_last, of(agent)));
+        new.truncate(MAX_AGENTS);
         new
     }
 
@@ -337,13 +367,19 @@ impl<S: Storage> Inner<S> {
         Ok(())
     }
 
-    /// The newest segment stays: the chain's end is in it.
+    /// Whether the oldest segment is to go. That in which the chain's end is stays; and none goes while it is untold
+    /// that another went, for to shed makes the cursors durable.
     pub(super) fn is_over(&self) -> bool {
-        self.journal.stats().bytes > self.settings.max_bytes && self.journal.segments() > 1
+        let stats = self.journal.stats();
+        let is_old = self
+            .journal
+            .oldest_segment_last()
+            .is_some_and(|last| last < self.number);
+        stats.bytes - stats.pending_bytes > self.settings.max_bytes && is_old
     }
 
     pub(super) fn hold_bound(&mut self) -> Result<bool, TrailError> {
-        if self.is_over() {
+        if self.is_over() && self.gone.is_empty() && !self.is_telling {
             let readers = &self.settings.readers;
             let shed = self.hands.shed_oldest(&mut self.journal, readers)?;
             for unread in shed.into_iter().flatten() {
@@ -377,23 +413,28 @@ impl<S: Storage> Inner<S> {
         }
     }
 
-    /// The last links, those that are durable.
+    /// The last links, those that are durable: so many, or as many as there is room for.
     pub(super) fn recent(&mut self, links: usize) -> Vec<String> {
-        let from = self.number.saturating_sub(links as u64) + 1;
-        let Some(batch) = (links > 0).then(|| self.journal.read(from, links, MAX_RECENT_BYTES))
-        else {
-            return Vec::new();
-        };
-        // What cannot be read is told when a destination comes there.
-        let Ok(batch) = batch else {
-            return Vec::new();
-        };
-        for range in &batch.damaged {
-            self.damaged("", *range);
+        let mut links = links as u64;
+        while links > 0 {
+            let from = self.number.saturating_sub(links) + 1;
+            // What cannot be read is told when a destination comes there.
+            let Ok(batch) = self.journal.read(from, usize::MAX, MAX_RECENT_BYTES) else {
+                return Vec::new();
+            };
+            for range in &batch.damaged {
+                self.damaged("", *range);
+            }
+            let last = batch.records.last().map_or(0, |record| record.seq);
+            if last >= self.journal.durable_seq().min(self.number) {
+                let entries = batch.records.iter();
+                let bodies =
+                    entries.filter_map(|record| Some(Entry::of(&record.payload).ok()?.body));
+                return bodies.collect();
+            }
+            links /= 2;
         }
-        let entries = batch.records.iter();
-        let bodies = entries.filter_map(|record| Some(Entry::of(&record.payload).ok()?.body));
-        bodies.collect()
+        Vec::new()
     }
 
     pub(super) fn settle(&mut self, reader: &str, seq: u64) -> Result<(), JournalError> {

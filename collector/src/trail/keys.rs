@@ -94,6 +94,12 @@ impl<S: Storage> Keys<S> {
         if next.as_ref().is_some_and(is_announced) {
             current = next;
         }
+        if announced.is_some() && !current.as_ref().is_some_and(is_announced) {
+            tracing::error!(
+                "the key that signs the audit trail is not there any more: a new one is made, and whoever verifies the \
+                 chain sees that nothing says it"
+            );
+        }
         Self {
             slots,
             current,

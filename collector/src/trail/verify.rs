@@ -9,11 +9,14 @@
 mod checkpoint;
 mod ends;
 mod report;
+mod strict;
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::chain::{self, Hash, Link, hex};
-use crate::ocsf::event::trail::PROBE;
+use crate::ocsf::event::trail::probe;
 use checkpoint::{Agents, Said, is_signed};
 pub use report::{EpochReport, Expect, Finding, Kind, Report, SCHEMA};
 
@@ -21,8 +24,8 @@ pub use report::{EpochReport, Expect, Finding, Kind, Report, SCHEMA};
 pub const SILENCE_MS: i64 = 30_000;
 /// Events that may be ahead of one that is missing before it counts as gone.
 const AHEAD: usize = 100_000;
-/// Findings that are named; more are counted.
-const NAMED: usize = 10_000;
+/// Findings of a kind that are named; more are counted. Of each kind, so that many of one hide none of another.
+const NAMED: usize = 1000;
 
 /// An event that was given, as far as it is kept.
 #[derive(Clone, Debug)]
@@ -39,12 +42,16 @@ type Place = u64;
 
 #[derive(Debug, Default)]
 struct Epoch {
-    /// In their order, without holes: the first 16 bytes of each hash.
-    seen: Vec<[u8; 16]>,
+    /// Runs without holes, by the number of their first: the first 16 bytes of each hash.
+    runs: BTreeMap<u64, Vec<[u8; 16]>>,
+    /// The first number.
     first: u64,
+    /// The number behind the last.
+    next: u64,
     /// `first` is known: nothing before it is to come.
     is_begun: bool,
-    last_hash: Hash,
+    /// Of the last, unless a hole is behind it.
+    last_hash: Option<Hash>,
     signed: u64,
     first_key: Option<[u8; 32]>,
     key: Option<[u8; 32]>,
@@ -55,24 +62,33 @@ struct Epoch {
     /// What its checkpoints say of agents, each with its number and place.
     agents: Vec<(u64, Place, Agents)>,
     ahead: BTreeMap<u64, Given>,
-    /// Holes in `seen`: a hash of zeros stands for each number in them.
-    holes: u64,
     /// In which order they came.
     rank: u64,
 }
 
 impl Epoch {
-    const fn next(&self) -> u64 {
-        self.first + self.seen.len() as u64
+    fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.ahead.is_empty()
     }
 
     fn seen(&self, seq: u64) -> Option<&[u8; 16]> {
-        let at = usize::try_from(seq.checked_sub(self.first)?).ok()?;
-        self.seen.get(at).filter(|hash| **hash != [0; 16])
+        let (first, run) = self.runs.range(..=seq).next_back()?;
+        run.get(usize::try_from(seq - first).ok()?)
     }
 
-    fn last(&self) -> u64 {
-        self.next().saturating_sub(1)
+    fn push(&mut self, seq: u64, hash: &Hash) {
+        let last = self.runs.last_entry();
+        let run = last.filter(|run| *run.key() + run.get().len() as u64 == seq);
+        match run {
+            Some(mut run) => run.get_mut().push(short(hash)),
+            None => drop(self.runs.insert(seq, vec![short(hash)])),
+        }
+        self.next = seq + 1;
+        self.last_hash = Some(*hash);
+    }
+
+    const fn last(&self) -> u64 {
+        self.next.saturating_sub(1)
     }
 }
 
@@ -81,11 +97,14 @@ pub struct Verifier<'a> {
     expect: Expect,
     place: &'a dyn Fn(Place) -> String,
     epochs: BTreeMap<String, Epoch>,
+    /// Of the event before.
+    current: String,
     events: u64,
     duplicates: u64,
     checkpoints: u64,
     probes: u64,
-    found: u64,
+    /// How many of each kind.
+    found: BTreeMap<Kind, usize>,
     findings: Vec<Finding>,
 }
 
@@ -102,11 +121,12 @@ impl<'a> Verifier<'a> {
             expect,
             place,
             epochs: BTreeMap::new(),
+            current: String::new(),
             events: 0,
             duplicates: 0,
             checkpoints: 0,
             probes: 0,
-            found: 0,
+            found: BTreeMap::new(),
             findings: Vec::new(),
         }
     }
@@ -119,8 +139,9 @@ impl<'a> Verifier<'a> {
         at: Option<Place>,
         detail: String,
     ) {
-        self.found += 1;
-        if self.findings.len() < NAMED {
+        let found = self.found.entry(kind).or_default();
+        *found += 1;
+        if *found <= NAMED {
             let (first, last) = seqs;
             self.findings.push(Finding {
                 kind,
@@ -137,7 +158,11 @@ impl<'a> Verifier<'a> {
     pub fn add(&mut self, text: &[u8], at: u64) {
         self.events += 1;
         let found = match chain::link(text) {
-            Ok(link) => Ok((link, None)),
+            Ok(link) if link.is_whole() => Ok((link, None)),
+            // Written by somebody else, it may be whole in canonical form.
+            Ok(link) => Ok(again(text)
+                .filter(|(again, _)| again.is_whole())
+                .map_or((link, None), |(again, canonical)| (again, Some(canonical)))),
             Err(why) => again(text)
                 .map(|(link, canonical)| (link, Some(canonical)))
                 .ok_or(why),
@@ -187,18 +212,6 @@ impl<'a> Verifier<'a> {
     }
 
     fn take(&mut self, link: Link, said: Option<Box<Said>>, at: Place) {
-        let rank = self.epochs.len() as u64;
-        let epoch = self.epochs.entry(link.epoch.clone()).or_default();
-        let is_new = epoch.seen.is_empty() && epoch.ahead.is_empty();
-        if is_new {
-            epoch.first = link.seq;
-            // In no order, there may be some before it, unless it is the first of all.
-            epoch.is_begun = !self.expect.loose || link.seq == 1;
-            epoch.rank = rank;
-        } else if !epoch.is_begun && link.seq <= epoch.first {
-            (epoch.first, epoch.is_begun) = (link.seq, link.seq == 1);
-        }
-        let all = rank + u64::from(is_new);
         let given = Given {
             prev: link.prev,
             hash: link.hash,
@@ -206,24 +219,25 @@ impl<'a> Verifier<'a> {
             said,
             at,
         };
-        let next = epoch.next();
-        let (name, seq) = (link.epoch, link.seq);
-        let ahead = epoch.ahead.first_key_value().map(|(ahead, _)| *ahead);
-        let is_current = epoch.rank + 1 == all;
-        if seq == next && epoch.is_begun {
-            if !self.expect.loose
-                && let Some(ahead) = ahead
-            {
-                let detail = format!("it comes after number {ahead}");
-                self.find(Kind::Reorder, &name, (seq, seq), Some(at), detail);
-            } else if !self.expect.loose && !is_current {
-                let detail = "it comes after an event of a later epoch".to_owned();
-                self.find(Kind::Reorder, &name, (seq, seq), Some(at), detail);
-            }
-            self.next(&name, seq, given);
-            self.catch_up(&name, AHEAD);
-            return;
+        let (name, seq, strict) = (link.epoch, link.seq, !self.expect.loose);
+        let came_back = self.current != name && self.epochs.contains_key(&name);
+        self.current.clone_from(&name);
+        if strict && came_back {
+            let detail = "it comes after an event of another epoch, which had begun".to_owned();
+            self.find(Kind::Reorder, &name, (seq, seq), Some(at), detail);
         }
+        let rank = self.epochs.len() as u64;
+        let epoch = self.epochs.entry(name.clone()).or_default();
+        if epoch.is_empty() {
+            // In no order, there may be some before it, unless it is the first of all.
+            (epoch.first, epoch.next) = (seq, seq);
+            epoch.is_begun = strict || seq == 1;
+            epoch.rank = rank;
+        } else if !epoch.is_begun && seq < epoch.first {
+            (epoch.first, epoch.next) = (seq, seq);
+            epoch.is_begun = seq == 1;
+        }
+        let next = epoch.next;
         let before = epoch
             .seen(seq)
             .copied()
@@ -232,21 +246,34 @@ impl<'a> Verifier<'a> {
             Some(known) if known == short(&given.hash) && given.is_whole => {
                 self.came_again(&name, seq, at);
             }
+            // Its hash is not its own: that is told already.
             Some(_) if !given.is_whole => {}
             Some(_) => {
                 let detail = "another event has this place as well".to_owned();
                 self.find(Kind::Fork, &name, (seq, seq), Some(at), detail);
             }
-            None if seq > next || !epoch.is_begun => {
+            None if seq == next && epoch.is_begun => {
+                if let (true, Some((ahead, _))) = (strict, epoch.ahead.first_key_value()) {
+                    let detail = format!("it comes after number {ahead}");
+                    self.find(Kind::Reorder, &name, (seq, seq), Some(at), detail);
+                }
+                self.next(&name, seq, given);
+                self.catch_up(&name, AHEAD);
+            }
+            None if seq >= next || !epoch.is_begun => {
                 epoch.ahead.insert(seq, given);
                 self.catch_up(&name, AHEAD);
             }
-            // Given up as missing, or before the first.
+            // Before the first, or where events were given up as missing.
+            None if strict => {
+                let detail = format!("it comes after number {}", next - 1);
+                self.find(Kind::Reorder, &name, (seq, seq), Some(at), detail);
+            }
             None => {
-                if !self.expect.loose {
-                    let detail = format!("it comes after number {}", next - 1);
-                    self.find(Kind::Reorder, &name, (seq, seq), Some(at), detail);
-                }
+                let detail =
+                    "nothing says that it belongs here: what is around it was looked at before"
+                        .to_owned();
+                self.find(Kind::Insertion, &name, (seq, seq), Some(at), detail);
             }
         }
     }
@@ -266,7 +293,7 @@ impl<'a> Verifier<'a> {
             let Some(epoch) = self.epochs.get_mut(name) else {
                 return;
             };
-            let next = epoch.next();
+            let next = epoch.next;
             let Some((seq, _)) = epoch.ahead.first_key_value() else {
                 return;
             };
@@ -295,16 +322,8 @@ impl<'a> Verifier<'a> {
         let detail = format!("{} events are missing", last - first + 1);
         self.find(Kind::Gap, name, (first, last), None, detail);
         if let Some(epoch) = self.epochs.get_mut(name) {
-            // What is behind a long hole is a beginning of its own: nothing is kept for each number of it.
-            if last - first < 1 << 20 {
-                let len = epoch.seen.len() + usize::try_from(last - first + 1).unwrap_or(0);
-                epoch.seen.resize(len, [0; 16]);
-            } else {
-                epoch.seen.clear();
-                epoch.first = last + 1;
-            }
-            epoch.holes += last - first + 1;
-            epoch.last_hash = [0; 32];
+            epoch.next = last + 1;
+            epoch.last_hash = None;
         }
     }
 
@@ -313,15 +332,12 @@ impl<'a> Verifier<'a> {
         let Some(epoch) = self.epochs.get_mut(name) else {
             return;
         };
-        let breaks =
-            !epoch.seen.is_empty() && epoch.last_hash != [0; 32] && epoch.last_hash != given.prev;
-        if breaks {
+        if epoch.last_hash.is_some_and(|hash| hash != given.prev) {
             let detail = format!("its hash is not what number {seq} says");
             self.find(Kind::Edit, name, (seq - 1, seq - 1), Some(given.at), detail);
         }
         if let Some(epoch) = self.epochs.get_mut(name) {
-            epoch.seen.push(short(&given.hash));
-            epoch.last_hash = given.hash;
+            epoch.push(seq, &given.hash);
         }
         if let Some(said) = given.said {
             self.checkpoint(name, seq, &given.hash, *said, given.at);
@@ -332,10 +348,13 @@ impl<'a> Verifier<'a> {
         let Some(epoch) = self.epochs.get(name) else {
             return;
         };
+        if said.is_open != (seq == 1) {
+            let detail = "an epoch begins with its first event, and only there".to_owned();
+            self.find(Kind::Signature, name, (seq, seq), Some(at), detail);
+            return;
+        }
         // That of an epoch's first is looked at when all are known: the epoch before says it.
-        if let (Some(key), false) = (epoch.key, said.is_open)
-            && said.key != key
-        {
+        if let Some(key) = epoch.key.filter(|key| *key != said.key) {
             let detail = format!(
                 "it is signed by {} and should be by {}",
                 hex(&said.key),
@@ -350,12 +369,10 @@ impl<'a> Verifier<'a> {
             return;
         }
         self.checkpoints += 1;
-        let silence = epoch
+        if let Some(detail) = epoch
             .checkpoint_ms
-            .map(|before| said.time_ms - before)
-            .filter(|apart| *apart > SILENCE_MS);
-        if let Some(apart) = silence {
-            let detail = format!("{} s without a checkpoint before it", apart / 1000);
+            .and_then(|before| apart(before, said.time_ms))
+        {
             self.find(Kind::Silence, name, (seq, seq), Some(at), detail);
         }
         if let Some(epoch) = self.epochs.get_mut(name) {
@@ -380,18 +397,45 @@ fn short(hash: &Hash) -> [u8; 16] {
     short
 }
 
-/// What `check-config --probe` sends says that it is no event.
+/// What is wrong with the time between two checkpoints, if anything is.
+fn apart(before_ms: i64, ms: i64) -> Option<String> {
+    match ms.saturating_sub(before_ms) {
+        apart if apart > SILENCE_MS => {
+            Some(format!("{} s without a checkpoint before it", apart / 1000))
+        }
+        apart if apart < -SILENCE_MS => Some(format!(
+            "it is {} s older than the checkpoint before it: a clock was set back, or one is not true",
+            apart.unsigned_abs() / 1000
+        )),
+        _ => None,
+    }
+}
+
+/// What `check-config --probe` sends, and nothing else in it.
 fn is_probe(text: &[u8]) -> bool {
-    let event = serde_json::from_slice::<serde_json::Value>(text).ok();
-    let name = event
-        .as_ref()
-        .and_then(|event| event.pointer("/metadata/log_name"));
-    name.is_some_and(|name| name == PROBE)
+    let Some(event) = strict::parse(text) else {
+        return false;
+    };
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
+    let (Some(uid), Some(time), Some(version)) = (
+        text("/metadata/uid"),
+        text("/metadata/original_time"),
+        text("/metadata/product/version"),
+    ) else {
+        return false;
+    };
+    let is_version = version.len() <= 32 && version.bytes().all(|byte| byte.is_ascii_graphic());
+    let time = time.parse::<jiff::Timestamp>().ok();
+    let time = time.and_then(|time| u64::try_from(time.as_nanosecond()).ok());
+    is_version
+        && uid.strip_prefix("probe/") == text("/metadata/original_time")
+        && time.is_some_and(|time| {
+            serde_json::to_value(probe(uid, time, version)).is_ok_and(|probe| probe == event)
+        })
 }
 
 /// The link of JSON that is not in canonical form, and that form of it.
 fn again(text: &[u8]) -> Option<(Link, String)> {
-    let parsed: serde_json::Value = serde_json::from_slice(text).ok()?;
-    let canonical = parsed.to_string();
+    let canonical = strict::parse(text)?.to_string();
     Some((chain::link(canonical.as_bytes()).ok()?, canonical))
 }

@@ -1,4 +1,4 @@
-//! The way on from the collector: a double of CloudWatch Logs and files of lines, with the collector killed and the
+//! The way on from the collector: doubles of CloudWatch Logs and Splunk, and files of lines, with the collector killed and the
 //! service failing in every way at random. What was acknowledged is there, what is there twice is the same twice, and
 //! the chain is whole in either place.
 
@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use plimsoll_tests::cloudwatch::{AwsError, CloudWatch, Fault, Operation, Times};
+use plimsoll_tests::hec::{Fault as HecFault, Hec, Token};
 use serde_json::{Value, json};
 
 use crate::collector::{Collector, program, wait_until};
@@ -15,11 +16,54 @@ use crate::emitter::{Emitter, Way};
 use crate::kills::{LIFE, LONG};
 
 const GROUP: &str = "/plimsoll/test";
+const TOKEN: &str = "5ec7e7-0f";
 /// Kills of the collector: in a whole run, and in one that is to be short.
 const KILLS: u32 = 100;
 const FEW_KILLS: u32 = 12;
 
-fn sinks(cloudwatch: &CloudWatch, folder: &Path) -> Value {
+/// Everywhere that events go.
+struct Places {
+    cloudwatch: CloudWatch,
+    hec: Hec,
+}
+
+impl Places {
+    fn open(folder: &Path) -> Self {
+        let (cloudwatch, hec) = (CloudWatch::start().unwrap(), Hec::start().unwrap());
+        cloudwatch.create_group(GROUP).unwrap();
+        let token = Token {
+            has_acks: true,
+            ..Token::default()
+        };
+        hec.add_token(TOKEN, token);
+        std::fs::write(folder.join("hec-token"), TOKEN).unwrap();
+        Self { cloudwatch, hec }
+    }
+
+    fn sinks(&self, folder: &Path) -> Value {
+        sinks(&self.cloudwatch, &self.hec, folder)
+    }
+
+    /// Something that goes wrong for a while, and passes.
+    fn trouble(&self, dice: &mut fastrand::Rng) {
+        trouble(&self.cloudwatch, dice);
+        let fault = match dice.u32(..10) {
+            0 => HecFault::Busy,
+            1 => HecFault::TooMany,
+            2 => HecFault::Internal,
+            3 => HecFault::BadGateway,
+            4 => HecFault::CutBefore,
+            5 => HecFault::CutAfter,
+            6 => HecFault::UnusableBody,
+            7 => HecFault::NeverAcknowledged,
+            8 => HecFault::LostBehind,
+            _ => return self.hec.restart(),
+        };
+        self.hec.fail(fault, dice.usize(1..3));
+    }
+}
+
+fn sinks(cloudwatch: &CloudWatch, hec: &Hec, folder: &Path) -> Value {
     json!([
         {
             "name": "aws",
@@ -28,6 +72,15 @@ fn sinks(cloudwatch: &CloudWatch, folder: &Path) -> Value {
                 "stream": "cluster-1",
                 "region": "eu-central-1",
                 "endpoint": cloudwatch.endpoint(),
+            },
+        },
+        {
+            "name": "splunk",
+            "hec": {
+                "endpoint": hec.endpoint(),
+                "token_file": folder.join("hec-token"),
+                "acknowledgement": true,
+                "ack_timeout_s": 2,
             },
         },
         {"name": "lines", "file": {"path": folder.join("lines"), "rotate_bytes": 65_536, "keep_files": 10_000}},
@@ -107,10 +160,9 @@ fn uid(event: &Value) -> String {
 #[test]
 fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
     let folder = tempfile::tempdir().unwrap();
-    let cloudwatch = CloudWatch::start().unwrap();
-    cloudwatch.create_group(GROUP).unwrap();
+    let places = Places::open(folder.path());
     let mut collector = Collector::new(&folder.path().join("collector"));
-    collector.sinks = sinks(&cloudwatch, folder.path());
+    collector.sinks = places.sinks(folder.path());
     collector.start();
     let way = Way {
         endpoint: format!("http://127.0.0.1:{}", collector.otlp),
@@ -128,14 +180,15 @@ fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
     for _ in 0..planned {
         for _ in 0..dice.u32(1..4) {
             std::thread::sleep(Duration::from_millis(dice.u64(..200)));
-            trouble(&cloudwatch, &mut dice);
+            places.trouble(&mut dice);
         }
         collector.kill();
         collector.start();
     }
     let durable = emitter.kill();
     assert!(durable > planned, "nearly nothing was emitted: {durable}");
-    cloudwatch.heal();
+    places.cloudwatch.heal();
+    places.hec.heal();
     let mut rest = Emitter::start(&spool, &way, 1, 0);
     wait_until("the spool is emptied", || rest.ended().is_some());
     assert!(rest.ended().unwrap().success(), "{}", rest.log());
@@ -159,36 +212,45 @@ fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
         assert_eq!(once.len(), uids.len(), "{name}: none is there twice");
         assert_eq!(once, ids, "{name}");
     }
+    // Nothing here is grave: what the trail says of itself is all of it.
     let grave = lines(&folder.path().join("grave"));
+    assert!(!grave.is_empty());
     assert!(
         grave
             .iter()
             .all(|event| is_own(event) || event["severity_id"].as_i64() >= Some(4))
     );
-    // The service has each at least once, and what it has twice is the same.
-    let mut there: BTreeMap<String, String> = BTreeMap::new();
-    let mut copy = String::new();
-    for (stream, events) in cloudwatch.stored_in(GROUP) {
+    // Each service has each at least once, and what it has twice is the same.
+    let mut in_streams = Vec::new();
+    for (stream, events) in places.cloudwatch.stored_in(GROUP) {
         assert!(stream.starts_with("cluster-1/"), "{stream}");
         for event in events {
             let parsed: Value = serde_json::from_str(&event.message).unwrap();
             assert!(stream.ends_with(parsed["unmapped"]["chain"]["epoch"].as_str().unwrap()));
-            let known = there
-                .entry(uid(&parsed))
-                .or_insert_with(|| event.message.clone());
-            assert_eq!(*known, event.message);
-            copy.push_str(&event.message);
-            copy.push('\n');
+            in_streams.push(event.message);
         }
     }
-    assert!(ids.iter().all(|id| there.contains_key(id)));
-    let downloaded = folder.path().join("downloaded.jsonl");
-    std::fs::write(&downloaded, copy).unwrap();
-    let (is_whole, report) = verify(&["--at-least-once"], &downloaded);
-    assert!(is_whole, "{report:#}");
+    let indexed = places.hec.stored().into_iter().map(|stored| stored.event);
+    assert_eq!(places.hec.skipped(), 0);
+    let mut of_services = Vec::new();
+    for events in [in_streams, indexed.collect()] {
+        let mut there: BTreeMap<String, &String> = BTreeMap::new();
+        for event in &events {
+            let parsed: Value = serde_json::from_str(event).unwrap();
+            assert_eq!(there.entry(uid(&parsed)).or_insert(event), &event);
+        }
+        assert!(ids.iter().all(|id| there.contains_key(id)));
+        let copy = folder.path().join("copy.jsonl");
+        std::fs::write(&copy, events.join("\n")).unwrap();
+        let (is_whole, report) = verify(&["--at-least-once"], &copy);
+        assert!(is_whole, "{report:#}");
+        of_services.push(report["epochs"].clone());
+    }
     let (is_whole, of_files) = verify(&[], &folder.path().join("lines"));
     assert!(is_whole, "{of_files:#}");
-    assert_eq!(report["epochs"], of_files["epochs"]);
+    for epochs in of_services {
+        assert_eq!(epochs, of_files["epochs"]);
+    }
     assert_eq!(
         of_files["epochs"].as_array().unwrap().last().unwrap()["closed"],
         true
@@ -199,12 +261,12 @@ fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
 #[test]
 fn a_probe_says_of_each_sink_what_becomes_of_an_event() {
     let folder = tempfile::tempdir().unwrap();
-    let cloudwatch = CloudWatch::start().unwrap();
-    cloudwatch.create_group(GROUP).unwrap();
+    let places = Places::open(folder.path());
+    let cloudwatch = &places.cloudwatch;
     let path = folder.path().join("collector.yaml");
     let config = json!({
         "data": {"path": folder.path().join("state")},
-        "sinks": sinks(&cloudwatch, folder.path()),
+        "sinks": places.sinks(folder.path()),
     });
     std::fs::write(&path, config.to_string()).unwrap();
     let check = |arguments: &[&str]| {
@@ -224,12 +286,12 @@ fn a_probe_says_of_each_sink_what_becomes_of_an_event() {
     let (code, said) = check(&[]);
     assert_eq!(
         (code, said.as_str()),
-        (Some(0), "the configuration is sound, with 4 sinks\n")
+        (Some(0), "the configuration is sound, with 5 sinks\n")
     );
     assert_eq!(cloudwatch.requests().len(), 0);
     let (code, said) = check(&["--probe"]);
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(said.lines().count(), 4, "{said}");
+    assert_eq!(said.lines().count(), 5, "{said}");
     let stored = cloudwatch.stored(GROUP, "cluster-1/probe");
     let event: Value = serde_json::from_str(&stored[0].message).unwrap();
     assert_eq!(

@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use plimsoll_journal::{JournalError, ReadOnly, inspect};
+use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use super::super::table::{self, Column};
@@ -19,7 +20,7 @@ use crate::api::chain::MAX_LINKS;
 use crate::api::{self, ChainDocument};
 use crate::trail::chain::from_hex;
 use crate::trail::entry::Entry;
-use crate::trail::verify::{Expect, Report, Verifier};
+use crate::trail::verify::{Expect, Finding, Report, Verifier};
 
 /// No line is longer: an event has a million bytes at the most, and a SIEM may write it in a longer form.
 const MAX_LINE: u64 = 8 << 20;
@@ -66,6 +67,9 @@ pub(in super::super) enum VerifyError {
         /// As given.
         path: String,
     },
+    /// It has written none.
+    #[error("the collector has no chain yet, or its volume is another one than before")]
+    NoEnd,
     /// What is to be found there.
     #[error(
         "--head must be EPOCH:NUMBER:HASH, as /api/v1/audit/chain and an earlier report say it"
@@ -86,11 +90,12 @@ struct Source {
 pub(in super::super) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
     let asked = (args.paths.is_empty() || args.against_collector).then(|| ask(args));
     let asked = asked.transpose()?;
-    let said = asked.as_ref().map(end).transpose()?.flatten();
+    let said = asked.as_ref().map(end).transpose()?;
+    let given = args.head.as_deref().map(head).transpose()?;
     let expect = Expect {
         loose: args.at_least_once,
         key: args.key.as_deref().map(key).transpose()?,
-        head: args.head.as_deref().map(head).transpose()?.or(said),
+        heads: given.into_iter().chain(said).collect(),
         now_ms: (args.live || args.paths.is_empty())
             .then(|| i64::try_from(api::unix_ns() / 1_000_000).unwrap_or(i64::MAX)),
     };
@@ -151,12 +156,12 @@ fn ask(args: &VerifyArgs) -> Result<ChainDocument, CliError> {
 }
 
 /// Where the collector says that its chain ends.
-fn end(document: &ChainDocument) -> Result<Option<(String, u64, [u8; 32])>, VerifyError> {
+fn end(document: &ChainDocument) -> Result<(String, u64, [u8; 32]), VerifyError> {
     if document.seq == 0 {
-        return Ok(None);
+        return Err(VerifyError::NoEnd);
     }
     let hash = from_hex(&document.hash).ok_or(VerifyError::Head)?;
-    Ok(Some((document.epoch.clone(), document.seq, hash)))
+    Ok((document.epoch.clone(), document.seq, hash))
 }
 
 fn key(text: &str) -> Result<[u8; 32], VerifyError> {
@@ -194,7 +199,7 @@ fn sources_of(path: &Path) -> Result<Vec<Source>, VerifyError> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        if file.extension().is_some_and(|extension| extension == "plj") {
+        if name.starts_with("segment-") && file.extension().is_some_and(|ending| ending == "plj") {
             return Ok(vec![of(path.to_owned(), true)]);
         }
         let aside = match name.split_once(".jsonl") {
@@ -259,7 +264,10 @@ fn lines(mut file: impl BufRead, base: u64, verifier: &mut Verifier<'_>) -> io::
             break;
         }
         let text = bytes.trim_ascii();
-        if !text.is_empty() {
+        // The last line of a file that is being written may be a part of one.
+        let is_torn =
+            !bytes.ends_with(b"\n") && serde_json::from_slice::<IgnoredAny>(text).is_err();
+        if !text.is_empty() && !is_torn {
             verifier.add(text, base + line);
         }
     }
@@ -283,27 +291,33 @@ fn tell(report: &Report, out: &mut dyn Write) -> Result<(), CliError> {
         .collect();
     table::print(COLUMNS, &rows, out)?;
     for finding in &report.findings {
-        let kind = serde_json::to_value(finding.kind)?;
-        write!(out, "\n{}", kind.as_str().unwrap_or_default())?;
-        match (finding.seq, finding.last_seq) {
-            (Some(first), Some(last)) => write!(out, " {}:{first}-{last}", finding.epoch)?,
-            (Some(first), None) => write!(out, " {}:{first}", finding.epoch)?,
-            _ => {}
-        }
-        if let Some(at) = &finding.at {
-            write!(out, " ({at})")?;
-        }
-        write!(out, ": {}", finding.detail)?;
+        writeln!(out, "{}", table::printable(&line(finding)?))?;
     }
     let verdict = if report.ok { "whole" } else { "NOT whole" };
     let unnamed = report.findings_total - report.findings.len() as u64;
     if unnamed > 0 {
-        write!(out, "\nand {unnamed} more")?;
+        writeln!(out, "and {unnamed} more")?;
     }
     writeln!(
         out,
-        "\n{} events, {} of them came again, {} checkpoints signed: the chain is {verdict}",
-        report.events, report.duplicates, report.checkpoints
+        "\n{} events, {} of them came again, {} probes, {} checkpoints signed: the chain is {verdict}",
+        report.events, report.duplicates, report.probes, report.checkpoints
     )?;
     Ok(())
+}
+
+fn line(finding: &Finding) -> Result<String, CliError> {
+    let kind = serde_json::to_value(finding.kind)?;
+    let kind = kind.as_str().unwrap_or_default();
+    let place = match (finding.seq, finding.last_seq) {
+        (Some(first), Some(last)) => format!(" {}:{first}-{last}", finding.epoch),
+        (Some(first), None) => format!(" {}:{first}", finding.epoch),
+        (None, _) => String::new(),
+    };
+    let at = finding.at.as_ref().map(|at| format!(" ({at})"));
+    Ok(format!(
+        "{kind}{place}{}: {}",
+        at.unwrap_or_default(),
+        finding.detail
+    ))
 }

@@ -288,7 +288,7 @@ where
     };
     Answer::Failed(Failure {
         code,
-        message: error.message().map(str::to_owned),
+        message: error.message().map(short),
         status,
         is_without_credentials,
         is_in_doubt,
@@ -313,6 +313,14 @@ fn is_refused(error: &(dyn Error + 'static)) -> bool {
 fn retry_after_ms(raw: &HttpResponse) -> Option<u64> {
     let seconds: u64 = raw.headers().get("retry-after")?.trim().parse().ok()?;
     seconds.checked_mul(1000)
+}
+
+/// Of what the service says as much as a line of a log has room for: it quotes events.
+fn short(text: &str) -> String {
+    const BYTES: usize = 500;
+    text.get(..text.floor_char_boundary(BYTES))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! How epochs join, and how the chain ends: what can be said when all events were given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Epoch, EpochReport, Kind, Report, SCHEMA, SILENCE_MS, Verifier, short};
+use super::{EpochReport, Kind, Report, SCHEMA, SILENCE_MS, Verifier, apart, short};
 use crate::trail::chain::hex;
 
 impl Verifier<'_> {
@@ -20,6 +20,7 @@ impl Verifier<'_> {
             let before = at.checked_sub(1).and_then(|at| order.get(at));
             self.joint(before.map(String::as_str), name);
         }
+        self.first_key(&order);
         self.agents(&order);
         self.ends(&order);
         let epochs = order
@@ -30,7 +31,7 @@ impl Verifier<'_> {
                 first_seq: epoch.first,
                 last_seq: epoch.last(),
                 signed_seq: epoch.signed,
-                last_hash: hex(&epoch.last_hash),
+                last_hash: epoch.last_hash.map(|hash| hex(&hash)).unwrap_or_default(),
                 first_key: epoch.first_key.map(|key| hex(&key)),
                 next_key: epoch.key.map(|key| hex(&key)),
                 closed: epoch.closed,
@@ -38,40 +39,43 @@ impl Verifier<'_> {
             .collect();
         Report {
             schema: SCHEMA,
-            ok: self.found == 0,
+            ok: self.found.is_empty(),
             events: self.events,
             duplicates: self.duplicates,
             checkpoints: self.checkpoints,
             probes: self.probes,
             epochs,
-            findings_total: self.found,
+            findings_total: self.found.values().sum::<usize>() as u64,
             findings: self.findings,
         }
     }
 
     /// The epochs, each behind the one that it says was before it; beginnings in the order in which they came.
     fn in_order(&self) -> Vec<String> {
-        let mut left: Vec<_> = self.epochs.iter().collect();
-        left.sort_by_key(|(_, epoch)| epoch.rank);
-        let previous = |epoch: &Epoch| {
-            let opened = epoch.opened.as_ref()?;
-            Some(opened.previous.as_ref()?.0.clone())
-        };
-        let mut order: Vec<String> = Vec::new();
-        while !left.is_empty() {
-            let is_next = |(_, epoch): &(&String, &Epoch)| match (previous(epoch), order.last()) {
-                (Some(before), Some(last)) => before == *last,
-                _ => false,
-            };
-            let is_free = |(_, epoch): &(&String, &Epoch)| {
-                previous(epoch).is_none_or(|before| !left.iter().any(|(name, _)| **name == before))
-            };
-            let at = left
-                .iter()
-                .position(is_next)
-                .or_else(|| left.iter().position(is_free))
-                .unwrap_or(0);
-            order.push(left.remove(at).0.clone());
+        let mut ranked: Vec<_> = self.epochs.iter().collect();
+        ranked.sort_by_key(|(_, epoch)| epoch.rank);
+        let mut behind: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
+        let mut begin = Vec::new();
+        for (name, epoch) in &ranked {
+            let opened = epoch.opened.as_ref();
+            let previous = opened.and_then(|opened| opened.previous.as_ref());
+            match previous.filter(|(before, ..)| self.epochs.contains_key(before)) {
+                Some((before, ..)) => behind.entry(before).or_default().push(name),
+                None => begin.push(*name),
+            }
+        }
+        // Those that lead back to themselves begin nowhere.
+        begin.extend(ranked.iter().map(|(name, _)| *name));
+        let (mut order, mut known) = (Vec::new(), BTreeSet::new());
+        for name in begin {
+            let mut next = vec![name];
+            while let Some(name) = next.pop() {
+                if known.insert(name) {
+                    order.push(name.clone());
+                    let after = behind.remove(name.as_str()).unwrap_or_default();
+                    next.extend(after.into_iter().rev());
+                }
+            }
         }
         order
     }
@@ -112,10 +116,6 @@ impl Verifier<'_> {
             return;
         };
         let Some(before) = before else {
-            if self.expect.key.is_some_and(|key| key != opened.key) {
-                let detail = format!("the chain begins with the key {}", hex(&opened.key));
-                self.find(Kind::Signature, name, (1, 1), None, detail);
-            }
             return;
         };
         let Some((previous, seq, hash)) = &opened.previous else {
@@ -155,7 +155,7 @@ impl Verifier<'_> {
         } else if last > *seq {
             let detail = format!("it goes on after number {seq}, where {name} begins");
             self.find(Kind::Rollback, before, (seq + 1, last), None, detail);
-        } else if last_hash != *hash {
+        } else if last_hash.is_some_and(|last| last != *hash) {
             let detail = format!("its last hash is not what {name} says");
             self.find(Kind::Edit, before, (last, last), None, detail);
         }
@@ -166,11 +166,34 @@ impl Verifier<'_> {
             );
             self.find(Kind::Signature, name, (1, 1), None, detail);
         }
-        let apart = checkpoint_ms.map(|before| opened.time_ms - before);
-        if let Some(apart) = apart.filter(|apart| *apart > SILENCE_MS && !closed) {
-            let detail = format!("{} s without a checkpoint before it", apart / 1000);
+        let silent = checkpoint_ms.and_then(|before| apart(before, opened.time_ms));
+        // What ended on purpose may rest.
+        let rests = closed && checkpoint_ms.is_some_and(|before| opened.time_ms >= before);
+        if let Some(detail) = silent.filter(|_| !rests) {
             self.find(Kind::Silence, name, (1, 1), None, detail);
         }
+    }
+
+    /// The key of the first checkpoint in the chain, against what is known of it.
+    fn first_key(&mut self, order: &[String]) {
+        let Some(expected) = self.expect.key else {
+            return;
+        };
+        let first = order
+            .iter()
+            .find_map(|name| Some((name, self.epochs.get(name)?.first_key?)));
+        let (name, detail) = match first {
+            Some((_, key)) if key == expected => return,
+            Some((name, key)) => (
+                name.clone(),
+                format!("the first checkpoint is signed by {}", hex(&key)),
+            ),
+            None => (
+                String::new(),
+                "no checkpoint is signed by the key that is expected".to_owned(),
+            ),
+        };
+        self.find(Kind::Signature, &name, (0, 0), None, detail);
     }
 
     /// Agents whose numbers go back.
@@ -213,17 +236,25 @@ impl Verifier<'_> {
             .expect
             .now_ms
             .zip(checkpoint_ms)
-            .map(|(now, then)| now - then);
-        let is_fresh = since.is_some_and(|since| since <= SILENCE_MS);
+            .map(|(now, then)| now.saturating_sub(then));
+        // One that is of the future is not fresh: it would be for ever.
+        let is_fresh = since.is_some_and(|since| (-SILENCE_MS..=SILENCE_MS).contains(&since));
         if last > signed && !is_fresh {
             let detail = format!("{} events after the last checkpoint", last - signed);
             self.find(Kind::UnsignedTail, name, (signed + 1, last), None, detail);
         }
-        if let Some(since) = since.filter(|since| *since > SILENCE_MS && !closed) {
-            let detail = format!("no checkpoint since {} s", since / 1000);
+        if let Some(since) = since.filter(|since| !is_fresh && (!closed || *since < 0)) {
+            let detail = if since < 0 {
+                format!(
+                    "the last checkpoint is {} s in the future",
+                    since.unsigned_abs() / 1000
+                )
+            } else {
+                format!("no checkpoint since {} s", since / 1000)
+            };
             self.find(Kind::Silence, name, (last, last), None, detail);
         }
-        if let Some((head_epoch, head_seq, head_hash)) = self.expect.head.clone() {
+        for (head_epoch, head_seq, head_hash) in std::mem::take(&mut self.expect.heads) {
             let known = self.epochs.get(&head_epoch);
             let has = known.and_then(|epoch| epoch.seen(head_seq)).copied();
             match has {
@@ -233,7 +264,7 @@ impl Verifier<'_> {
                     self.find(Kind::Fork, &head_epoch, (head_seq, head_seq), None, detail);
                 }
                 None => {
-                    let from = known.map_or(1, |epoch| epoch.last() + 1).min(head_seq);
+                    let from = known.map_or(1, |epoch| epoch.next).min(head_seq);
                     let detail = "the chain had got further than this".to_owned();
                     self.find(Kind::Rollback, &head_epoch, (from, head_seq), None, detail);
                 }

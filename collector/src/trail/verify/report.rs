@@ -60,8 +60,8 @@ pub struct Expect {
     pub loose: bool,
     /// The key that signs the first checkpoint, from elsewhere.
     pub key: Option<[u8; 32]>,
-    /// The link that the chain must have got to, from elsewhere: epoch, number, hash.
-    pub head: Option<(String, u64, Hash)>,
+    /// Links that must be there, from elsewhere: epoch, number, hash.
+    pub heads: Vec<(String, u64, Hash)>,
     /// What time it is, Unix milliseconds, if the chain should be going on: then its end is a silence or not yet signed.
     pub now_ms: Option<i64>,
 }
