@@ -4,12 +4,15 @@
 //! [`SinkSettings`] is what stands in the file, one option for each kind of sink; [`Sink`] is what it means once
 //! it was checked. A further kind is an option there, a variant of [`SinkKind`] and its own checks.
 
+pub mod syslog;
+
 use std::path::PathBuf;
 
 use plimsoll_settings::names_of;
 use plimsoll_wire::AuditEvent;
 use serde::Deserialize;
 
+pub use self::syslog::Syslog;
 use super::check::{Checks, is_name};
 use crate::ocsf::types::SeverityId;
 use crate::sinks::cloudwatch::limits;
@@ -46,6 +49,8 @@ pub struct SinkSettings {
     pub cloudwatch: Option<CloudWatch>,
     /// Files in a folder.
     pub file: Option<File>,
+    /// A receiver of syslog.
+    pub syslog: Option<Syslog>,
     /// What it says of an event.
     pub format: Format,
     /// Which events it sends.
@@ -228,6 +233,9 @@ impl SinkSettings {
         if let Some(file) = &self.file {
             file.check(&format!("{place}.file"), checks);
         }
+        if let Some(syslog) = &self.syslog {
+            syslog.check(&format!("{place}.syslog"), checks);
+        }
         for (at, namespace) in self.route.namespaces.iter().enumerate() {
             checks.that(
                 is_name(namespace) && !namespace.contains('.') && namespace.len() <= 63,
@@ -348,10 +356,11 @@ pub(super) fn check(sinks: &[SinkSettings], taken: &std::path::Path, checks: &mu
 }
 
 /// Names of the settings in the sections of a sink.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 3] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 4] {
     [
         ("sinks[].cloudwatch", names_of::<CloudWatch>()),
         ("sinks[].file", names_of::<File>()),
+        ("sinks[].syslog", names_of::<Syslog>()),
         ("sinks[].route", names_of::<Route>()),
     ]
 }
