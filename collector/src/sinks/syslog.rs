@@ -34,10 +34,10 @@ use crate::config::sinks::Syslog as Settings;
 /// are not acknowledged ends after half of it.
 pub const KEPT_MS: u64 = 60_000;
 
-/// Bytes of calls that are kept: what the buffers of the two kernels have room for, by their defaults.
+/// Bytes of calls that are kept: more than the two kernels take for a receiver that does not read, by their defaults.
 pub const KEPT_BYTES: usize = 4 << 20;
 
-/// How long the other side is given to end the connection.
+/// How long the other side is given, to end the connection and to take what is written.
 #[derive(Clone, Copy, Debug)]
 struct Waits {
     /// Before a call: long enough to see what has come already.
@@ -46,12 +46,15 @@ struct Waits {
     first: Duration,
     /// After every other: a way there and back.
     after: Duration,
+    /// For each chunk that is written.
+    stall: Duration,
 }
 
 const WAITS: Waits = Waits {
     before: Duration::from_millis(1),
     first: Duration::from_secs(1),
     after: Duration::from_millis(100),
+    stall: Duration::from_secs(30),
 };
 
 /// A receiver that messages are sent to.
@@ -119,7 +122,7 @@ impl Syslog {
         let until = self.in_doubt_until;
         let in_doubt = call.seqs.partition_point(|seq| Some(*seq) <= until) as u64;
         self.in_doubt_until = until.max(Some(last));
-        let written = match connection.write(&call.bytes).await {
+        let written = match connection.write(&call.bytes, self.waits.stall).await {
             Ok(()) => connection.is_open(wait).await,
             Err(error) => Err(error),
         };
@@ -162,7 +165,7 @@ impl Syslog {
         let mut connection = Connection::open(&self.settings, config).await?;
         for call in &mut self.kept.calls {
             self.repeated += std::mem::take(&mut call.once);
-            let written = connection.write(&call.bytes).await;
+            let written = connection.write(&call.bytes, self.waits.stall).await;
             written.map_err(|error| refused(&self.settings, "write again to", error))?;
             call.written_unix_ms = now_unix_ms;
         }

@@ -23,9 +23,6 @@ use crate::sinks::{RefusalKind, Refused};
 /// How long it may take to find and reach the receiver, and again to agree on TLS.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 
-/// Without any progress a write ends after this.
-const WRITE_TIME: Duration = Duration::from_secs(30);
-
 /// What was sent and is not acknowledged by the receiver's kernel for so long ends the connection, milliseconds.
 const UNACKNOWLEDGED_MS: u32 = 30_000;
 
@@ -37,6 +34,10 @@ const ASK_TIMES: u32 = 4;
 
 /// How long the receiver may take to close as well.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+/// What this kernel holds at the most, bytes (it takes the double, and less if `net.core.wmem_max` says so): the less
+/// it holds, the less is written that nobody reads.
+const SEND_BUFFER_BYTES: usize = 256 << 10;
 
 /// What is handed over at a time, bytes.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -84,12 +85,12 @@ impl Connection {
     /// Hands everything over.
     ///
     /// # Errors
-    /// The connection has ended, or there was no progress for [`WRITE_TIME`]: some of it may have arrived.
-    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// The connection has ended, or a chunk of it was not taken within `stall`: some of it may have arrived.
+    pub async fn write(&mut self, bytes: &[u8], stall: Duration) -> io::Result<()> {
         for chunk in bytes.chunks(CHUNK_BYTES) {
-            within(WRITE_TIME, self.0.write_all(chunk)).await?;
+            within(stall, self.0.write_all(chunk)).await?;
         }
-        within(WRITE_TIME, self.0.flush()).await
+        within(stall, self.0.flush()).await
     }
 
     /// Whether the other side has ended the connection or does so `within` this time. What it says is passed over.
@@ -131,6 +132,7 @@ impl Connection {
 /// Sent at once, and ended when the other side is gone without a word.
 fn tuned(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER_BYTES)?;
     sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MS)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, IDLE)?;

@@ -76,6 +76,7 @@ fn open_waits() -> Waits {
         before: NOT_AT_ALL,
         first: NOT_AT_ALL,
         after: NOT_AT_ALL,
+        stall: UNTIL_IT_ENDS,
     }
 }
 
@@ -85,6 +86,7 @@ fn ending_waits() -> Waits {
         before: UNTIL_IT_ENDS,
         first: UNTIL_IT_ENDS,
         after: UNTIL_IT_ENDS,
+        stall: UNTIL_IT_ENDS,
     }
 }
 
@@ -341,6 +343,40 @@ fn a_slow_receiver_gets_all_of_it() {
         numbers(&receiver.connection()),
         (1..=60).collect::<Vec<_>>()
     );
+}
+
+/// It takes what the kernels hold, which is less than what is kept.
+#[test]
+fn a_receiver_that_does_not_read_loses_nothing() {
+    let (bench, runtime) = (Bench::new(), runtime());
+    let receiver = bench.receiver(&[Script::WhenTold(0, End::Reset), Script::Read]);
+    let mut sink = bench.sink(&receiver);
+    sink.waits.stall = Duration::from_millis(100);
+    let mut all = messages(1..=400);
+    for message in &mut all {
+        let noise = "x".repeat(60_000);
+        message.text = format!("{{\"n\":{},\"x\":\"{noise}\"}}", message.seq);
+    }
+    let mut taken = 0;
+    let refused = loop {
+        match runtime.block_on(sink.send(&all[taken..taken + 10], NOW_MS)) {
+            Ok(sent) => taken += sent.taken,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused.kind, RefusalKind::Unavailable);
+    assert!(told(&refused).contains("timed out"), "{}", told(&refused));
+    receiver.end();
+    assert!(receiver.connection().is_empty());
+    sink.waits = open_waits();
+    let upto = taken + 10;
+    let sent = runtime
+        .block_on(sink.send(&all[taken..upto], NOW_MS))
+        .unwrap();
+    assert_eq!((sent.taken, sent.maybe_twice), (10, upto as u64));
+    runtime.block_on(sink.close());
+    let expected: Vec<_> = (1..=upto as u64).collect();
+    assert_eq!(numbers(&receiver.connection()), expected);
 }
 
 #[test]
