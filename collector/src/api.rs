@@ -8,6 +8,7 @@ pub mod access;
 pub mod accounting;
 pub mod audit;
 mod certificate;
+pub mod chain;
 mod clock;
 mod document;
 mod error;
@@ -34,6 +35,7 @@ pub use accounting::{AccountingDocument, Gap, StageRow};
 pub(crate) use audit::Document;
 pub(crate) use audit::precise;
 pub use audit::{AuditQuery, AuditRecord, AuditRing, NodeStatus, NotAnEvent};
+pub use chain::ChainDocument;
 pub(crate) use clock::monotonic_ns;
 pub use clock::unix_ns;
 pub use error::ApiError;
@@ -44,12 +46,15 @@ pub use tail::load_tail;
 use crate::cluster::access::Right;
 use crate::history::{Fleet, History};
 use crate::sizing::{self, Report};
+use crate::trail::Head;
 
 /// How long a computed report is served again, nanoseconds: a page and its links see one state.
 const VIEW_FOR_NS: u64 = 2_000_000_000;
 
 /// A supplier of accounting rows.
 pub type AccountingSource = Arc<dyn Fn() -> Vec<StageRow> + Send + Sync>;
+/// Gives the end of the chain of audit events, and so many of its last links.
+pub type ChainSource = Arc<dyn Fn(usize) -> (Head, Vec<String>) + Send + Sync>;
 /// A supplier of gaps in the nodes' streams.
 pub type GapSource = Arc<dyn Fn() -> Vec<Gap> + Send + Sync>;
 /// A supplier of the metrics text.
@@ -72,6 +77,7 @@ pub struct ApiState {
     audit: Arc<AuditRing>,
     accounting: AccountingSource,
     gaps: GapSource,
+    chain: ChainSource,
     metrics: MetricsSource,
     ready: ReadySource,
     requests: Arc<Requests>,
@@ -102,6 +108,7 @@ impl ApiState {
             audit,
             accounting: Arc::new(Vec::new),
             gaps: Arc::new(Vec::new),
+            chain: Arc::new(|_| Default::default()),
             metrics: Arc::new(String::new),
             ready: Arc::new(Health::default),
             requests: Arc::default(),
@@ -125,6 +132,13 @@ impl ApiState {
     #[must_use]
     pub fn with_gaps(mut self, source: GapSource) -> Self {
         self.gaps = source;
+        self
+    }
+
+    /// Where the end of the chain of audit events comes from, and its last links.
+    #[must_use]
+    pub fn with_chain(mut self, source: ChainSource) -> Self {
+        self.chain = source;
         self
     }
 
@@ -199,6 +213,12 @@ impl ApiState {
         view
     }
 
+    /// The end of the chain, and so many links before it. May wait for a disk.
+    pub fn chain(&self, links: usize) -> ChainDocument {
+        let (head, links) = (self.chain)(links);
+        ChainDocument::new(&head, &links, (self.now)())
+    }
+
     /// The accounting document as it is now. May wait for a disk.
     pub fn accounting(&self) -> AccountingDocument {
         let mut document = AccountingDocument::new((self.accounting)(), (self.now)());
@@ -216,6 +236,7 @@ pub fn router(state: Arc<ApiState>) -> Router {
             get(document::sizing_of_workload),
         )
         .route("/api/v1/audit", get(document::audit))
+        .route("/api/v1/audit/chain", get(document::chain))
         .route("/api/v1/accounting", get(document::accounting))
         .route("/api/v1/nodes", get(document::nodes))
         .route("/livez", get(|| async { "ok\n" }))

@@ -208,15 +208,17 @@ enum AuditCommand {
     #[command(after_help = "Examples:
   plimsoll audit export --format ocsf-1.8 audit.jsonl.1 audit.jsonl
   cat audit.jsonl.2 audit.jsonl.1 audit.jsonl | plimsoll audit export --format ocsf-1.3 -")]
-    Export(ExportArgs),
+    Export(audit::ExportArgs),
     /// Whether the chain of audit events is whole; exit code 1 if it is not.
     ///
     /// Finds every event that was altered, taken out, put in, moved, sent twice or kept back, and names it by epoch
     /// and number. docs/security.md says what it proves, and what it cannot see.
     #[command(after_help = "Examples:
   plimsoll audit verify /var/lib/plimsoll/collector/journal/trail
-  plimsoll audit verify siem/audit.jsonl.2 siem/audit.jsonl.1 siem/audit.jsonl -o json")]
-    Verify(VerifyArgs),
+  plimsoll audit verify siem/audit.jsonl.2 siem/audit.jsonl.1 siem/audit.jsonl -o json
+  plimsoll audit verify siem/ --against-collector
+  plimsoll audit verify --server https://plimsoll.example:8443")]
+    Verify(audit::VerifyArgs),
 }
 
 /// Which events.
@@ -276,55 +278,6 @@ struct AccountingArgs {
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-}
-
-#[derive(Debug, Args)]
-struct ExportArgs {
-    /// Audit files, in the order in which they are to be printed; `-` is standard input.
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
-    /// In which terms.
-    #[arg(long, value_enum)]
-    format: ExportFormat,
-}
-
-#[derive(Debug, Args)]
-struct VerifyArgs {
-    /// Files of events, oldest first, each line one event in OCSF 1.8; a folder of such files; or the folder
-    /// journal/trail of a collector. `-` is standard input.
-    #[arg(required = true)]
-    paths: Vec<PathBuf>,
-    /// The events come from where each is delivered at least once and in no order, as CloudWatch Logs: identical
-    /// copies and another order are no findings.
-    #[arg(long)]
-    at_least_once: bool,
-    /// The chain should be going on: that its end is older than half a minute is a finding.
-    #[arg(long)]
-    live: bool,
-    /// The public key that signs the first checkpoint given, hexadecimal: from an earlier report (`next_key`).
-    #[arg(long, value_name = "HEX")]
-    key: Option<String>,
-    /// A link that must be there: the head of an earlier report, or what /api/v1/audit/chain says.
-    #[arg(long, value_name = "EPOCH:NUMBER:HASH")]
-    head: Option<String>,
-    /// What to print.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-}
-
-/// Terms that events are told in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ExportFormat {
-    /// Open Cybersecurity Schema Framework 1.8.0.
-    #[value(name = "ocsf-1.8")]
-    Ocsf18,
-    /// Open Cybersecurity Schema Framework 1.3.0.
-    #[value(name = "ocsf-1.3")]
-    Ocsf13,
-    /// Elastic Common Schema 9.4.0.
-    Ecs,
-    /// ArcSight's Common Event Format, version 0: text, and not all of an event.
-    Cef,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,7 +14,7 @@ use crate::ocsf::event::{severity, subject, text};
 use crate::ocsf::types::StatusId;
 
 /// The release that the fields are of.
-const VERSION: &str = "9.4.0";
+pub const VERSION: &str = "9.4.0";
 
 /// A document, by the paths of its fields.
 struct Document(Map<String, Value>);

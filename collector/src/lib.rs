@@ -29,6 +29,7 @@ pub mod inventory;
 pub mod join;
 pub mod ocsf;
 pub mod outlet;
+pub mod probe;
 pub mod publish;
 pub mod reader;
 pub mod run;

@@ -28,6 +28,7 @@ use crate::reader::{Destination, Resumed, Taken};
 use crate::sinks::backoff::Backoff;
 use crate::sinks::cloudwatch::CloudWatch;
 use crate::sinks::file::FileOutlet;
+use crate::sinks::hec::Hec;
 use crate::sinks::{Message, RefusalKind, Refused, Sent};
 use crate::trail::entry::Entry;
 use form::Event;
@@ -59,6 +60,7 @@ impl Stats {
 enum Kind {
     /// A stream for each epoch of the chain: made when its first event comes.
     CloudWatch(Option<(String, Box<CloudWatch>)>),
+    Hec(Box<Hec>),
     File(Box<FileOutlet>),
 }
 
@@ -95,6 +97,7 @@ impl Outlet {
     ) -> Self {
         let kind = match &sink.kind {
             SinkKind::CloudWatch(_) => Kind::CloudWatch(None),
+            SinkKind::Hec(hec) => Kind::Hec(Box::new(Hec::new(hec))),
             SinkKind::File(file) => Kind::File(Box::new(FileOutlet::new(file, sink.format))),
         };
         Self {
@@ -119,6 +122,10 @@ impl Outlet {
         let now_unix_ms = api::unix_ns() / 1_000_000;
         match &mut self.kind {
             Kind::File(file) => file.send(messages),
+            Kind::Hec(hec) => {
+                let call = hec.send(messages, now_unix_ms);
+                call::wait(&self.runtime, &self.stop, call)
+            }
             Kind::CloudWatch(stream) => {
                 let SinkKind::CloudWatch(settings) = &self.sink.kind else {
                     return Ok(Sent::default());
@@ -297,4 +304,5 @@ impl Destination for Outlet {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests look at real files")]
 mod tests;

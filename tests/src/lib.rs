@@ -17,6 +17,7 @@ pub mod emit;
 pub mod encode;
 pub mod enter;
 pub mod fuzz;
+pub mod hec;
 pub mod imds_cases;
 pub mod imds_server;
 pub mod inventory;

@@ -97,6 +97,7 @@ impl Up {
         let mut settings = Settings::new(&programs, &dir, &inventory)?;
         let [dashboard, ..] = &mut settings.ports;
         *dashboard = port;
+        let siem = settings.siem();
         let mut plimsoll = Plimsoll::start(settings)?;
         // Only now, so that nothing that they do is half seen.
         if let Some(stage) = &mut stage {
@@ -106,6 +107,10 @@ impl Up {
             stage.tick()?;
         }
         say(&format!("Dashboard: {}", plimsoll.dashboard()));
+        say(&format!(
+            "Audit events in OCSF, as a SIEM gets them: {}; whether their chain is whole says `plimsoll audit verify`",
+            siem.display()
+        ));
         say_degraded(&plimsoll, say);
         let begin = Instant::now();
         let end = self.seconds.map(|s| begin + Duration::from_secs(s));

@@ -222,6 +222,10 @@ fn collector() -> Registry {
             ..Default::default()
         }],
         readers: vec![telemetry::ReaderRow::default()],
+        outlets: vec![telemetry::OutletRow {
+            refusals: vec![("denied", 0)],
+            ..Default::default()
+        }],
         streams: vec![telemetry::StreamsRow::default()],
         requests: vec![("2xx", 0)],
         http_refused: vec![("slow", 0)],

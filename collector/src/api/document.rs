@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::access::{Caller, Seen};
 use super::audit::{self, AuditQuery};
+use super::chain::MAX_LINKS;
 use super::error::{NoQuery, query};
 use super::{ApiError, ApiState, NodeStatus, renders};
 use crate::cluster::access::{Resource, Right};
@@ -167,6 +168,31 @@ pub(super) async fn accounting(
     let NoQuery {} = query(&uri)?;
     caller.needs(Right::Of(Resource::Audit, None)).await?;
     renders::page(state, |state| Ok(Json(state.accounting()).into_response())).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChainQuery {
+    links: Option<usize>,
+}
+
+pub(super) async fn chain(
+    State(state): State<Arc<ApiState>>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let wanted: ChainQuery = query(&uri)?;
+    let links = wanted.links.unwrap_or(0);
+    if links > MAX_LINKS {
+        let message = format!("links: {MAX_LINKS} at the most");
+        return Err(ApiError::bad_request(message));
+    }
+    // Its links are events of all namespaces.
+    caller.needs(Right::Of(Resource::Audit, None)).await?;
+    renders::page(state, move |state| {
+        Ok(Json(state.chain(links)).into_response())
+    })
+    .await
 }
 
 pub(super) async fn nodes(

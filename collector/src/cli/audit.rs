@@ -1,5 +1,6 @@
 //! `plimsoll audit tail`, `query`, `accounting`, `export` and `verify`.
 
+mod arguments;
 mod export;
 mod follow;
 mod verify;
@@ -9,6 +10,7 @@ use std::io::Write;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(super) use arguments::{ExportArgs, ExportFormat, VerifyArgs};
 pub(super) use export::{ExportError, export};
 use follow::{Place, follow};
 pub(super) use verify::{VerifyError, verify};

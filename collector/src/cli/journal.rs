@@ -31,7 +31,7 @@ use super::{CliError, Exit, Output, print_json};
 use crate::api::{AuditRecord, precise};
 use crate::ingest::decode;
 use crate::sizing::memory::mib;
-use crate::trail::entry::Entry;
+use crate::trail::{chain::hex, entry::Entry};
 
 /// `schema` of the document.
 const SCHEMA: &str = "plimsoll.journal/v1";
@@ -477,8 +477,8 @@ fn content(payload: &[u8]) -> (&'static str, Value) {
         document["id"] = id.to_string().into();
         return ("window", document);
     }
-    let of_trail = Entry::of(payload).ok();
-    if let Some(event) = of_trail.and_then(|entry| serde_json::from_str(&entry.body).ok()) {
+    let body = Entry::of(payload).map(|entry| entry.body);
+    if let Ok(Ok(event)) = body.map(|body| serde_json::from_str(&body)) {
         return ("event", event);
     }
     let event = LogRecord::decode(payload)
@@ -493,8 +493,7 @@ fn content(payload: &[u8]) -> (&'static str, Value) {
     if let Some(window) = window.and_then(|window| metrics::decode(&window).ok()) {
         return ("window", json!(window));
     }
-    let hex = payload.iter().map(|byte| format!("{byte:02x}"));
-    ("payload_hex", hex.collect::<String>().into())
+    ("payload_hex", hex(payload).into())
 }
 
 #[cfg(test)]

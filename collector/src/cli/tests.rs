@@ -4,6 +4,7 @@
 )]
 
 mod over_tls;
+mod verify;
 
 use std::sync::Arc;
 

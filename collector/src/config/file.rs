@@ -18,6 +18,7 @@ use super::{Access, Config, ConfigError};
 use crate::cluster::client;
 use crate::errors;
 use crate::ingest::auth;
+use crate::sinks::hec;
 use crate::tls;
 
 /// Reads and checks a file; the defaults without one.
@@ -85,6 +86,13 @@ fn unusable(config: &Config) -> Vec<Wrong> {
             wrong.push((place, format!("must hold a token: {why}")));
         }
     }
+    for (at, sink) in config.sinks.iter().enumerate() {
+        let unusable = sink.hec.iter().flat_map(hec::client::unusable);
+        wrong.extend(unusable.map(|(setting, error)| {
+            let place = format!("sinks[{at}].hec.{setting}");
+            (place, format!("must be usable: {}", errors::chain(&error)))
+        }));
+    }
     wrong.extend(no_way(config));
     wrong
 }
@@ -129,6 +137,39 @@ fn no_folder(path: &Path, within: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_a_sink_that_cannot_be_used_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        fs::write(at("token"), "secret").unwrap();
+        fs::write(at("ca"), "no certificate").unwrap();
+        let said = |token: &str, ca: &str| {
+            let text = format!(
+                "data: {{path: {}}}\nsinks:\n- name: s\n  hec:\n    endpoint: https://s:8088\n    token_file: {}\n    ca_file: {}\n",
+                at("data"),
+                at(token),
+                at(ca),
+            );
+            fs::write(at("c.yaml"), text).unwrap();
+            let read = read(Some(Path::new(&at("c.yaml"))));
+            let ConfigError(lines) = read.unwrap_err();
+            let name = at("c.yaml");
+            let told = |line: &String| line.strip_prefix(&name).unwrap().to_owned();
+            lines.iter().map(told).collect::<Vec<_>>()
+        };
+        let authorities = format!(
+            ":7: sinks[0].hec.ca_file: must be usable: read authorities from {} (ca_file): no items found",
+            at("ca")
+        );
+        assert_eq!(said("token", "ca"), std::slice::from_ref(&authorities));
+        let absent = format!(
+            ":6: sinks[0].hec.token_file: must be usable: read the token from {} (token_file): No such file or \
+             directory (os error 2)",
+            at("absent")
+        );
+        assert_eq!(said("absent", "ca"), [absent, authorities]);
+    }
 
     #[test]
     fn files_that_cannot_be_used_are_named_with_their_lines() {

@@ -4,6 +4,7 @@
 //! [`SinkSettings`] is what stands in the file, one option for each kind of sink; [`Sink`] is what it means once
 //! it was checked. A further kind is an option there, a variant of [`SinkKind`] and its own checks.
 
+pub mod hec;
 pub mod syslog;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use plimsoll_settings::names_of;
 use plimsoll_wire::AuditEvent;
 use serde::Deserialize;
 
+use self::hec::Hec;
 pub use self::syslog::Syslog;
 use super::check::{Checks, is_name};
 use crate::ocsf::types::SeverityId;
@@ -35,6 +37,8 @@ pub struct Sink {
 pub enum SinkKind {
     /// CloudWatch Logs.
     CloudWatch(CloudWatch),
+    /// Splunk's HTTP Event Collector.
+    Hec(Hec),
     /// Files in a folder.
     File(File),
 }
@@ -47,6 +51,8 @@ pub struct SinkSettings {
     pub name: String,
     /// CloudWatch Logs.
     pub cloudwatch: Option<CloudWatch>,
+    /// Splunk's HTTP Event Collector.
+    pub hec: Option<Hec>,
     /// Files in a folder.
     pub file: Option<File>,
     /// A receiver of syslog.
@@ -193,7 +199,7 @@ impl Route {
 }
 
 /// Names of the kinds, as they stand in the configuration.
-const KINDS: &str = "cloudwatch, file";
+const KINDS: &str = "cloudwatch, hec, file";
 
 impl SinkSettings {
     /// What it means, if it has exactly one kind.
@@ -210,8 +216,9 @@ impl SinkSettings {
 
     fn kinds(&self) -> Vec<SinkKind> {
         let cloudwatch = self.cloudwatch.clone().map(SinkKind::CloudWatch);
+        let hec = self.hec.clone().map(SinkKind::Hec);
         let file = self.file.clone().map(SinkKind::File);
-        cloudwatch.into_iter().chain(file).collect()
+        cloudwatch.into_iter().chain(hec).chain(file).collect()
     }
 
     fn check(&self, place: &str, checks: &mut Checks) {
@@ -229,6 +236,9 @@ impl SinkSettings {
         );
         if let Some(cloudwatch) = &self.cloudwatch {
             cloudwatch.check(&format!("{place}.cloudwatch"), checks);
+        }
+        if let Some(hec) = &self.hec {
+            hec.check(&format!("{place}.hec"), checks);
         }
         if let Some(file) = &self.file {
             file.check(&format!("{place}.file"), checks);
@@ -356,9 +366,10 @@ pub(super) fn check(sinks: &[SinkSettings], taken: &std::path::Path, checks: &mu
 }
 
 /// Names of the settings in the sections of a sink.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 4] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 5] {
     [
         ("sinks[].cloudwatch", names_of::<CloudWatch>()),
+        ("sinks[].hec", names_of::<Hec>()),
         ("sinks[].file", names_of::<File>()),
         ("sinks[].syslog", names_of::<Syslog>()),
         ("sinks[].route", names_of::<Route>()),

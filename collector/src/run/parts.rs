@@ -367,6 +367,7 @@ pub(super) fn state(
         rows
     };
     let (streams, health) = (sources.clone(), sources.clone());
+    let trail = sources.trail.clone();
     let asking = reviewers.clone();
     let health = move || {
         let mut health = health.health();
@@ -389,6 +390,7 @@ pub(super) fn state(
     state
         .with_accounting(Arc::new(rows))
         .with_gaps(Arc::new(move || streams.gaps()))
+        .with_chain(Arc::new(move |links| trail.recent(links)))
         .with_ready(Arc::new(health))
         .with_requests(Arc::clone(&sources.requests))
         .with_metrics(Arc::new(metrics))

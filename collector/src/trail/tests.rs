@@ -6,6 +6,7 @@ mod model;
 use plimsoll_journal::testing::CrashStorage;
 use serde_json::json;
 
+use super::entry::Entry;
 use super::verify::{Expect, Kind, Report, Verifier};
 use super::*;
 

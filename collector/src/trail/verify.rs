@@ -7,126 +7,22 @@
 //! Pure.
 
 mod checkpoint;
+mod ends;
+mod report;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::chain::{self, Hash, Link, hex};
+use crate::ocsf::event::trail::PROBE;
 use checkpoint::{Agents, Said, is_signed};
+pub use report::{EpochReport, Expect, Finding, Kind, Report, SCHEMA};
 
-/// `schema` of a report.
-pub const SCHEMA: &str = "plimsoll.audit.verify/v1";
 /// Between two checkpoints there is no more time than this, milliseconds: two that did not come are a silence.
 pub const SILENCE_MS: i64 = 30_000;
 /// Events that may be ahead of one that is missing before it counts as gone.
 const AHEAD: usize = 100_000;
 /// Findings that are named; more are counted.
 const NAMED: usize = 10_000;
-
-/// What is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// An event is not what its hash says, or its hash not what the next one says.
-    Edit,
-    /// Numbers are missing.
-    Gap,
-    /// An event comes after one that is behind it.
-    Reorder,
-    /// An event comes again.
-    Replay,
-    /// Two events have one place.
-    Fork,
-    /// It is no link of a chain.
-    Insertion,
-    /// A checkpoint's signature is missing or not that of the key that should sign it.
-    Signature,
-    /// Numbers go back: of an agent, or of an epoch that goes on after the next one began.
-    Rollback,
-    /// There was no checkpoint for longer than there may be.
-    Silence,
-    /// Events after the last checkpoint: nothing vouches for them.
-    UnsignedTail,
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What.
-    pub kind: Kind,
-    /// In which epoch; empty where none can be told.
-    pub epoch: String,
-    /// The first number concerned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seq: Option<u64>,
-    /// The last, where there are more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_seq: Option<u64>,
-    /// Where the event was given, as the caller says it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at: Option<String>,
-    /// In words.
-    pub detail: String,
-}
-
-/// What the caller knows, and how events come.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Expect {
-    /// They come from where each is delivered at least once and in no order: identical ones are no replay, and their
-    /// order is nothing.
-    pub loose: bool,
-    /// The key that signs the first checkpoint, from elsewhere.
-    pub key: Option<[u8; 32]>,
-    /// The link that the chain must have got to, from elsewhere: epoch, number, hash.
-    pub head: Option<(String, u64, Hash)>,
-    /// What time it is, Unix milliseconds, if the chain should be going on: then its end is a silence or not yet signed.
-    pub now_ms: Option<i64>,
-}
-
-/// What was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// [`SCHEMA`].
-    pub schema: &'static str,
-    /// Nothing is wrong.
-    pub ok: bool,
-    /// Events given.
-    pub events: u64,
-    /// Of which came again, identical, where that may be.
-    pub duplicates: u64,
-    /// Checkpoints with a right signature.
-    pub checkpoints: u64,
-    /// In the order of the chain.
-    pub epochs: Vec<EpochReport>,
-    /// All findings.
-    pub findings_total: u64,
-    /// The first of them.
-    pub findings: Vec<Finding>,
-}
-
-/// What was found of one life of the collector.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct EpochReport {
-    /// Its name.
-    pub epoch: String,
-    /// The first number given.
-    pub first_seq: u64,
-    /// The last number given.
-    pub last_seq: u64,
-    /// The last number that a signature vouches for.
-    pub signed_seq: u64,
-    /// Hash of the last.
-    pub last_hash: String,
-    /// The first key that signs in it, hex.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_key: Option<String>,
-    /// The key that signs next, hex.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_key: Option<String>,
-    /// It ended on purpose.
-    pub closed: bool,
-}
 
 /// An event that was given, as far as it is kept.
 #[derive(Clone, Debug)]
@@ -188,6 +84,7 @@ pub struct Verifier<'a> {
     events: u64,
     duplicates: u64,
     checkpoints: u64,
+    probes: u64,
     found: u64,
     findings: Vec<Finding>,
 }
@@ -208,6 +105,7 @@ impl<'a> Verifier<'a> {
             events: 0,
             duplicates: 0,
             checkpoints: 0,
+            probes: 0,
             found: 0,
             findings: Vec::new(),
         }
@@ -246,6 +144,10 @@ impl<'a> Verifier<'a> {
         };
         let (link, canonical) = match found {
             Ok(found) => found,
+            Err(_) if is_probe(text) => {
+                self.probes += 1;
+                return;
+            }
             Err(why) => {
                 self.find(Kind::Insertion, "", (0, 0), Some(at), why.to_string());
                 return;
@@ -470,246 +372,21 @@ impl<'a> Verifier<'a> {
             }
         }
     }
-
-    /// What it comes to.
-    pub fn finish(mut self) -> Report {
-        let names: Vec<String> = self.epochs.keys().cloned().collect();
-        for name in &names {
-            self.catch_up(name, 0);
-        }
-        let order = self.in_order();
-        if !self.expect.loose {
-            self.moved(&order);
-        }
-        for (at, name) in order.iter().enumerate() {
-            let before = at.checked_sub(1).and_then(|at| order.get(at));
-            self.joint(before.map(String::as_str), name);
-        }
-        self.agents(&order);
-        self.ends(&order);
-        let epochs = order
-            .iter()
-            .filter_map(|name| Some((name, self.epochs.get(name)?)))
-            .map(|(name, epoch)| EpochReport {
-                epoch: name.clone(),
-                first_seq: epoch.first,
-                last_seq: epoch.last(),
-                signed_seq: epoch.signed,
-                last_hash: hex(&epoch.last_hash),
-                first_key: epoch.first_key.map(|key| hex(&key)),
-                next_key: epoch.key.map(|key| hex(&key)),
-                closed: epoch.closed,
-            })
-            .collect();
-        Report {
-            schema: SCHEMA,
-            ok: self.found == 0,
-            events: self.events,
-            duplicates: self.duplicates,
-            checkpoints: self.checkpoints,
-            epochs,
-            findings_total: self.found,
-            findings: self.findings,
-        }
-    }
-
-    /// The epochs, each behind the one that it says was before it; beginnings in the order in which they came.
-    fn in_order(&self) -> Vec<String> {
-        let mut left: Vec<_> = self.epochs.iter().collect();
-        left.sort_by_key(|(_, epoch)| epoch.rank);
-        let previous = |epoch: &Epoch| {
-            let opened = epoch.opened.as_ref()?;
-            Some(opened.previous.as_ref()?.0.clone())
-        };
-        let mut order: Vec<String> = Vec::new();
-        while !left.is_empty() {
-            let is_next = |(_, epoch): &(&String, &Epoch)| match (previous(epoch), order.last()) {
-                (Some(before), Some(last)) => before == *last,
-                _ => false,
-            };
-            let is_free = |(_, epoch): &(&String, &Epoch)| {
-                previous(epoch).is_none_or(|before| !left.iter().any(|(name, _)| **name == before))
-            };
-            let at = left
-                .iter()
-                .position(is_next)
-                .or_else(|| left.iter().position(is_free))
-                .unwrap_or(0);
-            order.push(left.remove(at).0.clone());
-        }
-        order
-    }
-
-    /// Epochs that came in another order than that of the chain.
-    fn moved(&mut self, order: &[String]) {
-        let rank = |name: &String| self.epochs.get(name).map_or(0, |epoch| epoch.rank);
-        let moved: Vec<String> = order
-            .windows(2)
-            .filter_map(|pair| match pair {
-                [before, after] if rank(after) < rank(before) => Some(after.clone()),
-                _ => None,
-            })
-            .collect();
-        for name in moved {
-            let detail = "it comes before the epoch that it goes on after".to_owned();
-            self.find(Kind::Reorder, &name, (1, 1), None, detail);
-        }
-    }
-
-    /// How an epoch joins the one before it.
-    fn joint(&mut self, before: Option<&str>, name: &str) {
-        let Some(epoch) = self.epochs.get(name) else {
-            return;
-        };
-        let (first, opened) = (epoch.first, epoch.opened.clone());
-        let Some(opened) = opened else {
-            if before.is_some() {
-                let detail = "it has no beginning".to_owned();
-                self.find(
-                    Kind::Gap,
-                    name,
-                    (1, first.saturating_sub(1).max(1)),
-                    None,
-                    detail,
-                );
-            }
-            return;
-        };
-        let Some(before) = before else {
-            if self.expect.key.is_some_and(|key| key != opened.key) {
-                let detail = format!("the chain begins with the key {}", hex(&opened.key));
-                self.find(Kind::Signature, name, (1, 1), None, detail);
-            }
-            return;
-        };
-        let Some((previous, seq, hash)) = &opened.previous else {
-            let detail = format!("it begins a chain of its own, and there was {before} before");
-            self.find(Kind::Fork, name, (1, 1), None, detail);
-            return;
-        };
-        if previous != before {
-            let is_known = self.epochs.contains_key(previous);
-            let (kind, detail) = if is_known {
-                (
-                    Kind::Fork,
-                    format!("it goes on after {previous}, as another epoch does"),
-                )
-            } else {
-                (
-                    Kind::Gap,
-                    format!("the epoch {previous} before it is missing"),
-                )
-            };
-            self.find(kind, name, (1, 1), None, detail);
-            return;
-        }
-        let Some(known) = self.epochs.get(before) else {
-            return;
-        };
-        let (last, last_hash, key, closed, checkpoint_ms) = (
-            known.last(),
-            known.last_hash,
-            known.key,
-            known.closed,
-            known.checkpoint_ms,
-        );
-        if last < *seq {
-            let detail = format!("{} events are missing at its end", seq - last);
-            self.find(Kind::Gap, before, (last + 1, *seq), None, detail);
-        } else if last > *seq {
-            let detail = format!("it goes on after number {seq}, where {name} begins");
-            self.find(Kind::Rollback, before, (seq + 1, last), None, detail);
-        } else if last_hash != *hash {
-            let detail = format!("its last hash is not what {name} says");
-            self.find(Kind::Edit, before, (last, last), None, detail);
-        }
-        if key.is_some_and(|key| key != opened.key) {
-            let detail = format!(
-                "it is signed by {}, of which {before} says nothing",
-                hex(&opened.key)
-            );
-            self.find(Kind::Signature, name, (1, 1), None, detail);
-        }
-        let apart = checkpoint_ms.map(|before| opened.time_ms - before);
-        if let Some(apart) = apart.filter(|apart| *apart > SILENCE_MS && !closed) {
-            let detail = format!("{} s without a checkpoint before it", apart / 1000);
-            self.find(Kind::Silence, name, (1, 1), None, detail);
-        }
-    }
-
-    /// Agents whose numbers go back.
-    fn agents(&mut self, order: &[String]) {
-        let mut furthest: BTreeMap<(String, String), u64> = BTreeMap::new();
-        for name in order {
-            let told = self
-                .epochs
-                .get_mut(name)
-                .map(|epoch| std::mem::take(&mut epoch.agents));
-            for (seq, at, agents) in told.unwrap_or_default() {
-                for (node, life, number) in agents {
-                    let detail = format!("agent of {node}, spool {life}: {number} after");
-                    let known = furthest.entry((node, life)).or_default();
-                    let before = std::mem::replace(known, number.max(*known));
-                    if number < before {
-                        let detail = format!("{detail} {before}");
-                        self.find(Kind::Rollback, name, (seq, seq), Some(at), detail);
-                    }
-                }
-            }
-        }
-    }
-
-    /// How the chain ends.
-    fn ends(&mut self, order: &[String]) {
-        let Some(name) = order.last() else {
-            return;
-        };
-        let Some(epoch) = self.epochs.get(name) else {
-            return;
-        };
-        let (last, signed, closed, checkpoint_ms) = (
-            epoch.last(),
-            epoch.signed,
-            epoch.closed,
-            epoch.checkpoint_ms,
-        );
-        let since = self
-            .expect
-            .now_ms
-            .zip(checkpoint_ms)
-            .map(|(now, then)| now - then);
-        let is_fresh = since.is_some_and(|since| since <= SILENCE_MS);
-        if last > signed && !is_fresh {
-            let detail = format!("{} events after the last checkpoint", last - signed);
-            self.find(Kind::UnsignedTail, name, (signed + 1, last), None, detail);
-        }
-        if let Some(since) = since.filter(|since| *since > SILENCE_MS && !closed) {
-            let detail = format!("no checkpoint since {} s", since / 1000);
-            self.find(Kind::Silence, name, (last, last), None, detail);
-        }
-        if let Some((head_epoch, head_seq, head_hash)) = self.expect.head.clone() {
-            let known = self.epochs.get(&head_epoch);
-            let has = known.and_then(|epoch| epoch.seen(head_seq)).copied();
-            match has {
-                Some(hash) if hash == short(&head_hash) => {}
-                Some(_) => {
-                    let detail = "it is not the link that was to be here".to_owned();
-                    self.find(Kind::Fork, &head_epoch, (head_seq, head_seq), None, detail);
-                }
-                None => {
-                    let from = known.map_or(1, |epoch| epoch.last() + 1).min(head_seq);
-                    let detail = "the chain had got further than this".to_owned();
-                    self.find(Kind::Rollback, &head_epoch, (from, head_seq), None, detail);
-                }
-            }
-        }
-    }
 }
 
 fn short(hash: &Hash) -> [u8; 16] {
     let mut short = [0; 16];
     short.copy_from_slice(hash.split_at(16).0);
     short
+}
+
+/// What `check-config --probe` sends says that it is no event.
+fn is_probe(text: &[u8]) -> bool {
+    let event = serde_json::from_slice::<serde_json::Value>(text).ok();
+    let name = event
+        .as_ref()
+        .and_then(|event| event.pointer("/metadata/log_name"));
+    name.is_some_and(|name| name == PROBE)
 }
 
 /// The link of JSON that is not in canonical form, and that form of it.

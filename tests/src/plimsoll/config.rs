@@ -111,6 +111,11 @@ impl Settings {
         })
     }
 
+    /// Folder of the files that a SIEM would read: audit events in OCSF, in a chain.
+    pub fn siem(&self) -> PathBuf {
+        self.dir.join("siem")
+    }
+
     fn token(&self) -> PathBuf {
         self.dir.join("token")
     }
@@ -304,6 +309,7 @@ impl Settings {
                 "ingest": {"listen": otlp, "tokens": [{"node": NODE, "file": self.token()}]},
                 "http": {"listen": http},
                 "inventory": {"paths": [self.inventory], "reload_s": 1},
+                "sinks": [{"name": "siem", "file": {"path": self.siem()}}],
             });
         };
         json!({

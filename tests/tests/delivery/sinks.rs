@@ -194,3 +194,61 @@ fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
         true
     );
 }
+
+/// A marked event arrives, or the sink is named with what the other side says.
+#[test]
+fn a_probe_says_of_each_sink_what_becomes_of_an_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloudwatch = CloudWatch::start().unwrap();
+    cloudwatch.create_group(GROUP).unwrap();
+    let path = folder.path().join("collector.yaml");
+    let config = json!({
+        "data": {"path": folder.path().join("state")},
+        "sinks": sinks(&cloudwatch, folder.path()),
+    });
+    std::fs::write(&path, config.to_string()).unwrap();
+    let check = |arguments: &[&str]| {
+        let ran = Command::new(program("plimsoll-collector"))
+            .arg("check-config")
+            .arg("--config")
+            .arg(&path)
+            .args(arguments)
+            .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .output()
+            .unwrap();
+        let (out, err) = (String::from_utf8(ran.stdout), String::from_utf8(ran.stderr));
+        (ran.status.code(), out.unwrap() + &err.unwrap())
+    };
+    let (code, said) = check(&[]);
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(0), "the configuration is sound, with 4 sinks\n")
+    );
+    assert_eq!(cloudwatch.requests().len(), 0);
+    let (code, said) = check(&["--probe"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said.lines().count(), 4, "{said}");
+    let stored = cloudwatch.stored(GROUP, "cluster-1/probe");
+    let event: Value = serde_json::from_str(&stored[0].message).unwrap();
+    assert_eq!(
+        (stored.len(), &event["metadata"]["log_name"]),
+        (1, &json!("probe"))
+    );
+    assert!(said.contains(&uid(&event)), "{said}");
+    assert!(!folder.path().join("lines").exists() && !folder.path().join("state").exists());
+    cloudwatch.fail(
+        Operation::PutLogEvents,
+        Fault::access_denied(),
+        Times::Always,
+    );
+    let (code, said) = check(&["--probe"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("aws: refused: ") && said.contains("logs:PutLogEvents"),
+        "{said}"
+    );
+    assert!(!said.contains("secret"), "{said}");
+    cloudwatch.heal();
+}

@@ -220,6 +220,7 @@ fn environments_differ_in_how_much_is_kept_and_in_nothing_else() {
     let alike = |objects: &Objects| {
         let mut config = config(objects);
         config.data.max_journal_bytes = 0;
+        config.data.max_trail_bytes = 0;
         config.audit_file.keep_files = 0;
         config.history.max_series = 0;
         // components/client-certificates.

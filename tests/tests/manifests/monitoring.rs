@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use plimsoll_agent::telemetry as agent;
 use plimsoll_collector::api::StageRow;
 use plimsoll_collector::cluster::census::Census;
+use plimsoll_collector::sinks::RefusalKind;
 use plimsoll_collector::{cluster, ingest, telemetry as collector};
 use plimsoll_wire::event::StageFates;
 use plimsoll_wire::fate::Fates;
@@ -87,6 +88,10 @@ fn served() -> Served {
             fates: Fates::default(),
         }],
         readers: vec![collector::ReaderRow::default()],
+        outlets: vec![collector::OutletRow {
+            refusals: RefusalKind::ALL.map(|kind| (kind.label(), 0)).to_vec(),
+            ..Default::default()
+        }],
         http_refused: vec![("slow", 0)],
         certificates: vec![("http", 0)],
         ..Default::default()

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::super::ExportFormat;
+use super::ExportFormat;
 use crate::api::{AuditRecord, NotAnEvent};
 use crate::ocsf::project::project;
 use crate::ocsf::{Schema, event};

@@ -13,16 +13,21 @@ use plimsoll_journal::{JournalError, ReadOnly, inspect};
 use thiserror::Error;
 
 use super::super::table::{self, Column};
-use super::super::{CliError, Exit, Output, VerifyArgs, print_json};
-use crate::api;
+use super::super::{CliError, Client, Exit, Output, print_json};
+use super::VerifyArgs;
+use crate::api::chain::MAX_LINKS;
+use crate::api::{self, ChainDocument};
 use crate::trail::chain::from_hex;
 use crate::trail::entry::Entry;
 use crate::trail::verify::{Expect, Report, Verifier};
 
 /// No line is longer: an event has a million bytes at the most, and a SIEM may write it in a longer form.
 const MAX_LINE: u64 = 8 << 20;
+/// Of such a number of what comes from no file.
+const NOWHERE: u64 = ((1 << 24) - 1) << FILE;
 /// Of the number that says where an event was given, the part that says in which file.
 const FILE: u32 = 40;
+const PATH: &str = "/api/v1/audit/chain";
 const COLUMNS: &[Column] = &[
     Column::Left("EPOCH"),
     Column::Right("FROM"),
@@ -79,12 +84,14 @@ struct Source {
 
 /// Looks at these files and folders; exit code 1 if something is wrong.
 pub(in super::super) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let asked = (args.paths.is_empty() || args.against_collector).then(|| ask(args));
+    let asked = asked.transpose()?;
+    let said = asked.as_ref().map(end).transpose()?.flatten();
     let expect = Expect {
         loose: args.at_least_once,
         key: args.key.as_deref().map(key).transpose()?,
-        head: args.head.as_deref().map(head).transpose()?,
-        now_ms: args
-            .live
+        head: args.head.as_deref().map(head).transpose()?.or(said),
+        now_ms: (args.live || args.paths.is_empty())
             .then(|| i64::try_from(api::unix_ns() / 1_000_000).unwrap_or(i64::MAX)),
     };
     let mut sources = Vec::new();
@@ -103,17 +110,27 @@ pub(in super::super) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result
         match file {
             Some((name, true)) => format!("{name}, record {number}"),
             Some((name, false)) => format!("{name}, line {number}"),
-            None => number.to_string(),
+            None => format!("the collector's link {number}"),
         }
     };
     let mut verifier = Verifier::new(expect, &place);
     for (at, source) in (0_u64..).zip(&sources) {
         add(source, at << FILE, &mut verifier)?;
     }
+    if args.paths.is_empty() {
+        let links = asked.iter().flat_map(|document| &document.links);
+        for (at, link) in (1..).zip(links) {
+            verifier.add(link.to_string().as_bytes(), NOWHERE | at);
+        }
+    }
     let report = verifier.finish();
     if report.epochs.is_empty() {
         let paths = args.paths.iter().map(|path| path.display().to_string());
-        let path = paths.collect::<Vec<_>>().join(", ");
+        let path = if args.paths.is_empty() {
+            "the collector".to_owned()
+        } else {
+            paths.collect::<Vec<_>>().join(", ")
+        };
         return Err(VerifyError::NoChain { path }.into());
     }
     match args.output {
@@ -125,6 +142,21 @@ pub(in super::super) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result
     } else {
         Exit::Found
     })
+}
+
+fn ask(args: &VerifyArgs) -> Result<ChainDocument, CliError> {
+    let links = if args.paths.is_empty() { MAX_LINKS } else { 0 };
+    let client = Client::new(&args.collector)?;
+    Ok(client.get(PATH, &[("links", Some(links.to_string()))])?)
+}
+
+/// Where the collector says that its chain ends.
+fn end(document: &ChainDocument) -> Result<Option<(String, u64, [u8; 32])>, VerifyError> {
+    if document.seq == 0 {
+        return Ok(None);
+    }
+    let hash = from_hex(&document.hash).ok_or(VerifyError::Head)?;
+    Ok(Some((document.epoch.clone(), document.seq, hash)))
 }
 
 fn key(text: &str) -> Result<[u8; 32], VerifyError> {

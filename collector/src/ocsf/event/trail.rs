@@ -14,6 +14,11 @@ use crate::ocsf::types::{
 /// `metadata.log_name` of them.
 pub const NAME: &str = "checkpoint";
 
+/// `metadata.log_name` of probes.
+pub const PROBE: &str = "probe";
+/// What a probe says of itself.
+pub const PROBE_MESSAGE: &str = "Plimsoll was asked whether events arrive here: this is no event";
+
 /// Why there is a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -93,23 +98,10 @@ pub fn of(
             format!("audit trail {epoch} has {seq} events"),
         ),
     };
-    let product = || Product {
-        name: Some(PRODUCT.to_owned()),
-        vendor_name: Some(PRODUCT.to_owned()),
-        version: Some(version.to_owned()),
-        ..Product::default()
-    };
     let common = Common {
         activity_name: activity,
         message: Some(message),
-        metadata: Metadata {
-            version: Schema::v1_8().version.clone(),
-            product: product(),
-            uid: Some(format!("trail/{epoch}/{seq}")),
-            log_name: Some(NAME.to_owned()),
-            original_time: Some(precise(time_unix_ns)),
-            ..Metadata::default()
-        },
+        metadata: metadata(NAME, format!("trail/{epoch}/{seq}"), time_unix_ns, version),
         severity_id: SeverityId::Informational,
         time: millis(time_unix_ns),
         unmapped: match unmapped {
@@ -125,7 +117,43 @@ pub fn of(
             feature: Some(Feature {
                 name: Some("audit trail".to_owned()),
             }),
-            ..product()
+            ..product(version)
         },
     }))
+}
+
+/// A marked event that is none: whether events arrive where they are sent.
+pub fn probe(uid: &str, time_unix_ns: u64, version: &str) -> Event {
+    Event::Lifecycle(Box::new(ApplicationLifecycle {
+        common: Common {
+            activity_name: Some("Probe".to_owned()),
+            message: Some(PROBE_MESSAGE.to_owned()),
+            metadata: metadata(PROBE, uid.to_owned(), time_unix_ns, version),
+            severity_id: SeverityId::Informational,
+            time: millis(time_unix_ns),
+            ..Common::default()
+        },
+        activity_id: ApplicationLifecycleActivityId::Other,
+        app: product(version),
+    }))
+}
+
+fn metadata(name: &str, uid: String, time_unix_ns: u64, version: &str) -> Metadata {
+    Metadata {
+        version: Schema::v1_8().version.clone(),
+        product: product(version),
+        uid: Some(uid),
+        log_name: Some(name.to_owned()),
+        original_time: Some(precise(time_unix_ns)),
+        ..Metadata::default()
+    }
+}
+
+fn product(version: &str) -> Product {
+    Product {
+        name: Some(PRODUCT.to_owned()),
+        vendor_name: Some(PRODUCT.to_owned()),
+        version: Some(version.to_owned()),
+        ..Product::default()
+    }
 }

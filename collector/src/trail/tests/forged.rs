@@ -74,6 +74,8 @@ fn each_forgery_is_named() {
         [(Kind::Gap, Some(1034)), (Kind::Silence, Some(1))],
         "nor did it end on purpose, then"
     );
+    let probe = r#"{"metadata":{"log_name":"probe"}}"#;
+    assert_eq!(forged(&|of| of.insert(50, probe.to_owned())), []);
     // A whole epoch, or its beginning.
     assert_eq!(
         forged(&|of| of.rotate_left(1034)),

@@ -1,6 +1,8 @@
 //! Random actions with crashes: what was read once is there for ever as it was, nothing is published twice, and the
 //! chain is whole.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;

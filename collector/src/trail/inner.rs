@@ -1,0 +1,456 @@
+//! What happens behind the trail's lock, and in which order.
+//!
+//! ```text
+//!  open ─► open_epoch ─► event … checkpoint … ─ sync: durable, and a key that was said is in force
+//! ```
+//!
+//! Has no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plimsoll_journal::{Batch, Journal, JournalError, Options, Recovery, Storage};
+use prost::Message as _;
+
+use super::chain::{self, hex};
+use super::entry::Entry;
+use super::keys::{Keys, PublicKey};
+use super::{Draft, Gone, Head, Settings, TrailError};
+use crate::hands::{Hands, Range};
+use crate::ocsf::event::trail::{self as ocsf, Agent, Checkpoint, Previous, Why};
+
+/// A key signs for so long, nanoseconds.
+const KEY_NS: u64 = 3_600_000_000_000;
+/// Frames of the trail have this stream number; the other journals have 1 to 3.
+const STREAM: u8 = 4;
+/// The cursor that keeps the last record, in which the next life finds where it is.
+const HEAD: &str = "head";
+/// Bytes of records read at once for whoever asks.
+const MAX_RECENT_BYTES: usize = 16 << 20;
+/// Agents told of in a checkpoint; the others are told of in the next ones.
+const MAX_AGENTS: usize = 500;
+
+/// What is behind the trail's lock.
+pub(super) struct Inner<S> {
+    pub(super) journal: Journal<S>,
+    pub(super) keys: Keys<S>,
+    pub(super) hands: Hands,
+    pub(super) settings: Settings,
+    pub(super) head: Head,
+    /// The journal that records come from, and the last number of it that is in.
+    pub(super) source: (String, u64),
+    /// This life has begun its epoch.
+    pub(super) is_open: bool,
+    /// A checkpoint that says the next key waits for the disk.
+    pub(super) turns_key: bool,
+    pub(super) key_since_ns: u64,
+    pub(super) checkpoint_ns: u64,
+    /// How far agents were told of.
+    pub(super) told: BTreeMap<(String, String), u64>,
+    /// The last record's number in the journal.
+    pub(super) number: u64,
+    pub(super) entered: u64,
+    pub(super) unsynced: u64,
+    pub(super) gone: Vec<Gone>,
+    /// The start knows what is missing up to this number.
+    pub(super) found_up_to: u64,
+    /// What was gone is being told, and may not be on record yet.
+    pub(super) is_telling: bool,
+}
+
+/// The first number of what was torn while it was written, if anything was.
+fn torn_from(recovery: &Recovery) -> Option<u64> {
+    let unsure = recovery.unsure_from;
+    let mut missing = recovery.missing.iter();
+    let (first, _) = missing.find(|(_, last)| unsure > 0 && *last >= unsure)?;
+    Some((*first).max(unsure))
+}
+
+/// The last record that can be read.
+fn last_entry<S: Storage>(journal: &mut Journal<S>) -> Result<Option<(u64, Entry)>, JournalError> {
+    let Some(last) = journal.stats().last_seq else {
+        return Ok(None);
+    };
+    let batch = journal.read(last, 1, 0)?;
+    let record = batch.records.first();
+    Ok(record.and_then(|record| Some((record.seq, Entry::of(&record.payload).ok()?))))
+}
+
+impl<S: Storage> Inner<S> {
+    /// Opens both folders.
+    ///
+    /// # Errors
+    /// As of [`Journal::open`].
+    pub(super) fn open(
+        storage: S,
+        keys: S,
+        settings: Settings,
+    ) -> Result<(Self, Recovery), TrailError> {
+        let cursors: Vec<&str> = std::iter::once(HEAD)
+            .chain(settings.readers.iter().map(String::as_str))
+            .collect();
+        let mut options = Options::new(STREAM, &cursors, settings.new_journal_epoch.clone());
+        options.segment_bytes = options
+            .segment_bytes
+            .min(settings.max_bytes / 16)
+            .max(64 << 10);
+        // Twice an event, and what is around it.
+        options.max_record_bytes = 4 << 20;
+        options.max_pending_bytes = 8 << 20;
+        let (mut journal, recovery) = Journal::open(storage, options)?;
+        // What a loss of power has torn nobody has read: it is published again, in its order.
+        if let Some(torn) = torn_from(&recovery) {
+            journal.take_back(torn)?;
+        }
+        let (last_number, last) = last_entry(&mut journal)?.unzip();
+        let link = last.as_ref().and_then(|entry| entry.link().ok());
+        let announced = last.as_ref().and_then(Entry::key);
+        let keys = Keys::open(keys, announced);
+        let mut head = Head {
+            key: keys.current(),
+            ..Head::default()
+        };
+        if let Some(link) = link {
+            (head.epoch, head.seq, head.hash) = (link.epoch, link.seq, link.hash);
+        }
+        let mut inner = Inner {
+            keys,
+            hands: Hands::default(),
+            head,
+            source: last
+                .map(|entry| (entry.source_epoch, entry.source_seq))
+                .unwrap_or_default(),
+            is_open: false,
+            turns_key: false,
+            key_since_ns: 0,
+            checkpoint_ns: 0,
+            told: BTreeMap::new(),
+            number: last_number.unwrap_or(0),
+            entered: 0,
+            unsynced: 0,
+            gone: Vec::new(),
+            found_up_to: journal.next_seq().saturating_sub(1),
+            is_telling: false,
+            settings,
+            journal,
+        };
+        inner.lost(&recovery);
+        if inner.gone.is_empty() {
+            // The numbers of what was torn mean nothing. If this cannot be written, they are told of as lost.
+            inner.mark_told();
+            drop(inner.journal.sync_positions());
+        }
+        Ok((inner, recovery))
+    }
+
+    /// What the start found missing, of the records that some destination had not had.
+    pub(super) fn lost(&mut self, recovery: &Recovery) {
+        let sure = recovery.missing.iter().copied().filter(|(first, _)| {
+            // What may never have been durable was never read either.
+            recovery.unsure_from == 0 || *first < recovery.unsure_from
+        });
+        for range in sure.collect::<Vec<_>>() {
+            let (first, last) = range;
+            for reader in self.settings.readers.clone() {
+                let had = self.journal.cursor(&reader).unwrap_or(0);
+                let count = (last + 1).saturating_sub(first.max(had + 1));
+                self.hands.lose(&reader, count);
+            }
+            self.gone.push(Gone {
+                fate: "lost",
+                count: last - first + 1,
+                range,
+            });
+        }
+    }
+
+    /// What the start found missing is on record, or means nothing.
+    pub(super) fn mark_told(&mut self) {
+        self.journal.mark_reported(self.found_up_to);
+    }
+
+    pub(super) const fn is_key_old(&self, now: u64) -> bool {
+        now.saturating_sub(self.key_since_ns) >= KEY_NS
+    }
+
+    /// The first link of this life's epoch.
+    pub(super) fn open_epoch(&mut self, now: u64) -> Result<(), TrailError> {
+        if self.is_open {
+            return Ok(());
+        }
+        let next = self.keys.prepare()?;
+        let previous = (self.head.seq > 0).then(|| Previous {
+            epoch: self.head.epoch.clone(),
+            seq: self.head.seq,
+            hash: hex(&self.head.hash),
+        });
+        let checkpoint = Checkpoint {
+            why: Why::Open,
+            key: hex(&self.keys.current().unwrap_or(next)),
+            next_key: Some(hex(&next)),
+            previous,
+            agents: Vec::new(),
+        };
+        let before = self.head.clone();
+        self.head.epoch.clone_from(&self.settings.epoch);
+        self.head.seq = 0;
+        self.head.signed_seq = 0;
+        if let Err(error) = self.append_checkpoint(&checkpoint, Some(next), now) {
+            self.head = before;
+            return Err(error);
+        }
+        self.is_open = true;
+        Ok(())
+    }
+
+    pub(super) fn checkpoint(
+        &mut self,
+        why: Why,
+        agents: Vec<Agent>,
+        now: u64,
+    ) -> Result<(), TrailError> {
+        // A key that was said and is not in force yet has to be first.
+        self.sync()?;
+        let next = match why {
+            Why::Rotate => Some(self.keys.prepare()?),
+            _ => None,
+        };
+        let checkpoint = Checkpoint {
+            why,
+            key: self.keys.current().map(|key| hex(&key)).unwrap_or_default(),
+            next_key: next.map(|key| hex(&key)),
+            previous: None,
+            agents,
+        };
+        self.append_checkpoint(&checkpoint, next, now)
+    }
+
+    pub(super) fn append_checkpoint(
+        &mut self,
+        checkpoint: &Checkpoint,
+        next: Option<PublicKey>,
+        now: u64,
+    ) -> Result<(), TrailError> {
+        let (epoch, seq) = (self.head.epoch.clone(), self.head.seq + 1);
+        let event = ocsf::of(checkpoint, &epoch, seq, now, self.settings.version);
+        // Its keys are texts: it can always be one.
+        let event = serde_json::to_value(event).unwrap_or_default();
+        let event = event.as_object().cloned().unwrap_or_default();
+        let (mut body, hash) = chain::seal(event, &epoch, seq, &self.head.hash);
+        if let Some(signature) = self.keys.sign(&chain::signed(&epoch, seq, &hash)) {
+            chain::put_signature(&mut body, &signature);
+        }
+        let key = next.or_else(|| self.keys.current());
+        let entry = Entry {
+            body,
+            document: String::new(),
+            time_unix_ns: now,
+            source_epoch: self.source.0.clone(),
+            source_seq: self.source.1,
+            key: key.map(Vec::from).unwrap_or_default(),
+        };
+        self.append(&entry, now)?;
+        self.head.seq = seq;
+        self.head.hash = hash;
+        self.head.signed_seq = seq;
+        self.head.key = key;
+        self.checkpoint_ns = now;
+        if next.is_some() {
+            self.turns_key = true;
+            self.key_since_ns = now;
+        }
+        Ok(())
+    }
+
+    pub(super) fn event(
+        &mut self,
+        draft: Draft,
+        source_epoch: &str,
+        now: u64,
+    ) -> Result<(), TrailError> {
+        let seq = self.head.seq + 1;
+        let (body, hash) = chain::seal(draft.event, &self.head.epoch, seq, &self.head.hash);
+        let entry = Entry {
+            body,
+            document: draft.document,
+            time_unix_ns: draft.time_unix_ns,
+            source_epoch: source_epoch.to_owned(),
+            source_seq: draft.source_seq,
+            key: self.head.key.map(Vec::from).unwrap_or_default(),
+        };
+        self.append(&entry, now)?;
+        self.head.seq = seq;
+        self.head.hash = hash;
+        self.source = (source_epoch.to_owned(), draft.source_seq);
+        Ok(())
+    }
+
+    pub(super) fn append(&mut self, entry: &Entry, now: u64) -> Result<(), TrailError> {
+        let payload = entry.encode_to_vec();
+        let appended = match self.journal.append(&payload, now) {
+            Err(JournalError::PendingFull { .. }) => {
+                self.sync()?;
+                self.journal.append(&payload, now)
+            }
+            appended => appended,
+        };
+        self.number = appended?;
+        self.unsynced += 1;
+        Ok(())
+    }
+
+    /// Makes all of it durable; a key that was said is in force then, and the one before it erased.
+    pub(super) fn sync(&mut self) -> Result<(), TrailError> {
+        self.journal.sync()?;
+        self.entered += std::mem::take(&mut self.unsynced);
+        let before = self.number.saturating_sub(1);
+        self.journal.set_cursor(HEAD, before)?;
+        if self.turns_key {
+            self.keys.turn()?;
+            self.turns_key = false;
+        }
+        Ok(())
+    }
+
+    /// Those that went on since they were told of, as many as there is room for.
+    pub(super) fn untold(&mut self, agents: Vec<Agent>) -> Vec<Agent> {
+        let is_new = |agent: &Agent| {
+            let key = (agent.node.clone(), agent.epoch.clone());
+            self.told.get(&key).is_none_or(|told| *told < agent.seq)
+        };
+        let known: BTreeSet<_> = agents
+            .iter()
+            .map(|agent| (agent.node.clone(), agent.epoch.clone()))
+            .collect();
+        let new: Vec<Agent> = agents.into_iter().filter(is_new).take(MAX_AGENTS).collect();
+        self.told.retain(|key, _| known.contains(key));
+        for agent in &new {
+            self.told
+                .insert((agent.node.clone(), agent.epoch.clone()), agent.seq);
+        }
+        new
+    }
+
+    pub(super) fn sync_positions(&mut self) -> Result<(), JournalError> {
+        if self.gone.is_empty() && !self.is_telling {
+            self.journal.sync_positions()?;
+        }
+        Ok(())
+    }
+
+    /// The newest segment stays: the chain's end is in it.
+    pub(super) fn is_over(&self) -> bool {
+        self.journal.stats().bytes > self.settings.max_bytes && self.journal.segments() > 1
+    }
+
+    pub(super) fn hold_bound(&mut self) -> Result<bool, TrailError> {
+        if self.is_over() {
+            let readers = &self.settings.readers;
+            let shed = self.hands.shed_oldest(&mut self.journal, readers)?;
+            for unread in shed.into_iter().flatten() {
+                self.note_shed(unread.count, unread.range);
+            }
+        }
+        Ok(!self.is_over())
+    }
+
+    pub(super) fn note_shed(&mut self, count: u64, range: Range) {
+        let (first, last) = range;
+        tracing::error!(
+            count,
+            first,
+            last,
+            "audit trail is over its bound (data.max_trail_bytes): events were shed that a destination had not taken"
+        );
+        // One range, however many destinations lacked it.
+        let known = self
+            .gone
+            .iter_mut()
+            .find(|gone| gone.fate == "shed" && gone.range.1 == last);
+        match known {
+            Some(gone) if gone.count >= count => {}
+            Some(gone) => (gone.count, gone.range) = (count, range),
+            None => self.gone.push(Gone {
+                fate: "shed",
+                count,
+                range,
+            }),
+        }
+    }
+
+    /// The last links, those that are durable.
+    pub(super) fn recent(&mut self, links: usize) -> Vec<String> {
+        let from = self.number.saturating_sub(links as u64) + 1;
+        let Some(batch) = (links > 0).then(|| self.journal.read(from, links, MAX_RECENT_BYTES))
+        else {
+            return Vec::new();
+        };
+        // What cannot be read is told when a destination comes there.
+        let Ok(batch) = batch else {
+            return Vec::new();
+        };
+        for range in &batch.damaged {
+            self.damaged("", *range);
+        }
+        let entries = batch.records.iter();
+        let bodies = entries.filter_map(|record| Some(Entry::of(&record.payload).ok()?.body));
+        bodies.collect()
+    }
+
+    pub(super) fn settle(&mut self, reader: &str, seq: u64) -> Result<(), JournalError> {
+        if let Some(unread) = self.hands.settle(&mut self.journal, reader, seq)? {
+            self.note_shed(unread.count, unread.range);
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_back(&mut self, reader: &str) -> Result<(), JournalError> {
+        let cursor = self.journal.cursor(reader).unwrap_or(0);
+        self.settle(reader, cursor)
+    }
+
+    pub(super) fn hand_out(
+        &mut self,
+        reader: &str,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Batch, JournalError> {
+        self.put_back(reader)?;
+        let next = self.journal.cursor(reader).unwrap_or(0) + 1;
+        let batch = self.journal.read(next, records, bytes)?;
+        for range in &batch.damaged {
+            self.damaged(reader, *range);
+        }
+        self.hands.given(reader, &batch);
+        Ok(batch)
+    }
+
+    /// One reader came upon damage, and has booked it: no other will find these numbers.
+    pub(super) fn damaged(&mut self, finder: &str, (first, last): Range) {
+        tracing::error!(first, last, "audit trail is damaged");
+        for reader in self
+            .settings
+            .readers
+            .iter()
+            .filter(|reader| *reader != finder)
+        {
+            let had = self.journal.cursor(reader).unwrap_or(0);
+            self.hands.damage(reader, (first.max(had + 1), last));
+        }
+        self.gone.push(Gone {
+            fate: "undecodable",
+            count: last - first + 1,
+            range: (first, last),
+        });
+    }
+
+    pub(super) fn give_up(&mut self, reader: &str) -> Result<u64, JournalError> {
+        self.put_back(reader)?;
+        let from = self.journal.cursor(reader).unwrap_or(0) + 1;
+        let mut count = 0;
+        for (first, last) in self.journal.give_up_segment(from) {
+            count += last - first + 1;
+            self.damaged(reader, (first, last));
+        }
+        Ok(count)
+    }
+}
