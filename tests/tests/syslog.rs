@@ -36,13 +36,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 const NOW_MS: u64 = 1_790_000_000_123;
 
+type Case = fn(&Programs) -> Verdict;
+
 fn main() -> ExitCode {
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let Some(programs) = Programs::find() else {
         let skip = || Verdict::Skipped("needs rsyslog in target/rsyslog".to_owned());
         return checks::run("syslog", [("syslog to rsyslog", skip)], None);
     };
-    type Case = fn(&Programs) -> Verdict;
     let cases: [(&str, Case); 3] = [
         (
             "every_message_arrives_once_and_unaltered",
