@@ -5,6 +5,7 @@
 //! it was checked. A further kind is an option there, a variant of [`SinkKind`] and its own checks.
 
 pub mod hec;
+pub mod syslog;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use plimsoll_wire::AuditEvent;
 use serde::Deserialize;
 
 use self::hec::Hec;
+pub use self::syslog::Syslog;
 use super::check::{Checks, is_name};
 use crate::ocsf::types::SeverityId;
 use crate::sinks::cloudwatch::limits;
@@ -53,6 +55,8 @@ pub struct SinkSettings {
     pub hec: Option<Hec>,
     /// Files in a folder.
     pub file: Option<File>,
+    /// A receiver of syslog.
+    pub syslog: Option<Syslog>,
     /// What it says of an event.
     pub format: Format,
     /// Which events it sends.
@@ -239,6 +243,9 @@ impl SinkSettings {
         if let Some(file) = &self.file {
             file.check(&format!("{place}.file"), checks);
         }
+        if let Some(syslog) = &self.syslog {
+            syslog.check(&format!("{place}.syslog"), checks);
+        }
         for (at, namespace) in self.route.namespaces.iter().enumerate() {
             checks.that(
                 is_name(namespace) && !namespace.contains('.') && namespace.len() <= 63,
@@ -359,11 +366,12 @@ pub(super) fn check(sinks: &[SinkSettings], taken: &std::path::Path, checks: &mu
 }
 
 /// Names of the settings in the sections of a sink.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 4] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 5] {
     [
         ("sinks[].cloudwatch", names_of::<CloudWatch>()),
         ("sinks[].hec", names_of::<Hec>()),
         ("sinks[].file", names_of::<File>()),
+        ("sinks[].syslog", names_of::<Syslog>()),
         ("sinks[].route", names_of::<Route>()),
     ]
 }

@@ -114,7 +114,8 @@ fn every_mistake_is_told_at_once_with_its_line_and_place() {
             ":15: sinks[1].route.namespaces[2]: must be a namespace's name, as kube-system",
             ":16: sinks[2]: must have exactly one of cloudwatch, hec, file, and has 0",
             ":16: sinks[2].name: must not be the name of another sink",
-            ":17: sinks[2].splunk: there is no such setting; there are name, cloudwatch, hec, file, format, route",
+            ":17: sinks[2].splunk: there is no such setting; there are name, cloudwatch, hec, file, syslog, \
+             format, route",
         ],
     );
 }
