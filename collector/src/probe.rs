@@ -12,6 +12,7 @@ use crate::ocsf::event::trail as ocsf;
 use crate::ocsf::project::project;
 use crate::sinks::cloudwatch::CloudWatch;
 use crate::sinks::hec::Hec;
+use crate::sinks::syslog::Syslog;
 use crate::sinks::{Message, RefusalKind, Refused, Sent};
 
 /// Of the collector, as events say it.
@@ -47,6 +48,15 @@ pub async fn probe(sink: &Sink, now_unix_ns: u64) -> Result<String, Refused> {
             let mut to = Hec::new(settings);
             until_taken(async || to.send(message, at_ms).await).await?;
             Ok(format!("{} is at {}", uid(now_unix_ns), settings.endpoint))
+        }
+        SinkKind::Syslog(settings) => {
+            let mut to = Syslog::new(settings);
+            until_taken(async || to.send(message, at_ms).await).await?;
+            to.close().await;
+            let (uid, address) = (uid(now_unix_ns), &settings.address);
+            Ok(format!(
+                "{uid} was written to {address}, which acknowledges nothing"
+            ))
         }
         SinkKind::File(file) => match plimsoll_journal::check_folder(&file.path, &[]) {
             Ok(()) => Ok(format!("files can be written in {}", file.path.display())),

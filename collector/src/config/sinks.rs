@@ -41,6 +41,8 @@ pub enum SinkKind {
     Hec(Hec),
     /// Files in a folder.
     File(File),
+    /// A receiver of syslog.
+    Syslog(Syslog),
 }
 
 /// A sink as the configuration writes it: a name, exactly one kind, a form and a route.
@@ -199,7 +201,7 @@ impl Route {
 }
 
 /// Names of the kinds, as they stand in the configuration.
-const KINDS: &str = "cloudwatch, hec, file";
+const KINDS: &str = "cloudwatch, hec, file, syslog";
 
 impl SinkSettings {
     /// What it means, if it has exactly one kind.
@@ -218,7 +220,9 @@ impl SinkSettings {
         let cloudwatch = self.cloudwatch.clone().map(SinkKind::CloudWatch);
         let hec = self.hec.clone().map(SinkKind::Hec);
         let file = self.file.clone().map(SinkKind::File);
-        cloudwatch.into_iter().chain(hec).chain(file).collect()
+        let syslog = self.syslog.clone().map(SinkKind::Syslog);
+        let kinds = cloudwatch.into_iter().chain(hec).chain(file);
+        kinds.chain(syslog).collect()
     }
 
     fn check(&self, place: &str, checks: &mut Checks) {

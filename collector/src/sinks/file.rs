@@ -1,7 +1,7 @@
 //! The sink to files of lines in a folder, each event in it once.
 //!
-//! A start finds the last whole line: what stands before it in the chain, or is that line, is not written again,
-//! however far the cursor is behind.
+//! A start finds the last whole line: what stands before it in its epoch of the chain, or is that line, is not written
+//! again, however far the cursor is behind.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -129,12 +129,13 @@ impl LastLine {
         }
     }
 
-    /// How many of the messages, from the front, are in the file. Epochs are in the order of their names: they begin
-    /// with the time of their beginning.
+    /// How many of the messages, from the front, are in the file. Of another epoch than the line's nobody can say that
+    /// they are: clocks go back, and a line twice is better than none.
     fn covers(&self, messages: &[Message]) -> usize {
         if let Some(last) = &self.place {
             let is_there = |message: &Message| {
-                place_of(message.text.as_bytes()).is_some_and(|place| place <= *last)
+                place_of(message.text.as_bytes())
+                    .is_some_and(|(epoch, seq)| epoch == last.0 && seq <= last.1)
             };
             return messages.partition_point(is_there);
         }

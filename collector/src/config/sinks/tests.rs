@@ -112,7 +112,7 @@ fn every_mistake_is_told_at_once_with_its_line_and_place() {
              medium, high, critical, not fatal",
             ":15: sinks[1].route.namespaces[0]: must be a namespace's name, as kube-system",
             ":15: sinks[1].route.namespaces[2]: must be a namespace's name, as kube-system",
-            ":16: sinks[2]: must have exactly one of cloudwatch, hec, file, and has 0",
+            ":16: sinks[2]: must have exactly one of cloudwatch, hec, file, syslog, and has 0",
             ":16: sinks[2].name: must not be the name of another sink",
             ":17: sinks[2].splunk: there is no such setting; there are name, cloudwatch, hec, file, syslog, \
              format, route",
@@ -125,11 +125,11 @@ fn a_sink_has_exactly_one_kind_and_its_own_folder() {
     check(&one(CLOUDWATCH), &[]);
     check(
         "sinks:\n- name: a\n",
-        &[":2: sinks[0]: must have exactly one of cloudwatch, hec, file, and has 0"],
+        &[":2: sinks[0]: must have exactly one of cloudwatch, hec, file, syslog, and has 0"],
     );
     check(
         &one(&format!("{CLOUDWATCH}\n  file: {{path: /a}}")),
-        &[":2: sinks[0]: must have exactly one of cloudwatch, hec, file, and has 2"],
+        &[":2: sinks[0]: must have exactly one of cloudwatch, hec, file, syslog, and has 2"],
     );
     check(
         &one("cloudwatch: {}"),

@@ -314,15 +314,15 @@ fn no_checkpoint_by_a_key_of_ones_own_is_taken() {
     let mut rng = Rng::with_seed(0x666f_7267_6572);
     for round in 0..400 {
         let at = rng.usize(1..chain.len());
-        let mut forger = Forger::behind(&chain[at - 1]);
+        let mut with_key = Forger::behind(&chain[at - 1]);
         let mut forged = chain[..at].to_vec();
         for _ in 0..rng.u8(1..6) {
             forged.push(match rng.u8(0..5) {
-                0 => forger.checkpoint("open"),
-                1 => forger.checkpoint("periodic"),
-                2 => forger.checkpoint("rotate"),
-                3 => forger.checkpoint("close"),
-                _ => forger.event(),
+                0 => with_key.checkpoint("open"),
+                1 => with_key.checkpoint("periodic"),
+                2 => with_key.checkpoint("rotate"),
+                3 => with_key.checkpoint("close"),
+                _ => with_key.event(),
             });
         }
         let report = of(&forged);
@@ -394,10 +394,11 @@ fn one_meaning_in_any_form_and_no_other() {
     let escaped = |text: &str| text.replacen("class_uid", "cl\\u0061ss_uid", 1);
     assert_eq!(with(&escaped), []);
     let moved = |text: &str| {
-        format!(
-            "{{{},\"class_uid\":4002}}",
-            &text.replacen("\"class_uid\":4002,", "", 1)[1..text.len() - 18]
-        )
+        let rest = text.replacen("\"class_uid\":4002,", "", 1);
+        let members = rest
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'));
+        format!("{{{},\"class_uid\":4002}}", members.unwrap())
     };
     assert_eq!(with(&moved), []);
 }

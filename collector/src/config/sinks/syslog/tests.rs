@@ -1,6 +1,7 @@
 //! What is said about the settings of a receiver.
 
 use super::*;
+use crate::config::sinks::SinkKind;
 use crate::config::{Config, ConfigError};
 
 /// What is told of `syslog: INNER`, without the place.
@@ -21,6 +22,13 @@ fn check(inner: &str, expect: &[&str]) {
 
 #[test]
 fn a_receiver_needs_no_more_than_an_address() {
+    let text = "sinks:\n- {name: siem, syslog: {address: 'siem:6514'}}\n";
+    let sinks = Config::parse("", text).unwrap().sinks();
+    let settings = Syslog {
+        address: "siem:6514".to_owned(),
+        ..Syslog::default()
+    };
+    assert_eq!(sinks[0].kind, SinkKind::Syslog(settings));
     check("{address: 'siem.example.com:6514'}", &[]);
     check("{address: '[2001:db8::1]:6514', server_name: siem}", &[]);
     check("{address: '127.0.0.1:514', tls: false}", &[]);
