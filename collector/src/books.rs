@@ -179,6 +179,8 @@ impl Sources {
         });
         let upkeep = self.store.upkeep_fails();
         let upkeep = upkeep.map(|why| ("journal", format!("its upkeep fails: {why}")));
+        let trail = self.trail.upkeep_fails();
+        let trail = trail.map(|why| ("trail", format!("its upkeep fails: {why}")));
         let full = self.history.stats().trouble();
         let full = full.map(|trouble| (Feed::NAME, trouble));
         Health {
@@ -189,6 +191,7 @@ impl Sources {
                 .chain(tokenless)
                 .chain(certificate)
                 .chain(upkeep)
+                .chain(trail)
                 .chain(full)
                 .map(|(what, why)| format!("{what}: {why}"))
                 .collect(),

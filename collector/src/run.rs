@@ -20,7 +20,7 @@ use plimsoll_journal::make_folder;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -133,6 +133,11 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             source,
         })?;
     }
+    // Before anybody can be answered: whoever has been may tell us to end.
+    let signals = [
+        signal(SignalKind::terminate()).map_err(RunError::Signal)?,
+        signal(SignalKind::interrupt()).map_err(RunError::Signal)?,
+    ];
     let descriptors = descriptors();
     let otlp = bind(config.ingest.listen, "ingest.listen").await?;
     let http = bind(config.http.listen, "http.listen").await?;
@@ -155,15 +160,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         reviewers,
         shown: shown.map(Arc::new),
     };
-    let (ending, after) = (stop.clone(), last_call);
-    tokio::spawn(async move {
-        ending.cancelled().await;
-        tokio::time::sleep(LAST_CALL).await;
-        after.cancel();
-    });
     let tasks = begin(parts, asking, &config, descriptors, [otlp, http], &stop);
     tracing::info!(otlp = %config.ingest.listen, dashboard = format!("{scheme}://{}/", config.http.listen), "ready");
-    let ended = until_told(tasks, stop).await;
+    let ended = until_told(tasks, signals, stop, last_call).await;
     // Also after a failure: what was seen is written down if it can be, and told if it cannot.
     ended.and(reclaim(store).await)
 }
@@ -405,9 +404,13 @@ async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener,
 }
 
 /// Waits for a signal, then for the tasks, up to the deadline.
-async fn until_told(mut tasks: Tasks, stop: CancellationToken) -> Result<(), RunError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
+async fn until_told(
+    mut tasks: Tasks,
+    mut signals: [Signal; 2],
+    stop: CancellationToken,
+    last_call: CancellationToken,
+) -> Result<(), RunError> {
+    let [terminate, interrupt] = &mut signals;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -420,8 +423,16 @@ async fn until_told(mut tasks: Tasks, stop: CancellationToken) -> Result<(), Run
     }
     tracing::info!("stopping: finishing what was received");
     stop.cancel();
+    // Dropped with the rest, it gives up what nobody waits for any more.
+    let _gives_up = last_call.clone().drop_guard();
+    let last_calls = async {
+        tokio::time::sleep(LAST_CALL).await;
+        last_call.cancel();
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         outcome = all_ended(&mut tasks) => outcome,
+        () = last_calls => Ok(()),
         () = tokio::time::sleep(DRAIN) => {
             tracing::warn!("deadline reached: what is left stays in the journal");
             Ok(())

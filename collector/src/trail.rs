@@ -115,6 +115,8 @@ pub struct Head {
 pub struct Trail<S = FileStorage> {
     inner: Arc<Mutex<Inner<S>>>,
     commits: Arc<watch::Sender<u64>>,
+    /// Why the last upkeep failed; a lock of its own, so that asking never waits for the disk.
+    upkeep: Arc<Mutex<Option<String>>>,
 }
 
 impl<S> Clone for Trail<S> {
@@ -122,6 +124,7 @@ impl<S> Clone for Trail<S> {
         Self {
             inner: Arc::clone(&self.inner),
             commits: Arc::clone(&self.commits),
+            upkeep: Arc::clone(&self.upkeep),
         }
     }
 }
@@ -142,6 +145,7 @@ impl<S: Storage> Trail<S> {
         let trail = Self {
             inner: Arc::new(Mutex::new(inner)),
             commits: Arc::new(watch::Sender::new(0)),
+            upkeep: Arc::default(),
         };
         Ok((trail, recovery))
     }
@@ -239,6 +243,18 @@ impl<S: Storage> Trail<S> {
     /// the next start would not find it missing.
     pub fn sync_positions(&self) -> Result<(), TrailError> {
         Ok(self.lock().sync_positions()?)
+    }
+
+    /// What came of the upkeep: why it fails, or nothing.
+    pub fn note_upkeep(&self, failed: Option<String>) {
+        *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    }
+
+    /// Why the last upkeep failed, with its causes; `None` if it went well. While it fails there may be no
+    /// checkpoints, and the trail may grow. Never waits for the disk.
+    pub fn upkeep_fails(&self) -> Option<String> {
+        let upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+        upkeep.clone()
     }
 
     /// Where the chain ends, as far as it is on disk.

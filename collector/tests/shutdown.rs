@@ -162,7 +162,8 @@ fn what_was_read_until_the_end_is_reclaimed() {
         assert!(segments(&state, class) >= 3);
     }
     let mut collector = Collector::start(folder.path());
-    assert!(collector.terminate().success());
+    let ended = collector.terminate();
+    assert!(ended.success(), "{ended:?}");
     for class in Class::ALL {
         assert_eq!(segments(&state, class), 1, "{}", class.as_str());
     }

@@ -25,7 +25,6 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Until `stop`. A disk that refuses is no end: it is tried again.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
-        let mut is_failing = false;
         while stop
             .run_until_cancelled(tokio::time::sleep(EVERY))
             .await
@@ -35,14 +34,16 @@ impl Keeper {
             let kept = tokio::task::spawn_blocking(move || keeper.keep())
                 .await
                 .map_err(RunError::Task)?;
-            let failed = kept.err();
-            if let (Some(error), false) = (&failed, is_failing) {
-                tracing::error!(
-                    error = chain(error),
+            let failed = kept.err().map(|error| chain(&error));
+            match (self.trail.upkeep_fails(), &failed) {
+                (None, Some(error)) => tracing::error!(
+                    error,
                     "the audit trail cannot be kept up, trying again each second (said once)"
-                );
+                ),
+                (Some(_), None) => tracing::info!("the audit trail is kept up again"),
+                _ => {}
             }
-            is_failing = failed.is_some();
+            self.trail.note_upkeep(failed);
         }
         Ok(())
     }

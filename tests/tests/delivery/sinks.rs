@@ -20,6 +20,8 @@ const TOKEN: &str = "5ec7e7-0f";
 /// Kills of the collector: in a whole run, and in one that is to be short.
 const KILLS: u32 = 100;
 const FEW_KILLS: u32 = 12;
+/// Events between two of them, at the most.
+const EVENTS: u32 = 500;
 
 /// Everywhere that events go.
 struct Places {
@@ -176,16 +178,17 @@ fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
         Some(_) => KILLS,
         None => FEW_KILLS,
     };
-    let emitter = Emitter::start(&spool, &way, 1, LIFE);
-    for _ in 0..planned {
+    let mut durable = 0;
+    for round in 0..planned {
+        let emitter = Emitter::start(&spool, &way, round * LIFE + 1, EVENTS);
         for _ in 0..dice.u32(1..4) {
             std::thread::sleep(Duration::from_millis(dice.u64(..200)));
             places.trouble(&mut dice);
         }
         collector.kill();
+        durable += emitter.kill() - round * LIFE;
         collector.start();
     }
-    let durable = emitter.kill();
     assert!(durable > planned, "nearly nothing was emitted: {durable}");
     places.cloudwatch.heal();
     places.hec.heal();
