@@ -122,7 +122,7 @@ fn stages(accounting: &AccountingDocument) -> Markup {
             h2 #stages { "Every record's fate" }
             @if rows.is_empty() { p.empty { "No stage has reported yet." } }
             @else {
-                p.note { "Along the way that a record goes: the kernel's rings and files, the agent's audit and spool, the collector's ingest and journal. " strong { "filtered" } " is no loss: kept out on purpose, because it has nothing to tell (a bare acknowledgement, an empty file), was told already, or is another program's record." }
+                p.note { "Along the way that a record goes: the kernel's rings and files, the agent's audit and spool, the collector's ingest, journal and trail. " strong { "filtered" } " is no loss: kept out on purpose, because it has nothing to tell (a bare acknowledgement, an empty file), was told already, or is another program's record." }
                 div.scroll {
                     table.rows.fates {
                         caption.sr { "Counts of each stage and class by fate" }
