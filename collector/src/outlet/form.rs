@@ -1,5 +1,8 @@
 //! An event in the form that a sink gives it. Pure.
 
+use std::cell::OnceCell;
+
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::AuditRecord;
@@ -25,45 +28,54 @@ pub enum Text {
     Unsayable,
 }
 
-/// A record of the trail, read as far as routes and forms need it.
+/// A record of the trail. It is read as far as the route and the form of a sink need it: most need nothing.
 #[derive(Debug)]
 pub struct Event<'a> {
     entry: &'a Entry,
-    /// `None` for what the trail says of itself, and for what an older version wrote otherwise.
-    record: Option<AuditRecord>,
+    record: OnceCell<Option<AuditRecord>>,
 }
 
 impl<'a> Event<'a> {
     /// That of an entry.
-    pub fn of(entry: &'a Entry) -> Self {
-        let document = serde_json::from_str::<Value>(&entry.document).ok();
-        let record = document.and_then(|document| AuditRecord::from_document(&document).ok());
-        Self { entry, record }
+    pub const fn of(entry: &'a Entry) -> Self {
+        Self {
+            entry,
+            record: OnceCell::new(),
+        }
+    }
+
+    /// `None` for what the trail says of itself, and for what an older version wrote otherwise.
+    fn record(&self) -> Option<&AuditRecord> {
+        let read = || {
+            let document = serde_json::from_str::<Value>(&self.entry.document).ok()?;
+            AuditRecord::from_document(&document).ok()
+        };
+        self.record.get_or_init(read).as_ref()
     }
 
     /// Whether a route lets it through. What the trail says of itself goes everywhere: without it nobody can tell
-    /// whether something is missing.
+    /// whether something is missing. So does what cannot be read: that it is for nobody, nobody can say.
     pub fn is_for(&self, route: &Route) -> bool {
-        self.record.as_ref().is_none_or(|record| {
-            let class = EventClass::from(&record.event);
-            route.matches(class, severity(&record.event), record.name("namespace"))
-        })
+        *route == Route::default()
+            || self.record().is_none_or(|record| {
+                let class = EventClass::from(&record.event);
+                route.matches(class, severity(&record.event), record.name("namespace"))
+            })
     }
 
     /// It in that form.
     pub fn text(&self, format: Format) -> Text {
-        let text = match (format, &self.record) {
-            (Format::Ocsf18, _) => Some(self.entry.body.clone()),
-            (Format::Ocsf13, _) => serde_json::from_str::<Value>(&self.entry.body)
+        let text = match format {
+            Format::Ocsf18 => Some(self.entry.body.clone()),
+            Format::Ocsf13 => serde_json::from_str::<Value>(&self.entry.body)
                 .ok()
                 .and_then(|event| project(&event, Schema::v1_8(), Schema::v1_3()))
                 .map(|projected| projected.to_string()),
-            (Format::Ecs, Some(record)) => Some(ecs::document(record, VERSION).to_string()),
-            (Format::Cef, Some(record)) => Some(cef::line(record, VERSION)),
-            (Format::Ecs | Format::Cef, None) if self.entry.is_checkpoint() => {
-                return Text::NoneByRule;
-            }
-            (Format::Ecs | Format::Cef, None) => None,
+            Format::Ecs | Format::Cef if self.entry.is_checkpoint() => return Text::NoneByRule,
+            Format::Ecs => self
+                .record()
+                .map(|record| ecs::document(record, VERSION).to_string()),
+            Format::Cef => self.record().map(|record| cef::line(record, VERSION)),
         };
         text.map_or(Text::Unsayable, Text::Of)
     }
@@ -73,14 +85,17 @@ impl<'a> Event<'a> {
         epoch_of(self.entry.body.as_bytes()).unwrap_or_default()
     }
 
-    /// `metadata.uid`.
+    /// `metadata.uid`; empty where there is none.
     pub fn uid(&self) -> String {
-        match &self.record {
-            Some(record) => record.id.to_string(),
-            None => self.entry.link().map_or_else(
-                |_| String::new(),
-                |link| format!("trail/{}/{}", link.epoch, link.seq),
-            ),
+        #[derive(Deserialize)]
+        struct Named {
+            metadata: Uid,
         }
+        #[derive(Deserialize)]
+        struct Uid {
+            uid: String,
+        }
+        let named = serde_json::from_str::<Named>(&self.entry.body);
+        named.map(|named| named.metadata.uid).unwrap_or_default()
     }
 }

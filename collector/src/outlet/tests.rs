@@ -58,7 +58,8 @@ fn item(seq: u64, epoch: &str, record: &AuditRecord) -> Item {
 }
 
 fn checkpoint(seq: u64, epoch: &str) -> Item {
-    let event = json!({"metadata": {"log_name": "checkpoint"}});
+    let uid = format!("trail/{epoch}/{seq}");
+    let event = json!({"metadata": {"log_name": "checkpoint", "uid": uid}});
     Item {
         seq,
         entry: Entry {
