@@ -29,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 const SPOOL_BYTES: u64 = 64 << 20;
 /// Records of one commit at the most.
 const GROUP: u32 = 60;
+/// One of so many records happened at the beginning of the Unix epoch.
+const LATE: u32 = 50;
 /// Longest pause between two commits.
 const PAUSE_MS: u64 = 10;
 
@@ -112,7 +114,9 @@ impl Emit {
             {
                 let mut held = spool.lock().unwrap_or_else(PoisonError::into_inner);
                 for number in next..next + group {
-                    held.event(&record(number), 1, 1);
+                    // Some happened long ago, and no service takes them under that time.
+                    let time = if number % LATE == 0 { 1 } else { now() };
+                    held.event(&record(number), time, 1);
                 }
                 held.commit(1).context("committing")?;
             }
@@ -126,6 +130,13 @@ impl Emit {
         }
         Ok(())
     }
+}
+
+fn now() -> u64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 /// The record of that number: it is the victim's process id.

@@ -9,18 +9,21 @@
 //! again are known by their sequence. Readers see only what is durable. Owns no opinion on what
 //! the numbers mean.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use thiserror::Error;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::batch::{Batch, Changes, Stored};
-use super::encoding::{self, EncodingError};
+use super::encoding;
 use super::series::{Entry, Series};
 use crate::inventory::IndexReader;
+pub use error::HistoryError;
+use error::{read_error, write_error};
 
 const SERIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("series.v1");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta.v1");
@@ -55,76 +58,6 @@ impl Default for Limits {
             cache_bytes: 16 << 20,
         }
     }
-}
-
-/// What went wrong with the store.
-#[derive(Debug, Error)]
-pub enum HistoryError {
-    /// The folder for the file, or the file's place in it.
-    #[error("making room for {path}")]
-    Folder {
-        /// The store's file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Opening, or repairing after a kill.
-    #[error("opening the usage history {path}")]
-    Open {
-        /// The store's file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<redb::Error>,
-    },
-    /// Reading.
-    #[error("reading the usage history")]
-    Read(#[source] Box<redb::Error>),
-    /// Writing; nothing of the batch is in.
-    #[error("writing a batch of usage history")]
-    Write(#[source] Box<redb::Error>),
-    /// A series that does not fit its own encoding.
-    #[error("encoding series {key}")]
-    Encode {
-        /// The series.
-        key: String,
-        /// Why.
-        #[source]
-        source: EncodingError,
-    },
-    /// A newer version of the program made the store; an older one would lose what it added.
-    #[error(
-        "the usage history {path} has format {found}, and this version knows {FORMAT} at the most"
-    )]
-    Newer {
-        /// The store's file.
-        path: PathBuf,
-        /// Its format.
-        found: u64,
-    },
-}
-
-impl HistoryError {
-    /// The file itself is not a store, or no longer one.
-    fn is_unreadable(&self) -> bool {
-        let (Self::Open { source, .. } | Self::Read(source)) = self else {
-            return false;
-        };
-        match source.as_ref() {
-            redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => true,
-            redb::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
-            _ => false,
-        }
-    }
-}
-
-fn read_error(error: impl Into<redb::Error>) -> HistoryError {
-    HistoryError::Read(Box::new(error.into()))
-}
-
-fn write_error(error: impl Into<redb::Error>) -> HistoryError {
-    HistoryError::Write(Box::new(error.into()))
 }
 
 /// What became of a batch.
@@ -193,16 +126,19 @@ struct State {
 }
 
 /// See the module.
+///
+/// A disk that is full, or fails, is no reason to end: what audits goes on. The store is closed then, as redb takes
+/// nothing more after a failed write, and opened again when somebody next writes to it.
 pub struct History {
-    db: Database,
+    path: PathBuf,
     limits: Limits,
     /// One writer at a time; readers never wait for the disk.
-    writer: Mutex<()>,
+    writer: Mutex<Option<Database>>,
     state: RwLock<State>,
 }
 
 impl History {
-    /// Opens or makes the store, and reads it.
+    /// Opens or makes the store, and reads it. On a full disk it has nothing to show until there is room.
     pub fn open(path: &Path, limits: Limits) -> Result<Self, HistoryError> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|source| HistoryError::Folder {
@@ -210,19 +146,21 @@ impl History {
                 source,
             })?;
         }
-        let open_error = |source: redb::Error| HistoryError::Open {
-            path: path.to_owned(),
-            source: Box::new(source),
+        let (db, state) = match open(path, limits) {
+            Ok((db, state)) => (Some(db), state),
+            Err(error) if error.is_of_full_disk() => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the usage history is shown once its disk has room"
+                );
+                (None, State::default())
+            }
+            Err(error) => return Err(error),
         };
-        let db = Database::builder()
-            .set_cache_size(limits.cache_bytes)
-            .create(path)
-            .map_err(|error| open_error(error.into()))?;
-        let state = read_all(&db, path)?;
         Ok(Self {
-            db,
+            path: path.to_owned(),
             limits,
-            writer: Mutex::new(()),
+            writer: Mutex::new(db),
             state: RwLock::new(state),
         })
     }
@@ -257,7 +195,8 @@ impl History {
     /// nothing about this one's numbers, so it goes back to 0, and `true` is returned. A store that
     /// was never tied keeps its cursor.
     pub fn follow(&self, epoch: &str) -> Result<bool, HistoryError> {
-        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open_again(&mut writer)?;
         let (known, cursor) = {
             let state = self.durable();
             if state.journal.as_deref() == Some(epoch) {
@@ -266,14 +205,13 @@ impl History {
             (state.journal.is_some(), state.cursor)
         };
         let cursor = if known { 0 } else { cursor };
-        let transaction = self.db.begin_write().map_err(write_error)?;
-        {
+        self.write(&mut writer, |transaction| {
             let mut meta = transaction.open_table(META).map_err(write_error)?;
             meta.insert(CURSOR, cursor).map_err(write_error)?;
             let mut origin = transaction.open_table(ORIGIN).map_err(write_error)?;
             origin.insert(JOURNAL, epoch).map_err(write_error)?;
-        }
-        transaction.commit().map_err(write_error)?;
+            Ok(())
+        })?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.cursor = cursor;
         state.journal = Some(epoch.to_owned());
@@ -282,7 +220,8 @@ impl History {
 
     /// Takes a batch in, durably, exactly once. Sequences rise within and over batches.
     pub fn apply(&self, entries: &[Entry], index: &IndexReader) -> Result<Applied, HistoryError> {
-        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open_again(&mut writer)?;
         let mut applied = Applied::default();
         let state = self.durable();
         let mut batch = Batch::new(&state.series, state.expired);
@@ -304,7 +243,7 @@ impl History {
         batch.shrink(self.limits.max_series, now_unix_ns, &mut applied);
         let changes = batch.changes(cursor);
         drop(state);
-        self.commit(changes)?;
+        self.commit(&mut writer, changes)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.applied += applied.applied;
         state.folded += applied.folded;
@@ -319,7 +258,7 @@ impl History {
     /// Asks the inventory again for every series: names that came late, requests that changed.
     /// Returns how many series changed.
     pub fn rejoin(&self, index: &IndexReader) -> Result<usize, HistoryError> {
-        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.durable();
         let mut batch = Batch::new(&state.series, state.expired);
         batch.rename_all(state.series.keys(), index);
@@ -327,7 +266,8 @@ impl History {
         drop(state);
         let renamed = changes.series.len();
         if renamed > 0 {
-            self.commit(changes)?;
+            self.open_again(&mut writer)?;
+            self.commit(&mut writer, changes)?;
         }
         Ok(renamed)
     }
@@ -363,8 +303,43 @@ impl History {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes with an fsync, then shows the result to readers.
-    fn commit(&self, changes: Changes) -> Result<(), HistoryError> {
+    /// What was counted since the start is kept.
+    fn open_again(&self, writer: &mut Option<Database>) -> Result<(), HistoryError> {
+        if writer.is_some() {
+            return Ok(());
+        }
+        let (db, read) = open(&self.path, self.limits)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        *state = State {
+            applied: state.applied,
+            folded: state.folded,
+            rejected: state.rejected,
+            full: state.full,
+            ..read
+        };
+        *writer = Some(db);
+        Ok(())
+    }
+
+    /// One transaction with an fsync. The store is closed after a failure: see [`History`].
+    fn write(
+        &self,
+        writer: &mut Option<Database>,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), HistoryError>,
+    ) -> Result<(), HistoryError> {
+        let db = writer.as_ref().ok_or_else(|| HistoryError::Closed {
+            path: self.path.clone(),
+        })?;
+        let transact = || {
+            let transaction = db.begin_write().map_err(write_error)?;
+            change(&transaction)?;
+            transaction.commit().map_err(write_error)
+        };
+        transact().inspect_err(|_| *writer = None)
+    }
+
+    /// Writes, then shows the result to readers.
+    fn commit(&self, writer: &mut Option<Database>, changes: Changes) -> Result<(), HistoryError> {
         let mut encoded = Vec::with_capacity(changes.series.len());
         for (key, series) in changes.series {
             let bytes = match &series {
@@ -380,8 +355,7 @@ impl History {
             };
             encoded.push((key, series, bytes));
         }
-        let transaction = self.db.begin_write().map_err(write_error)?;
-        {
+        self.write(writer, |transaction| {
             let mut table = transaction.open_table(SERIES).map_err(write_error)?;
             for (key, _, bytes) in &encoded {
                 match bytes {
@@ -394,8 +368,8 @@ impl History {
             let mut meta = transaction.open_table(META).map_err(write_error)?;
             meta.insert(CURSOR, changes.cursor).map_err(write_error)?;
             meta.insert(EXPIRED, changes.expired).map_err(write_error)?;
-        }
-        transaction.commit().map_err(write_error)?;
+            Ok(())
+        })?;
 
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for (key, series, bytes) in encoded {
@@ -418,6 +392,19 @@ impl History {
         state.expired = changes.expired;
         Ok(())
     }
+}
+
+fn open(path: &Path, limits: Limits) -> Result<(Database, State), HistoryError> {
+    let open_error = |source: redb::Error| HistoryError::Open {
+        path: path.to_owned(),
+        source: Box::new(source),
+    };
+    let db = Database::builder()
+        .set_cache_size(limits.cache_bytes)
+        .create(path)
+        .map_err(|error| open_error(error.into()))?;
+    let state = read_all(&db, path)?;
+    Ok((db, state))
 }
 
 /// The wall clock; 0 before 1970.

@@ -25,6 +25,10 @@ pub(crate) struct Collector {
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Where events go besides the audit file, from the next start on.
     pub(crate) sinks: Value,
+    /// Nodes besides the first, each with the file of its token; from the next start on.
+    pub(crate) more_nodes: Vec<(&'static str, PathBuf)>,
+    /// In its environment, from the next start on.
+    pub(crate) environment: Vec<(String, PathBuf)>,
     child: Option<Child>,
 }
 
@@ -41,6 +45,8 @@ impl Collector {
             kubeconfig: None,
             has_rules: false,
             sinks: serde_json::json!([]),
+            more_nodes: Vec::new(),
+            environment: Vec::new(),
             child: None,
         }
     }
@@ -55,13 +61,18 @@ impl Collector {
             .kubeconfig
             .as_ref()
             .map_or(serde_json::json!({}), |_| senders);
+        let first = ("node-1", self.token());
+        let nodes = std::iter::once(&first).chain(&self.more_nodes);
+        let tokens: Vec<Value> = nodes
+            .map(|(node, file)| serde_json::json!({"node": node, "file": file}))
+            .collect();
         let config = serde_json::json!({
             "data": {"path": self.state},
             "ingest": {
                 "listen": format!("127.0.0.1:{}", self.otlp),
                 "tls_cert_file": certificate,
                 "tls_key_file": key,
-                "tokens": [{"node": "node-1", "file": self.folder.join("token")}],
+                "tokens": tokens,
                 "token_review": senders,
             },
             "kubernetes": {"watch": self.kubeconfig.is_some(), "kubeconfig": self.kubeconfig},
@@ -87,6 +98,7 @@ impl Collector {
             .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
             .env("AWS_SECRET_ACCESS_KEY", "secret")
             .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()

@@ -16,6 +16,8 @@ pub(crate) struct Way {
     pub(crate) token: PathBuf,
     pub(crate) ca: Option<PathBuf>,
     pub(crate) server_name: Option<&'static str>,
+    /// In its environment.
+    pub(crate) environment: Vec<(String, PathBuf)>,
 }
 
 /// A running emitter; killed when dropped.
@@ -40,6 +42,7 @@ impl Emitter {
             .arg("--token-file")
             .arg(&way.token)
             .args(["--first", &first.to_string(), "--count", &count.to_string()])
+            .envs(way.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap());

@@ -11,7 +11,7 @@ use crate::emitter::{Emitter, Way};
 const KILLS: u32 = 200;
 const FEW_KILLS: u32 = 20;
 /// Set by `cargo xtask test` without `--fast`.
-pub(crate) const LONG: &str = "PLIMSOLL_TEST_LONG";
+const LONG: &str = "PLIMSOLL_TEST_LONG";
 /// Numbers that one life of the emitter may use.
 pub(crate) const LIFE: u32 = 1_000_000;
 
@@ -25,6 +25,7 @@ fn nothing_durable_is_lost_or_doubled_by_kills_of_either_side() {
         token: collector.token(),
         ca: None,
         server_name: None,
+        environment: Vec::new(),
     };
     let spool = folder.path().join("spool");
     let mut dice = fastrand::Rng::with_seed(20_261_124);

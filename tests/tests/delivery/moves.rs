@@ -30,6 +30,7 @@ fn a_volume_that_moves_while_agents_send_loses_nothing_and_doubles_nothing() {
         token: collector.token(),
         ca: None,
         server_name: None,
+        environment: Vec::new(),
     };
     let spool = |life: u32| folder.path().join(format!("spool-{life}"));
     let emitters = [0, 1].map(|life| Emitter::start(&spool(life), &way, life * LIFE + 1, LIFE));

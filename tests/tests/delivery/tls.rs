@@ -77,6 +77,7 @@ impl Stage {
             token: self.collector.token(),
             ca: Some(self.authority.ca.clone()),
             server_name: Some(NAME),
+            environment: Vec::new(),
         }
     }
 

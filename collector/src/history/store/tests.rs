@@ -89,6 +89,40 @@ fn what_was_applied_is_there_after_reopening() {
     assert!(history.stats().bytes > 0);
 }
 
+/// As redb takes nothing more after a failed write, nor does a disk that was full when the store was opened give it.
+#[test]
+fn a_store_that_could_not_be_written_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(&dir, 100);
+    let none = IndexReader::default();
+    history.apply(&[entry(1, "a", 0)], &none).unwrap();
+    let full = || {
+        let error = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        write_error(redb::Error::Io(error))
+    };
+    assert!(full().is_of_full_disk());
+    let mut writer = history.writer.lock().unwrap();
+    history.write(&mut writer, |_| Err(full())).unwrap_err();
+    assert!(writer.is_none());
+    drop(writer);
+    assert_eq!(history.snapshot().len(), 1, "it is still shown");
+    let again = [entry(1, "a", 0), entry(2, "b", 0)];
+    let applied = history.apply(&again, &none).unwrap();
+    assert_eq!((applied.applied, applied.repeated), (1, 1));
+    assert_eq!((history.stats().applied, history.cursor()), (2, 2));
+    // As at a start on a full disk.
+    let late = History {
+        path: history.path.clone(),
+        limits: Limits::default(),
+        writer: Mutex::new(None),
+        state: RwLock::default(),
+    };
+    late.follow("a journal").unwrap_err();
+    drop(history);
+    late.follow("a journal").unwrap();
+    assert_eq!((late.snapshot().len(), late.cursor()), (2, 2));
+}
+
 /// What a kill leaves behind is the file as it is, without the closing of the store.
 #[test]
 fn a_store_that_was_never_closed_has_every_batch_it_acknowledged() {
