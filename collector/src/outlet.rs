@@ -327,6 +327,24 @@ impl Destination for Outlet {
         Some(Duration::from_millis(wait))
     }
 
+    /// Services take events in any order; files are read from the front, and syslog's receivers mostly write some.
+    fn beside(&self) -> Option<Self> {
+        match self.kind {
+            Kind::CloudWatch(_) | Kind::Hec(_) => {}
+            Kind::File(_) | Kind::Syslog(_) => return None,
+        }
+        let beside = Self::new(
+            self.sink.clone(),
+            self.apart.parent()?,
+            self.runtime.clone(),
+            self.last.clone(),
+        );
+        Some(Self {
+            stats: Arc::clone(&self.stats),
+            ..beside
+        })
+    }
+
     fn may_wait(&self) -> bool {
         true
     }

@@ -3,10 +3,13 @@
 //!
 //! Knows no disk and no format. How records are carried to where they belong is in [`carry`].
 
+mod ahead;
 pub mod carry;
+mod sorted;
 pub mod source;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use plimsoll_journal::{Batch, FileStorage};
 use plimsoll_wire::fate::Fates;
@@ -14,7 +17,9 @@ use plimsoll_wire::fate::Fates;
 pub use carry::{CarryError, Destination, Resumed, Taken};
 pub use source::{Shelf, Source};
 
-use crate::api::StageRow;
+use ahead::Ahead;
+
+use crate::api::{self, StageRow};
 use crate::errors::chain;
 use crate::ingest::StoreError;
 
@@ -34,6 +39,11 @@ pub struct Made {
 }
 
 impl Made {
+    /// How many they are.
+    const fn records(&self) -> u64 {
+        self.delivered + self.filtered + self.undecodable + self.rejected + self.quarantined
+    }
+
     const fn add(&mut self, other: Self) {
         self.delivered += other.delivered;
         self.filtered += other.filtered;
@@ -61,6 +71,8 @@ struct Books {
     state: ReaderState,
     /// Time of the oldest record in its hand.
     reading_since: Option<u64>,
+    /// Time of the last record that was in its hand.
+    read_until: Option<u64>,
 }
 
 /// See the module.
@@ -113,6 +125,7 @@ impl<J: Source> Reader<J> {
         let damaged: u64 = batch.damaged.iter().map(|(from, to)| to - from + 1).sum();
         books.made.undecodable += damaged;
         books.reading_since = batch.records.first().map(|record| record.time_unix_ns);
+        books.read_until = batch.records.last().map(|record| record.time_unix_ns);
         Ok(batch)
     }
 
@@ -124,6 +137,23 @@ impl<J: Source> Reader<J> {
         drop(books);
         self.went_well();
         Ok(())
+    }
+
+    /// What it carried last has waited for long.
+    fn is_late(&self, late: Duration) -> bool {
+        let until = self.books().read_until;
+        until.is_some_and(|until| {
+            let waited = api::unix_ns().saturating_sub(until);
+            u128::from(waited) > late.as_nanos()
+        })
+    }
+
+    /// What was taken ahead has been passed.
+    fn pass(&self, ahead: &Ahead) -> Result<(), StoreError> {
+        match ahead.behind(self.source.cursor(&self.cursor)) {
+            Some((last, made)) => self.settle(last, made),
+            None => Ok(()),
+        }
     }
 
     /// What is in its hand stays the journal's, to be read again.

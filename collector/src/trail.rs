@@ -25,7 +25,7 @@ pub mod verify;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use plimsoll_journal::{Batch, FileStorage, JournalError, Recovery, Stats, Storage};
+use plimsoll_journal::{Batch, FileStorage, JournalError, Record, Recovery, Stats, Storage};
 use plimsoll_wire::{Class, stage};
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -318,6 +318,24 @@ impl<S: Storage + Send + 'static> Source for Trail<S> {
 
     fn give_up(&self, reader: &str) -> Result<u64, StoreError> {
         Ok(self.lock().give_up(reader)?)
+    }
+
+    fn last(&self) -> Option<u64> {
+        let inner = self.lock();
+        Some(inner.journal.durable_seq().min(inner.number))
+    }
+
+    fn cursor(&self, reader: &str) -> u64 {
+        self.lock().journal.cursor(reader).unwrap_or(0)
+    }
+
+    fn peek(&self, from: u64, records: usize, bytes: usize) -> Result<Vec<Record>, StoreError> {
+        let mut inner = self.lock();
+        let batch = inner.journal.read(from, records, bytes)?;
+        for range in &batch.damaged {
+            inner.damaged("", *range);
+        }
+        Ok(batch.records)
     }
 
     fn held(&self, reader: &str) -> Held {

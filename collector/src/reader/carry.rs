@@ -14,11 +14,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_journal::{Batch, JournalError, Over, Record, Trouble};
+use plimsoll_journal::{JournalError, Over, Record, Trouble};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use super::{Made, Reader, Source};
+use super::ahead::Beside;
+use super::sorted::{batch_begins_by, sort};
+use super::{Reader, Source};
 use crate::api;
 use crate::ingest::StoreError;
 use crate::ingest::decode::PayloadError;
@@ -28,8 +30,19 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Failed reads of one place of the journal before its segment is given up. A device that comes
 /// back does so within seconds; a sector that is gone stays gone.
 const READ_ATTEMPTS: u32 = 5;
+/// Longer than a destination that works keeps anything waiting.
+const LATE: Duration = Duration::from_secs(10);
 /// Time after which a record that is held back is looked at again.
 const HELD: Duration = Duration::from_millis(500);
+
+/// Times that tests choose.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    /// Between attempts while the destination refuses.
+    pub(super) retry: Duration,
+    /// What comes in turn and has waited longer than this is behind.
+    pub(super) late: Duration,
+}
 
 /// Where a destination stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +93,15 @@ pub trait Destination: Send + 'static {
 
     /// How long to wait after so many refusals in a row; `None` for the usual second.
     fn pause(&mut self, _refusals: u32) -> Option<Duration> {
+        None
+    }
+
+    /// The same destination once more, that may be called while this one is; `None` where the order must stay. See
+    /// [`ahead`](super::ahead).
+    fn beside(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
         None
     }
 
@@ -140,23 +162,6 @@ impl<E: std::error::Error + 'static> CarryError<E> {
     }
 }
 
-/// A batch, judged.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Sorted<T> {
-    /// To be taken in.
-    pub items: Vec<T>,
-    /// The numbers of the items.
-    pub seqs: Vec<u64>,
-    /// Everything up to this number is settled then; `None` if there is nothing to settle.
-    pub last_seq: Option<u64>,
-    /// Records that are there already: all of them lie before the items.
-    pub known: u64,
-    /// The numbers of records that nobody can read; damaged ones are not among them, see [`Reader::read`].
-    pub unreadable: Vec<u64>,
-    /// The next record is to wait.
-    pub is_held: bool,
-}
-
 /// What one look at the journal came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carried {
@@ -166,6 +171,8 @@ pub(super) enum Carried {
     Some,
     /// The next record is to wait.
     Held,
+    /// The next record is where the lane begins: it was taken ahead, or is about to be.
+    Reached,
 }
 
 /// What one attempt came to.
@@ -187,69 +194,6 @@ struct Course {
     /// Refusals in a row.
     refusals: u32,
     trouble: Trouble,
-}
-
-/// Parts a batch into what is new, what is there already (up to `known`) and what nobody can read, up
-/// to the first record that is to be held back.
-pub fn sort<T>(
-    batch: &Batch,
-    known: u64,
-    decode: impl Fn(&Record) -> Result<T, PayloadError>,
-    held: impl Fn(&Record, &T) -> bool,
-) -> Sorted<T> {
-    let last_record = batch.records.last().map(|record| record.seq);
-    let last_damaged = batch.damaged.last().map(|(_, last)| *last);
-    let mut last_seq = last_record.max(last_damaged);
-    let mut is_held = false;
-    let mut before = 0;
-    let mut unreadable = Vec::new();
-    let mut seqs = Vec::with_capacity(batch.records.len());
-    let mut items = Vec::with_capacity(batch.records.len());
-    for record in &batch.records {
-        if record.seq <= known {
-            // Written before the process ended, and the cursor not yet.
-            before += 1;
-            continue;
-        }
-        match decode(record) {
-            Ok(item) if held(record, &item) => {
-                let last = record.seq.checked_sub(1);
-                last_seq = last.filter(|last| batch_begins_by(batch, *last));
-                is_held = true;
-                break;
-            }
-            Ok(item) => {
-                items.push(item);
-                seqs.push(record.seq);
-            }
-            Err(error) => {
-                tracing::error!(
-                    seq = record.seq,
-                    error = &error as &dyn std::error::Error,
-                    "journal record cannot be read"
-                );
-                unreadable.push(record.seq);
-            }
-        }
-    }
-    Sorted {
-        items,
-        seqs,
-        last_seq,
-        known: before,
-        unreadable,
-        is_held,
-    }
-}
-
-/// Whether something of the batch lies at this number or before it.
-fn batch_begins_by(batch: &Batch, seq: u64) -> bool {
-    let record = batch.records.first().map(|record| record.seq);
-    let damaged = batch.damaged.first().map(|(first, _)| *first);
-    [record, damaged]
-        .into_iter()
-        .flatten()
-        .any(|first| first <= seq)
 }
 
 fn tell_wait(destination: &str, error: &(dyn std::error::Error + 'static)) {
@@ -286,28 +230,37 @@ impl<J: Source> Reader<J> {
         destination: D,
         stop: CancellationToken,
     ) -> Result<(), CarryError<D::Error>> {
-        self.carry_with(destination, stop, RETRY).await
+        let pace = Pace {
+            retry: RETRY,
+            late: LATE,
+        };
+        self.carry_with(destination, stop, pace).await
     }
 
-    /// [`carry`](Self::carry), with another time between attempts.
+    /// [`carry`](Self::carry) at another pace.
     pub(super) async fn carry_with<D: Destination>(
         self: Arc<Self>,
         destination: D,
         stop: CancellationToken,
-        retry: Duration,
+        pace: Pace,
     ) -> Result<(), CarryError<D::Error>> {
         let mut commits = self.source.commits();
         let mut destination = destination;
         let mut course = Course::default();
+        let mut beside = Beside::default();
         loop {
             let ending = stop.is_cancelled();
+            if ending {
+                beside.close().await;
+            }
+            let until = beside.begins_at();
             let reader = Arc::clone(&self);
             // The books are asked for there as well: they wait for whoever commits.
-            let (given_back, after, attempt) = tokio::task::spawn_blocking(move || {
-                let attempt = reader.attempt(&mut destination, &mut course, ending);
+            let attempt = tokio::task::spawn_blocking(move || {
+                let attempt = reader.attempt(&mut destination, &mut course, ending, until);
                 (destination, course, attempt)
-            })
-            .await?;
+            });
+            let (given_back, after, attempt) = beside.meanwhile(attempt).await?;
             (destination, course) = (given_back, after);
             match attempt {
                 Err(error) if destination.may_wait() => {
@@ -318,17 +271,30 @@ impl<J: Source> Reader<J> {
                 Ok(attempt) => match attempt {
                     Attempt::Carried(Carried::Nothing) if ending => return Ok(()),
                     Attempt::Carried(Carried::Held) => {
-                        drop(tokio::time::timeout(HELD, stop.cancelled()).await);
+                        let held = tokio::time::timeout(HELD, stop.cancelled());
+                        drop(beside.meanwhile(held).await);
                     }
                     Attempt::Carried(Carried::Nothing) => tokio::select! {
                         _ = commits.changed() => {}
                         () = stop.cancelled() => {}
                     },
-                    Attempt::Carried(Carried::Some) | Attempt::GaveUp => {}
+                    Attempt::Carried(Carried::Some) => {
+                        if !ending && self.is_late(pace.late) {
+                            beside.open(&self.source, &destination);
+                        }
+                    }
+                    Attempt::Carried(Carried::Reached) => {
+                        if let Some(ahead) = beside.end().await {
+                            let reader = Arc::clone(&self);
+                            tokio::task::spawn_blocking(move || reader.pass(&ahead)).await??;
+                        }
+                    }
+                    Attempt::GaveUp => {}
                     Attempt::Refused { by_destination } => {
                         let pause = by_destination.then(|| destination.pause(course.refusals));
-                        let pause = pause.flatten().unwrap_or(retry);
-                        drop(tokio::time::timeout(pause, stop.cancelled()).await);
+                        let pause = pause.flatten().unwrap_or(pace.retry);
+                        let pause = tokio::time::timeout(pause, stop.cancelled());
+                        drop(beside.meanwhile(pause).await);
                     }
                 },
             }
@@ -342,9 +308,10 @@ impl<J: Source> Reader<J> {
         destination: &mut D,
         course: &mut Course,
         ending: bool,
+        until: Option<u64>,
     ) -> Result<Attempt, CarryError<D::Error>> {
         let now = (!ending).then(api::unix_ns);
-        let error = match self.carry_some(destination, now) {
+        let error = match self.carry_up_to(destination, now, until) {
             Ok(carried) => {
                 course.refusals = 0;
                 if carried != Carried::Nothing {
@@ -386,10 +353,21 @@ impl<J: Source> Reader<J> {
     }
 
     /// One batch, durable before the cursor moves. Nothing is held back without a time.
+    #[cfg(test)]
     pub(super) fn carry_some<D: Destination>(
         &self,
         destination: &mut D,
         now_unix_ns: Option<u64>,
+    ) -> Result<Carried, CarryError<D::Error>> {
+        self.carry_up_to(destination, now_unix_ns, None)
+    }
+
+    /// One batch of what lies before `until`, durable before the cursor moves.
+    fn carry_up_to<D: Destination>(
+        &self,
+        destination: &mut D,
+        now_unix_ns: Option<u64>,
+        until: Option<u64>,
     ) -> Result<Carried, CarryError<D::Error>> {
         let epoch = self.source.epoch();
         let resumed = destination
@@ -403,7 +381,8 @@ impl<J: Source> Reader<J> {
                 "the journal is another one than before: beginning at its start"
             );
         }
-        let carried = self.carry_batch(destination, &epoch, resumed.last_seq, now_unix_ns);
+        let within = (now_unix_ns, until);
+        let carried = self.carry_batch(destination, &epoch, resumed.last_seq, within);
         // Refused or held back: what was read is not in this reader's hand any longer.
         self.put_back()?;
         carried
@@ -414,9 +393,15 @@ impl<J: Source> Reader<J> {
         destination: &mut D,
         epoch: &str,
         known: u64,
-        now_unix_ns: Option<u64>,
+        (now_unix_ns, until): (Option<u64>, Option<u64>),
     ) -> Result<Carried, CarryError<D::Error>> {
-        let batch = self.read(D::BATCH, D::BATCH_BYTES)?;
+        let mut batch = self.read(D::BATCH, D::BATCH_BYTES)?;
+        if let Some(until) = until {
+            if !batch_begins_by(&batch, until - 1) {
+                return Ok(Carried::Reached);
+            }
+            batch.records.retain(|record| record.seq < until);
+        }
         let held = |record: &Record, item: &D::Item| {
             now_unix_ns.is_some_and(|now| destination.holds(record, item, now))
         };
@@ -429,23 +414,10 @@ impl<J: Source> Reader<J> {
                 Carried::Nothing
             });
         };
-        let taken = if sorted.items.is_empty() {
-            Taken::all(last_seq)
-        } else {
-            destination
-                .take(sorted.items, epoch, last_seq)
-                .map_err(CarryError::Destination)?
-        };
-        let settled = |seqs: &[u64]| seqs.partition_point(|seq| *seq <= taken.last_seq) as u64;
-        let apart = taken.filtered + taken.rejected + taken.quarantined;
-        let made = Made {
-            delivered: settled(&sorted.seqs).saturating_sub(apart),
-            filtered: sorted.known + taken.filtered,
-            undecodable: settled(&sorted.unreadable),
-            rejected: taken.rejected,
-            quarantined: taken.quarantined,
-        };
-        self.settle(taken.last_seq, made)?;
+        let (last_seq, made) = sorted
+            .take(destination, epoch, last_seq)
+            .map_err(CarryError::Destination)?;
+        self.settle(last_seq, made)?;
         Ok(Carried::Some)
     }
 }

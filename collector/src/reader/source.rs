@@ -1,6 +1,6 @@
 //! A journal as its readers see it.
 
-use plimsoll_journal::{Batch, Storage};
+use plimsoll_journal::{Batch, Record, Storage};
 use plimsoll_wire::{Class, stage};
 use tokio::sync::watch;
 
@@ -36,6 +36,22 @@ pub trait Source: Clone + Send + Sync + 'static {
     /// Gives up the segment behind the reader's cursor, because it cannot be read. How many records that were;
     /// they are told.
     fn give_up(&self, reader: &str) -> Result<u64, StoreError>;
+
+    /// The last durable number, where records are taken [ahead](super::ahead); else none.
+    fn last(&self) -> Option<u64> {
+        None
+    }
+
+    /// The number up to which the reader is done.
+    fn cursor(&self, _reader: &str) -> u64 {
+        0
+    }
+
+    /// Durable records from that number on, into nobody's hand; the bounds are those of
+    /// [`hand_out`](Self::hand_out). What turns out to be damaged is booked for every reader.
+    fn peek(&self, _from: u64, _records: usize, _bytes: usize) -> Result<Vec<Record>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// What the reader has before it, what came in since the start, and what it never had: all of one moment.
     fn held(&self, reader: &str) -> Held;

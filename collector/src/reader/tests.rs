@@ -1,5 +1,6 @@
 //! Readers on real folders.
 
+mod ahead;
 mod failures;
 mod names;
 mod shed;
@@ -20,7 +21,8 @@ use plimsoll_wire::otlp::{id, logs};
 use plimsoll_wire::{AuditEvent, Identity};
 use tokio_util::sync::CancellationToken;
 
-use super::carry::{Carried, sort};
+use super::carry::{Carried, Pace};
+use super::sorted::sort;
 use super::*;
 use crate::api::{self, AuditRing};
 use crate::history::feed::Feed;

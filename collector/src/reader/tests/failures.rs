@@ -93,7 +93,14 @@ async fn carried_with_a_bad_segment(mended: u32, refusals: u32) -> (Vec<u64>, Fa
         stop: stop.clone(),
     };
     Arc::clone(&reader)
-        .carry_with(destination, stop, Duration::ZERO)
+        .carry_with(
+            destination,
+            stop,
+            Pace {
+                retry: Duration::ZERO,
+                late: Duration::MAX,
+            },
+        )
         .await
         .unwrap();
     let taken = taken.lock().unwrap().clone();
