@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use self::image::programs;
 pub(crate) use self::verdict::Verdict;
 use crate::{install, shell};
 
@@ -51,6 +52,19 @@ pub(crate) struct Job {
     pub(crate) counted: bool,
     /// `lockdown=confidentiality` instead of `integrity`, as the fleet has it.
     pub(crate) confidential: bool,
+}
+
+/// Whether this host can have a lab at all.
+pub(crate) fn is_possible() -> bool {
+    cfg!(target_arch = "x86_64") && shell::has("apt-get")
+}
+
+/// Fetches and builds what the machines of all kernels need, so that they can be run side by side.
+pub(crate) fn prepare() -> Result<()> {
+    for (kernel, _) in KERNELS {
+        image::kernel(kernel)?;
+    }
+    image::binaries().map(drop)
 }
 
 /// Boots one machine, shows its lines through `show`, and returns what it said.

@@ -67,21 +67,48 @@ impl Test {
             judge_manifests(sum);
             Ok(())
         });
-        step(&mut sum, "scenarios on this kernel", host_scenarios);
+        step(&mut sum, "scenarios on this kernel", |sum| {
+            self.host_scenarios(sum)
+        });
         if self.fast {
             sum.skip("kernel lab", "--fast");
             sum.skip("fuzz", "--fast");
         } else {
-            for (kernel, _) in lab::KERNELS {
-                step(&mut sum, &format!("kernel lab {kernel}"), |sum| {
-                    in_lab(sum, kernel, self.yes)
-                });
-            }
+            step(&mut sum, "kernel lab", |sum| in_labs(sum, self.yes));
             step(&mut sum, "fuzz", fuzz);
         }
         sum.print();
         if sum.failed() > 0 {
             bail!("{} failed", sum.failed());
+        }
+        Ok(())
+    }
+
+    fn host_scenarios(&self, sum: &mut Sum) -> Result<()> {
+        if !shell::is_root() {
+            sum.skip("scenarios on this kernel", "needs root");
+            return Ok(());
+        }
+        install::ensure(&install::STAGE, true)?;
+        // What the lab's machines run is built once, for here as well.
+        let programs = if self.fast || !lab::is_possible() {
+            up::build()?
+        } else {
+            lab::programs()?
+        };
+        let mut verdict = lab::Verdict::default();
+        let mut command = Command::new(programs.join("plimsoll-lab"));
+        let status = shell::follow(command.arg("scenarios"), &mut |line| {
+            shell::say(&format!("  {line}"));
+            verdict.take(line);
+        })?;
+        let clean = verdict.failed.is_empty();
+        if clean && verdict.passed.is_empty() && verdict.skipped.is_empty() {
+            bail!("plimsoll-lab scenarios: nothing was run ({status})");
+        }
+        sum.add_verdict("host", verdict);
+        if clean && !status.success() {
+            bail!("plimsoll-lab scenarios: {status}");
         }
         Ok(())
     }
@@ -142,43 +169,47 @@ fn judge_manifests(sum: &mut Sum) {
     }
 }
 
-fn host_scenarios(sum: &mut Sum) -> Result<()> {
-    if !shell::is_root() {
-        sum.skip("scenarios on this kernel", "needs root");
-        return Ok(());
-    }
-    install::ensure(&install::STAGE, true)?;
-    let programs = up::build()?;
-    let mut verdict = lab::Verdict::default();
-    let mut command = Command::new(programs.join("plimsoll-lab"));
-    let status = shell::follow(command.arg("scenarios"), &mut |line| {
-        shell::say(&format!("  {line}"));
-        verdict.take(line);
-    })?;
-    let clean = verdict.failed.is_empty();
-    if clean && verdict.passed.is_empty() && verdict.skipped.is_empty() {
-        bail!("plimsoll-lab scenarios: nothing was run ({status})");
-    }
-    sum.add_verdict("host", verdict);
-    if clean && !status.success() {
-        bail!("plimsoll-lab scenarios: {status}");
-    }
-    Ok(())
-}
-
-fn in_lab(sum: &mut Sum, kernel: &str, yes: bool) -> Result<()> {
-    if !cfg!(target_arch = "x86_64") || !shell::has("apt-get") {
-        sum.skip(&format!("kernel lab {kernel}"), "needs x86_64 and apt-get");
+/// All kernels, each in a machine of its own: side by side, as each keeps one CPU busy, if there are as many.
+fn in_labs(sum: &mut Sum, yes: bool) -> Result<()> {
+    if !lab::is_possible() {
+        sum.skip("kernel lab", "needs x86_64 and apt-get");
         return Ok(());
     }
     install::ensure(&install::LAB, yes)?;
-    let verdict = lab::command::scenarios(kernel, None)?;
-    let problem = verdict.problem();
-    sum.add_verdict(&format!("lab {kernel}"), verdict);
-    match problem {
-        Some(problem) => bail!("{problem}"),
-        None => Ok(()),
+    lab::prepare()?;
+    let kernels = lab::KERNELS.map(|(kernel, _)| kernel);
+    let has_cpus =
+        std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() >= kernels.len());
+    let verdicts = if has_cpus {
+        std::thread::scope(|scope| {
+            let running = kernels.map(|kernel| {
+                let machine = scope.spawn(move || lab::command::scenarios(kernel, None));
+                (kernel, machine)
+            });
+            running.map(|(kernel, machine)| {
+                let verdict = machine.join();
+                (
+                    kernel,
+                    verdict.unwrap_or_else(|_| bail!("its thread panicked")),
+                )
+            })
+        })
+    } else {
+        kernels.map(|kernel| (kernel, lab::command::scenarios(kernel, None)))
+    };
+    for (kernel, verdict) in verdicts {
+        let name = format!("lab {kernel}");
+        match verdict {
+            Ok(verdict) => {
+                if let Some(problem) = verdict.problem() {
+                    sum.fail(&name, &problem);
+                }
+                sum.add_verdict(&name, verdict);
+            }
+            Err(error) => sum.fail(&name, &format!("{error:#}")),
+        }
     }
+    Ok(())
 }
 
 fn fuzz(sum: &mut Sum) -> Result<()> {

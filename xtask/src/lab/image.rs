@@ -106,14 +106,19 @@ fn only_entry(folder: &Path, prefix: &str) -> Result<PathBuf> {
         .with_context(|| format!("{} holds no {prefix}…", folder.display()))
 }
 
-/// Builds our programs so that they run without any library: name in the machine, file here.
-pub(crate) fn binaries() -> Result<Vec<(String, PathBuf)>> {
+/// Builds our programs so that they run without any library; the folder that they are in.
+pub(crate) fn programs() -> Result<PathBuf> {
     let mut build = fixed("build", &["--bins"]);
     for package in ["plimsoll-tests", "plimsoll-agent", "plimsoll-collector"] {
         build.args(["--package", package]);
     }
     shell::run(&mut build)?;
-    let release = target_dir().join(TARGET).join("release");
+    Ok(target_dir().join(TARGET).join("release"))
+}
+
+/// What goes into the machine: name there, file here.
+pub(crate) fn binaries() -> Result<Vec<(String, PathBuf)>> {
+    let release = programs()?;
     let mut binaries: Vec<(String, PathBuf)> = OURS
         .iter()
         .map(|name| ((*name).to_owned(), release.join(name)))
