@@ -11,6 +11,7 @@ use crate::positions::{self, Positions};
 use crate::recovery::{Recovery, Survey};
 use crate::segment::Segment;
 use crate::storage::{Files, Storage, read_file};
+use crate::told::Told;
 
 /// What is in a folder.
 #[derive(Clone, Debug)]
@@ -29,6 +30,7 @@ pub struct Inspected {
     pub segments: Vec<SegmentFile>,
     /// What is damaged; missing are the numbers that some reader is not done with, told or not.
     pub recovery: Recovery,
+    told: Told,
     readable: Vec<Segment>,
 }
 
@@ -109,7 +111,7 @@ impl Stored {
 fn stream_of(bytes: &[u8]) -> Option<u8> {
     Scan::new(bytes).find_map(|found| match found {
         Frame::Frame { header, .. } => Some(header.stream),
-        Frame::Damage { .. } | Frame::Cut { .. } => None,
+        Frame::Damage { .. } | Frame::Blank { .. } | Frame::Cut { .. } => None,
     })
 }
 
@@ -142,6 +144,7 @@ impl Inspected {
             next_seq,
             reported: positions.reported,
             cursors: positions.cursors,
+            told: positions.told,
             segments: survey.segments.iter().map(SegmentFile::of).collect(),
             recovery,
             readable: survey.segments,
@@ -234,6 +237,7 @@ impl Inspected {
             reported: self.reported,
             epoch: self.epoch.clone().unwrap_or_default(),
             cursors: self.cursors.clone(),
+            told: self.told.clone(),
         };
         let mut slots = vec![0; positions::FILE_LEN];
         let offset = usize::try_from(positions.offset()).unwrap_or_default();
@@ -251,7 +255,7 @@ impl SegmentFile {
         let held = !segment.is_empty();
         Self {
             name: segment.name(),
-            bytes: segment.len,
+            bytes: segment.file_len,
             records: segment.count_after(0),
             first_seq: held.then_some(segment.first),
             last_seq: held.then_some(segment.last),
@@ -308,6 +312,8 @@ fn records_in(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::testing::CrashStorage;
     use crate::{Journal, Options};
@@ -374,6 +380,10 @@ mod tests {
         records
     }
 
+    fn numbers(ranges: &[(u64, u64)]) -> BTreeSet<u64> {
+        ranges.iter().flat_map(|(from, to)| *from..=*to).collect()
+    }
+
     /// What is missing and was not told.
     fn untold(found: &Inspected) -> Vec<(u64, u64)> {
         let missing = found.recovery.missing.iter();
@@ -384,7 +394,7 @@ mod tests {
     /// What is seen from outside is what the next start sees, and nothing is changed by looking.
     #[test]
     fn what_is_found_is_what_a_start_finds() {
-        let (mut damaged, mut missing, mut unreadable, mut lost) = (0, 0, 0, 0);
+        let (mut damaged, mut missing, mut unreadable, mut lost, mut unseen) = (0, 0, 0, 0, 0);
         for seed in 0..400 {
             let storage = folder(seed);
             let before = bytes(&storage);
@@ -395,13 +405,19 @@ mod tests {
             let (mut journal, recovery) = Journal::open(storage.clone(), options()).unwrap();
             let read = journal.read(1, usize::MAX, usize::MAX).unwrap();
             assert_eq!(seen, read.records);
-            assert_eq!(untold(&found), recovery.missing, "seed {seed}");
-            let told = Recovery {
-                missing: found.recovery.missing.clone(),
-                unsure_from: 0,
-                ..recovery
-            };
-            assert_eq!(found.recovery, told, "seed {seed}");
+            // A start does not read what was sealed: what is damaged there, its readers find.
+            let told = [&recovery.missing[..], &read.damaged].concat();
+            let (told, all) = (numbers(&told), numbers(&found.recovery.missing));
+            assert!(numbers(&untold(&found)).is_subset(&told), "seed {seed}");
+            let low = found.cursors.values().min().copied().unwrap_or(0);
+            let told: BTreeSet<u64> = told.into_iter().filter(|seq| *seq > low).collect();
+            assert!(told.is_subset(&all), "seed {seed}");
+            let told = &found.recovery;
+            let is_found = |damage| told.damage.contains(damage);
+            assert!(recovery.damage.iter().all(is_found), "seed {seed}");
+            let of_start = (recovery.positions_lost, &recovery.unreadable);
+            assert_eq!((told.positions_lost, &told.unreadable), of_start);
+            unseen += usize::from(told.damaged > recovery.damaged);
             assert_eq!(found.next_seq, journal.next_seq());
             assert!(
                 found
@@ -421,8 +437,11 @@ mod tests {
             unreadable += usize::from(!told.unreadable.is_empty());
             lost += usize::from(told.positions_lost);
         }
-        let least = damaged.min(missing).min(unreadable).min(lost);
-        assert!(least > 20, "{damaged} {missing} {unreadable} {lost}");
+        let least = damaged.min(missing).min(unreadable).min(lost).min(unseen);
+        assert!(
+            least > 20,
+            "{damaged} {missing} {unreadable} {lost} {unseen}"
+        );
     }
 
     #[test]

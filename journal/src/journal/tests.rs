@@ -1,9 +1,10 @@
 use super::*;
-use crate::frame::HEADER_LEN;
+use crate::FileStorage;
+use crate::frame::{HEADER_LEN, Kind};
 use crate::testing::CrashStorage;
-use crate::{FileStorage, Files as _};
 
 mod model;
+mod sealed;
 
 fn options() -> Options {
     Options {

@@ -54,6 +54,9 @@ struct Model {
     flipped: bool,
     /// A reader saw these: no other record may ever get the number.
     seen: BTreeMap<u64, Vec<u8>>,
+    /// Numbers that were told as gone, and those of them of which the disk knows that.
+    told: BTreeSet<u64>,
+    told_durable: BTreeSet<u64>,
 }
 
 impl Model {
@@ -68,6 +71,8 @@ impl Model {
             durable: BTreeSet::new(),
             flipped: false,
             seen: BTreeMap::new(),
+            told: BTreeSet::new(),
+            told_durable: BTreeSet::new(),
         }
     }
 
@@ -86,7 +91,11 @@ impl Model {
                     self.durable.extend(pending);
                 }
             }
-            Act::SyncPositions => drop(self.journal.sync_positions()),
+            Act::SyncPositions => {
+                if self.journal.sync_positions().is_ok() {
+                    self.told_durable.clone_from(&self.told);
+                }
+            }
             Act::Ack(more) => {
                 let cursor = self.journal.cursor("reader").unwrap();
                 let to = (cursor + more).min(self.journal.durable_seq()).max(cursor);
@@ -155,7 +164,18 @@ impl Model {
         );
         self.storage = storage.clone();
         self.journal = open(storage).0;
+        self.told.clone_from(&self.told_durable);
+        self.tell(&recovery.missing);
         self.read_all(&recovery.missing);
+    }
+
+    /// The owner puts on record that these are gone.
+    fn tell(&mut self, ranges: &[(u64, u64)]) {
+        for seq in ranges.iter().flat_map(|(from, to)| *from..=*to) {
+            assert!(!self.told_durable.contains(&seq), "{seq} is told twice");
+            self.told.insert(seq);
+        }
+        self.journal.mark_told(ranges);
     }
 
     /// Everything durable that the reader has not passed is there with its own bytes.
@@ -173,6 +193,8 @@ impl Model {
             batch.records.len() as u64 + lost + pending,
             "the count is exact"
         );
+        let untold = self.journal.untold(&batch.damaged);
+        self.tell(&untold);
         let mut got = BTreeSet::new();
         for record in batch.records {
             assert!(
@@ -194,7 +216,7 @@ impl Model {
         {
             let told = missing
                 .iter()
-                .chain(&batch.damaged)
+                .chain(&untold)
                 .any(|(from, to)| (from..=to).contains(&seq));
             assert!(
                 self.flipped && told,
