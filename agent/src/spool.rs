@@ -69,6 +69,8 @@ pub struct Spool<S> {
     /// The number of the last loss record, until it is known that the next life does not tell what
     /// was shed once more.
     told: Option<u64>,
+    /// Numbers of damage of which the journals do not know yet that they are told.
+    damaged: Vec<(Class, (u64, u64))>,
     failing: bool,
 }
 
@@ -104,20 +106,14 @@ impl<S: Storage> Spool<S> {
             unreported: Vec::new(),
             reported: VecDeque::new(),
             told: None,
+            damaged: Vec::new(),
             failing: false,
         };
         for (class, recovery) in [
             (Class::Usage, &usage_recovery),
             (Class::Security, &security_recovery),
         ] {
-            for (first, last) in &recovery.missing {
-                spool.note_loss(
-                    class,
-                    "undecodable",
-                    last - first + 1,
-                    Some((*first, *last)),
-                );
-            }
+            spool.note_damage(class, &recovery.missing);
         }
         Ok((spool, [usage_recovery, security_recovery]))
     }
@@ -177,15 +173,19 @@ impl<S: Storage> Spool<S> {
         done
     }
 
-    /// What was shed lies before the cursors; damage does not, and is told by each life that meets
-    /// it until the collector has what lies behind it. A mark below which nothing is told again
-    /// would hide damage that comes later.
+    /// What was shed lies before the cursors. Damage does not, and its numbers are noted one by one: a mark
+    /// below which nothing is told again would hide damage that comes later.
     fn remember_told(&mut self) -> Result<(), JournalError> {
         let Some(record) = self.told else {
             return Ok(());
         };
         if record > self.security.journal.durable_seq() {
             return Ok(());
+        }
+        if self.unreported.is_empty() {
+            for (class, range) in std::mem::take(&mut self.damaged) {
+                self.stream_mut(class).journal.mark_told(&[range]);
+            }
         }
         self.usage.journal.sync_positions()?;
         self.security.journal.sync_positions()?;
@@ -303,21 +303,24 @@ impl<S: Storage> Spool<S> {
         max_bytes: usize,
     ) -> Result<Outgoing, JournalError> {
         let (batch, damaged) = self.stream_mut(class).read(max_records, max_bytes)?;
-        for (first, last) in damaged {
-            self.note_loss(class, "undecodable", last - first + 1, Some((first, last)));
-        }
+        self.note_damage(class, &damaged);
         Ok(batch)
     }
 
     /// Goes on behind a segment that [`next_batch`](Self::next_batch) could not read, and counts and
     /// tells what was in it. How many records that were.
     pub fn skip_unreadable(&mut self, class: Class) -> u64 {
-        let mut count = 0;
-        for (first, last) in self.stream_mut(class).give_up() {
-            count += last - first + 1;
+        let given_up = self.stream_mut(class).give_up();
+        self.note_damage(class, &given_up);
+        given_up.iter().map(|(first, last)| last - first + 1).sum()
+    }
+
+    /// These numbers cannot be read; those that no earlier life has told become a loss.
+    fn note_damage(&mut self, class: Class, ranges: &[(u64, u64)]) {
+        for (first, last) in self.stream(class).journal.untold(ranges) {
             self.note_loss(class, "undecodable", last - first + 1, Some((first, last)));
+            self.damaged.push((class, (first, last)));
         }
-        count
     }
 
     /// The collector has everything up to `seq`; of these it refused `rejected` for good.

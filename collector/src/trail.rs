@@ -227,9 +227,7 @@ impl<S: Storage> Trail<S> {
     pub fn hold_bound(&self) -> (Vec<Gone>, Result<bool, TrailError>) {
         let mut inner = self.lock();
         let held = inner.hold_bound();
-        let gone = std::mem::take(&mut inner.gone);
-        inner.is_telling |= !gone.is_empty();
-        (gone, held)
+        (inner.take_gone(), held)
     }
 
     /// All that [`hold_bound`](Self::hold_bound) said is on record.

@@ -301,7 +301,7 @@ fn what_was_shed_and_told_is_not_told_again_by_the_next_life() {
 }
 
 #[test]
-fn damage_is_told_once_by_each_life_that_meets_it() {
+fn damage_is_told_by_one_of_the_lives_that_meet_it() {
     let storage = CrashStorage::default();
     let mut spool = open(&CrashStorage::default(), &storage, 1 << 20);
     for pid in 1..=50 {
@@ -313,8 +313,8 @@ fn damage_is_told_once_by_each_life_that_meets_it() {
         let mut spool = open(&CrashStorage::default(), &storage, 1 << 20);
         spool.commit(NOW).unwrap();
         let told = losses(&mut spool);
-        assert_eq!(told.len(), lives, "{told:?}");
-        assert!(told.iter().all(|loss| *loss == told[0]), "{told:?}");
+        spool.commit(NOW).unwrap();
+        assert_eq!(told.len(), 1, "life {lives}: {told:?}");
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Losses {
     told: VecDeque<(u64, Loss)>,
     /// The last number of each class that a record tells of.
     reported: [u64; 2],
+    /// Numbers of damage of which the journal does not know yet that they are told.
+    damaged: Vec<(Class, Range)>,
 }
 
 /// Numbers from and to, inclusive.
@@ -87,6 +89,23 @@ impl Losses {
             first_seq: Some(first),
             last_seq: Some(last),
         });
+    }
+
+    /// Numbers turned out to be unreadable.
+    pub(super) fn note_damage(&mut self, class: Class, fate: &str, ranges: &[Range]) {
+        for (first, last) in ranges {
+            self.note(class, fate, last - first + 1, (*first, *last));
+            self.damaged.push((class, (*first, *last)));
+        }
+    }
+
+    /// The damage that was noted, once all of it is on record.
+    pub(super) fn take_told(&mut self) -> Vec<(Class, Range)> {
+        if self.is_empty() {
+            std::mem::take(&mut self.damaged)
+        } else {
+            Vec::new()
+        }
     }
 
     /// Nothing waits to be told.

@@ -73,11 +73,6 @@ impl StoreError {
             Self::File { .. } | Self::Thread(_) => None,
         }
     }
-
-    /// See [`JournalError::is_of_process`].
-    fn is_of_process(&self) -> bool {
-        self.journal().is_some_and(JournalError::is_of_process)
-    }
 }
 
 /// The folders of a store.

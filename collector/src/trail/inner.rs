@@ -61,6 +61,8 @@ pub(super) struct Inner<S> {
     pub(super) found_up_to: u64,
     /// What was gone is being told, and may not be on record yet.
     pub(super) is_telling: bool,
+    /// Of that, the numbers of damage.
+    pub(super) telling: Vec<Range>,
 }
 
 /// The first number of what was torn while it was written, if anything was.
@@ -71,14 +73,37 @@ fn torn_from(recovery: &Recovery) -> Option<u64> {
     Some((*first).max(unsure))
 }
 
-/// The last record that can be read.
-fn last_entry<S: Storage>(journal: &mut Journal<S>) -> Result<Option<(u64, Entry)>, JournalError> {
-    let Some(last) = journal.stats().last_seq else {
-        return Ok(None);
+/// The last record that can be read, and the numbers behind it that cannot.
+type LastEntry = (Option<(u64, Entry)>, Vec<Range>);
+
+fn last_entry<S: Storage>(journal: &mut Journal<S>) -> Result<LastEntry, JournalError> {
+    let mut damaged = Vec::new();
+    let stats = journal.stats();
+    let (Some(first), Some(newest)) = (stats.first_seq, stats.last_seq) else {
+        return Ok((None, damaged));
     };
-    let batch = journal.read(last, 1, 0)?;
-    let record = batch.records.first();
-    Ok(record.and_then(|record| Some((record.seq, Entry::of(&record.payload).ok()?))))
+    let mut back = 0;
+    loop {
+        let begin = newest.saturating_sub(back).max(first);
+        let (mut from, mut last) = (begin, None);
+        loop {
+            let batch = journal.read(from, usize::MAX, MAX_RECENT_BYTES)?;
+            damaged.extend(batch.damaged);
+            let Some(record) = batch.records.into_iter().next_back() else {
+                break;
+            };
+            from = record.seq + 1;
+            last = Some(record);
+        }
+        if let Some(record) = last {
+            let entry = Entry::of(&record.payload).ok();
+            return Ok((entry.map(|entry| (record.seq, entry)), damaged));
+        }
+        if begin == first {
+            return Ok((None, damaged));
+        }
+        back = 2 * back + 1;
+    }
 }
 
 impl<S: Storage> Inner<S> {
@@ -107,7 +132,8 @@ impl<S: Storage> Inner<S> {
         if let Some(torn) = torn_from(&recovery) {
             journal.take_back(torn)?;
         }
-        let (last_number, last) = last_entry(&mut journal)?.unzip();
+        let (last, damaged) = last_entry(&mut journal)?;
+        let (last_number, last) = last.unzip();
         let link = last.as_ref().and_then(|entry| entry.link().ok());
         let announced = last.as_ref().and_then(Entry::key);
         let keys = Keys::open(keys, announced);
@@ -138,10 +164,14 @@ impl<S: Storage> Inner<S> {
             gone: Vec::new(),
             found_up_to: journal.next_seq().saturating_sub(1),
             is_telling: false,
+            telling: Vec::new(),
             settings,
             journal,
         };
         inner.lost(&recovery);
+        for range in inner.journal.untold(&damaged) {
+            inner.lose(range);
+        }
         if inner.gone.is_empty() {
             // The numbers of what was torn mean nothing. If this cannot be written, they are told of as lost.
             inner.mark_told();
@@ -159,28 +189,44 @@ impl<S: Storage> Inner<S> {
         };
         let sure = recovery.missing.iter();
         let sure = sure.map(|(first, last)| (*first, (*last).min(before - 1)));
-        for (first, last) in sure.filter(|(first, last)| first <= last) {
-            let mut most = 0;
-            for reader in &self.settings.readers {
-                let had = self.journal.cursor(reader).unwrap_or(0);
-                let count = (last + 1).saturating_sub(first.max(had + 1));
-                self.hands.lose(reader, count);
-                most = most.max(count);
-            }
-            // What every destination had is no loss.
-            if most > 0 {
-                self.gone.push(Gone {
-                    fate: "lost",
-                    count: most,
-                    range: (last + 1 - most, last),
-                });
-            }
+        for range in sure.filter(|(first, last)| first <= last) {
+            self.lose(range);
         }
     }
 
-    /// What the start found missing is on record, or means nothing.
+    /// The start found these numbers to be gone.
+    fn lose(&mut self, (first, last): Range) {
+        let mut most = 0;
+        for reader in &self.settings.readers {
+            let had = self.journal.cursor(reader).unwrap_or(0);
+            let count = (last + 1).saturating_sub(first.max(had + 1));
+            self.hands.lose(reader, count);
+            most = most.max(count);
+        }
+        // What every destination had is no loss.
+        if most > 0 {
+            self.gone.push(Gone {
+                fate: "lost",
+                count: most,
+                range: (last + 1 - most, last),
+            });
+        }
+    }
+
+    /// What is gone is with the caller now, who puts it on record.
+    pub(super) fn take_gone(&mut self) -> Vec<Gone> {
+        let gone = std::mem::take(&mut self.gone);
+        self.is_telling |= !gone.is_empty();
+        // What was shed lies behind every cursor.
+        let damage = gone.iter().filter(|gone| gone.fate != "shed");
+        self.telling.extend(damage.map(|gone| gone.range));
+        gone
+    }
+
+    /// What the start found missing is on record, or means nothing; and so is what was found damaged since.
     pub(super) fn mark_told(&mut self) {
         self.journal.mark_reported(self.found_up_to);
+        self.journal.mark_told(&std::mem::take(&mut self.telling));
     }
 
     /// Whether it is time for a checkpoint, also by a clock that was set back.
@@ -477,11 +523,13 @@ impl<S: Storage> Inner<S> {
             let had = self.journal.cursor(reader).unwrap_or(0);
             self.hands.damage(reader, (first.max(had + 1), last));
         }
-        self.gone.push(Gone {
-            fate: "undecodable",
-            count: last - first + 1,
-            range: (first, last),
-        });
+        for (first, last) in self.journal.untold(&[(first, last)]) {
+            self.gone.push(Gone {
+                fate: "undecodable",
+                count: last - first + 1,
+                range: (first, last),
+            });
+        }
     }
 
     pub(super) fn give_up(&mut self, reader: &str) -> Result<u64, JournalError> {

@@ -3,6 +3,8 @@
 mod forged;
 mod model;
 
+use plimsoll_journal::Files as _;
+use plimsoll_journal::frame::{Found, Kind as FrameKind, Scan};
 use plimsoll_journal::testing::CrashStorage;
 use serde_json::json;
 
@@ -238,4 +240,53 @@ fn damage_closes_the_books_of_every_reader() {
     let (gone, _) = trail.hold_bound();
     let lost: u64 = gone.iter().map(|gone| gone.count).sum();
     assert_eq!((lost, b.damaged), (201 - found, 201 - found));
+}
+
+/// The last record of a file that was sealed cannot be read: the chain goes on behind the one before it.
+#[test]
+fn a_damaged_end_of_the_chain_is_told_once_and_gone_on_before() {
+    let disk = CrashStorage::default();
+    let trail = open(&disk, settings(1, &["a"], 1 << 20));
+    trail
+        .publish((1..=200).map(draft).collect(), SOURCE, START)
+        .unwrap();
+    let end = trail.head();
+    drop(trail);
+    // The start seals what it finds.
+    drop(open(&disk, settings(2, &["a"], 1 << 20)));
+    let mut folder = disk.folder("trail");
+    let mut names = folder.list().unwrap();
+    names.retain(|name| name.starts_with("segment"));
+    names.sort_unstable();
+    let name = names.last().unwrap();
+    let mut bytes = vec![0; usize::try_from(folder.len(name).unwrap()).unwrap()];
+    folder.read_at(name, 0, &mut bytes).unwrap();
+    let last = Scan::new(&bytes).filter_map(|found| match found {
+        Found::Frame {
+            header, payload, ..
+        } if header.kind == FrameKind::Record => Some(payload.start),
+        _ => None,
+    });
+    let at = last.last().unwrap() as u64;
+    folder.write_at(name, at, b"?").unwrap();
+    folder.sync(name).unwrap();
+    let mut gone_total = 0;
+    for life in 3..6 {
+        let trail = open(&disk, settings(life, &["a"], 1 << 20));
+        if life == 3 {
+            assert_eq!(
+                (trail.head().seq, trail.head().epoch),
+                (end.seq - 1, end.epoch.clone())
+            );
+        }
+        let (gone, _) = trail.hold_bound();
+        gone_total += gone.iter().map(|gone| gone.count).sum::<u64>();
+        assert_eq!(gone_total, 1, "life {life}");
+        trail.told();
+        trail.sync_positions().unwrap();
+        assert_eq!(trail.held("a").lost, u64::from(life == 3));
+        if life == 4 {
+            trail.publish(vec![draft(201)], SOURCE, START).unwrap();
+        }
+    }
 }

@@ -6,7 +6,7 @@ use plimsoll_wire::Class;
 use super::inner::{Inner, reader_of};
 use super::{Held, StoreError, failed};
 use crate::hands::{Hands, Unread};
-use crate::ingest::place;
+use crate::ingest::{losses, place};
 
 impl<S: Storage> Inner<S> {
     /// Records behind the reader's cursor, into its hand.
@@ -60,13 +60,11 @@ impl<S: Storage> Inner<S> {
     pub(super) fn give_up(&mut self, class: Class, reader: &str) -> Result<u64, StoreError> {
         self.put_back(class, reader)?;
         let from_seq = self.journal(class).cursor(reader).unwrap_or(0) + 1;
-        let mut count = 0;
-        for (first, last) in self.journal(class).give_up_segment(from_seq) {
-            count += last - first + 1;
-            self.losses
-                .note(class, "undecodable", last - first + 1, (first, last));
-        }
-        Ok(count)
+        let journal = self.journal(class);
+        let given_up = journal.give_up_segment(from_seq);
+        let untold = journal.untold(&given_up);
+        self.losses.note_damage(class, "undecodable", &untold);
+        Ok(losses::count_after(&given_up, 0))
     }
 
     pub(super) fn hold_bound(&mut self, class: Class) -> Result<(), StoreError> {

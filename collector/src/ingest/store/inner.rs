@@ -205,6 +205,9 @@ impl<S: Storage> Inner<S> {
                 let reported = self.losses.reported(lost);
                 self.journal(lost).mark_reported(reported);
             }
+            for (lost, range) in self.losses.take_told() {
+                self.journal(lost).mark_told(&[range]);
+            }
         }
         Ok(())
     }
@@ -232,7 +235,12 @@ impl<S: Storage> Inner<S> {
                 }
             }
         }
-        self.with_held_room(|inner| inner.sync(Class::Security))
+        self.with_held_room(|inner| inner.sync(Class::Security))?;
+        // So that a kill tells little again. What keeps this from the disk is told by the upkeep.
+        for class in Class::ALL {
+            drop(self.journal(class).sync_positions());
+        }
+        Ok(())
     }
 
     /// Puts findings on record. Those that are left in `due` were not.
@@ -291,16 +299,17 @@ impl<S: Storage> Inner<S> {
         records: usize,
         bytes: usize,
     ) -> Result<Batch, StoreError> {
-        let batch = self
-            .journal(class)
+        let journal = self.journal(class);
+        let batch = journal
             .read(from_seq, records, bytes)
             .map_err(failed(class))?;
-        for range in &batch.damaged {
-            let (first, last) = *range;
+        let unwanted = journal.cursor(reader_of(class)).unwrap_or(0);
+        let untold = journal.untold(&batch.damaged);
+        for (first, last) in &untold {
             tracing::error!(class = class.as_str(), first, last, "journal is damaged");
-            self.losses
-                .note(class, "undecodable", last - first + 1, *range);
         }
+        let wanted = losses::within(&untold, unwanted, u64::MAX);
+        self.losses.note_damage(class, "undecodable", &wanted);
         Ok(batch)
     }
 

@@ -76,14 +76,17 @@ impl<S: Storage> Inner<S> {
         let mut from = checkpoint + 1;
         let mut failures = 0;
         loop {
-            let batch = match self.read(class, from, 1000, 4 << 20) {
-                Ok(batch) => batch,
-                Err(error) if error.is_of_process() => return Err(error),
+            let batch = match self.journal(class).read(from, 1000, 4 << 20) {
+                Ok(batch) => {
+                    self.lose(class, &batch.damaged);
+                    batch
+                }
+                Err(error) if error.is_of_process() => return Err(failed(class)(error)),
                 Err(error) => {
                     failures += 1;
                     if failures >= READ_ATTEMPTS {
                         failures = 0;
-                        if !self.pass_unreadable(class, from, &error) {
+                        if !self.pass_unreadable(class, from, &failed(class)(error)) {
                             break;
                         }
                     }
@@ -116,21 +119,27 @@ impl<S: Storage> Inner<S> {
     /// Gives up a segment; what its reader has not had is lost. False if there was none to give up.
     fn pass_unreadable(&mut self, class: Class, from: u64, error: &StoreError) -> bool {
         let given_up = self.journal(class).give_up_segment(from);
-        let reader = reader_of(class);
-        let cursor = self.journal(class).cursor(reader).unwrap_or(0);
-        let unread = losses::within(&given_up, cursor, u64::MAX);
-        let count = losses::count_after(&unread, cursor);
+        let records = self.lose(class, &given_up);
         tracing::error!(
             class = class.as_str(),
-            records = count,
+            records,
             error = error as &dyn std::error::Error,
             "gave up a part of the journal that cannot be read at the start"
         );
-        if let (Some((first, _)), Some((_, last))) = (unread.first(), unread.last()) {
-            self.hands(class).lose(reader, count);
-            self.losses.note(class, "lost", count, (*first, *last));
-        }
         !given_up.is_empty()
+    }
+
+    /// These numbers turned out to be unreadable at the start: what the reader has not had of them, and no earlier
+    /// life has told, is lost. How many that are.
+    fn lose(&mut self, class: Class, ranges: &[(u64, u64)]) -> u64 {
+        let reader = reader_of(class);
+        let journal = self.journal(class);
+        let cursor = journal.cursor(reader).unwrap_or(0);
+        let unread = losses::within(&journal.untold(ranges), cursor, u64::MAX);
+        let count = losses::count_after(&unread, cursor);
+        self.hands(class).lose(reader, count);
+        self.losses.note_damage(class, "lost", &unread);
+        count
     }
 
     /// Counts and tells what the start found damaged. What cannot be told now waits.

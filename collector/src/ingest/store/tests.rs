@@ -256,7 +256,7 @@ fn what_this_process_may_not_read_ends_the_start_and_is_there_for_the_next() {
     };
     let epochs = ["aa".repeat(16), "bb".repeat(16)];
     let error = Store::with(folders, 1 << 20, epochs, Bounds::default()).err();
-    assert!(error.is_some_and(|error| error.is_of_process()));
+    assert!(error.is_some_and(|error| error.journal().unwrap().is_of_process()));
     folder.deny(None);
     let after = open(&disk, 1 << 20).held(Class::Security, SINK);
     assert_eq!((after.waiting, after.lost), (before.waiting, 0));
@@ -398,6 +398,51 @@ fn damage_is_counted_and_told_once_over_all_lives() {
             if life == 1 {
                 store.maintain().unwrap();
             }
+            disk = if life == 2 {
+                disk.copy()
+            } else {
+                disk.crash(|_| 0)
+            };
+        }
+    }
+}
+
+/// A start does not look into files that were sealed, so that each life's reader comes upon it anew.
+#[test]
+fn damage_in_a_sealed_file_is_told_once_while_its_reader_stands_still() {
+    for (has_checkpoint, fate) in [(true, "undecodable"), (false, "lost")] {
+        let disk = CrashStorage::default();
+        let store = open(&disk, 1 << 20);
+        for seq in 1..=300 {
+            send(&store, Class::Security, seq..seq + 1, 1000);
+        }
+        assert!(segments(&disk, Class::Security).len() > 4);
+        if has_checkpoint {
+            store.maintain().unwrap();
+        }
+        damage(
+            &disk,
+            Class::Security,
+            &oom(&record_id("n", Class::Security, 60), 1000),
+        );
+        let mut disk = disk.crash(|_| 0);
+        for life in 0..4 {
+            let store = open(&disk, 1 << 20);
+            let lost = u64::from(life == 0 && !has_checkpoint);
+            assert_eq!(store.held(Class::Security, SINK).lost, lost);
+            store.hand_out(Class::Security, SINK, 100, 1 << 20).unwrap();
+            store.put_back(Class::Security, SINK).unwrap();
+            store.maintain().unwrap();
+            let expected = Loss {
+                stage: "journal".into(),
+                lost_class: Class::Security,
+                fate: fate.into(),
+                count: 1,
+                first_seq: Some(60),
+                last_seq: Some(60),
+            };
+            assert_eq!(told(&store), [expected], "life {life}");
+            assert_law(&store);
             disk = if life == 2 {
                 disk.copy()
             } else {
