@@ -156,7 +156,8 @@ impl Hands {
         Ok(Some(all))
     }
 
-    /// The reader never had `unread` records, the last of them the range's last.
+    /// The reader never had `unread` records, the last of them the range's last. Until the owner has told it, the
+    /// journal remembers.
     fn book_shed<S: Storage>(
         &mut self,
         journal: &mut Journal<S>,
@@ -168,6 +169,7 @@ impl Hands {
             return Ok(None);
         }
         let had = journal.cursor(reader).unwrap_or(0);
+        journal.note_untold((first.max(had + 1), last));
         journal.set_cursor(reader, last)?;
         self.of(reader).shed += unread;
         Ok(Some(Unread {

@@ -12,6 +12,7 @@
 //! * [`chain`]: links and their hashes, pure
 //! * [`entry`]: a record as the journal keeps it, pure
 //! * `inner`: what happens behind the lock, and in which order
+//! * `start`: where the chain ends, and what earlier lives left
 //! * [`keys`]: what signs, and is erased
 //! * [`verify`]: whether a chain is whole, pure
 //!
@@ -21,6 +22,7 @@ pub mod chain;
 pub mod entry;
 mod inner;
 pub mod keys;
+mod start;
 pub mod verify;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -237,10 +239,9 @@ impl<S: Storage> Trail<S> {
         inner.mark_told();
     }
 
-    /// Makes the cursors durable, and removes what all destinations have. Not while something that is gone is untold:
-    /// the next start would not find it missing.
+    /// Makes the cursors durable, and removes what all destinations have. What is gone and untold is written with them.
     pub fn sync_positions(&self) -> Result<(), TrailError> {
-        Ok(self.lock().sync_positions()?)
+        Ok(self.lock().journal.sync_positions()?)
     }
 
     /// What came of the upkeep: why it fails, or nothing.
@@ -306,7 +307,7 @@ impl<S: Storage + Send + 'static> Source for Trail<S> {
         let mut inner = self.lock();
         inner.settle(reader, seq)?;
         // So that a kill sends little again. What keeps this from the disk is told by the upkeep.
-        drop(inner.sync_positions());
+        drop(inner.journal.sync_positions());
         Ok(())
     }
 

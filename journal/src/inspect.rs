@@ -7,11 +7,11 @@ use std::ops::ControlFlow;
 
 use crate::frame::{self, Found as Frame, Kind, Scan};
 use crate::journal::{JournalError, MAX_SEGMENT_BYTES, Record, io_error, unless_damaged};
+use crate::numbers::Numbers;
 use crate::positions::{self, Positions};
 use crate::recovery::{Recovery, Survey};
 use crate::segment::Segment;
 use crate::storage::{Files, Storage, read_file};
-use crate::told::Told;
 
 /// What is in a folder.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Inspected {
     pub epoch: Option<String>,
     /// The number that the next record would get.
     pub next_seq: u64,
-    /// Holes up to this number were told by the owner.
+    /// Holes up to this number were told by an owner of an older version.
     pub reported: u64,
     /// The last number that each reader is done with.
     pub cursors: BTreeMap<String, u64>,
@@ -30,7 +30,8 @@ pub struct Inspected {
     pub segments: Vec<SegmentFile>,
     /// What is damaged; missing are the numbers that some reader is not done with, told or not.
     pub recovery: Recovery,
-    told: Told,
+    told: Numbers,
+    untold: Numbers,
     readable: Vec<Segment>,
 }
 
@@ -130,10 +131,10 @@ impl Inspected {
         let passed = positions.cursors.values().max().copied().unwrap_or(0);
         let given_out = positions.next_seq.max(passed.saturating_add(1));
         let next_seq = survey.next_seq(given_out.max(next_seq));
-        let oldest = survey.segments.iter().find(|segment| !segment.is_empty());
-        let before_first = oldest.map_or(0, |segment| segment.first.saturating_sub(1));
         let low = positions.cursors.values().min().copied();
-        let from = low.unwrap_or(before_first).saturating_add(1);
+        let from = low
+            .unwrap_or_else(|| survey.before_first())
+            .saturating_add(1);
         recovery.missing = survey.missing(from, next_seq);
         let counts = survey.segments.iter().map(|segment| segment.count_after(0));
         recovery.records = counts.sum();
@@ -145,6 +146,7 @@ impl Inspected {
             reported: positions.reported,
             cursors: positions.cursors,
             told: positions.told,
+            untold: positions.untold,
             segments: survey.segments.iter().map(SegmentFile::of).collect(),
             recovery,
             readable: survey.segments,
@@ -158,6 +160,11 @@ impl Inspected {
             && found.missing.is_empty()
             && found.unreadable.is_empty()
             && !found.positions_lost
+    }
+
+    /// Whether the owner has put on record that these numbers are gone.
+    pub fn is_told(&self, range: (u64, u64)) -> bool {
+        range.1 <= self.reported || self.told.without(&[range]).is_empty()
     }
 
     /// Records that a reader is not done with.
@@ -238,6 +245,7 @@ impl Inspected {
             epoch: self.epoch.clone().unwrap_or_default(),
             cursors: self.cursors.clone(),
             told: self.told.clone(),
+            untold: self.untold.clone(),
         };
         let mut slots = vec![0; positions::FILE_LEN];
         let offset = usize::try_from(positions.offset()).unwrap_or_default();
@@ -341,7 +349,8 @@ mod tests {
                 drop(journal.set_cursor("fast", random.u64(0..=last)));
                 drop(journal.set_cursor("slow", random.u64(0..=last / 2)));
                 if random.u8(0..8) == 0 {
-                    journal.mark_reported(random.u64(0..=last));
+                    let from = random.u64(0..=last);
+                    journal.mark_told(&[(from, random.u64(from..=last))]);
                 }
                 drop(journal.sync_positions());
             }
@@ -386,9 +395,7 @@ mod tests {
 
     /// What is missing and was not told.
     fn untold(found: &Inspected) -> Vec<(u64, u64)> {
-        let missing = found.recovery.missing.iter();
-        let behind = missing.map(|(from, to)| ((*from).max(found.reported + 1), *to));
-        behind.filter(|(from, to)| from <= to).collect()
+        found.told.without(&found.recovery.missing)
     }
 
     /// What is seen from outside is what the next start sees, and nothing is changed by looking.
@@ -406,7 +413,7 @@ mod tests {
             let read = journal.read(1, usize::MAX, usize::MAX).unwrap();
             assert_eq!(seen, read.records);
             // A start does not read what was sealed: what is damaged there, its readers find.
-            let told = [&recovery.missing[..], &read.damaged].concat();
+            let told = [&recovery.missing[..], &recovery.untold, &read.damaged].concat();
             let (told, all) = (numbers(&told), numbers(&found.recovery.missing));
             assert!(numbers(&untold(&found)).is_subset(&told), "seed {seed}");
             let low = found.cursors.values().min().copied().unwrap_or(0);
@@ -439,7 +446,7 @@ mod tests {
         }
         let least = damaged.min(missing).min(unreadable).min(lost).min(unseen);
         assert!(
-            least > 20,
+            least > 15,
             "{damaged} {missing} {unreadable} {lost} {unseen}"
         );
     }
@@ -468,7 +475,9 @@ mod tests {
                 journal.read(1, usize::MAX, usize::MAX).unwrap().records,
                 seen
             );
-            assert_eq!(recovery.missing, untold(&found), "seed {seed}");
+            let told = numbers(&[recovery.missing, recovery.untold].concat());
+            let lacking = [&untold(&found)[..], found.untold.runs()].concat();
+            assert_eq!(told, numbers(&lacking), "seed {seed}");
             assert_eq!(journal.epoch(), "e".repeat(32));
             let mut again = to.clone();
             let refused = found.save(&storage, &mut again).unwrap_err();

@@ -139,12 +139,7 @@ impl<S: Storage> Journal<S> {
 
     /// Settles numbers, epoch and cursors from what the folder said.
     fn take_over(&mut self, mut survey: Survey, positions_lost: bool) -> Recovery {
-        let oldest = survey
-            .segments
-            .iter()
-            .find(|segment| !segment.is_empty())
-            .map(|segment| segment.first);
-        let before_first = oldest.map_or(0, |first| first.saturating_sub(1));
+        let before_first = survey.before_first();
         let kept: Vec<_> = std::mem::take(&mut self.positions.cursors)
             .into_iter()
             .collect();
@@ -167,13 +162,18 @@ impl<S: Storage> Journal<S> {
                 .unwrap_or_else(|| self.options.new_epoch.clone());
             self.positions_dirty = true;
         }
+        // Older versions kept one number below which all was on record.
         let horizon = self
             .low_cursor()
             .unwrap_or(before_first)
             .max(self.positions.reported);
         let mut recovery = std::mem::take(&mut survey.recovery);
         let missing = survey.missing(horizon.saturating_add(1), self.next_seq);
-        recovery.missing = self.untold(&missing);
+        recovery.untold = self.positions.untold.runs().to_vec();
+        recovery.missing = self.positions.untold.without(&self.untold(&missing));
+        for range in &recovery.missing {
+            self.note_untold(*range);
+        }
         if !recovery.missing.is_empty() {
             recovery.unsure_from = survey.last_run().max(passed.saturating_add(1));
         }
@@ -235,7 +235,9 @@ impl<S: Storage> Journal<S> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(reading.into_batch())
+        let batch = reading.into_batch();
+        self.found_damaged(&batch.damaged);
+        Ok(batch)
     }
 
     /// Gives up the segment that holds the first record from `from_seq` on, which
@@ -243,11 +245,13 @@ impl<S: Storage> Journal<S> {
     /// after a start that met the same. The numbers, from and to inclusive.
     pub fn give_up_segment(&mut self, from_seq: u64) -> Vec<(u64, u64)> {
         let before = from_seq.saturating_sub(1);
-        self.segments
-            .iter_mut()
+        let mut segments = self.segments.iter_mut();
+        let given_up = segments
             .find(|segment| segment.count_after(before) > 0)
             .map(|segment| segment.add_hole(from_seq.max(segment.first), segment.last))
-            .unwrap_or_default()
+            .unwrap_or_default();
+        self.found_damaged(&given_up);
+        given_up
     }
 
     /// The last number that this reader is done with.
@@ -270,26 +274,35 @@ impl<S: Storage> Journal<S> {
         Ok(())
     }
 
-    /// Holes up to `seq` are on record: the next start does not tell them again.
-    pub fn mark_reported(&mut self, seq: u64) {
-        if seq > self.positions.reported {
-            self.positions.reported = seq;
-            self.positions_dirty = true;
-        }
-    }
-
     /// Of numbers that a [`read`](Self::read) found damaged, those that are not on record: a life before this one may
     /// have met and told them.
     pub fn untold(&self, ranges: &[(u64, u64)]) -> Vec<(u64, u64)> {
         self.positions.told.without(ranges)
     }
 
-    /// These numbers, which a [`read`](Self::read) found damaged, are on record. Durable with
+    /// These numbers are gone, and not on record yet: until [`mark_told`](Self::mark_told) each start tells them, however
+    /// far the cursors are. To be said before a cursor passes what was shed; what a start finds missing is noted by it,
+    /// and damage as it is read.
+    pub fn note_untold(&mut self, range: (u64, u64)) {
+        for range in self.untold(&[range]) {
+            self.positions.untold.add_or_join(range);
+            self.positions_dirty = true;
+        }
+    }
+
+    /// These numbers, which are gone, are on record, or need not be. Durable with
     /// [`sync_positions`](Self::sync_positions).
     pub fn mark_told(&mut self, ranges: &[(u64, u64)]) {
         for range in ranges {
-            self.positions.told.add(*range);
+            self.positions.untold.remove(*range);
+            self.positions.told.add_or_forget(*range);
             self.positions_dirty = true;
+        }
+    }
+
+    fn found_damaged(&mut self, ranges: &[(u64, u64)]) {
+        for range in ranges {
+            self.note_untold(*range);
         }
     }
 

@@ -4,13 +4,15 @@
 //! ```text
 //!  slot n at n × 4096:  0 4 magic "PLP1" · 4 4 length of the body · 8 4 crc32c of the body · 12 … body
 //!  body: generation u64 · next_seq u64 · reported u64 · epoch · count u8 · (name · seq u64)…
-//!        · count u8 · (first u64 · last u64)…: damage on record; older versions wrote nothing here
+//!        · count u8 · (first u64 · last u64)…: damage on record
+//!        · count u8 · (first u64 · last u64)…: what is gone and not on record
+//!        Older versions wrote neither of these two.
 //!  text: length u8 · bytes
 //! ```
 
 use std::collections::BTreeMap;
 
-use crate::told::Told;
+use crate::numbers::Numbers;
 
 /// Name of the file within a journal's folder.
 pub(crate) const FILE: &str = "positions";
@@ -33,14 +35,16 @@ pub(crate) struct Positions {
     pub generation: u64,
     /// No record got this number or a higher one before the write.
     pub next_seq: u64,
-    /// Holes up to this number are on record already.
+    /// Holes up to this number are on record already: older versions wrote this, and no `told`.
     pub reported: u64,
     /// The journal's epoch.
     pub epoch: String,
     /// The last sequence number that each reader is done with.
     pub cursors: BTreeMap<String, u64>,
-    /// Numbers of damage that readers met and the owner has on record.
-    pub told: Told,
+    /// Numbers of damage that readers met and the owner has on record, above the lowest cursor.
+    pub told: Numbers,
+    /// Numbers that are gone and not on record, wherever the cursors are.
+    pub untold: Numbers,
 }
 
 impl Positions {
@@ -62,10 +66,11 @@ impl Positions {
             put_text(&mut body, name);
             body.extend_from_slice(&seq.to_le_bytes());
         }
-        let told = self.told.ranges();
-        body.push(u8::try_from(told.len()).unwrap_or_default());
-        for number in told.iter().flat_map(|(first, last)| [first, last]) {
-            body.extend_from_slice(&number.to_le_bytes());
+        for runs in [self.told.runs(), self.untold.runs()] {
+            body.push(u8::try_from(runs.len()).unwrap_or_default());
+            for number in runs.iter().flat_map(|(first, last)| [first, last]) {
+                body.extend_from_slice(&number.to_le_bytes());
+            }
         }
         let mut slot = Vec::with_capacity(SLOT_LEN);
         slot.extend_from_slice(&MAGIC);
@@ -91,7 +96,8 @@ impl Positions {
             reported: take_u64(&mut body)?,
             epoch: take_text(&mut body)?,
             cursors: BTreeMap::new(),
-            told: Told::default(),
+            told: Numbers::default(),
+            untold: Numbers::default(),
         };
         let (count, rest) = body.split_first()?;
         body = rest;
@@ -99,11 +105,11 @@ impl Positions {
             let name = take_text(&mut body)?;
             positions.cursors.insert(name, take_u64(&mut body)?);
         }
-        if let Some((count, rest)) = body.split_first() {
+        for set in [&mut positions.told, &mut positions.untold] {
+            let (count, rest) = body.split_first().unwrap_or((&0, &[]));
             body = rest;
             for _ in 0..*count {
-                let range = (take_u64(&mut body)?, take_u64(&mut body)?);
-                positions.told.add(range);
+                set.add_or_join((take_u64(&mut body)?, take_u64(&mut body)?));
             }
         }
         Some(positions)
@@ -141,7 +147,7 @@ fn take_text(bytes: &mut &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::told::MAX_TOLD;
+    use crate::numbers::MAX_RUNS;
     use proptest::prelude::*;
 
     fn positions(generation: u64) -> Positions {
@@ -151,7 +157,8 @@ mod tests {
             reported: 3,
             epoch: "00ff".repeat(8),
             cursors: BTreeMap::from([("export".into(), 60), ("sink".into(), 61)]),
-            told: Told::default(),
+            told: Numbers::default(),
+            untold: Numbers::default(),
         }
     }
 
@@ -178,14 +185,15 @@ mod tests {
             cursors: (0..MAX_CURSORS).map(|at| (name(at), u64::MAX)).collect(),
             ..positions(4)
         };
-        for at in 0..MAX_TOLD as u64 {
-            longest.told.add((at * 10 + 1, at * 10 + 3));
+        for at in 0..MAX_RUNS as u64 {
+            longest.told.add_or_join((at * 10 + 1, at * 10 + 3));
+            longest.untold.add_or_join((at * 10 + 5, at * 10 + 6));
         }
         let slot = longest.encode();
         assert_eq!(slot.len(), SLOT_LEN);
         assert_eq!(Positions::decode_slot(&slot), Some(longest));
         let mut slot = positions(4).encode();
-        let len = u32::from_le_bytes(*slot[4..].first_chunk().unwrap()) - 1;
+        let len = u32::from_le_bytes(*slot[4..].first_chunk().unwrap()) - 2;
         let body = HEAD..HEAD + len as usize;
         let crc = crc32c::crc32c(&slot[body]);
         slot[4..8].copy_from_slice(&len.to_le_bytes());

@@ -31,9 +31,12 @@ pub struct Recovery {
     /// All places of damage.
     pub damaged: u64,
     /// Numbers that a reader will not find and that are not on record yet
-    /// ([`mark_reported`](crate::Journal::mark_reported)), from and to inclusive. After a torn end
+    /// ([`mark_told`](crate::Journal::mark_told)), from and to inclusive. After a torn end
     /// this is an upper bound: it is not known how many records the torn bytes held.
     pub missing: Vec<(u64, u64)>,
+    /// Numbers that an earlier life knew to be gone and did not put on record, wherever the cursors are, from and to
+    /// inclusive. None of them is in `missing`.
+    pub untold: Vec<(u64, u64)>,
     /// Of `missing`, numbers from this one on may never have been durable: a loss of power tears
     /// what was being written. They lie in the last run of records that share a time, or behind it,
     /// and no cursor has passed them. Says something only to an owner who gives one time to all
@@ -53,6 +56,8 @@ pub(crate) struct Survey {
     pub(crate) segments: Vec<Segment>,
     pub(crate) recovery: Recovery,
     pub(crate) epoch: Option<String>,
+    /// The first number that any file says it holds or held.
+    begin: Option<u64>,
     /// No number below this one may be given out again …
     floor: u64,
     /// … nor this many more: unknown bytes after the last number that is known.
@@ -66,6 +71,7 @@ pub(crate) struct Survey {
 impl Survey {
     /// A file that says by itself what is in it.
     pub(crate) fn add_sealed(&mut self, index: u64, seal: Seal) {
+        self.begin.get_or_insert(seal.first);
         let (run_first, time) = (seal.run_first, seal.newest_unix_ns);
         if run_first > seal.first {
             self.last_run = (run_first, time);
@@ -174,6 +180,7 @@ impl Survey {
     }
 
     fn start(&mut self, segment: &mut Segment, header: Header, epoch: &[u8]) {
+        self.begin.get_or_insert(header.seq);
         self.floor = self.floor.max(header.seq);
         self.unknown = 0;
         if segment.is_empty() {
@@ -191,6 +198,7 @@ impl Survey {
             segment.state = State::Unsound;
             return;
         }
+        self.begin.get_or_insert(header.seq);
         segment.note(header.seq, offset, header.time_unix_ns);
         self.known_up_to(header.seq);
         self.begin_run(header.time_unix_ns);
@@ -200,6 +208,7 @@ impl Survey {
     fn damage(&mut self, segment: &Segment, offset: usize, len: usize, header: Option<Header>) {
         match header {
             Some(header) if header.kind == Kind::Record => {
+                self.begin.get_or_insert(header.seq);
                 self.floor = self.floor.max(header.seq.saturating_add(1));
             }
             // There was no record in it.
@@ -220,6 +229,11 @@ impl Survey {
     /// The lowest number that was surely never given out, knowing that none below `at_least` may be.
     pub(crate) fn next_seq(&self, at_least: u64) -> u64 {
         self.floor.max(at_least).max(1).saturating_add(self.unknown)
+    }
+
+    /// The number before all that the files hold or held: where a reader begins of whom nothing is known.
+    pub(crate) fn before_first(&self) -> u64 {
+        self.begin.unwrap_or(0).saturating_sub(1)
     }
 
     /// First number of the last run of records that share a time.

@@ -190,11 +190,8 @@ impl<S: Storage> Journal<S> {
             },
             last_seq: if count > 0 { segment.last } else { 0 },
         };
-        let written = self.write_positions();
-        if self.segments.len() == 1 {
-            // The last place on disk that knows how far the numbers went is about to go.
-            written?;
-        }
+        // It may be the last place on disk that knows how far the numbers went, or where they began.
+        self.write_positions()?;
         self.remove_oldest()?;
         // It is gone, and is to be told, whatever the folder says; the next sync of the positions
         // tries again.

@@ -63,7 +63,7 @@ impl<S: Storage> Inner<S> {
         let journal = self.journal(class);
         let given_up = journal.give_up_segment(from_seq);
         let untold = journal.untold(&given_up);
-        self.losses.note_damage(class, "undecodable", &untold);
+        self.losses.note_all(class, "undecodable", &untold);
         Ok(losses::count_after(&given_up, 0))
     }
 

@@ -40,9 +40,6 @@ pub(super) struct Checkpoint {
     pub(super) journal_seq: Vec<u64>,
     #[prost(string, repeated, tag = "3")]
     pub(super) epochs: Vec<String>,
-    /// The last number of each class that a loss on record tells of.
-    #[prost(uint64, repeated, tag = "4")]
-    pub(super) reported: Vec<u64>,
 }
 
 /// The most bytes of a checkpoint without streams: two epochs, four numbers, tags and lengths.
@@ -201,10 +198,6 @@ impl<S: Storage> Inner<S> {
         self.counts.durable(class, received);
         if class == Class::Security {
             self.losses.synced();
-            for lost in Class::ALL {
-                let reported = self.losses.reported(lost);
-                self.journal(lost).mark_reported(reported);
-            }
             for (lost, range) in self.losses.take_told() {
                 self.journal(lost).mark_told(&[range]);
             }
@@ -308,8 +301,9 @@ impl<S: Storage> Inner<S> {
         for (first, last) in &untold {
             tracing::error!(class = class.as_str(), first, last, "journal is damaged");
         }
+        journal.mark_told(&losses::within(&untold, 0, unwanted + 1));
         let wanted = losses::within(&untold, unwanted, u64::MAX);
-        self.losses.note_damage(class, "undecodable", &wanted);
+        self.losses.note_all(class, "undecodable", &wanted);
         Ok(batch)
     }
 
@@ -348,7 +342,6 @@ impl<S: Storage> Inner<S> {
             streams: self.seen.stored(),
             journal_seq: journal_seq.to_vec(),
             epochs: epochs.map(str::to_owned).to_vec(),
-            reported: Class::ALL.map(|class| self.losses.reported(class)).to_vec(),
         };
         self.slots
             .write(&checkpoint.encode_to_vec())

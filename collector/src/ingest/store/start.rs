@@ -61,7 +61,6 @@ impl<S: Storage> Inner<S> {
             let known = checkpoint.epochs.get(at).map(String::as_str);
             let same = known == Some(inner.journal(class).epoch());
             let told = |numbers: &[u64]| numbers.get(at).copied().filter(|_| same).unwrap_or(0);
-            inner.losses.already(class, told(&checkpoint.reported));
             inner.replay(class, told(&checkpoint.journal_seq))?;
         }
         Ok((inner, [usage_found, security_found]))
@@ -135,10 +134,13 @@ impl<S: Storage> Inner<S> {
         let reader = reader_of(class);
         let journal = self.journal(class);
         let cursor = journal.cursor(reader).unwrap_or(0);
-        let unread = losses::within(&journal.untold(ranges), cursor, u64::MAX);
+        let untold = journal.untold(ranges);
+        journal.mark_told(&losses::within(&untold, 0, cursor + 1));
+        let unread = losses::within(&untold, cursor, u64::MAX);
+        let unread = self.losses.not_on_record(class, &unread);
         let count = losses::count_after(&unread, cursor);
         self.hands(class).lose(reader, count);
-        self.losses.note_damage(class, "lost", &unread);
+        self.losses.note_all(class, "lost", &unread);
         count
     }
 
@@ -147,22 +149,29 @@ impl<S: Storage> Inner<S> {
         for (class, recovery) in Class::ALL.into_iter().zip(recoveries) {
             let reader = reader_of(class);
             let cursor = self.journal(class).cursor(reader).unwrap_or(0);
-            let from = cursor.max(self.losses.reported(class));
-            let sure = losses::within(&recovery.missing, from, recovery.unsure_from);
-            let count = losses::count_after(&sure, from);
-            if let (Some((first, _)), Some((_, last))) = (sure.first(), sure.last()) {
-                self.hands(class).lose(reader, count);
+            let sure = losses::within(&recovery.missing, cursor, recovery.unsure_from);
+            let sure = self.losses.not_on_record(class, &sure);
+            self.hands(class)
+                .lose(reader, losses::count_after(&sure, cursor));
+            let untold = self.losses.not_on_record(class, &recovery.untold);
+            for (first, last) in sure.iter().chain(&untold) {
                 tracing::error!(
                     class = class.as_str(),
-                    count,
                     first,
                     last,
-                    "journal was damaged: records are lost"
+                    "journal was damaged, or shed what it did not tell: records are lost"
                 );
-                self.losses.note(class, "lost", count, (*first, *last));
             }
-            let torn_from = from.max(recovery.unsure_from.saturating_sub(1));
+            self.losses.note_all(class, "lost", &sure);
+            self.losses.note_all(class, "lost", &untold);
+            let torn_from = cursor.max(recovery.unsure_from.saturating_sub(1));
             let torn = losses::count_after(&recovery.missing, torn_from);
+            // What was torn, what the reader has had, and what a record tells of.
+            let settled = [
+                losses::without(&recovery.missing, &sure),
+                losses::without(&recovery.untold, &untold),
+            ];
+            self.journal(class).mark_told(&settled.concat());
             if torn > 0 {
                 // Whoever got no answer sends again. Had there been one, the node's own numbers
                 // show the gap.
@@ -176,9 +185,7 @@ impl<S: Storage> Inner<S> {
         let mut begun = self.tell(now);
         if begun.is_ok() {
             for class in Class::ALL {
-                let journal = self.journal(class);
-                journal.mark_reported(journal.next_seq().saturating_sub(1));
-                let written = journal.sync_positions().map_err(failed(class));
+                let written = self.journal(class).sync_positions().map_err(failed(class));
                 keep(&mut begun, written);
             }
         }
