@@ -75,7 +75,7 @@ pub struct Draft {
 /// Records of the trail that are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone {
-    /// `shed`, `undecodable`, `lost`.
+    /// `shed`, `expired`, `undecodable`, `lost`.
     pub fate: &'static str,
     /// How many, and the first and the last.
     pub count: u64,
@@ -90,6 +90,8 @@ pub struct Settings {
     pub readers: Vec<String>,
     /// Bytes on disk at the most.
     pub max_bytes: u64,
+    /// Events are no older, nanoseconds; `None`: as old as may be.
+    pub max_age_ns: Option<u64>,
     /// This life's name in the chain.
     pub epoch: String,
     /// Random hex, used if the folder is new.
@@ -224,11 +226,11 @@ impl<S: Storage> Trail<S> {
         Ok(())
     }
 
-    /// Sheds the oldest segment, if the trail is over its bound; whether it is not any more. What is gone since the
+    /// Sheds the oldest segment, if the trail is over a bound; whether it is not any more. What is gone since the
     /// last call, from this and from damage, is to be told, and then [`told`](Self::told) is to be called.
-    pub fn hold_bound(&self) -> (Vec<Gone>, Result<bool, TrailError>) {
+    pub fn hold_bound(&self, now_unix_ns: u64) -> (Vec<Gone>, Result<bool, TrailError>) {
         let mut inner = self.lock();
-        let held = inner.hold_bound();
+        let held = inner.hold_bound(now_unix_ns);
         (inner.take_gone(), held)
     }
 

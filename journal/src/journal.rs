@@ -333,6 +333,12 @@ impl<S: Storage> Journal<S> {
         segments.next().map(|segment| segment.last)
     }
 
+    /// The time of the last record in that file, Unix nanoseconds: the first to be shed is no younger.
+    pub fn oldest_segment_newest_unix_ns(&self) -> Option<u64> {
+        let mut segments = self.segments.iter().filter(|segment| !segment.is_empty());
+        segments.next().and_then(Segment::newest_unix_ns)
+    }
+
     /// Sizes.
     pub fn stats(&self) -> Stats {
         let first = self.segments.iter().find(|segment| !segment.is_empty());

@@ -72,6 +72,14 @@ impl Segment {
         }
     }
 
+    /// Time of the last record, Unix nanoseconds; `None` if there is none.
+    pub(crate) const fn newest_unix_ns(&self) -> Option<u64> {
+        if self.is_empty() {
+            return None;
+        }
+        Some(self.last_run.1)
+    }
+
     /// What its end frame is to say; `None` of one that each start has to read, or that has it.
     pub(crate) fn seal(&self, epoch: &str) -> Option<Seal> {
         let is_due = self.state == State::Whole && !self.is_empty() && self.holes.is_empty();

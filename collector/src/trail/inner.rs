@@ -15,7 +15,7 @@ use super::chain::{self, hex};
 use super::entry::Entry;
 use super::keys::{Keys, PublicKey};
 use super::{CHECKPOINT_NS, Draft, Gone, Head, Settings, TrailError};
-use crate::hands::{Hands, Range};
+use crate::hands::{Age, Bound, Hands, Range, Unread};
 use crate::ocsf::event::trail::{self as ocsf, Agent, Checkpoint, Previous, Why};
 
 /// A key signs for so long, nanoseconds.
@@ -251,48 +251,56 @@ impl<S: Storage> Inner<S> {
         new
     }
 
-    /// Whether the oldest segment is to go. That in which the chain's end is stays.
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether the oldest segment is to go, and why. That in which the chain's end is stays.
+    pub(super) fn is_over(&self, now: u64) -> Option<Bound> {
         let stats = self.journal.stats();
-        let is_old = self
-            .journal
-            .oldest_segment_last()
-            .is_some_and(|last| last < self.number);
-        stats.bytes - stats.pending_bytes > self.settings.max_bytes && is_old
+        let last = self.journal.oldest_segment_last();
+        last.filter(|last| *last < self.number)?;
+        let age = Age {
+            most_ns: self.settings.max_age_ns,
+            now_ns: now,
+        };
+        if stats.bytes - stats.pending_bytes > self.settings.max_bytes {
+            return Some(Bound::Bytes);
+        }
+        age.is_over(&self.journal).then_some(Bound::Age)
     }
 
-    pub(super) fn hold_bound(&mut self) -> Result<bool, TrailError> {
-        if self.is_over() && self.gone.is_empty() && !self.is_telling {
+    /// Sheds a segment, if one is to go and all that went before is on record.
+    pub(super) fn hold_bound(&mut self, now: u64) -> Result<bool, TrailError> {
+        if let Some(bound) = self.is_over(now)
+            && self.gone.is_empty()
+            && !self.is_telling
+        {
             let readers = &self.settings.readers;
-            let shed = self.hands.shed_oldest(&mut self.journal, readers)?;
+            let shed = self.hands.shed_oldest(&mut self.journal, readers, bound)?;
             for unread in shed.into_iter().flatten() {
-                self.note_shed(unread.count, unread.range);
+                self.note_shed(unread);
             }
         }
-        Ok(!self.is_over())
+        Ok(self.is_over(now).is_none())
     }
 
-    pub(super) fn note_shed(&mut self, count: u64, range: Range) {
-        let (first, last) = range;
+    pub(super) fn note_shed(&mut self, unread: Unread) {
+        let (count, range) = (unread.count, unread.range);
+        let (fate, (first, last)) = (unread.bound.fate(), range);
         tracing::error!(
             count,
             first,
             last,
-            "audit trail is over its bound (data.max_trail_bytes): events were shed that a destination had not taken"
+            fate,
+            "audit trail is over its bound (data.max_trail_bytes, data.max_trail_age_s): events are gone that a \
+             destination had not taken"
         );
         // One range, however many destinations lacked it.
         let known = self
             .gone
             .iter_mut()
-            .find(|gone| gone.fate == "shed" && gone.range.1 == last);
+            .find(|gone| gone.fate == fate && gone.range.1 == last);
         match known {
             Some(gone) if gone.count >= count => {}
             Some(gone) => (gone.count, gone.range) = (count, range),
-            None => self.gone.push(Gone {
-                fate: "shed",
-                count,
-                range,
-            }),
+            None => self.gone.push(Gone { fate, count, range }),
         }
     }
 
@@ -322,7 +330,7 @@ impl<S: Storage> Inner<S> {
 
     pub(super) fn settle(&mut self, reader: &str, seq: u64) -> Result<(), JournalError> {
         if let Some(unread) = self.hands.settle(&mut self.journal, reader, seq)? {
-            self.note_shed(unread.count, unread.range);
+            self.note_shed(unread);
         }
         Ok(())
     }

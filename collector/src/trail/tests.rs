@@ -20,6 +20,7 @@ fn settings(life: u64, readers: &[&str], max_bytes: u64) -> Settings {
     Settings {
         readers: readers.iter().map(ToString::to_string).collect(),
         max_bytes,
+        max_age_ns: None,
         epoch: new_epoch(START + life * 100 * SECOND, life),
         new_journal_epoch: "aa".repeat(16),
         version: "0.1.0",
@@ -190,7 +191,7 @@ fn what_is_over_the_bound_is_shed_for_whoever_had_it_not() {
     }
     let mut told = 0;
     let last = loop {
-        let (gone, held) = trail.hold_bound();
+        let (gone, held) = trail.hold_bound(START);
         let count = gone.iter().map(|gone| gone.count).sum::<u64>();
         assert!(gone.iter().all(|gone| gone.fate == "shed"));
         if held.unwrap() {
@@ -213,14 +214,14 @@ fn what_is_over_the_bound_is_shed_for_whoever_had_it_not() {
     drop(trail);
     let disk = disk.copy();
     let again = open(&disk, settings(2, &["fast", "slow"], 1 << 20));
-    let (gone_again, _) = again.hold_bound();
+    let (gone_again, _) = again.hold_bound(START);
     let missing: u64 = gone_again.iter().map(|gone| gone.count).sum();
     assert_eq!(missing, last);
     again.told();
     again.sync_positions().unwrap();
     drop(again);
     let third = open(&disk, settings(3, &["fast", "slow"], 1 << 20));
-    assert_eq!(third.hold_bound().0, []);
+    assert_eq!(third.hold_bound(START).0, []);
 }
 
 /// Damage is booked by every reader that had not passed it, by whomever it is found.
@@ -237,7 +238,7 @@ fn damage_closes_the_books_of_every_reader() {
     let (a, b) = (trail.held("a"), trail.held("b"));
     assert_eq!((a.waiting, a.entered), (0, 201));
     assert_eq!(b.waiting + b.damaged, b.entered);
-    let (gone, _) = trail.hold_bound();
+    let (gone, _) = trail.hold_bound(START);
     let lost: u64 = gone.iter().map(|gone| gone.count).sum();
     assert_eq!((lost, b.damaged), (201 - found, 201 - found));
 }
@@ -279,7 +280,7 @@ fn a_damaged_end_of_the_chain_is_told_once_and_gone_on_before() {
                 (end.seq - 1, end.epoch.clone())
             );
         }
-        let (gone, _) = trail.hold_bound();
+        let (gone, _) = trail.hold_bound(START);
         gone_total += gone.iter().map(|gone| gone.count).sum::<u64>();
         assert_eq!(gone_total, 1, "life {life}");
         trail.told();
@@ -289,4 +290,37 @@ fn a_damaged_end_of_the_chain_is_told_once_and_gone_on_before() {
             trail.publish(vec![draft(201)], SOURCE, START).unwrap();
         }
     }
+}
+
+#[test]
+fn what_a_destination_does_not_take_in_time_expires_for_it() {
+    let disk = CrashStorage::default();
+    let hour = 3600 * SECOND;
+    let bounds = Settings {
+        max_age_ns: Some(hour),
+        ..settings(1, &["fast", "slow"], 1 << 20)
+    };
+    let trail = open(&disk, bounds);
+    for seq in 1..=1000 {
+        trail
+            .publish(vec![draft(seq)], SOURCE, START + seq)
+            .unwrap();
+    }
+    drain(&trail, "fast");
+    let (gone, held) = trail.hold_bound(START + hour);
+    assert!(gone.is_empty() && held.unwrap());
+    let mut expired = 0;
+    loop {
+        let (gone, held) = trail.hold_bound(START + 2 * hour);
+        assert!(gone.iter().all(|gone| gone.fate == "expired"));
+        expired += gone.iter().map(|gone| gone.count).sum::<u64>();
+        trail.told();
+        if held.unwrap() {
+            break;
+        }
+    }
+    let (fast, slow) = (trail.held("fast"), trail.held("slow"));
+    assert_eq!((fast.expired, slow.expired, slow.shed), (0, expired, 0));
+    assert!(expired > 0 && slow.waiting > 0, "the chain's end stays");
+    assert_eq!(slow.expired + slow.waiting, slow.entered);
 }

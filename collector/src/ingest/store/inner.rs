@@ -52,6 +52,8 @@ pub(super) struct Inner<S> {
     pub(super) losses: Losses,
     pub(super) counts: Arc<Counts>,
     pub(super) max_bytes: u64,
+    /// Records are no older, nanoseconds; `None`: as old as may be.
+    pub(super) max_age_ns: Option<u64>,
     pub(super) max_record_bytes: usize,
     /// Numbers were used up by refused records, which no journal tells of: the answer waits for a
     /// checkpoint.
@@ -323,7 +325,7 @@ impl<S: Storage> Inner<S> {
             keep(&mut done, moved.map_err(failed(class)));
         }
         for class in Class::ALL {
-            keep(&mut done, self.hold_bound(class));
+            keep(&mut done, self.hold_bound(class, now));
         }
         keep(&mut done, self.tell(now));
         keep(&mut done, self.slots.hold_room().map_err(checkpoint_failed));

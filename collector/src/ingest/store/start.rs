@@ -50,6 +50,7 @@ impl<S: Storage> Inner<S> {
             losses: Losses::default(),
             counts,
             max_bytes,
+            max_age_ns: None,
             max_record_bytes,
             refused_unwritten: false,
             entered: [0; 2],

@@ -268,7 +268,7 @@ fn reader_balance(store: &Store<CrashStorage>, class: Class, name: &str) -> (u64
     let carried = held.waiting.saturating_sub(held.entered);
     (
         carried + held.entered + held.lost,
-        held.waiting + held.shed + held.lost,
+        held.waiting + held.shed + held.expired + held.lost,
     )
 }
 
@@ -474,4 +474,50 @@ fn damage_that_a_reader_finds_is_told_too() {
         (loss.fate.as_str(), loss.count, loss.first_seq),
         ("undecodable", 1, Some(2))
     );
+}
+
+/// What is too old goes although there is room, with a word on what its reader had not had.
+#[test]
+fn what_is_older_than_its_bound_expires_and_is_told() {
+    let (hour, now) = (3_600_000_000_000, 1_700_000_000_000_000_000);
+    let disk = CrashStorage::default();
+    let store = open(&disk, 1 << 20);
+    store.bound_age(Some(Duration::from_hours(1)));
+    for seq in 1..=100 {
+        let request = [arrival(
+            Class::Security,
+            vec![incoming("n", Class::Security, seq, 2000)],
+        )];
+        store.lock().commit(&request, now + seq).unwrap();
+    }
+    let before = store.stats(Class::Security).records;
+    store.lock().maintain(now + hour).unwrap();
+    assert_eq!(store.stats(Class::Security).records, before, "not yet");
+    store.settle(Class::Security, SINK, 10).unwrap();
+    let late = [arrival(
+        Class::Security,
+        vec![incoming("n", Class::Security, 101, 2000)],
+    )];
+    store.lock().commit(&late, now + hour).unwrap();
+    store.lock().maintain(now + hour + 50).unwrap();
+    let held = store.held(Class::Security, SINK);
+    assert!(held.expired > 10 && held.shed == 0, "{held:?}");
+    let told = told(&store);
+    let [loss] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        (
+            loss.fate.as_str(),
+            loss.count,
+            loss.first_seq,
+            loss.last_seq
+        ),
+        ("expired", held.expired, Some(11), Some(10 + held.expired))
+    );
+    assert_law(&store);
+    let (emitted, fates) = reader_balance(&store, Class::Security, SINK);
+    assert_eq!(emitted, fates + 10, "ten were settled");
+    let again = open(&disk.crash(|_| 0), 1 << 20);
+    assert_eq!(self::told(&again), told, "once");
 }

@@ -56,7 +56,7 @@ fn what_was_shed_and_not_told_is_told_by_the_next_life() {
             send(&store, class, 1 + seq * 60..61 + seq * 60, 400);
         }
         let mut inner = store.lock();
-        inner.hold_bound(class).unwrap();
+        inner.hold_bound(class, 0).unwrap();
         inner.journal(class).sync_positions().unwrap();
         drop(inner);
         let reader = if class == Class::Usage { HISTORY } else { SINK };
