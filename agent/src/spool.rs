@@ -69,6 +69,8 @@ pub struct Spool<S> {
     /// The number of the last loss record, until it is known that the next life does not tell what
     /// was shed once more.
     told: Option<u64>,
+    /// Numbers that are gone, of which their journal does not know yet that they are told.
+    gone: Vec<(Class, (u64, u64))>,
     failing: bool,
 }
 
@@ -104,20 +106,15 @@ impl<S: Storage> Spool<S> {
             unreported: Vec::new(),
             reported: VecDeque::new(),
             told: None,
+            gone: Vec::new(),
             failing: false,
         };
         for (class, recovery) in [
             (Class::Usage, &usage_recovery),
             (Class::Security, &security_recovery),
         ] {
-            for (first, last) in &recovery.missing {
-                spool.note_loss(
-                    class,
-                    "undecodable",
-                    last - first + 1,
-                    Some((*first, *last)),
-                );
-            }
+            spool.note_gone(class, "undecodable", &recovery.missing);
+            spool.note_gone(class, "lost", &recovery.untold);
         }
         Ok((spool, [usage_recovery, security_recovery]))
     }
@@ -177,15 +174,18 @@ impl<S: Storage> Spool<S> {
         done
     }
 
-    /// What was shed lies before the cursors; damage does not, and is told by each life that meets
-    /// it until the collector has what lies behind it. A mark below which nothing is told again
-    /// would hide damage that comes later.
+    /// Run by run: a mark below which nothing is told again would hide damage that comes later.
     fn remember_told(&mut self) -> Result<(), JournalError> {
         let Some(record) = self.told else {
             return Ok(());
         };
         if record > self.security.journal.durable_seq() {
             return Ok(());
+        }
+        if self.unreported.is_empty() {
+            for (class, range) in std::mem::take(&mut self.gone) {
+                self.stream_mut(class).journal.mark_told(&[range]);
+            }
         }
         self.usage.journal.sync_positions()?;
         self.security.journal.sync_positions()?;
@@ -237,12 +237,9 @@ impl<S: Storage> Spool<S> {
             return Ok(false);
         };
         if shed.count > 0 {
-            self.note_loss(
-                class,
-                "shed",
-                shed.count,
-                Some((shed.first_seq, shed.last_seq)),
-            );
+            let range = (shed.first_seq, shed.last_seq);
+            self.note_loss(class, "shed", shed.count, Some(range));
+            self.gone.push((class, range));
         }
         while class == Class::Security
             && let Some((_, loss)) = self.reported.pop_front_if(|(seq, _)| *seq <= shed.last_seq)
@@ -303,21 +300,24 @@ impl<S: Storage> Spool<S> {
         max_bytes: usize,
     ) -> Result<Outgoing, JournalError> {
         let (batch, damaged) = self.stream_mut(class).read(max_records, max_bytes)?;
-        for (first, last) in damaged {
-            self.note_loss(class, "undecodable", last - first + 1, Some((first, last)));
-        }
+        self.note_gone(class, "undecodable", &damaged);
         Ok(batch)
     }
 
     /// Goes on behind a segment that [`next_batch`](Self::next_batch) could not read, and counts and
     /// tells what was in it. How many records that were.
     pub fn skip_unreadable(&mut self, class: Class) -> u64 {
-        let mut count = 0;
-        for (first, last) in self.stream_mut(class).give_up() {
-            count += last - first + 1;
-            self.note_loss(class, "undecodable", last - first + 1, Some((first, last)));
+        let given_up = self.stream_mut(class).give_up();
+        self.note_gone(class, "undecodable", &given_up);
+        given_up.iter().map(|(first, last)| last - first + 1).sum()
+    }
+
+    /// These numbers are gone; those that no earlier life has told become a loss.
+    fn note_gone(&mut self, class: Class, fate: &str, ranges: &[(u64, u64)]) {
+        for (first, last) in self.stream(class).journal.untold(ranges) {
+            self.note_loss(class, fate, last - first + 1, Some((first, last)));
+            self.gone.push((class, (first, last)));
         }
-        count
     }
 
     /// The collector has everything up to `seq`; of these it refused `rejected` for good.

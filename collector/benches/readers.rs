@@ -276,6 +276,7 @@ fn audit_file() -> Value {
     let settings = trail::Settings {
         readers: vec![FileSink::NAME.to_owned()],
         max_bytes: 1 << 30,
+        max_age_ns: None,
         epoch: trail::new_epoch(1_764_561_234_000_000_000, 7),
         new_journal_epoch: EPOCH.to_owned(),
         version: "0",

@@ -61,8 +61,12 @@ pub struct Data {
     pub path: PathBuf,
     /// Bytes of journal on disk at the most, both classes together; usage is shed first.
     pub max_journal_bytes: u64,
+    /// Seconds for which a record stays in the journal at the most, read or not; `None`: as long as there is room.
+    pub max_journal_age_s: Option<u64>,
     /// Bytes of audit trail on disk at the most: events that some destination has not taken.
     pub max_trail_bytes: u64,
+    /// Seconds for which an event stays in the trail at the most, taken or not; `None`: as long as there is room.
+    pub max_trail_age_s: Option<u64>,
 }
 
 /// The OTLP/gRPC receiver.
@@ -213,7 +217,9 @@ impl Default for Data {
         Self {
             path: "/var/lib/plimsoll/collector".into(),
             max_journal_bytes: 4 << 30,
+            max_journal_age_s: None,
             max_trail_bytes: 4 << 30,
+            max_trail_age_s: None,
         }
     }
 }

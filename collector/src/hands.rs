@@ -16,6 +16,45 @@ use plimsoll_journal::{Batch, Journal, JournalError, Storage};
 /// Numbers from and to, inclusive.
 pub type Range = (u64, u64);
 
+/// Which of a journal's bounds was reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bound {
+    /// That in bytes.
+    #[default]
+    Bytes,
+    /// That in time.
+    Age,
+}
+
+impl Bound {
+    /// What becomes of a record that it takes.
+    pub const fn fate(self) -> &'static str {
+        match self {
+            Self::Bytes => "shed",
+            Self::Age => "expired",
+        }
+    }
+}
+
+/// A bound in time: that old is a record at the most, nanoseconds, and by the clock it is now so late.
+#[derive(Clone, Copy, Debug)]
+pub struct Age {
+    /// `None`: as old as may be.
+    pub most_ns: Option<u64>,
+    /// Unix nanoseconds.
+    pub now_ns: u64,
+}
+
+impl Age {
+    /// Whether all of the oldest file is too old.
+    pub fn is_over<S: Storage>(self, journal: &Journal<S>) -> bool {
+        let newest = journal.oldest_segment_newest_unix_ns();
+        self.most_ns
+            .zip(newest)
+            .is_some_and(|(most, newest)| self.now_ns.saturating_sub(newest) > most)
+    }
+}
+
 /// The journal as one reader sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
@@ -25,6 +64,8 @@ pub struct Held {
     pub entered: u64,
     /// Records that were shed before the reader had them, since the start.
     pub shed: u64,
+    /// Records that were older than their bound before the reader had them, since the start.
+    pub expired: u64,
     /// Records that the start found damaged before the reader had them, and that no earlier start
     /// has told of.
     pub lost: u64,
@@ -41,6 +82,8 @@ pub struct Unread {
     pub range: Range,
     /// The last that the reader had before.
     pub had: u64,
+    /// Why they went.
+    pub bound: Bound,
 }
 
 /// See the module.
@@ -51,6 +94,7 @@ pub struct Hands(BTreeMap<String, Books>);
 struct Books {
     hand: Option<Hand>,
     shed: u64,
+    expired: u64,
     lost: u64,
     damaged: u64,
 }
@@ -66,10 +110,13 @@ struct Hand {
     gone: u64,
     /// Of them the first number and the last.
     range: Range,
+    /// Why the last of them went.
+    bound: Bound,
 }
 
 impl Hand {
-    const fn went(&mut self, count: u64, (first, last): Range) {
+    const fn went(&mut self, count: u64, (first, last): Range, bound: Bound) {
+        self.bound = bound;
         if self.gone == 0 {
             self.range.0 = first;
         }
@@ -97,6 +144,7 @@ impl Hands {
                 seqs: batch.records.iter().map(|record| record.seq).collect(),
                 gone: 0,
                 range: (0, 0),
+                bound: Bound::default(),
             });
         }
     }
@@ -111,7 +159,10 @@ impl Hands {
     ) -> Result<Option<Unread>, JournalError> {
         journal.set_cursor(reader, seq)?;
         match self.of(reader).hand.take() {
-            Some(hand) => self.book_shed(journal, reader, hand.unread_after(seq), hand.range),
+            Some(hand) => {
+                let unread = hand.unread_after(seq);
+                self.book_shed(journal, reader, unread, hand.range, hand.bound)
+            }
             None => Ok(None),
         }
     }
@@ -126,12 +177,13 @@ impl Hands {
         self.settle(journal, reader, cursor)
     }
 
-    /// Sheds a segment, and the books of these readers learn what each never had; `None` if there is no
+    /// Sheds a segment for that bound, and the books of these readers learn what each never had; `None` if there is no
     /// segment.
     pub fn shed_oldest<S: Storage>(
         &mut self,
         journal: &mut Journal<S>,
         readers: &[impl AsRef<str>],
+        bound: Bound,
     ) -> Result<Option<Vec<Unread>>, JournalError> {
         let count = |journal: &Journal<S>, reader: &str| {
             journal.count_after(journal.cursor(reader).unwrap_or(0))
@@ -148,32 +200,40 @@ impl Hands {
         for (reader, before) in readers {
             let unread = before.saturating_sub(count(journal, reader));
             match &mut self.of(reader).hand {
-                Some(hand) if unread > 0 => hand.went(unread, range),
+                Some(hand) if unread > 0 => hand.went(unread, range, bound),
                 Some(_) => {}
-                None => all.extend(self.book_shed(journal, reader, unread, range)?),
+                None => all.extend(self.book_shed(journal, reader, unread, range, bound)?),
             }
         }
         Ok(Some(all))
     }
 
-    /// The reader never had `unread` records, the last of them the range's last.
+    /// The reader never had `unread` records, the last of them the range's last. Until the owner has told it, the
+    /// journal remembers.
     fn book_shed<S: Storage>(
         &mut self,
         journal: &mut Journal<S>,
         reader: &str,
         unread: u64,
         (first, last): Range,
+        bound: Bound,
     ) -> Result<Option<Unread>, JournalError> {
         if unread == 0 {
             return Ok(None);
         }
         let had = journal.cursor(reader).unwrap_or(0);
+        journal.note_untold((first.max(had + 1), last));
         journal.set_cursor(reader, last)?;
-        self.of(reader).shed += unread;
+        let books = self.of(reader);
+        match bound {
+            Bound::Bytes => books.shed += unread,
+            Bound::Age => books.expired += unread,
+        }
         Ok(Some(Unread {
             count: unread,
             range: (first.max(had + 1), last),
             had,
+            bound,
         }))
     }
 
@@ -207,6 +267,7 @@ impl Hands {
             waiting: waiting + books.hand.as_ref().map_or(0, |hand| hand.gone),
             entered,
             shed: books.shed,
+            expired: books.expired,
             lost: books.lost,
             damaged: books.damaged,
         }

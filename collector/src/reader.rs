@@ -226,8 +226,8 @@ impl<J: Source> Reader<J> {
             rejected: books.made.rejected,
             quarantined: books.made.quarantined,
             shed: held.shed,
+            expired: held.expired,
             in_flight: held.waiting,
-            ..Fates::default()
         }
     }
 

@@ -12,6 +12,7 @@
 //! * [`chain`]: links and their hashes, pure
 //! * [`entry`]: a record as the journal keeps it, pure
 //! * `inner`: what happens behind the lock, and in which order
+//! * `start`: where the chain ends, and what earlier lives left
 //! * [`keys`]: what signs, and is erased
 //! * [`verify`]: whether a chain is whole, pure
 //!
@@ -21,6 +22,7 @@ pub mod chain;
 pub mod entry;
 mod inner;
 pub mod keys;
+mod start;
 pub mod verify;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,7 +75,7 @@ pub struct Draft {
 /// Records of the trail that are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone {
-    /// `shed`, `undecodable`, `lost`.
+    /// `shed`, `expired`, `undecodable`, `lost`.
     pub fate: &'static str,
     /// How many, and the first and the last.
     pub count: u64,
@@ -88,6 +90,8 @@ pub struct Settings {
     pub readers: Vec<String>,
     /// Bytes on disk at the most.
     pub max_bytes: u64,
+    /// Events are no older, nanoseconds; `None`: as old as may be.
+    pub max_age_ns: Option<u64>,
     /// This life's name in the chain.
     pub epoch: String,
     /// Random hex, used if the folder is new.
@@ -222,14 +226,12 @@ impl<S: Storage> Trail<S> {
         Ok(())
     }
 
-    /// Sheds the oldest segment, if the trail is over its bound; whether it is not any more. What is gone since the
+    /// Sheds the oldest segment, if the trail is over a bound; whether it is not any more. What is gone since the
     /// last call, from this and from damage, is to be told, and then [`told`](Self::told) is to be called.
-    pub fn hold_bound(&self) -> (Vec<Gone>, Result<bool, TrailError>) {
+    pub fn hold_bound(&self, now_unix_ns: u64) -> (Vec<Gone>, Result<bool, TrailError>) {
         let mut inner = self.lock();
-        let held = inner.hold_bound();
-        let gone = std::mem::take(&mut inner.gone);
-        inner.is_telling |= !gone.is_empty();
-        (gone, held)
+        let held = inner.hold_bound(now_unix_ns);
+        (inner.take_gone(), held)
     }
 
     /// All that [`hold_bound`](Self::hold_bound) said is on record.
@@ -239,10 +241,9 @@ impl<S: Storage> Trail<S> {
         inner.mark_told();
     }
 
-    /// Makes the cursors durable, and removes what all destinations have. Not while something that is gone is untold:
-    /// the next start would not find it missing.
+    /// Makes the cursors durable, and removes what all destinations have. What is gone and untold is written with them.
     pub fn sync_positions(&self) -> Result<(), TrailError> {
-        Ok(self.lock().sync_positions()?)
+        Ok(self.lock().journal.sync_positions()?)
     }
 
     /// What came of the upkeep: why it fails, or nothing.
@@ -308,7 +309,7 @@ impl<S: Storage + Send + 'static> Source for Trail<S> {
         let mut inner = self.lock();
         inner.settle(reader, seq)?;
         // So that a kill sends little again. What keeps this from the disk is told by the upkeep.
-        drop(inner.sync_positions());
+        drop(inner.journal.sync_positions());
         Ok(())
     }
 

@@ -6,17 +6,19 @@
 //! ```text
 //!  0   4  magic "PLJ1"
 //!  4   1  version, 1
-//!  5   1  kind: 0 segment start, 1 record
+//!  5   1  kind: 0 segment start, 1 record, 2 segment end
 //!  6   2  header length, 40
 //!  8   4  payload length
 //! 12   1  stream: the owner's number for the class of record
 //! 13   3  zero
-//! 16   8  sequence number; in a segment start: the number of the first record to follow
-//! 24   8  time, Unix nanoseconds
+//! 16   8  sequence number; in a segment start: of the first record to follow, in an end: of the last one
+//! 24   8  time, Unix nanoseconds; in a segment end: of the last record
 //! 32   4  crc32c of bytes 0..32
 //! 36   4  crc32c of bytes 0..36 and the payload
-//! 40   …  payload; in a segment start: the epoch
+//! 40   …  payload; in a segment start: the epoch; in a segment end: what `seal` says
 //! ```
+//!
+//! Behind the last record, and before the end if there is one, may lie zeros: room that was never written to.
 
 use std::ops::Range;
 
@@ -37,6 +39,8 @@ pub enum Kind {
     Start,
     /// A record of the owner's.
     Record,
+    /// Last frame of a segment file that is not written again.
+    End,
 }
 
 /// A frame without its payload.
@@ -75,6 +79,7 @@ pub fn encode(
     let kind = match kind {
         Kind::Start => 0,
         Kind::Record => 1,
+        Kind::End => 2,
     };
     let payload_len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     out.reserve(HEADER_LEN + payload.len());
@@ -105,6 +110,7 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Option<Header> {
     let kind = match kind {
         0 => Kind::Start,
         1 => Kind::Record,
+        2 => Kind::End,
         _ => return None,
     };
     let header_len = u16::from_le_bytes(*header.get(6..8)?.first_chunk()?);
@@ -151,6 +157,13 @@ pub enum Found {
         /// The header, where that part survived.
         header: Option<Header>,
     },
+    /// Zeros up to the end of the bytes, or up to the end of the segment.
+    Blank {
+        /// Where they begin.
+        offset: usize,
+        /// How many.
+        len: usize,
+    },
     /// The bytes end within a frame, which may go on beyond them.
     Cut {
         /// Where the frame begins.
@@ -173,13 +186,45 @@ impl<'a> Scan<'a> {
         Self { bytes, offset: 0 }
     }
 
-    /// Where the next valid header begins, after the current offset.
-    fn resync(&self) -> Option<usize> {
+    /// Where the next valid header begins, after the current offset, and what it says.
+    fn resync(&self) -> Option<(usize, Header)> {
         let from = self.offset + 1;
         let rest = self.bytes.get(from..)?;
-        rest.windows(HEADER_LEN)
-            .position(|window| window.starts_with(&MAGIC) && decode_header(window).is_some())
-            .map(|at| from + at)
+        let mut windows = rest.windows(HEADER_LEN).enumerate();
+        windows.find_map(|(at, window)| {
+            let header = window
+                .starts_with(&MAGIC)
+                .then(|| decode_header(window))
+                .flatten()?;
+            Some((from + at, header))
+        })
+    }
+
+    /// What lies here is no header.
+    fn unknown(&mut self, offset: usize, rest: &[u8]) -> Found {
+        let next = self.resync();
+        let end = next.map_or(self.bytes.len(), |(at, _)| at);
+        let unknown = rest.get(..end - offset).unwrap_or(rest);
+        let written = unknown.iter().rposition(|byte| *byte != 0);
+        let written = written.map_or(0, |last| last + 1);
+        let is_last = next.is_none_or(|(_, header)| header.kind == Kind::End);
+        self.offset = end;
+        if is_last && written == 0 {
+            let len = unknown.len();
+            return Found::Blank { offset, len };
+        }
+        // Fewer bytes than a header at the end look the same whether torn or damaged.
+        if next.is_none() && rest.len() < HEADER_LEN {
+            let header = None;
+            return Found::Cut { offset, header };
+        }
+        let len = if is_last { written } else { unknown.len() };
+        self.offset = offset + len;
+        Found::Damage {
+            offset,
+            len,
+            header: None,
+        }
     }
 }
 
@@ -190,21 +235,7 @@ impl Iterator for Scan<'_> {
         let offset = self.offset;
         let rest = self.bytes.get(offset..).filter(|rest| !rest.is_empty())?;
         let Some(header) = decode_header(rest) else {
-            // Fewer bytes than a header at the end look the same whether torn or damaged.
-            let end = self.resync();
-            self.offset = end.unwrap_or(self.bytes.len());
-            return Some(if end.is_none() && rest.len() < HEADER_LEN {
-                Found::Cut {
-                    offset,
-                    header: None,
-                }
-            } else {
-                Found::Damage {
-                    offset,
-                    len: self.offset - offset,
-                    header: None,
-                }
-            });
+            return Some(self.unknown(offset, rest));
         };
         let len = header.frame_len();
         let Some(frame) = rest.get(..len) else {
@@ -291,6 +322,33 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn zeros_are_room_at_the_end_and_damage_before_a_record() {
+        let kinds = |bytes: &[u8]| -> Vec<String> {
+            let of = |found| match found {
+                Found::Frame { header, .. } => format!("{:?}", header.kind),
+                Found::Damage { len, .. } => format!("damage {len}"),
+                Found::Blank { len, .. } => format!("blank {len}"),
+                Found::Cut { .. } => "cut".to_owned(),
+            };
+            Scan::new(bytes).map(of).collect()
+        };
+        let mut bytes = three();
+        bytes.truncate(50);
+        bytes.resize(150, 0);
+        assert_eq!(kinds(&bytes), ["Record", "blank 100"]);
+        encode(&mut bytes, Kind::End, 7, 1, 0, b"");
+        assert_eq!(kinds(&bytes), ["Record", "blank 100", "End"]);
+        let ended = bytes.len();
+        encode(&mut bytes, Kind::Record, 7, 2, 0, b"");
+        assert_eq!(kinds(&bytes), ["Record", "blank 100", "End", "Record"]);
+        bytes.drain(150..ended);
+        assert_eq!(kinds(&bytes), ["Record", "damage 100", "Record"]);
+        bytes.truncate(150);
+        bytes[60] = 1;
+        assert_eq!(kinds(&bytes), ["Record", "damage 11", "blank 89"]);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_walked_to_their_end(mut bytes in prop::collection::vec(any::<u8>(), 0..400), at in 0usize..400) {
@@ -301,7 +359,9 @@ mod tests {
             for found in Scan::new(&bytes) {
                 let (offset, end) = match found {
                     Found::Frame { offset, payload, .. } => (offset, payload.end),
-                    Found::Damage { offset, len, .. } => (offset, offset + len),
+                    Found::Damage { offset, len, .. } | Found::Blank { offset, len } => {
+                        (offset, offset + len)
+                    }
                     Found::Cut { offset, .. } => (offset, bytes.len()),
                 };
                 prop_assert_eq!(offset, covered);

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use crate::frame::{self, Found as Frame, Kind, Scan};
 use crate::journal::{JournalError, MAX_SEGMENT_BYTES, Record, io_error, unless_damaged};
+use crate::numbers::Numbers;
 use crate::positions::{self, Positions};
 use crate::recovery::{Recovery, Survey};
 use crate::segment::Segment;
@@ -21,7 +22,7 @@ pub struct Inspected {
     pub epoch: Option<String>,
     /// The number that the next record would get.
     pub next_seq: u64,
-    /// Holes up to this number were told by the owner.
+    /// Holes up to this number were told by an owner of an older version.
     pub reported: u64,
     /// The last number that each reader is done with.
     pub cursors: BTreeMap<String, u64>,
@@ -29,6 +30,8 @@ pub struct Inspected {
     pub segments: Vec<SegmentFile>,
     /// What is damaged; missing are the numbers that some reader is not done with, told or not.
     pub recovery: Recovery,
+    told: Numbers,
+    untold: Numbers,
     readable: Vec<Segment>,
 }
 
@@ -109,7 +112,7 @@ impl Stored {
 fn stream_of(bytes: &[u8]) -> Option<u8> {
     Scan::new(bytes).find_map(|found| match found {
         Frame::Frame { header, .. } => Some(header.stream),
-        Frame::Damage { .. } | Frame::Cut { .. } => None,
+        Frame::Damage { .. } | Frame::Blank { .. } | Frame::Cut { .. } => None,
     })
 }
 
@@ -128,10 +131,10 @@ impl Inspected {
         let passed = positions.cursors.values().max().copied().unwrap_or(0);
         let given_out = positions.next_seq.max(passed.saturating_add(1));
         let next_seq = survey.next_seq(given_out.max(next_seq));
-        let oldest = survey.segments.iter().find(|segment| !segment.is_empty());
-        let before_first = oldest.map_or(0, |segment| segment.first.saturating_sub(1));
         let low = positions.cursors.values().min().copied();
-        let from = low.unwrap_or(before_first).saturating_add(1);
+        let from = low
+            .unwrap_or_else(|| survey.before_first())
+            .saturating_add(1);
         recovery.missing = survey.missing(from, next_seq);
         let counts = survey.segments.iter().map(|segment| segment.count_after(0));
         recovery.records = counts.sum();
@@ -142,6 +145,8 @@ impl Inspected {
             next_seq,
             reported: positions.reported,
             cursors: positions.cursors,
+            told: positions.told,
+            untold: positions.untold,
             segments: survey.segments.iter().map(SegmentFile::of).collect(),
             recovery,
             readable: survey.segments,
@@ -155,6 +160,11 @@ impl Inspected {
             && found.missing.is_empty()
             && found.unreadable.is_empty()
             && !found.positions_lost
+    }
+
+    /// Whether the owner has put on record that these numbers are gone.
+    pub fn is_told(&self, range: (u64, u64)) -> bool {
+        range.1 <= self.reported || self.told.without(&[range]).is_empty()
     }
 
     /// Records that a reader is not done with.
@@ -234,6 +244,8 @@ impl Inspected {
             reported: self.reported,
             epoch: self.epoch.clone().unwrap_or_default(),
             cursors: self.cursors.clone(),
+            told: self.told.clone(),
+            untold: self.untold.clone(),
         };
         let mut slots = vec![0; positions::FILE_LEN];
         let offset = usize::try_from(positions.offset()).unwrap_or_default();
@@ -251,7 +263,7 @@ impl SegmentFile {
         let held = !segment.is_empty();
         Self {
             name: segment.name(),
-            bytes: segment.len,
+            bytes: segment.file_len,
             records: segment.count_after(0),
             first_seq: held.then_some(segment.first),
             last_seq: held.then_some(segment.last),
@@ -308,6 +320,8 @@ fn records_in(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::testing::CrashStorage;
     use crate::{Journal, Options};
@@ -335,7 +349,8 @@ mod tests {
                 drop(journal.set_cursor("fast", random.u64(0..=last)));
                 drop(journal.set_cursor("slow", random.u64(0..=last / 2)));
                 if random.u8(0..8) == 0 {
-                    journal.mark_reported(random.u64(0..=last));
+                    let from = random.u64(0..=last);
+                    journal.mark_told(&[(from, random.u64(from..=last))]);
                 }
                 drop(journal.sync_positions());
             }
@@ -374,17 +389,19 @@ mod tests {
         records
     }
 
+    fn numbers(ranges: &[(u64, u64)]) -> BTreeSet<u64> {
+        ranges.iter().flat_map(|(from, to)| *from..=*to).collect()
+    }
+
     /// What is missing and was not told.
     fn untold(found: &Inspected) -> Vec<(u64, u64)> {
-        let missing = found.recovery.missing.iter();
-        let behind = missing.map(|(from, to)| ((*from).max(found.reported + 1), *to));
-        behind.filter(|(from, to)| from <= to).collect()
+        found.told.without(&found.recovery.missing)
     }
 
     /// What is seen from outside is what the next start sees, and nothing is changed by looking.
     #[test]
     fn what_is_found_is_what_a_start_finds() {
-        let (mut damaged, mut missing, mut unreadable, mut lost) = (0, 0, 0, 0);
+        let (mut damaged, mut missing, mut unreadable, mut lost, mut unseen) = (0, 0, 0, 0, 0);
         for seed in 0..400 {
             let storage = folder(seed);
             let before = bytes(&storage);
@@ -395,13 +412,19 @@ mod tests {
             let (mut journal, recovery) = Journal::open(storage.clone(), options()).unwrap();
             let read = journal.read(1, usize::MAX, usize::MAX).unwrap();
             assert_eq!(seen, read.records);
-            assert_eq!(untold(&found), recovery.missing, "seed {seed}");
-            let told = Recovery {
-                missing: found.recovery.missing.clone(),
-                unsure_from: 0,
-                ..recovery
-            };
-            assert_eq!(found.recovery, told, "seed {seed}");
+            // A start does not read what was sealed: what is damaged there, its readers find.
+            let told = [&recovery.missing[..], &recovery.untold, &read.damaged].concat();
+            let (told, all) = (numbers(&told), numbers(&found.recovery.missing));
+            assert!(numbers(&untold(&found)).is_subset(&told), "seed {seed}");
+            let low = found.cursors.values().min().copied().unwrap_or(0);
+            let told: BTreeSet<u64> = told.into_iter().filter(|seq| *seq > low).collect();
+            assert!(told.is_subset(&all), "seed {seed}");
+            let told = &found.recovery;
+            let is_found = |damage| told.damage.contains(damage);
+            assert!(recovery.damage.iter().all(is_found), "seed {seed}");
+            let of_start = (recovery.positions_lost, &recovery.unreadable);
+            assert_eq!((told.positions_lost, &told.unreadable), of_start);
+            unseen += usize::from(told.damaged > recovery.damaged);
             assert_eq!(found.next_seq, journal.next_seq());
             assert!(
                 found
@@ -421,8 +444,11 @@ mod tests {
             unreadable += usize::from(!told.unreadable.is_empty());
             lost += usize::from(told.positions_lost);
         }
-        let least = damaged.min(missing).min(unreadable).min(lost);
-        assert!(least > 20, "{damaged} {missing} {unreadable} {lost}");
+        let least = damaged.min(missing).min(unreadable).min(lost).min(unseen);
+        assert!(
+            least > 15,
+            "{damaged} {missing} {unreadable} {lost} {unseen}"
+        );
     }
 
     #[test]
@@ -449,7 +475,9 @@ mod tests {
                 journal.read(1, usize::MAX, usize::MAX).unwrap().records,
                 seen
             );
-            assert_eq!(recovery.missing, untold(&found), "seed {seed}");
+            let told = numbers(&[recovery.missing, recovery.untold].concat());
+            let lacking = [&untold(&found)[..], found.untold.runs()].concat();
+            assert_eq!(told, numbers(&lacking), "seed {seed}");
             assert_eq!(journal.epoch(), "e".repeat(32));
             let mut again = to.clone();
             let refused = found.save(&storage, &mut again).unwrap_err();

@@ -15,8 +15,9 @@ use std::io;
 
 use crate::positions::{self, Positions};
 use crate::recovery::{Recovery, Survey};
+use crate::seal::{SECTOR, Seal};
 use crate::segment::Segment;
-use crate::storage::{Storage, read_file};
+use crate::storage::{Files, Storage, read_file};
 
 pub use options::{JournalError, Options};
 pub(crate) use options::{io_error, unless_damaged};
@@ -68,7 +69,8 @@ pub struct Journal<S> {
 }
 
 impl<S: Storage> Journal<S> {
-    /// Opens the folder. Damaged or torn records are skipped and told in [`Recovery`].
+    /// Opens the folder. Files that were sealed are not read, but for their last sector. In the others, damaged or
+    /// torn records are skipped and told in [`Recovery`].
     ///
     /// # Errors
     /// A folder that cannot be listed or has no room for its position file; and what this process may
@@ -92,8 +94,14 @@ impl<S: Storage> Journal<S> {
             .filter_map(|name| Segment::index_of(name))
             .collect();
         indexes.sort_unstable();
+        let (stored, unreadable) = read_positions(&mut storage)?;
+        let epoch = stored.as_ref().map(|stored| stored.epoch.as_str());
         for index in &indexes {
             let name = Segment::name_of(*index);
+            if let Some(seal) = read_seal(&storage, &name, options.stream, epoch)? {
+                survey.add_sealed(*index, seal);
+                continue;
+            }
             // What is read here may sit in the page cache only: it counts as durable from now on.
             let bytes = storage
                 .sync(&name)
@@ -107,7 +115,6 @@ impl<S: Storage> Journal<S> {
                 }
             }
         }
-        let (stored, unreadable) = read_positions(&mut storage)?;
         let stored_is_lost = unreadable || (stored.is_none() && !indexes.is_empty());
         let mut journal = Self {
             storage,
@@ -126,17 +133,13 @@ impl<S: Storage> Journal<S> {
         // If the disk refuses, the first write of a position tries again.
         drop(journal.make_sure());
         let recovery = journal.take_over(survey, stored_is_lost);
+        journal.seal_all();
         Ok((journal, recovery))
     }
 
     /// Settles numbers, epoch and cursors from what the folder said.
     fn take_over(&mut self, mut survey: Survey, positions_lost: bool) -> Recovery {
-        let oldest = survey
-            .segments
-            .iter()
-            .find(|segment| !segment.is_empty())
-            .map(|segment| segment.first);
-        let before_first = oldest.map_or(0, |first| first.saturating_sub(1));
+        let before_first = survey.before_first();
         let kept: Vec<_> = std::mem::take(&mut self.positions.cursors)
             .into_iter()
             .collect();
@@ -159,12 +162,18 @@ impl<S: Storage> Journal<S> {
                 .unwrap_or_else(|| self.options.new_epoch.clone());
             self.positions_dirty = true;
         }
+        // Older versions kept one number below which all was on record.
         let horizon = self
             .low_cursor()
             .unwrap_or(before_first)
             .max(self.positions.reported);
         let mut recovery = std::mem::take(&mut survey.recovery);
-        recovery.missing = survey.missing(horizon.saturating_add(1), self.next_seq);
+        let missing = survey.missing(horizon.saturating_add(1), self.next_seq);
+        recovery.untold = self.positions.untold.runs().to_vec();
+        recovery.missing = self.positions.untold.without(&self.untold(&missing));
+        for range in &recovery.missing {
+            self.note_untold(*range);
+        }
         if !recovery.missing.is_empty() {
             recovery.unsure_from = survey.last_run().max(passed.saturating_add(1));
         }
@@ -226,7 +235,9 @@ impl<S: Storage> Journal<S> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(reading.into_batch())
+        let batch = reading.into_batch();
+        self.found_damaged(&batch.damaged);
+        Ok(batch)
     }
 
     /// Gives up the segment that holds the first record from `from_seq` on, which
@@ -234,11 +245,13 @@ impl<S: Storage> Journal<S> {
     /// after a start that met the same. The numbers, from and to inclusive.
     pub fn give_up_segment(&mut self, from_seq: u64) -> Vec<(u64, u64)> {
         let before = from_seq.saturating_sub(1);
-        self.segments
-            .iter_mut()
+        let mut segments = self.segments.iter_mut();
+        let given_up = segments
             .find(|segment| segment.count_after(before) > 0)
             .map(|segment| segment.add_hole(from_seq.max(segment.first), segment.last))
-            .unwrap_or_default()
+            .unwrap_or_default();
+        self.found_damaged(&given_up);
+        given_up
     }
 
     /// The last number that this reader is done with.
@@ -261,11 +274,35 @@ impl<S: Storage> Journal<S> {
         Ok(())
     }
 
-    /// Holes up to `seq` are on record: the next start does not tell them again.
-    pub fn mark_reported(&mut self, seq: u64) {
-        if seq > self.positions.reported {
-            self.positions.reported = seq;
+    /// Of numbers that a [`read`](Self::read) found damaged, those that are not on record: a life before this one may
+    /// have met and told them.
+    pub fn untold(&self, ranges: &[(u64, u64)]) -> Vec<(u64, u64)> {
+        self.positions.told.without(ranges)
+    }
+
+    /// These numbers are gone, and not on record yet: until [`mark_told`](Self::mark_told) each start tells them, however
+    /// far the cursors are. To be said before a cursor passes what was shed; what a start finds missing is noted by it,
+    /// and damage as it is read.
+    pub fn note_untold(&mut self, range: (u64, u64)) {
+        for range in self.untold(&[range]) {
+            self.positions.untold.add_or_join(range);
             self.positions_dirty = true;
+        }
+    }
+
+    /// These numbers, which are gone, are on record, or need not be. Durable with
+    /// [`sync_positions`](Self::sync_positions).
+    pub fn mark_told(&mut self, ranges: &[(u64, u64)]) {
+        for range in ranges {
+            self.positions.untold.remove(*range);
+            self.positions.told.add_or_forget(*range);
+            self.positions_dirty = true;
+        }
+    }
+
+    fn found_damaged(&mut self, ranges: &[(u64, u64)]) {
+        for range in ranges {
+            self.note_untold(*range);
         }
     }
 
@@ -296,14 +333,21 @@ impl<S: Storage> Journal<S> {
         segments.next().map(|segment| segment.last)
     }
 
+    /// The time of the last record in that file, Unix nanoseconds: the first to be shed is no younger.
+    pub fn oldest_segment_newest_unix_ns(&self) -> Option<u64> {
+        let mut segments = self.segments.iter().filter(|segment| !segment.is_empty());
+        segments.next().and_then(Segment::newest_unix_ns)
+    }
+
     /// Sizes.
     pub fn stats(&self) -> Stats {
         let first = self.segments.iter().find(|segment| !segment.is_empty());
         let (pending_first, pending_last) =
             (self.pending.records.first(), self.pending.records.last());
         let pending_bytes = self.pending.frames.len() as u64;
+        let files = self.segments.iter().map(|segment| segment.file_len);
         Stats {
-            bytes: self.segments.iter().map(|segment| segment.len).sum::<u64>() + pending_bytes,
+            bytes: files.sum::<u64>() + pending_bytes,
             pending_bytes,
             records: self.count_after(0),
             first_seq: first
@@ -326,6 +370,30 @@ impl<S: Storage> Journal<S> {
     const fn storage_mut(&mut self) -> &mut S {
         &mut self.storage
     }
+}
+
+/// What a sealed file says of itself; `None` of one that is to be read. All that is in a file was durable before it
+/// was sealed, so that the end frame is believed whether it is itself on disk or only in the page cache.
+fn read_seal(
+    storage: &impl Files,
+    name: &str,
+    stream: u8,
+    epoch: Option<&str>,
+) -> Result<Option<Seal>, JournalError> {
+    let mut sector = [0; SECTOR];
+    let read = storage.len(name).and_then(|len| {
+        let offset = len.saturating_sub(SECTOR as u64);
+        Ok((len, storage.read_at(name, offset, &mut sector)?))
+    });
+    let (len, read) = match read {
+        Ok(read) => read,
+        // Whoever reads it as a whole meets the same, and says so.
+        Err(error) => return unless_damaged("read", name, error).map(|()| None),
+    };
+    let sector = sector.get(..read).unwrap_or_default();
+    let seal = Seal::decode(sector, len, stream).filter(|_| len <= MAX_SEGMENT_BYTES);
+    let is_ours = |seal: &Seal| epoch.is_none_or(|epoch| epoch.is_empty() || epoch == seal.epoch);
+    Ok(seal.filter(is_ours))
 }
 
 /// The positions, and whether the disk would not say. A file that cannot be read now is left alone: its

@@ -13,7 +13,9 @@
 //! take together (the owner of several journals decides which one sheds), and the time of day.
 //!
 //! * [`frame`]: the bytes of one record, and finding records among damaged bytes
+//! * `seal`: the end of a file that is not written again, by which a start knows it without reading it
 //! * `positions`: the two-slot file that holds the cursors
+//! * `numbers`: which of what is gone is on record
 //! * [`inspect`]: a folder looked at from outside
 //! * [`Storage`]: the seam to the disk; [`FileStorage`] is the real one
 
@@ -22,8 +24,10 @@
 pub mod frame;
 pub mod inspect;
 mod journal;
+mod numbers;
 mod positions;
 mod recovery;
+mod seal;
 mod segment;
 mod storage;
 mod trouble;

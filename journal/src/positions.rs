@@ -4,10 +4,15 @@
 //! ```text
 //!  slot n at n × 4096:  0 4 magic "PLP1" · 4 4 length of the body · 8 4 crc32c of the body · 12 … body
 //!  body: generation u64 · next_seq u64 · reported u64 · epoch · count u8 · (name · seq u64)…
+//!        · count u8 · (first u64 · last u64)…: damage on record
+//!        · count u8 · (first u64 · last u64)…: what is gone and not on record
+//!        Older versions wrote neither of these two.
 //!  text: length u8 · bytes
 //! ```
 
 use std::collections::BTreeMap;
+
+use crate::numbers::Numbers;
 
 /// Name of the file within a journal's folder.
 pub(crate) const FILE: &str = "positions";
@@ -30,12 +35,16 @@ pub(crate) struct Positions {
     pub generation: u64,
     /// No record got this number or a higher one before the write.
     pub next_seq: u64,
-    /// Holes up to this number are on record already.
+    /// Holes up to this number are on record already: older versions wrote this, and no `told`.
     pub reported: u64,
     /// The journal's epoch.
     pub epoch: String,
     /// The last sequence number that each reader is done with.
     pub cursors: BTreeMap<String, u64>,
+    /// Numbers of damage that readers met and the owner has on record, above the lowest cursor.
+    pub told: Numbers,
+    /// Numbers that are gone and not on record, wherever the cursors are.
+    pub untold: Numbers,
 }
 
 impl Positions {
@@ -56,6 +65,12 @@ impl Positions {
         for (name, seq) in &self.cursors {
             put_text(&mut body, name);
             body.extend_from_slice(&seq.to_le_bytes());
+        }
+        for runs in [self.told.runs(), self.untold.runs()] {
+            body.push(u8::try_from(runs.len()).unwrap_or_default());
+            for number in runs.iter().flat_map(|(first, last)| [first, last]) {
+                body.extend_from_slice(&number.to_le_bytes());
+            }
         }
         let mut slot = Vec::with_capacity(SLOT_LEN);
         slot.extend_from_slice(&MAGIC);
@@ -81,12 +96,21 @@ impl Positions {
             reported: take_u64(&mut body)?,
             epoch: take_text(&mut body)?,
             cursors: BTreeMap::new(),
+            told: Numbers::default(),
+            untold: Numbers::default(),
         };
         let (count, rest) = body.split_first()?;
         body = rest;
         for _ in 0..*count {
             let name = take_text(&mut body)?;
             positions.cursors.insert(name, take_u64(&mut body)?);
+        }
+        for set in [&mut positions.told, &mut positions.untold] {
+            let (count, rest) = body.split_first().unwrap_or((&0, &[]));
+            body = rest;
+            for _ in 0..*count {
+                set.add_or_join((take_u64(&mut body)?, take_u64(&mut body)?));
+            }
         }
         Some(positions)
     }
@@ -123,6 +147,7 @@ fn take_text(bytes: &mut &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::numbers::MAX_RUNS;
     use proptest::prelude::*;
 
     fn positions(generation: u64) -> Positions {
@@ -132,6 +157,8 @@ mod tests {
             reported: 3,
             epoch: "00ff".repeat(8),
             cursors: BTreeMap::from([("export".into(), 60), ("sink".into(), 61)]),
+            told: Numbers::default(),
+            untold: Numbers::default(),
         }
     }
 
@@ -148,6 +175,30 @@ mod tests {
         assert_eq!(Positions::decode(&file), Some(positions(8)));
         file[9] ^= 4;
         assert_eq!(Positions::decode(&file), None);
+    }
+
+    #[test]
+    fn the_longest_content_fits_and_that_of_older_versions_is_read() {
+        let name = |at: usize| format!("{at:064}");
+        let mut longest = Positions {
+            epoch: name(0),
+            cursors: (0..MAX_CURSORS).map(|at| (name(at), u64::MAX)).collect(),
+            ..positions(4)
+        };
+        for at in 0..MAX_RUNS as u64 {
+            longest.told.add_or_join((at * 10 + 1, at * 10 + 3));
+            longest.untold.add_or_join((at * 10 + 5, at * 10 + 6));
+        }
+        let slot = longest.encode();
+        assert_eq!(slot.len(), SLOT_LEN);
+        assert_eq!(Positions::decode_slot(&slot), Some(longest));
+        let mut slot = positions(4).encode();
+        let len = u32::from_le_bytes(*slot[4..].first_chunk().unwrap()) - 2;
+        let body = HEAD..HEAD + len as usize;
+        let crc = crc32c::crc32c(&slot[body]);
+        slot[4..8].copy_from_slice(&len.to_le_bytes());
+        slot[8..12].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Positions::decode_slot(&slot), Some(positions(4)));
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! What is remembered of one segment file: which numbers it holds, and where to begin reading.
 
 use crate::frame::HEADER_LEN;
+use crate::seal::Seal;
 
 /// Distance of remembered places. A read begins at most this far before what it looks for.
 pub(crate) const MARK_EVERY: u64 = 64 << 10;
@@ -16,11 +17,27 @@ pub(crate) struct Segment {
     pub(crate) last: u64,
     /// Bytes that may be read.
     pub(crate) len: u64,
+    /// Bytes that the file has: behind what may be read lie the end frame, or room.
+    pub(crate) file_len: u64,
     /// Within `first..=last`, ascending.
     holes: Vec<Range>,
-    /// (number, offset) of some records, ascending.
+    /// (number, offset) of some records, ascending, of as much of the file as was read or written.
     marks: Vec<(u64, u64)>,
     pub(crate) oldest_unix_ns: Option<u64>,
+    /// The last run of records that share a time: its first number, and the time.
+    last_run: (u64, u64),
+    pub(crate) state: State,
+}
+
+/// Whether a start has to read the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nothing is wrong with it: when it is not written again, it may be sealed.
+    Whole,
+    /// It has its end frame.
+    Sealed,
+    /// Each start is to read it: there is damage in it, or what it holds lies in a later file too.
+    Unsound,
 }
 
 impl Segment {
@@ -30,10 +47,52 @@ impl Segment {
             first,
             last: first.saturating_sub(1),
             len,
+            file_len: len,
             holes: Vec::new(),
             marks: Vec::new(),
             oldest_unix_ns: None,
+            last_run: (0, 0),
+            state: State::Whole,
         }
+    }
+
+    /// One that says by itself what is in it.
+    pub(crate) const fn sealed(index: u64, seal: &Seal) -> Self {
+        Self {
+            index,
+            first: seal.first,
+            last: seal.last,
+            len: seal.data_len,
+            file_len: seal.file_len(),
+            holes: Vec::new(),
+            marks: Vec::new(),
+            oldest_unix_ns: Some(seal.oldest_unix_ns),
+            last_run: (seal.run_first, seal.newest_unix_ns),
+            state: State::Sealed,
+        }
+    }
+
+    /// Time of the last record, Unix nanoseconds; `None` if there is none.
+    pub(crate) const fn newest_unix_ns(&self) -> Option<u64> {
+        if self.is_empty() {
+            return None;
+        }
+        Some(self.last_run.1)
+    }
+
+    /// What its end frame is to say; `None` of one that each start has to read, or that has it.
+    pub(crate) fn seal(&self, epoch: &str) -> Option<Seal> {
+        let is_due = self.state == State::Whole && !self.is_empty() && self.holes.is_empty();
+        let (run_first, newest_unix_ns) = self.last_run;
+        is_due.then(|| Seal {
+            first: self.first,
+            last: self.last,
+            data_len: self.len,
+            oldest_unix_ns: self.oldest_unix_ns.unwrap_or_default(),
+            newest_unix_ns,
+            run_first,
+            epoch: epoch.to_owned(),
+        })
     }
 
     pub(crate) fn name(&self) -> String {
@@ -63,18 +122,24 @@ impl Segment {
         } else if seq > self.last.saturating_add(1) {
             self.holes.push((self.last + 1, seq - 1));
         }
+        if self.is_empty() || self.last_run.1 != time_unix_ns {
+            self.last_run = (seq, time_unix_ns);
+        }
         self.last = seq;
-        if self
-            .marks
-            .last()
-            .is_none_or(|(_, marked)| offset >= marked + MARK_EVERY)
-        {
+        self.mark(seq, offset);
+    }
+
+    /// A record lies there; remembered where none nearby is.
+    pub(crate) fn mark(&mut self, seq: u64, offset: u64) {
+        let last = self.marks.last();
+        if last.is_none_or(|(before, marked)| seq > *before && offset >= marked + MARK_EVERY) {
             self.marks.push((seq, offset));
         }
     }
 
     /// Forgets the records from `seq` on: a later segment holds them again.
     pub(crate) fn cut_from(&mut self, seq: u64) {
+        self.state = State::Unsound;
         self.last = self.last.min(seq.saturating_sub(1));
         self.holes.retain(|(from, _)| *from <= self.last);
         while let Some((from, _)) = self
@@ -87,7 +152,11 @@ impl Segment {
             self.last = from - 1;
         }
         if self.is_empty() {
-            *self = Self::new(self.index, seq, self.len);
+            *self = Self {
+                state: self.state,
+                file_len: self.file_len,
+                ..Self::new(self.index, seq, self.len)
+            };
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{Files, Storage};
@@ -16,10 +17,17 @@ struct File {
     live: Vec<u8>,
     /// What surely survives a crash.
     durable: Vec<u8>,
-    /// Writes since the last sync that succeeded.
-    unsynced: Vec<(usize, Vec<u8>)>,
+    /// What was done to it since the last sync that succeeded.
+    unsynced: Vec<Change>,
     /// The name survives a crash.
     named: bool,
+}
+
+/// Of a file.
+#[derive(Clone, Debug)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Cut(usize),
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +42,7 @@ struct Disk {
     bad: BTreeSet<String>,
     denied: Option<(String, i32)>,
     room: Option<u64>,
+    bytes_read: AtomicU64,
 }
 
 /// The folder.
@@ -114,7 +123,12 @@ impl CrashStorage {
             .sum()
     }
 
-    /// The folder after a loss of power: of each unsynced write any sectors, names made or removed
+    /// Bytes that were read of all files, since the last time that this was asked.
+    pub fn take_bytes_read(&self) -> u64 {
+        self.disk().bytes_read.swap(0, Ordering::Relaxed)
+    }
+
+    /// The folder after a loss of power: of each unsynced write any sectors, files cut or not, names made or removed
     /// since the last sync of the folder there or not. `dice(n)` gives a number below `n`.
     #[must_use]
     pub fn crash(&self, mut dice: impl FnMut(u64) -> u64) -> Self {
@@ -126,10 +140,20 @@ impl CrashStorage {
                 continue;
             }
             let mut bytes = file.durable.clone();
-            for (offset, written) in &file.unsynced {
-                for (index, sector) in written.chunks(SECTOR).enumerate() {
-                    if dice(3) > 0 {
-                        put(&mut bytes, offset + index * SECTOR, sector);
+            for change in &file.unsynced {
+                match change {
+                    Change::Write(offset, written) => {
+                        // Sectors of the disk, wherever in them the write begins.
+                        for (at, sector) in sectors(*offset, written) {
+                            if dice(3) > 0 {
+                                put(&mut bytes, at, sector);
+                            }
+                        }
+                    }
+                    Change::Cut(len) => {
+                        if dice(3) > 0 {
+                            bytes.truncate(*len);
+                        }
                     }
                 }
             }
@@ -201,6 +225,14 @@ impl CrashStorage {
     }
 }
 
+/// The parts of a write that reach the disk whole or not at all, and where they lie.
+fn sectors(offset: usize, written: &[u8]) -> Vec<(usize, &[u8])> {
+    let (first, rest) = written.split_at(written.len().min(SECTOR - offset % SECTOR));
+    let behind = (offset + first.len()..).step_by(SECTOR);
+    let rest = behind.zip(rest.chunks(SECTOR));
+    std::iter::once((offset, first)).chain(rest).collect()
+}
+
 fn put(bytes: &mut Vec<u8>, offset: usize, written: &[u8]) {
     let end = offset + written.len();
     if bytes.len() < end {
@@ -260,6 +292,7 @@ impl Files for CrashStorage {
             .unwrap_or_default();
         let read = rest.len().min(buf.len());
         buf[..read].copy_from_slice(&rest[..read]);
+        disk.bytes_read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
 }
@@ -294,7 +327,7 @@ impl Storage for CrashStorage {
         let taken = &bytes[..taken];
         if !taken.is_empty() {
             put(&mut file.live, offset, taken);
-            file.unsynced.push((offset, taken.to_vec()));
+            file.unsynced.push(Change::Write(offset, taken.to_vec()));
         }
         match (full, failing) {
             (true, _) => Err(io::ErrorKind::StorageFull.into()),
@@ -306,8 +339,9 @@ impl Storage for CrashStorage {
     fn truncate(&mut self, name: &str, len: u64) -> io::Result<()> {
         let mut disk = self.disk();
         let file = disk.files.get_mut(&self.path(name)).ok_or_else(not_found)?;
-        file.live
-            .truncate(usize::try_from(len).map_err(io::Error::other)?);
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        file.live.truncate(len);
+        file.unsynced.push(Change::Cut(len));
         Ok(())
     }
 
@@ -317,10 +351,13 @@ impl Storage for CrashStorage {
         let failing = disk.fail_syncs > 0;
         disk.fail_syncs = disk.fail_syncs.saturating_sub(1);
         let file = disk.files.get_mut(&self.path(name)).ok_or_else(not_found)?;
-        for (index, (offset, written)) in std::mem::take(&mut file.unsynced).into_iter().enumerate()
-        {
-            if !failing || index % 2 == 1 {
-                put(&mut file.durable, offset, &written);
+        for (index, change) in std::mem::take(&mut file.unsynced).into_iter().enumerate() {
+            match change {
+                Change::Write(offset, written) if !failing || index % 2 == 1 => {
+                    put(&mut file.durable, offset, &written);
+                }
+                Change::Cut(len) if !failing => file.durable.truncate(len),
+                _ => {}
             }
         }
         if failing {

@@ -79,6 +79,8 @@ impl<S: Storage> Stream<S> {
         };
         self.fates.shed += before.saturating_sub(self.in_flight());
         if shed.last_seq > 0 {
+            // Until a record of it is on disk, however far the cursor is.
+            self.journal.note_untold((shed.first_seq, shed.last_seq));
             self.journal.set_cursor(CURSOR, shed.last_seq)?;
         }
         Ok(Some(shed))

@@ -271,7 +271,9 @@ impl Found {
             "reported_seq": found.reported,
             "damaged": found.recovery.damaged,
             "damage": damage.collect::<Vec<_>>(),
-            "missing": missing.map(|(first, last)| json!({"first": first, "last": last})).collect::<Vec<_>>(),
+            "missing": missing.map(|(first, last)| {
+                json!({"first": first, "last": last, "told": found.is_told((*first, *last))})
+            }).collect::<Vec<_>>(),
             "positions_lost": found.recovery.positions_lost,
             "unreadable": found.recovery.unreadable,
             "segments": found.segments.iter().map(segment).collect::<Vec<_>>(),
@@ -348,11 +350,8 @@ impl Found {
             lines.push(format!("{name}: {more} more places are damaged"));
         }
         for (first, last) in &found.missing {
-            let told = if *last <= self.inspected.reported {
-                " (told)"
-            } else {
-                ""
-            };
+            let is_told = self.inspected.is_told((*first, *last));
+            let told = if is_told { " (told)" } else { "" };
             lines.push(match last - first {
                 0 => format!("{name}: number {first} is missing{told}"),
                 _ => format!("{name}: numbers {first} to {last} are missing{told}"),

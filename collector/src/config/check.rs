@@ -6,6 +6,9 @@ use plimsoll_wire::record;
 use super::{Access, AuditFile, Data, History, Http, Ingest, Inventory, TokenReview};
 use crate::ingest::dedupe::OWN_NODE;
 
+/// Ten years: longer than any disk keeps records.
+const MAX_AGE_S: u64 = 315_360_000;
+
 /// What values must be, and which are not so.
 #[derive(Default)]
 pub(super) struct Checks(pub(super) Vec<Wrong>);
@@ -30,6 +33,16 @@ impl Data {
             "data.max_trail_bytes",
             "be at least 1048576 (1 MiB)",
         );
+        for (place, age_s) in [
+            ("data.max_journal_age_s", self.max_journal_age_s),
+            ("data.max_trail_age_s", self.max_trail_age_s),
+        ] {
+            checks.that(
+                age_s.is_none_or(|age_s| (60..=MAX_AGE_S).contains(&age_s)),
+                place,
+                "be null or 60 to 315360000 (ten years)",
+            );
+        }
     }
 }
 

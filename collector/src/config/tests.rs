@@ -91,6 +91,13 @@ fn mistakes_come_all_at_once_with_their_place() {
 #[test]
 fn mistakes_of_shape_and_of_value_come_together_with_line_and_field() {
     check(
+        "data: { max_journal_age_s: 59, max_trail_age_s: 315360001 }\n",
+        &[
+            ":1: data.max_journal_age_s: must be null or 60 to 315360000 (ten years)",
+            ":1: data.max_trail_age_s: must be null or 60 to 315360000 (ten years)",
+        ],
+    );
+    check(
         "data:\n\
          \x20 max_journal_bytes: 4GiB\n\
          ingest:\n\

@@ -11,8 +11,8 @@ use plimsoll_wire::otlp::{id, logs};
 use plimsoll_wire::{AuditEvent, Class, RecordId, stage};
 use prost::Message;
 
+use super::decode;
 use super::dedupe::OWN_NODE;
-use super::{decode, place};
 
 /// `stage` of the losses told here.
 const STAGE: &str = stage::JOURNAL;
@@ -26,38 +26,40 @@ pub(super) struct Losses {
     written: Vec<(u64, Loss)>,
     /// On record, and the reader has not had them.
     told: VecDeque<(u64, Loss)>,
-    /// The last number of each class that a record tells of.
-    reported: [u64; 2],
+    /// Numbers that are gone, of which their journal does not know yet that they are told.
+    gone: Vec<(Class, Range)>,
+    /// Numbers of which a record of an earlier life tells, found after the checkpoint.
+    on_record: Vec<(Class, Range)>,
 }
 
 /// Numbers from and to, inclusive.
 pub(super) type Range = (u64, u64);
 
 impl Losses {
-    /// What earlier lives have told, up to this number.
-    pub(super) fn already(&mut self, class: Class, seq: u64) {
-        if let Some(reported) = self.reported.get_mut(place(class)) {
-            *reported = (*reported).max(seq);
-        }
-    }
-
     /// A record of an earlier life, found in the journal.
     pub(super) fn found(&mut self, id: &RecordId, event: &AuditEvent) {
         if let AuditEvent::Loss(loss) = event
             && id.node == OWN_NODE
             && loss.stage == STAGE
+            && let Some((first, last)) = loss.first_seq.zip(loss.last_seq)
+            // One that tells of several runs does not say which.
+            && last.checked_sub(first).is_some_and(|more| more + 1 == loss.count)
         {
-            self.already(loss.lost_class, loss.last_seq.unwrap_or(0));
+            self.on_record.push((loss.lost_class, (first, last)));
         }
     }
 
-    pub(super) fn reported(&self, class: Class) -> u64 {
-        self.reported.get(place(class)).copied().unwrap_or(0)
+    /// Of these numbers, those of which no record of an earlier life is known to tell.
+    pub(super) fn not_on_record(&self, class: Class, ranges: &[Range]) -> Vec<Range> {
+        let told = self.on_record.iter().filter(|(of, _)| *of == class);
+        let told: Vec<Range> = told.map(|(_, range)| *range).collect();
+        without(ranges, &told)
     }
 
     /// Records of a journal behind the door are gone.
     pub(super) fn note(&mut self, class: Class, fate: &str, count: u64, range: Range) {
         self.note_at(STAGE, class, fate, count, range);
+        self.gone.push((class, range));
     }
 
     /// Records are gone at a stage of the collector's.
@@ -89,6 +91,22 @@ impl Losses {
         });
     }
 
+    /// All of these numbers are gone.
+    pub(super) fn note_all(&mut self, class: Class, fate: &str, ranges: &[Range]) {
+        for (first, last) in ranges {
+            self.note(class, fate, last - first + 1, (*first, *last));
+        }
+    }
+
+    /// What was noted of the journals behind the door, once all of it is on record.
+    pub(super) fn take_told(&mut self) -> Vec<(Class, Range)> {
+        if self.is_empty() {
+            std::mem::take(&mut self.gone)
+        } else {
+            Vec::new()
+        }
+    }
+
     /// Nothing waits to be told.
     pub(super) const fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.written.is_empty()
@@ -109,12 +127,7 @@ impl Losses {
 
     /// The security journal was synced.
     pub(super) fn synced(&mut self) {
-        for (seq, loss) in std::mem::take(&mut self.written) {
-            if loss.stage == STAGE {
-                self.already(loss.lost_class, loss.last_seq.unwrap_or(0));
-            }
-            self.told.push_back((seq, loss));
-        }
+        self.told.extend(std::mem::take(&mut self.written));
     }
 
     /// The reader has everything up to `cursor`, and what is behind it up to `last` was shed: losses
@@ -148,6 +161,14 @@ pub(super) fn count_after(ranges: &[Range], from: u64) -> u64 {
         .filter(|(_, last)| *last > from)
         .map(|(first, last)| last - (*first).max(from + 1) + 1)
         .sum()
+}
+
+/// The ranges without what lies in others.
+pub(super) fn without(ranges: &[Range], others: &[Range]) -> Vec<Range> {
+    others.iter().fold(ranges.to_vec(), |left, (first, last)| {
+        let before = within(&left, 0, *first);
+        [before, within(&left, *last, u64::MAX)].concat()
+    })
 }
 
 /// The ranges without what lies up to `from` and from `to` on.

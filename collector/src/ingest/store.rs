@@ -13,7 +13,7 @@ mod start;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plimsoll_journal::{Batch, FileStorage, JournalError, Recovery, Stats, Storage};
 use plimsoll_wire::{Class, stage};
@@ -72,11 +72,6 @@ impl StoreError {
             Self::Journal { source, .. } | Self::Trail(source) => Some(source),
             Self::File { .. } | Self::Thread(_) => None,
         }
-    }
-
-    /// See [`JournalError::is_of_process`].
-    fn is_of_process(&self) -> bool {
-        self.journal().is_some_and(JournalError::is_of_process)
     }
 }
 
@@ -202,7 +197,11 @@ fn now_unix_ns() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    nanoseconds(since)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn failed(class: Class) -> impl Fn(JournalError) -> StoreError {
@@ -261,6 +260,11 @@ impl<S: Storage> Store<S> {
             counts,
         };
         Ok((store, Class::ALL.into_iter().zip(recoveries).collect()))
+    }
+
+    /// From now on, records older than this are shed whether read or not; a start keeps them as they are.
+    pub fn bound_age(&self, max_age: Option<Duration>) {
+        self.lock().max_age_ns = max_age.map(nanoseconds);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<S>> {

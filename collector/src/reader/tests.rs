@@ -106,6 +106,7 @@ impl Life {
         let settings = trail::Settings {
             readers: vec![FileSink::NAME.to_owned()],
             max_bytes: 1 << 30,
+            max_age_ns: None,
             epoch: trail::new_epoch(api::unix_ns(), fastrand::u64(..)),
             new_journal_epoch: format!("{:032x}", fastrand::u128(..)),
             version: "0",

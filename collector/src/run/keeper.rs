@@ -51,7 +51,7 @@ impl Keeper {
     fn keep(&self) -> Result<(), RunError> {
         let ticked = self.trail.tick(|| self.agents(), api::unix_ns());
         loop {
-            let (gone, held) = self.trail.hold_bound();
+            let (gone, held) = self.trail.hold_bound(api::unix_ns());
             self.store.tell_gone(&gone)?;
             self.trail.told();
             if held? {

@@ -16,8 +16,8 @@ use crate::api::{self, ApiState, AuditRing};
 use crate::books::{InventoryBooks, OutletSource, Sources};
 use crate::cluster::census::Census;
 use crate::cluster::{self, Clock, Reviewer};
-use crate::config::Config;
 use crate::config::sinks::Sink;
+use crate::config::{Config, Data};
 use crate::connections::paced::Pace;
 use crate::errors;
 use crate::history::{History, HistoryError, Limits};
@@ -101,6 +101,7 @@ impl Parts {
     ) -> Result<Self, RunError> {
         let data = &config.data.path;
         let (store, recoveries) = open_journals(data, config.data.max_journal_bytes)?;
+        store.bound_age(config.data.max_journal_age_s.map(Duration::from_secs));
         let history_path = data.join("history.redb");
         let history = open_history(&history_path, config.history.max_series)?;
         let inventory_books = Arc::new(InventoryBooks::default());
@@ -109,7 +110,7 @@ impl Parts {
         let ring = Arc::new(AuditRing::of_life(life));
         let wait = name_wait(config, &index, objects.census(), clock);
         let sinks = config.sinks();
-        let trail = open_trail(data, config.data.max_trail_bytes, &sinks)?;
+        let trail = open_trail(&config.data, &sinks)?;
         let file = open_audit_file(config, &ring);
         let (names, finds) = (index.clone(), store.clone());
         let names = Arc::new(move |node: &str, event: &AuditEvent| names_of(node, event, &names));
@@ -216,9 +217,9 @@ fn cursor_of(sink: &Sink) -> String {
 }
 
 /// The trail of audit events, and the keys that sign it.
-fn open_trail(data: &Path, max_bytes: u64, sinks: &[Sink]) -> Result<Trail, RunError> {
+fn open_trail(data: &Data, sinks: &[Sink]) -> Result<Trail, RunError> {
     let storage = |name: &str| {
-        let path = data.join("journal").join(name);
+        let path = data.path.join("journal").join(name);
         FileStorage::open(&path).map_err(|source| {
             let doing = "open";
             RunError::Store(StoreError::File {
@@ -232,7 +233,8 @@ fn open_trail(data: &Path, max_bytes: u64, sinks: &[Sink]) -> Result<Trail, RunE
         readers: std::iter::once(FileSink::NAME.to_owned())
             .chain(sinks.iter().map(cursor_of))
             .collect(),
-        max_bytes,
+        max_bytes: data.max_trail_bytes,
+        max_age_ns: data.max_trail_age_s.map(|age_s| age_s * 1_000_000_000),
         epoch: trail::new_epoch(api::unix_ns(), fastrand::u64(..)),
         new_journal_epoch: format!("{:032x}", fastrand::u128(..)),
         version: env!("CARGO_PKG_VERSION"),

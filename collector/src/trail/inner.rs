@@ -8,25 +8,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll_journal::frame::MAX_PAYLOAD;
-use plimsoll_journal::{Batch, Journal, JournalError, Options, Recovery, Storage};
+use plimsoll_journal::{Batch, Journal, JournalError, Storage};
 use prost::Message as _;
 
 use super::chain::{self, hex};
 use super::entry::Entry;
 use super::keys::{Keys, PublicKey};
 use super::{CHECKPOINT_NS, Draft, Gone, Head, Settings, TrailError};
-use crate::hands::{Hands, Range};
+use crate::hands::{Age, Bound, Hands, Range, Unread};
 use crate::ocsf::event::trail::{self as ocsf, Agent, Checkpoint, Previous, Why};
 
 /// A key signs for so long, nanoseconds.
 const KEY_NS: u64 = 3_600_000_000_000;
-/// Frames of the trail have this stream number; the other journals have 1 to 3.
-const STREAM: u8 = 4;
 /// The cursor that keeps the last record, in which the next life finds where it is.
-const HEAD: &str = "head";
+pub(super) const HEAD: &str = "head";
 /// Bytes of records read at once for whoever asks.
-const MAX_RECENT_BYTES: usize = 16 << 20;
+pub(super) const MAX_RECENT_BYTES: usize = 16 << 20;
 /// Agents told of in a checkpoint; the others are told of in the next ones.
 const MAX_AGENTS: usize = 500;
 
@@ -57,130 +54,24 @@ pub(super) struct Inner<S> {
     pub(super) entered: u64,
     pub(super) unsynced: u64,
     pub(super) gone: Vec<Gone>,
-    /// The start knows what is missing up to this number.
-    pub(super) found_up_to: u64,
     /// What was gone is being told, and may not be on record yet.
     pub(super) is_telling: bool,
-}
-
-/// The first number of what was torn while it was written, if anything was.
-fn torn_from(recovery: &Recovery) -> Option<u64> {
-    let unsure = recovery.unsure_from;
-    let mut missing = recovery.missing.iter();
-    let (first, _) = missing.find(|(_, last)| unsure > 0 && *last >= unsure)?;
-    Some((*first).max(unsure))
-}
-
-/// The last record that can be read.
-fn last_entry<S: Storage>(journal: &mut Journal<S>) -> Result<Option<(u64, Entry)>, JournalError> {
-    let Some(last) = journal.stats().last_seq else {
-        return Ok(None);
-    };
-    let batch = journal.read(last, 1, 0)?;
-    let record = batch.records.first();
-    Ok(record.and_then(|record| Some((record.seq, Entry::of(&record.payload).ok()?))))
+    /// The numbers of that.
+    pub(super) telling: Vec<Range>,
 }
 
 impl<S: Storage> Inner<S> {
-    /// Opens both folders.
-    ///
-    /// # Errors
-    /// As of [`Journal::open`].
-    pub(super) fn open(
-        storage: S,
-        keys: S,
-        settings: Settings,
-    ) -> Result<(Self, Recovery), TrailError> {
-        let cursors: Vec<&str> = std::iter::once(HEAD)
-            .chain(settings.readers.iter().map(String::as_str))
-            .collect();
-        let mut options = Options::new(STREAM, &cursors, settings.new_journal_epoch.clone());
-        options.segment_bytes = options
-            .segment_bytes
-            .min(settings.max_bytes / 16)
-            .max(64 << 10);
-        // The door takes a mebibyte, of which JSON may make six; and the event beside it has one at the most.
-        options.max_record_bytes = MAX_PAYLOAD;
-        options.max_pending_bytes = 2 * MAX_PAYLOAD;
-        let (mut journal, recovery) = Journal::open(storage, options)?;
-        // What a loss of power has torn nobody has read: it is published again, in its order.
-        if let Some(torn) = torn_from(&recovery) {
-            journal.take_back(torn)?;
-        }
-        let (last_number, last) = last_entry(&mut journal)?.unzip();
-        let link = last.as_ref().and_then(|entry| entry.link().ok());
-        let announced = last.as_ref().and_then(Entry::key);
-        let keys = Keys::open(keys, announced);
-        let mut head = Head {
-            key: keys.current(),
-            ..Head::default()
-        };
-        if let Some(link) = link {
-            (head.epoch, head.seq, head.hash) = (link.epoch, link.seq, link.hash);
-        }
-        let mut inner = Inner {
-            keys,
-            hands: Hands::default(),
-            durable: head.clone(),
-            head,
-            source: last
-                .map(|entry| (entry.source_epoch, entry.source_seq))
-                .unwrap_or_default(),
-            is_open: false,
-            turns_key: false,
-            key_since_ns: 0,
-            ticked_ns: 0,
-            told: BTreeMap::new(),
-            told_last: Default::default(),
-            number: last_number.unwrap_or(0),
-            entered: 0,
-            unsynced: 0,
-            gone: Vec::new(),
-            found_up_to: journal.next_seq().saturating_sub(1),
-            is_telling: false,
-            settings,
-            journal,
-        };
-        inner.lost(&recovery);
-        if inner.gone.is_empty() {
-            // The numbers of what was torn mean nothing. If this cannot be written, they are told of as lost.
-            inner.mark_told();
-            drop(inner.journal.sync_positions());
-        }
-        Ok((inner, recovery))
+    /// What is gone is with the caller now, who puts it on record.
+    pub(super) fn take_gone(&mut self) -> Vec<Gone> {
+        let gone = std::mem::take(&mut self.gone);
+        self.is_telling |= !gone.is_empty();
+        self.telling.extend(gone.iter().map(|gone| gone.range));
+        gone
     }
 
-    /// What the start found missing, of the records that some destination had not had.
-    pub(super) fn lost(&mut self, recovery: &Recovery) {
-        // What may never have been durable was never read either.
-        let before = match recovery.unsure_from {
-            0 => u64::MAX,
-            unsure => unsure,
-        };
-        let sure = recovery.missing.iter();
-        let sure = sure.map(|(first, last)| (*first, (*last).min(before - 1)));
-        for (first, last) in sure.filter(|(first, last)| first <= last) {
-            let mut most = 0;
-            for reader in &self.settings.readers {
-                let had = self.journal.cursor(reader).unwrap_or(0);
-                let count = (last + 1).saturating_sub(first.max(had + 1));
-                self.hands.lose(reader, count);
-                most = most.max(count);
-            }
-            // What every destination had is no loss.
-            if most > 0 {
-                self.gone.push(Gone {
-                    fate: "lost",
-                    count: most,
-                    range: (last + 1 - most, last),
-                });
-            }
-        }
-    }
-
-    /// What the start found missing is on record, or means nothing.
+    /// What the start found missing is on record, or means nothing; and so is what went since.
     pub(super) fn mark_told(&mut self) {
-        self.journal.mark_reported(self.found_up_to);
+        self.journal.mark_told(&std::mem::take(&mut self.telling));
     }
 
     /// Whether it is time for a checkpoint, also by a clock that was set back.
@@ -360,56 +251,56 @@ impl<S: Storage> Inner<S> {
         new
     }
 
-    pub(super) fn sync_positions(&mut self) -> Result<(), JournalError> {
-        if self.gone.is_empty() && !self.is_telling {
-            self.journal.sync_positions()?;
-        }
-        Ok(())
-    }
-
-    /// Whether the oldest segment is to go. That in which the chain's end is stays; and none goes while it is untold
-    /// that another went, for to shed makes the cursors durable.
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether the oldest segment is to go, and why. That in which the chain's end is stays.
+    pub(super) fn is_over(&self, now: u64) -> Option<Bound> {
         let stats = self.journal.stats();
-        let is_old = self
-            .journal
-            .oldest_segment_last()
-            .is_some_and(|last| last < self.number);
-        stats.bytes - stats.pending_bytes > self.settings.max_bytes && is_old
+        let last = self.journal.oldest_segment_last();
+        last.filter(|last| *last < self.number)?;
+        let age = Age {
+            most_ns: self.settings.max_age_ns,
+            now_ns: now,
+        };
+        if stats.bytes - stats.pending_bytes > self.settings.max_bytes {
+            return Some(Bound::Bytes);
+        }
+        age.is_over(&self.journal).then_some(Bound::Age)
     }
 
-    pub(super) fn hold_bound(&mut self) -> Result<bool, TrailError> {
-        if self.is_over() && self.gone.is_empty() && !self.is_telling {
+    /// Sheds a segment, if one is to go and all that went before is on record.
+    pub(super) fn hold_bound(&mut self, now: u64) -> Result<bool, TrailError> {
+        if let Some(bound) = self.is_over(now)
+            && self.gone.is_empty()
+            && !self.is_telling
+        {
             let readers = &self.settings.readers;
-            let shed = self.hands.shed_oldest(&mut self.journal, readers)?;
+            let shed = self.hands.shed_oldest(&mut self.journal, readers, bound)?;
             for unread in shed.into_iter().flatten() {
-                self.note_shed(unread.count, unread.range);
+                self.note_shed(unread);
             }
         }
-        Ok(!self.is_over())
+        Ok(self.is_over(now).is_none())
     }
 
-    pub(super) fn note_shed(&mut self, count: u64, range: Range) {
-        let (first, last) = range;
+    pub(super) fn note_shed(&mut self, unread: Unread) {
+        let (count, range) = (unread.count, unread.range);
+        let (fate, (first, last)) = (unread.bound.fate(), range);
         tracing::error!(
             count,
             first,
             last,
-            "audit trail is over its bound (data.max_trail_bytes): events were shed that a destination had not taken"
+            fate,
+            "audit trail is over its bound (data.max_trail_bytes, data.max_trail_age_s): events are gone that a \
+             destination had not taken"
         );
         // One range, however many destinations lacked it.
         let known = self
             .gone
             .iter_mut()
-            .find(|gone| gone.fate == "shed" && gone.range.1 == last);
+            .find(|gone| gone.fate == fate && gone.range.1 == last);
         match known {
             Some(gone) if gone.count >= count => {}
             Some(gone) => (gone.count, gone.range) = (count, range),
-            None => self.gone.push(Gone {
-                fate: "shed",
-                count,
-                range,
-            }),
+            None => self.gone.push(Gone { fate, count, range }),
         }
     }
 
@@ -439,7 +330,7 @@ impl<S: Storage> Inner<S> {
 
     pub(super) fn settle(&mut self, reader: &str, seq: u64) -> Result<(), JournalError> {
         if let Some(unread) = self.hands.settle(&mut self.journal, reader, seq)? {
-            self.note_shed(unread.count, unread.range);
+            self.note_shed(unread);
         }
         Ok(())
     }
@@ -477,11 +368,13 @@ impl<S: Storage> Inner<S> {
             let had = self.journal.cursor(reader).unwrap_or(0);
             self.hands.damage(reader, (first.max(had + 1), last));
         }
-        self.gone.push(Gone {
-            fate: "undecodable",
-            count: last - first + 1,
-            range: (first, last),
-        });
+        for (first, last) in self.journal.untold(&[(first, last)]) {
+            self.gone.push(Gone {
+                fate: "undecodable",
+                count: last - first + 1,
+                range: (first, last),
+            });
+        }
     }
 
     pub(super) fn give_up(&mut self, reader: &str) -> Result<u64, JournalError> {

@@ -3,6 +3,8 @@
 mod forged;
 mod model;
 
+use plimsoll_journal::Files as _;
+use plimsoll_journal::frame::{Found, Kind as FrameKind, Scan};
 use plimsoll_journal::testing::CrashStorage;
 use serde_json::json;
 
@@ -18,6 +20,7 @@ fn settings(life: u64, readers: &[&str], max_bytes: u64) -> Settings {
     Settings {
         readers: readers.iter().map(ToString::to_string).collect(),
         max_bytes,
+        max_age_ns: None,
         epoch: new_epoch(START + life * 100 * SECOND, life),
         new_journal_epoch: "aa".repeat(16),
         version: "0.1.0",
@@ -188,7 +191,7 @@ fn what_is_over_the_bound_is_shed_for_whoever_had_it_not() {
     }
     let mut told = 0;
     let last = loop {
-        let (gone, held) = trail.hold_bound();
+        let (gone, held) = trail.hold_bound(START);
         let count = gone.iter().map(|gone| gone.count).sum::<u64>();
         assert!(gone.iter().all(|gone| gone.fate == "shed"));
         if held.unwrap() {
@@ -206,19 +209,19 @@ fn what_is_over_the_bound_is_shed_for_whoever_had_it_not() {
     assert!(last > 0 && told > 0);
     assert_eq!(slow.shed, told + last);
     assert_eq!(slow.shed + slow.waiting, slow.entered);
-    // While the last is not on record, a start is to find it missing.
+    // While the last is not on record, a start is to tell it, however far the cursors are on disk.
     trail.sync_positions().unwrap();
     drop(trail);
     let disk = disk.copy();
     let again = open(&disk, settings(2, &["fast", "slow"], 1 << 20));
-    let (gone_again, _) = again.hold_bound();
+    let (gone_again, _) = again.hold_bound(START);
     let missing: u64 = gone_again.iter().map(|gone| gone.count).sum();
-    assert_eq!((missing, again.held("slow").lost), (last, last));
+    assert_eq!(missing, last);
     again.told();
     again.sync_positions().unwrap();
     drop(again);
     let third = open(&disk, settings(3, &["fast", "slow"], 1 << 20));
-    assert_eq!(third.hold_bound().0, []);
+    assert_eq!(third.hold_bound(START).0, []);
 }
 
 /// Damage is booked by every reader that had not passed it, by whomever it is found.
@@ -235,7 +238,89 @@ fn damage_closes_the_books_of_every_reader() {
     let (a, b) = (trail.held("a"), trail.held("b"));
     assert_eq!((a.waiting, a.entered), (0, 201));
     assert_eq!(b.waiting + b.damaged, b.entered);
-    let (gone, _) = trail.hold_bound();
+    let (gone, _) = trail.hold_bound(START);
     let lost: u64 = gone.iter().map(|gone| gone.count).sum();
     assert_eq!((lost, b.damaged), (201 - found, 201 - found));
+}
+
+/// The last record of a file that was sealed cannot be read: the chain goes on behind the one before it.
+#[test]
+fn a_damaged_end_of_the_chain_is_told_once_and_gone_on_before() {
+    let disk = CrashStorage::default();
+    let trail = open(&disk, settings(1, &["a"], 1 << 20));
+    trail
+        .publish((1..=200).map(draft).collect(), SOURCE, START)
+        .unwrap();
+    let end = trail.head();
+    drop(trail);
+    // The start seals what it finds.
+    drop(open(&disk, settings(2, &["a"], 1 << 20)));
+    let mut folder = disk.folder("trail");
+    let mut names = folder.list().unwrap();
+    names.retain(|name| name.starts_with("segment"));
+    names.sort_unstable();
+    let name = names.last().unwrap();
+    let mut bytes = vec![0; usize::try_from(folder.len(name).unwrap()).unwrap()];
+    folder.read_at(name, 0, &mut bytes).unwrap();
+    let last = Scan::new(&bytes).filter_map(|found| match found {
+        Found::Frame {
+            header, payload, ..
+        } if header.kind == FrameKind::Record => Some(payload.start),
+        _ => None,
+    });
+    let at = last.last().unwrap() as u64;
+    folder.write_at(name, at, b"?").unwrap();
+    folder.sync(name).unwrap();
+    let mut gone_total = 0;
+    for life in 3..6 {
+        let trail = open(&disk, settings(life, &["a"], 1 << 20));
+        if life == 3 {
+            assert_eq!(
+                (trail.head().seq, trail.head().epoch),
+                (end.seq - 1, end.epoch.clone())
+            );
+        }
+        let (gone, _) = trail.hold_bound(START);
+        gone_total += gone.iter().map(|gone| gone.count).sum::<u64>();
+        assert_eq!(gone_total, 1, "life {life}");
+        trail.told();
+        trail.sync_positions().unwrap();
+        assert_eq!(trail.held("a").lost, u64::from(life == 3));
+        if life == 4 {
+            trail.publish(vec![draft(201)], SOURCE, START).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_destination_does_not_take_in_time_expires_for_it() {
+    let disk = CrashStorage::default();
+    let hour = 3600 * SECOND;
+    let bounds = Settings {
+        max_age_ns: Some(hour),
+        ..settings(1, &["fast", "slow"], 1 << 20)
+    };
+    let trail = open(&disk, bounds);
+    for seq in 1..=1000 {
+        trail
+            .publish(vec![draft(seq)], SOURCE, START + seq)
+            .unwrap();
+    }
+    drain(&trail, "fast");
+    let (gone, held) = trail.hold_bound(START + hour);
+    assert!(gone.is_empty() && held.unwrap());
+    let mut expired = 0;
+    loop {
+        let (gone, held) = trail.hold_bound(START + 2 * hour);
+        assert!(gone.iter().all(|gone| gone.fate == "expired"));
+        expired += gone.iter().map(|gone| gone.count).sum::<u64>();
+        trail.told();
+        if held.unwrap() {
+            break;
+        }
+    }
+    let (fast, slow) = (trail.held("fast"), trail.held("slow"));
+    assert_eq!((fast.expired, slow.expired, slow.shed), (0, expired, 0));
+    assert!(expired > 0 && slow.waiting > 0, "the chain's end stays");
+    assert_eq!(slow.expired + slow.waiting, slow.entered);
 }

@@ -77,7 +77,7 @@ impl<S: Storage> Journal<S> {
             .filter_map(|found| match found {
                 Found::Frame { header, .. } => Some(header),
                 Found::Cut { header, .. } => header,
-                Found::Damage { .. } => None,
+                Found::Damage { .. } | Found::Blank { .. } => None,
             })
             .find(|header| header.kind == Kind::Record && header.seq >= from_seq)
             .map(|header| header.time_unix_ns)
@@ -140,11 +140,16 @@ impl Reading {
             // would never end.
             let at_end = offset + read as u64 >= segment.len || (read as u64) < len;
             let mut next = read as u64;
+            let mut known = 0;
             for found in Scan::new(&bytes) {
                 match found {
                     Found::Frame {
-                        header, payload, ..
+                        offset: at,
+                        header,
+                        payload,
                     } if header.kind == Kind::Record => {
+                        known = payload.end;
+                        segment.mark(header.seq, offset + at as u64);
                         let payload = bytes.get(payload).unwrap_or_default();
                         let full = !self.record(segment, header.seq, header.time_unix_ns, payload);
                         if full {
@@ -162,6 +167,10 @@ impl Reading {
                         header: None,
                     } if !at_end && at + len == read => {
                         next = (at + 1).max(read.saturating_sub(HEADER_LEN - 1)) as u64;
+                    }
+                    // The header of a frame has zeros in it.
+                    Found::Blank { offset: at, len } if !at_end && at + len == read => {
+                        next = known.max(read.saturating_sub(HEADER_LEN - 1)) as u64;
                     }
                     _ => {}
                 }

@@ -67,6 +67,9 @@ impl<S: Storage> Journal<S> {
     fn write_positions(&mut self) -> Result<(), JournalError> {
         self.make_sure()?;
         self.positions.next_seq = self.next_seq;
+        if let Some(low) = self.low_cursor() {
+            self.positions.told.forget(low);
+        }
         // Counted up when it is on disk: until then the other slot is the one to fall back to.
         let next = Positions {
             generation: self.positions.generation + 1,
@@ -162,6 +165,7 @@ impl<S: Storage> Journal<S> {
                 .map_err(io_error("truncate", &name))?;
             if let Some(segment) = self.segments.get_mut(at) {
                 segment.len = segment.len.min(offset);
+                segment.file_len = segment.len;
                 segment.cut_from(from_seq);
             }
         }
@@ -178,7 +182,7 @@ impl<S: Storage> Journal<S> {
         let count = segment.count_after(low);
         let shed = Shed {
             count,
-            bytes: segment.len,
+            bytes: segment.file_len,
             first_seq: if count > 0 {
                 segment.first.max(low + 1)
             } else {
@@ -186,11 +190,8 @@ impl<S: Storage> Journal<S> {
             },
             last_seq: if count > 0 { segment.last } else { 0 },
         };
-        let written = self.write_positions();
-        if self.segments.len() == 1 {
-            // The last place on disk that knows how far the numbers went is about to go.
-            written?;
-        }
+        // It may be the last place on disk that knows how far the numbers went, or where they began.
+        self.write_positions()?;
         self.remove_oldest()?;
         // It is gone, and is to be told, whatever the folder says; the next sync of the positions
         // tries again.

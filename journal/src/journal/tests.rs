@@ -1,9 +1,10 @@
 use super::*;
-use crate::frame::HEADER_LEN;
+use crate::FileStorage;
+use crate::frame::{HEADER_LEN, Kind};
 use crate::testing::CrashStorage;
-use crate::{FileStorage, Files as _};
 
 mod model;
+mod sealed;
 
 fn options() -> Options {
     Options {
@@ -301,9 +302,14 @@ fn what_the_last_sync_may_have_torn_is_told_apart() {
     // A cursor has passed it: it was there.
     journal.set_cursor("reader", 8).unwrap();
     journal.sync_positions().unwrap();
+    // Nobody has told it, and by now it is known to be gone for good.
+    let (mut journal, recovery) = open(&storage);
+    assert_eq!(recovery.missing, []);
+    assert_eq!(recovery.untold, [(5, 5), (8, 8)]);
+    journal.mark_told(&recovery.untold);
+    journal.sync_positions().unwrap();
     let (_, recovery) = open(&storage);
-    assert_eq!(recovery.missing, [(5, 5), (8, 8)]);
-    assert_eq!(recovery.unsure_from, 9);
+    assert_eq!((recovery.missing, recovery.untold), (vec![], vec![]));
 }
 
 /// Want of descriptors or of permission says nothing about what is on the disk.

@@ -3,10 +3,12 @@
 //! What may be believed after which answer of the disk is decided here; how a record lies in a file
 //! is [`frame`]'s, and which files may go is the business of `retention`.
 
+use std::io;
+
 use super::options::{JournalError, io_error};
 use crate::Journal;
 use crate::frame::{self, HEADER_LEN, Kind};
-use crate::segment::Segment;
+use crate::segment::{Segment, State};
 use crate::storage::Storage;
 
 /// Frames that wait for a sync, ready to be written in one go.
@@ -90,6 +92,7 @@ impl<S: Storage> Journal<S> {
             segment.note(seq, segment.len + offset, time_unix_ns);
         }
         segment.len += self.pending.frames.len() as u64;
+        segment.file_len = segment.file_len.max(segment.len);
         self.durable_seq = segment.last;
         self.pending.frames.clear();
         // A burst is not to cost memory for ever.
@@ -98,7 +101,53 @@ impl<S: Storage> Journal<S> {
         Ok(self.durable_seq)
     }
 
+    /// Seals what is not written again: as much of it as the disk takes now.
+    pub(super) fn seal_all(&mut self) {
+        for at in 0..self.segments.len() {
+            if self.seal(at).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Writes the end frame of a segment, if there is to be one. Without it, the next start reads the file.
+    fn seal(&mut self, at: usize) -> io::Result<()> {
+        let Some((segment, seal)) = self
+            .segments
+            .get_mut(at)
+            .and_then(|segment| Some((segment.seal(&self.positions.epoch)?, segment)))
+            .map(|(seal, segment)| (segment, seal))
+        else {
+            return Ok(());
+        };
+        let name = segment.name();
+        let pad = usize::try_from(seal.offset() - seal.data_len).unwrap_or_default();
+        let mut bytes = vec![0; pad];
+        bytes.extend_from_slice(&seal.encode(self.options.stream));
+        let sealed = self
+            .storage
+            .write_at(&name, seal.data_len, &bytes)
+            .and_then(|()| self.storage.truncate(&name, seal.file_len()))
+            .and_then(|()| self.storage.sync(&name));
+        if sealed.is_ok() {
+            segment.state = State::Sealed;
+            segment.file_len = seal.file_len();
+        } else {
+            // The next start is to read the file, and not the page cache's word for it.
+            segment.state = State::Unsound;
+            segment.file_len = seal.data_len;
+            drop(self.storage.truncate(&name, seal.data_len));
+        }
+        self.storage.done_with(&name);
+        sealed
+    }
+
     fn start_segment(&mut self) -> Result<(), JournalError> {
+        if self.writable {
+            // It is not written again, whatever comes of it.
+            self.writable = false;
+            drop(self.seal(self.segments.len().saturating_sub(1)));
+        }
         let first = self
             .pending
             .records

@@ -124,7 +124,10 @@ fn damage_is_told_with_its_place_and_the_rest_is_saved() {
     let document = said(|out| check(path, Output::Json, out), Exit::Found);
     let document: Value = serde_json::from_str(&document).unwrap();
     let found = &document["journals"][0];
-    assert_eq!(found["missing"], json!([{"first": 10, "last": 10}]));
+    assert_eq!(
+        found["missing"],
+        json!([{"first": 10, "last": 10, "told": false}])
+    );
     assert_eq!(
         (&found["whole"], &found["records"]),
         (&json!(false), &json!(9))

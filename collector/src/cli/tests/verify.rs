@@ -14,6 +14,7 @@ fn open(folder: &std::path::Path, life: u64) -> Trail {
     let settings = Settings {
         readers: vec!["all".to_owned()],
         max_bytes: 1 << 30,
+        max_age_ns: None,
         epoch: new_epoch(START + life * 1_000_000_000, life),
         new_journal_epoch: "aa".repeat(16),
         version: "0",

@@ -5,8 +5,8 @@ use plimsoll_wire::Class;
 
 use super::inner::{Inner, reader_of};
 use super::{Held, StoreError, failed};
-use crate::hands::{Hands, Unread};
-use crate::ingest::place;
+use crate::hands::{Age, Bound, Hands, Unread};
+use crate::ingest::{losses, place};
 
 impl<S: Storage> Inner<S> {
     /// Records behind the reader's cursor, into its hand.
@@ -60,29 +60,33 @@ impl<S: Storage> Inner<S> {
     pub(super) fn give_up(&mut self, class: Class, reader: &str) -> Result<u64, StoreError> {
         self.put_back(class, reader)?;
         let from_seq = self.journal(class).cursor(reader).unwrap_or(0) + 1;
-        let mut count = 0;
-        for (first, last) in self.journal(class).give_up_segment(from_seq) {
-            count += last - first + 1;
-            self.losses
-                .note(class, "undecodable", last - first + 1, (first, last));
-        }
-        Ok(count)
+        let journal = self.journal(class);
+        let given_up = journal.give_up_segment(from_seq);
+        let untold = journal.untold(&given_up);
+        self.losses.note_all(class, "undecodable", &untold);
+        Ok(losses::count_after(&given_up, 0))
     }
 
-    pub(super) fn hold_bound(&mut self, class: Class) -> Result<(), StoreError> {
+    /// Sheds what is older than it may be, and the oldest of this class while both together are too long.
+    pub(super) fn hold_bound(&mut self, class: Class, now: u64) -> Result<(), StoreError> {
+        let age = Age {
+            most_ns: self.max_age_ns,
+            now_ns: now,
+        };
+        while age.is_over(self.journal(class)) && self.shed_oldest(class, Bound::Age)? {}
         let over = |inner: &Self| {
             let bytes = inner.journals.iter().map(|journal| journal.stats().bytes);
             bytes.sum::<u64>() > inner.max_bytes
         };
-        while over(self) && self.shed_oldest(class)? {}
+        while over(self) && self.shed_oldest(class, Bound::Bytes)? {}
         Ok(())
     }
 
     /// Sheds a segment, and its reader's books learn what it never had; false if there is none.
-    fn shed_oldest(&mut self, class: Class) -> Result<bool, StoreError> {
+    fn shed_oldest(&mut self, class: Class, bound: Bound) -> Result<bool, StoreError> {
         let at = place(class);
         let shed = match (self.journals.get_mut(at), self.hands.get_mut(at)) {
-            (Some(journal), Some(hands)) => hands.shed_oldest(journal, &[reader_of(class)]),
+            (Some(journal), Some(hands)) => hands.shed_oldest(journal, &[reader_of(class)], bound),
             _ => Ok(None),
         };
         let Some(unread) = shed.map_err(failed(class))? else {
@@ -101,12 +105,13 @@ impl<S: Storage> Inner<S> {
             count = unread.count,
             first,
             last,
-            "journal is over its bound (data.max_journal_bytes): records were shed"
+            "journal is over its bound (data.max_journal_bytes, data.max_journal_age_s): records were shed"
         );
         if class == Class::Security {
             self.losses.shed(unread.had, last);
         }
-        self.losses.note(class, "shed", unread.count, unread.range);
+        let fate = unread.bound.fate();
+        self.losses.note(class, fate, unread.count, unread.range);
     }
 
     pub(super) fn held(&mut self, class: Class, name: &str) -> Held {

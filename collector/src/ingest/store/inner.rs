@@ -40,9 +40,6 @@ pub(super) struct Checkpoint {
     pub(super) journal_seq: Vec<u64>,
     #[prost(string, repeated, tag = "3")]
     pub(super) epochs: Vec<String>,
-    /// The last number of each class that a loss on record tells of.
-    #[prost(uint64, repeated, tag = "4")]
-    pub(super) reported: Vec<u64>,
 }
 
 /// The most bytes of a checkpoint without streams: two epochs, four numbers, tags and lengths.
@@ -55,6 +52,8 @@ pub(super) struct Inner<S> {
     pub(super) losses: Losses,
     pub(super) counts: Arc<Counts>,
     pub(super) max_bytes: u64,
+    /// Records are no older, nanoseconds; `None`: as old as may be.
+    pub(super) max_age_ns: Option<u64>,
     pub(super) max_record_bytes: usize,
     /// Numbers were used up by refused records, which no journal tells of: the answer waits for a
     /// checkpoint.
@@ -201,9 +200,8 @@ impl<S: Storage> Inner<S> {
         self.counts.durable(class, received);
         if class == Class::Security {
             self.losses.synced();
-            for lost in Class::ALL {
-                let reported = self.losses.reported(lost);
-                self.journal(lost).mark_reported(reported);
+            for (lost, range) in self.losses.take_told() {
+                self.journal(lost).mark_told(&[range]);
             }
         }
         Ok(())
@@ -232,7 +230,12 @@ impl<S: Storage> Inner<S> {
                 }
             }
         }
-        self.with_held_room(|inner| inner.sync(Class::Security))
+        self.with_held_room(|inner| inner.sync(Class::Security))?;
+        // So that a kill tells little again. What keeps this from the disk is told by the upkeep.
+        for class in Class::ALL {
+            drop(self.journal(class).sync_positions());
+        }
+        Ok(())
     }
 
     /// Puts findings on record. Those that are left in `due` were not.
@@ -291,16 +294,18 @@ impl<S: Storage> Inner<S> {
         records: usize,
         bytes: usize,
     ) -> Result<Batch, StoreError> {
-        let batch = self
-            .journal(class)
+        let journal = self.journal(class);
+        let batch = journal
             .read(from_seq, records, bytes)
             .map_err(failed(class))?;
-        for range in &batch.damaged {
-            let (first, last) = *range;
+        let unwanted = journal.cursor(reader_of(class)).unwrap_or(0);
+        let untold = journal.untold(&batch.damaged);
+        for (first, last) in &untold {
             tracing::error!(class = class.as_str(), first, last, "journal is damaged");
-            self.losses
-                .note(class, "undecodable", last - first + 1, *range);
         }
+        journal.mark_told(&losses::within(&untold, 0, unwanted + 1));
+        let wanted = losses::within(&untold, unwanted, u64::MAX);
+        self.losses.note_all(class, "undecodable", &wanted);
         Ok(batch)
     }
 
@@ -320,7 +325,7 @@ impl<S: Storage> Inner<S> {
             keep(&mut done, moved.map_err(failed(class)));
         }
         for class in Class::ALL {
-            keep(&mut done, self.hold_bound(class));
+            keep(&mut done, self.hold_bound(class, now));
         }
         keep(&mut done, self.tell(now));
         keep(&mut done, self.slots.hold_room().map_err(checkpoint_failed));
@@ -339,7 +344,6 @@ impl<S: Storage> Inner<S> {
             streams: self.seen.stored(),
             journal_seq: journal_seq.to_vec(),
             epochs: epochs.map(str::to_owned).to_vec(),
-            reported: Class::ALL.map(|class| self.losses.reported(class)).to_vec(),
         };
         self.slots
             .write(&checkpoint.encode_to_vec())

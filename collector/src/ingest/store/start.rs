@@ -50,6 +50,7 @@ impl<S: Storage> Inner<S> {
             losses: Losses::default(),
             counts,
             max_bytes,
+            max_age_ns: None,
             max_record_bytes,
             refused_unwritten: false,
             entered: [0; 2],
@@ -61,7 +62,6 @@ impl<S: Storage> Inner<S> {
             let known = checkpoint.epochs.get(at).map(String::as_str);
             let same = known == Some(inner.journal(class).epoch());
             let told = |numbers: &[u64]| numbers.get(at).copied().filter(|_| same).unwrap_or(0);
-            inner.losses.already(class, told(&checkpoint.reported));
             inner.replay(class, told(&checkpoint.journal_seq))?;
         }
         Ok((inner, [usage_found, security_found]))
@@ -76,14 +76,17 @@ impl<S: Storage> Inner<S> {
         let mut from = checkpoint + 1;
         let mut failures = 0;
         loop {
-            let batch = match self.read(class, from, 1000, 4 << 20) {
-                Ok(batch) => batch,
-                Err(error) if error.is_of_process() => return Err(error),
+            let batch = match self.journal(class).read(from, 1000, 4 << 20) {
+                Ok(batch) => {
+                    self.lose(class, &batch.damaged);
+                    batch
+                }
+                Err(error) if error.is_of_process() => return Err(failed(class)(error)),
                 Err(error) => {
                     failures += 1;
                     if failures >= READ_ATTEMPTS {
                         failures = 0;
-                        if !self.pass_unreadable(class, from, &error) {
+                        if !self.pass_unreadable(class, from, &failed(class)(error)) {
                             break;
                         }
                     }
@@ -116,21 +119,30 @@ impl<S: Storage> Inner<S> {
     /// Gives up a segment; what its reader has not had is lost. False if there was none to give up.
     fn pass_unreadable(&mut self, class: Class, from: u64, error: &StoreError) -> bool {
         let given_up = self.journal(class).give_up_segment(from);
-        let reader = reader_of(class);
-        let cursor = self.journal(class).cursor(reader).unwrap_or(0);
-        let unread = losses::within(&given_up, cursor, u64::MAX);
-        let count = losses::count_after(&unread, cursor);
+        let records = self.lose(class, &given_up);
         tracing::error!(
             class = class.as_str(),
-            records = count,
+            records,
             error = error as &dyn std::error::Error,
             "gave up a part of the journal that cannot be read at the start"
         );
-        if let (Some((first, _)), Some((_, last))) = (unread.first(), unread.last()) {
-            self.hands(class).lose(reader, count);
-            self.losses.note(class, "lost", count, (*first, *last));
-        }
         !given_up.is_empty()
+    }
+
+    /// These numbers turned out to be unreadable at the start: what the reader has not had of them, and no earlier
+    /// life has told, is lost. How many that are.
+    fn lose(&mut self, class: Class, ranges: &[(u64, u64)]) -> u64 {
+        let reader = reader_of(class);
+        let journal = self.journal(class);
+        let cursor = journal.cursor(reader).unwrap_or(0);
+        let untold = journal.untold(ranges);
+        journal.mark_told(&losses::within(&untold, 0, cursor + 1));
+        let unread = losses::within(&untold, cursor, u64::MAX);
+        let unread = self.losses.not_on_record(class, &unread);
+        let count = losses::count_after(&unread, cursor);
+        self.hands(class).lose(reader, count);
+        self.losses.note_all(class, "lost", &unread);
+        count
     }
 
     /// Counts and tells what the start found damaged. What cannot be told now waits.
@@ -138,22 +150,29 @@ impl<S: Storage> Inner<S> {
         for (class, recovery) in Class::ALL.into_iter().zip(recoveries) {
             let reader = reader_of(class);
             let cursor = self.journal(class).cursor(reader).unwrap_or(0);
-            let from = cursor.max(self.losses.reported(class));
-            let sure = losses::within(&recovery.missing, from, recovery.unsure_from);
-            let count = losses::count_after(&sure, from);
-            if let (Some((first, _)), Some((_, last))) = (sure.first(), sure.last()) {
-                self.hands(class).lose(reader, count);
+            let sure = losses::within(&recovery.missing, cursor, recovery.unsure_from);
+            let sure = self.losses.not_on_record(class, &sure);
+            self.hands(class)
+                .lose(reader, losses::count_after(&sure, cursor));
+            let untold = self.losses.not_on_record(class, &recovery.untold);
+            for (first, last) in sure.iter().chain(&untold) {
                 tracing::error!(
                     class = class.as_str(),
-                    count,
                     first,
                     last,
-                    "journal was damaged: records are lost"
+                    "journal was damaged, or shed what it did not tell: records are lost"
                 );
-                self.losses.note(class, "lost", count, (*first, *last));
             }
-            let torn_from = from.max(recovery.unsure_from.saturating_sub(1));
+            self.losses.note_all(class, "lost", &sure);
+            self.losses.note_all(class, "lost", &untold);
+            let torn_from = cursor.max(recovery.unsure_from.saturating_sub(1));
             let torn = losses::count_after(&recovery.missing, torn_from);
+            // What was torn, what the reader has had, and what a record tells of.
+            let settled = [
+                losses::without(&recovery.missing, &sure),
+                losses::without(&recovery.untold, &untold),
+            ];
+            self.journal(class).mark_told(&settled.concat());
             if torn > 0 {
                 // Whoever got no answer sends again. Had there been one, the node's own numbers
                 // show the gap.
@@ -167,9 +186,7 @@ impl<S: Storage> Inner<S> {
         let mut begun = self.tell(now);
         if begun.is_ok() {
             for class in Class::ALL {
-                let journal = self.journal(class);
-                journal.mark_reported(journal.next_seq().saturating_sub(1));
-                let written = journal.sync_positions().map_err(failed(class));
+                let written = self.journal(class).sync_positions().map_err(failed(class));
                 keep(&mut begun, written);
             }
         }

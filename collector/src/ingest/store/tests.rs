@@ -256,7 +256,7 @@ fn what_this_process_may_not_read_ends_the_start_and_is_there_for_the_next() {
     };
     let epochs = ["aa".repeat(16), "bb".repeat(16)];
     let error = Store::with(folders, 1 << 20, epochs, Bounds::default()).err();
-    assert!(error.is_some_and(|error| error.is_of_process()));
+    assert!(error.is_some_and(|error| error.journal().unwrap().is_of_process()));
     folder.deny(None);
     let after = open(&disk, 1 << 20).held(Class::Security, SINK);
     assert_eq!((after.waiting, after.lost), (before.waiting, 0));
@@ -268,7 +268,7 @@ fn reader_balance(store: &Store<CrashStorage>, class: Class, name: &str) -> (u64
     let carried = held.waiting.saturating_sub(held.entered);
     (
         carried + held.entered + held.lost,
-        held.waiting + held.shed + held.lost,
+        held.waiting + held.shed + held.expired + held.lost,
     )
 }
 
@@ -407,6 +407,51 @@ fn damage_is_counted_and_told_once_over_all_lives() {
     }
 }
 
+/// A start does not look into files that were sealed, so that each life's reader comes upon it anew.
+#[test]
+fn damage_in_a_sealed_file_is_told_once_while_its_reader_stands_still() {
+    for (has_checkpoint, fate) in [(true, "undecodable"), (false, "lost")] {
+        let disk = CrashStorage::default();
+        let store = open(&disk, 1 << 20);
+        for seq in 1..=300 {
+            send(&store, Class::Security, seq..seq + 1, 1000);
+        }
+        assert!(segments(&disk, Class::Security).len() > 4);
+        if has_checkpoint {
+            store.maintain().unwrap();
+        }
+        damage(
+            &disk,
+            Class::Security,
+            &oom(&record_id("n", Class::Security, 60), 1000),
+        );
+        let mut disk = disk.crash(|_| 0);
+        for life in 0..4 {
+            let store = open(&disk, 1 << 20);
+            let lost = u64::from(life == 0 && !has_checkpoint);
+            assert_eq!(store.held(Class::Security, SINK).lost, lost);
+            store.hand_out(Class::Security, SINK, 100, 1 << 20).unwrap();
+            store.put_back(Class::Security, SINK).unwrap();
+            store.maintain().unwrap();
+            let expected = Loss {
+                stage: "journal".into(),
+                lost_class: Class::Security,
+                fate: fate.into(),
+                count: 1,
+                first_seq: Some(60),
+                last_seq: Some(60),
+            };
+            assert_eq!(told(&store), [expected], "life {life}");
+            assert_law(&store);
+            disk = if life == 2 {
+                disk.copy()
+            } else {
+                disk.crash(|_| 0)
+            };
+        }
+    }
+}
+
 #[test]
 fn damage_that_a_reader_finds_is_told_too() {
     let disk = CrashStorage::default();
@@ -429,4 +474,50 @@ fn damage_that_a_reader_finds_is_told_too() {
         (loss.fate.as_str(), loss.count, loss.first_seq),
         ("undecodable", 1, Some(2))
     );
+}
+
+/// What is too old goes although there is room, with a word on what its reader had not had.
+#[test]
+fn what_is_older_than_its_bound_expires_and_is_told() {
+    let (hour, now) = (3_600_000_000_000, 1_700_000_000_000_000_000);
+    let disk = CrashStorage::default();
+    let store = open(&disk, 1 << 20);
+    store.bound_age(Some(Duration::from_hours(1)));
+    for seq in 1..=100 {
+        let request = [arrival(
+            Class::Security,
+            vec![incoming("n", Class::Security, seq, 2000)],
+        )];
+        store.lock().commit(&request, now + seq).unwrap();
+    }
+    let before = store.stats(Class::Security).records;
+    store.lock().maintain(now + hour).unwrap();
+    assert_eq!(store.stats(Class::Security).records, before, "not yet");
+    store.settle(Class::Security, SINK, 10).unwrap();
+    let late = [arrival(
+        Class::Security,
+        vec![incoming("n", Class::Security, 101, 2000)],
+    )];
+    store.lock().commit(&late, now + hour).unwrap();
+    store.lock().maintain(now + hour + 50).unwrap();
+    let held = store.held(Class::Security, SINK);
+    assert!(held.expired > 10 && held.shed == 0, "{held:?}");
+    let told = told(&store);
+    let [loss] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        (
+            loss.fate.as_str(),
+            loss.count,
+            loss.first_seq,
+            loss.last_seq
+        ),
+        ("expired", held.expired, Some(11), Some(10 + held.expired))
+    );
+    assert_law(&store);
+    let (emitted, fates) = reader_balance(&store, Class::Security, SINK);
+    assert_eq!(emitted, fates + 10, "ten were settled");
+    let again = open(&disk.crash(|_| 0), 1 << 20);
+    assert_eq!(self::told(&again), told, "once");
 }

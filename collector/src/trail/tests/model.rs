@@ -77,7 +77,7 @@ impl Model {
             ),
             Step::Read { second, settles } => self.read(READERS[usize::from(second)], settles),
             Step::Upkeep => {
-                let (gone, _) = self.trail.hold_bound();
+                let (gone, _) = self.trail.hold_bound(START);
                 assert_eq!(
                     gone,
                     [],

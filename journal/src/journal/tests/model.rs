@@ -12,6 +12,7 @@ enum Act {
     Sync,
     SyncPositions,
     Ack(u64),
+    Tell,
     Shed,
     Crash,
     Kill,
@@ -29,6 +30,7 @@ fn act() -> impl Strategy<Value = Act> {
         6 => Just(Act::Sync),
         2 => Just(Act::SyncPositions),
         2 => (0u64..8).prop_map(Act::Ack),
+        2 => Just(Act::Tell),
         1 => Just(Act::Shed),
         2 => Just(Act::Crash),
         2 => Just(Act::Kill),
@@ -54,12 +56,23 @@ struct Model {
     flipped: bool,
     /// A reader saw these: no other record may ever get the number.
     seen: BTreeMap<u64, Vec<u8>>,
+    /// Numbers that were acknowledged, that no reader had, and that are not told as gone.
+    owed: BTreeSet<u64>,
+    /// What the owner knows to be gone, and has not put on record.
+    to_tell: Vec<(u64, u64)>,
+    /// What a read gave last.
+    readable: BTreeSet<u64>,
+    /// Numbers that were told as gone, and those of them of which the disk knows that.
+    told: BTreeSet<u64>,
+    told_durable: BTreeSet<u64>,
 }
 
 impl Model {
     fn new(seed: u64) -> Self {
         let storage = CrashStorage::default();
-        let (journal, _) = open(&storage);
+        let (mut journal, _) = open(&storage);
+        // As every owner does: a folder without positions counts as one that lost them.
+        journal.sync_positions().unwrap();
         Self {
             storage,
             journal,
@@ -68,6 +81,11 @@ impl Model {
             durable: BTreeSet::new(),
             flipped: false,
             seen: BTreeMap::new(),
+            owed: BTreeSet::new(),
+            to_tell: Vec::new(),
+            readable: BTreeSet::new(),
+            told: BTreeSet::new(),
+            told_durable: BTreeSet::new(),
         }
     }
 
@@ -83,15 +101,23 @@ impl Model {
                     .map(|(seq, ..)| *seq)
                     .collect();
                 if self.journal.sync().is_ok() {
+                    self.owed.extend(&pending);
                     self.durable.extend(pending);
                 }
             }
-            Act::SyncPositions => drop(self.journal.sync_positions()),
+            Act::SyncPositions => {
+                if self.journal.sync_positions().is_ok() {
+                    self.told_durable.clone_from(&self.told);
+                }
+            }
             Act::Ack(more) => {
                 let cursor = self.journal.cursor("reader").unwrap();
                 let to = (cursor + more).min(self.journal.durable_seq()).max(cursor);
                 self.journal.set_cursor("reader", to).unwrap();
+                let had = self.readable.range(..=to);
+                self.owed = &self.owed - &had.copied().collect();
             }
+            Act::Tell => self.tell(),
             Act::Shed => {
                 let last = self
                     .journal
@@ -100,6 +126,15 @@ impl Model {
                     .map_or(0, |segment| segment.last);
                 if let Ok(Some(shed)) = self.journal.shed_oldest() {
                     self.durable.retain(|seq| *seq > last);
+                    if shed.count > 0 {
+                        let range = (shed.first_seq, shed.last_seq);
+                        self.journal.note_untold(range);
+                        let mut shed = crate::numbers::Numbers::default();
+                        shed.add_or_join(range);
+                        // The count leaves out what was damaged in between, and told.
+                        self.told.iter().for_each(|seq| shed.remove((*seq, *seq)));
+                        self.to_tell.extend(shed.runs());
+                    }
                     self.journal.set_cursor("reader", shed.last_seq).unwrap();
                 }
             }
@@ -155,7 +190,20 @@ impl Model {
         );
         self.storage = storage.clone();
         self.journal = open(storage).0;
+        self.told.clone_from(&self.told_durable);
+        self.to_tell = [&recovery.missing[..], &recovery.untold].concat();
         self.read_all(&recovery.missing);
+    }
+
+    /// The owner puts on record what is gone.
+    fn tell(&mut self) {
+        let ranges = std::mem::take(&mut self.to_tell);
+        for seq in ranges.iter().flat_map(|(from, to)| *from..=*to) {
+            assert!(!self.told_durable.contains(&seq), "{seq} is told twice");
+            self.told.insert(seq);
+            self.owed.remove(&seq);
+        }
+        self.journal.mark_told(&ranges);
     }
 
     /// Everything durable that the reader has not passed is there with its own bytes.
@@ -173,6 +221,8 @@ impl Model {
             batch.records.len() as u64 + lost + pending,
             "the count is exact"
         );
+        let untold = self.journal.untold(&batch.damaged);
+        self.to_tell.extend(&untold);
         let mut got = BTreeSet::new();
         for record in batch.records {
             assert!(
@@ -194,7 +244,7 @@ impl Model {
         {
             let told = missing
                 .iter()
-                .chain(&batch.damaged)
+                .chain(&untold)
                 .any(|(from, to)| (from..=to).contains(&seq));
             assert!(
                 self.flipped && told,
@@ -202,6 +252,17 @@ impl Model {
                 self.flipped
             );
         }
+        for seq in &self.owed {
+            let is_known = self
+                .to_tell
+                .iter()
+                .any(|(from, to)| (from..=to).contains(&seq));
+            assert!(
+                got.contains(seq) || is_known,
+                "{seq} is gone, and nobody will tell it"
+            );
+        }
+        self.readable.clone_from(&got);
         // Told once: from here on the owner has it on record.
         self.durable
             .retain(|seq| *seq <= cursor || got.contains(seq));

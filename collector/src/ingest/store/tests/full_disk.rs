@@ -46,6 +46,33 @@ fn what_the_full_journal_sheds_is_told_even_on_a_full_disk() {
     assert_eq!(self::told(&open(&disk, bound)).len(), before, "told once");
 }
 
+/// Several segments go, the cursors reach the disk, and then the process is gone before it could tell.
+#[test]
+fn what_was_shed_and_not_told_is_told_by_the_next_life() {
+    for class in Class::ALL {
+        let disk = CrashStorage::default();
+        let store = open(&disk, 1 << 20);
+        for seq in 0..100 {
+            send(&store, class, 1 + seq * 60..61 + seq * 60, 400);
+        }
+        let mut inner = store.lock();
+        inner.hold_bound(class, 0).unwrap();
+        inner.journal(class).sync_positions().unwrap();
+        drop(inner);
+        let reader = if class == Class::Usage { HISTORY } else { SINK };
+        let shed = store.held(class, reader).shed;
+        assert!(shed > 200, "{shed}");
+        let mut disk = disk.crash(|_| 0);
+        for life in 0..3 {
+            let store = open(&disk, 1 << 20);
+            let told: u64 = told(&store).iter().map(|loss| loss.count).sum();
+            assert_eq!(told, shed, "{class:?}, life {life}");
+            assert_law(&store);
+            disk = disk.crash(|_| 0);
+        }
+    }
+}
+
 #[test]
 fn a_loss_is_told_in_room_that_was_held_for_it() {
     let disk = CrashStorage::default();
