@@ -3,18 +3,51 @@
 use std::path::{Path, PathBuf};
 
 use plimsoll_tests::cloudwatch::{AwsError, CloudWatch, Fault, Operation, Times};
+use plimsoll_tests::elasticsearch::{Elasticsearch, Fault as ElasticFault};
 use plimsoll_tests::hec::{Fault as HecFault, Hec, Token};
+use plimsoll_tests::otlp::{Fault as OtlpFault, Otlp, Protocol};
 use serde_json::{Value, json};
 
 use crate::rsyslog::{Place, Programs, Rsyslog};
 
 const GROUP: &str = "/plimsoll/soak";
 const TOKEN: &str = "5ec7e7-0f";
+/// Where documents go: a data stream.
+const INDEX: &str = "logs-plimsoll.audit-soak";
+
+const ELASTIC: [ElasticFault; 12] = [
+    ElasticFault::Busy,
+    ElasticFault::Unavailable,
+    ElasticFault::Internal,
+    ElasticFault::BadGateway,
+    ElasticFault::CutBefore,
+    ElasticFault::CutAfter,
+    ElasticFault::UnusableBody,
+    ElasticFault::HalfBusy,
+    ElasticFault::HalfUnavailable,
+    ElasticFault::OneLess,
+    ElasticFault::Turned,
+    ElasticFault::Lie,
+];
+
+/// Those that pass by themselves.
+const OTLP: [OtlpFault; 8] = [
+    OtlpFault::Busy,
+    OtlpFault::Unavailable,
+    OtlpFault::BadGateway,
+    OtlpFault::CutBefore,
+    OtlpFault::CutAfter,
+    OtlpFault::UnusableBody,
+    OtlpFault::Overcount,
+    OtlpFault::Warning,
+];
 
 pub(crate) struct Places {
     folder: PathBuf,
     cloudwatch: CloudWatch,
     hec: Hec,
+    elastic: Elasticsearch,
+    otel: Otlp,
     syslog: Option<Syslog>,
 }
 
@@ -38,10 +71,14 @@ impl Places {
         };
         hec.add_token(TOKEN, token);
         std::fs::write(folder.join("hec-token"), TOKEN).unwrap();
+        let elastic = Elasticsearch::start().unwrap();
+        elastic.accept(&format!("ApiKey {TOKEN}"));
         Self {
             folder: folder.to_owned(),
             cloudwatch,
             hec,
+            elastic,
+            otel: Otlp::start(Protocol::Grpc).unwrap(),
             syslog: Programs::find().map(Syslog::start),
         }
     }
@@ -66,6 +103,16 @@ impl Places {
                     "ack_timeout_s": 2,
                 },
             }),
+            json!({
+                "name": "elastic",
+                "format": "ocsf-1.8",
+                "elasticsearch": {
+                    "endpoint": self.elastic.endpoint(),
+                    "index": INDEX,
+                    "secret_file": self.folder.join("hec-token"),
+                },
+            }),
+            json!({"name": "otel", "otlp": {"endpoint": self.otel.endpoint(), "gzip": true}}),
             json!({
                 "name": "lines",
                 "file": {
@@ -102,10 +149,18 @@ impl Places {
 
     /// Something that goes wrong for a while, and passes.
     pub(crate) fn trouble(&mut self, dice: &mut fastrand::Rng) {
-        match dice.u32(..10) {
+        match dice.u32(..13) {
             0..=3 => self.trouble_cloudwatch(dice),
             4..=7 => self.trouble_hec(dice),
-            8 => self.cloudwatch.set_down(dice.bool()),
+            8 | 9 => {
+                let fault = *dice.choice(&ELASTIC).unwrap();
+                self.elastic.fail(fault, dice.usize(1..3));
+            }
+            10 => {
+                let fault = *dice.choice(&OTLP).unwrap();
+                self.otel.fail(fault, dice.usize(1..3));
+            }
+            11 => self.cloudwatch.set_down(dice.bool()),
             _ => self.kill_syslog(),
         }
     }
@@ -162,6 +217,8 @@ impl Places {
         self.cloudwatch.set_down(false);
         self.cloudwatch.heal();
         self.hec.heal();
+        self.elastic.heal();
+        self.otel.heal();
     }
 
     /// The events that each place has, by the sink's name, in the order in which they came.
@@ -170,9 +227,16 @@ impl Places {
         let in_streams = streams.into_values().flatten().map(|event| event.message);
         assert_eq!(self.hec.skipped(), 0);
         let indexed = self.hec.stored().into_iter().map(|stored| stored.event);
+        let mut indices = self.elastic.stored();
+        // Each under its own name, and so once.
+        let documents = indices.remove(INDEX).unwrap_or_default().into_values();
+        let records = self.otel.stored().into_iter();
+        let records = records.map(|stored| stored.body().to_owned());
         let mut all = vec![
             Events::at_least_once("aws", in_streams.collect()),
             Events::at_least_once("splunk", indexed.collect()),
+            Events::at_least_once("elastic", documents.collect()),
+            Events::at_least_once("otel", records.collect()),
             Events::once("lines", lines(&self.folder.join("lines"))),
             Events::once("older", lines(&self.folder.join("older"))),
         ];
