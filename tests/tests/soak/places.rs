@@ -12,8 +12,8 @@ use crate::rsyslog::{Place, Programs, Rsyslog};
 
 const GROUP: &str = "/plimsoll/soak";
 const TOKEN: &str = "5ec7e7-0f";
-/// Where documents go: a data stream.
-const INDEX: &str = "logs-plimsoll.audit-soak";
+/// Where documents go: an index, for a data stream takes none without ECS's `@timestamp`.
+const INDEX: &str = "plimsoll-soak";
 
 const ELASTIC: [ElasticFault; 12] = [
     ElasticFault::Busy,
