@@ -38,8 +38,8 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
     places.iter().skip(1).take(made).try_for_each(sync)
 }
 
-/// A folder on disk. Holds a descriptor of each file that it wrote to; their number is bounded by
-/// the journal's byte bound over its segment length.
+/// A folder on disk. Holds a descriptor of each file that it wrote to until it is told that it is
+/// [done with](Storage::done_with) it: of a journal, the positions and the newest segment.
 #[derive(Debug)]
 pub struct FileStorage {
     folder: PathBuf,
@@ -236,6 +236,27 @@ mod tests {
             assert_eq!(storage.len(&name).unwrap(), 1);
         }
         assert_eq!(storage.open.len(), 0);
+    }
+
+    #[test]
+    fn a_journal_holds_no_descriptor_of_what_it_sealed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = crate::Options::new(1, &["reader"], "e".repeat(32));
+        options.segment_bytes = 1000;
+        let open = || {
+            let storage = FileStorage::open(folder.path()).unwrap();
+            crate::Journal::open(storage, options.clone()).unwrap().0
+        };
+        for _ in 0..2 {
+            let mut journal = open();
+            for now in 0..30 {
+                journal.append(&[7; 600], now).unwrap();
+                journal.sync().unwrap();
+            }
+            assert!(journal.stats().bytes > 15 * 1000);
+            let held = journal.storage_mut().open.len();
+            assert!(held <= 2, "{held}");
+        }
     }
 
     #[test]

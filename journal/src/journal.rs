@@ -367,7 +367,7 @@ impl<S: Storage> Journal<S> {
 
     /// The storage, for tests that make it fail.
     #[cfg(test)]
-    const fn storage_mut(&mut self) -> &mut S {
+    pub(crate) const fn storage_mut(&mut self) -> &mut S {
         &mut self.storage
     }
 }

@@ -4,6 +4,7 @@ use crate::frame::{HEADER_LEN, Kind};
 use crate::testing::CrashStorage;
 
 mod model;
+mod no_room;
 mod sealed;
 
 fn options() -> Options {

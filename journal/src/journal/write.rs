@@ -1,5 +1,9 @@
 //! The way in: records wait in memory, and one sync makes all of them durable.
 //!
+//! Files grow as they are written and are not preallocated: with `fallocate(2)` a `fdatasync` took as long as without
+//! (4 ms, records of 1 KiB by themselves, by hundreds and by thousands), and zeros written before took as much of the
+//! disk as they saved.
+//!
 //! What may be believed after which answer of the disk is decided here; how a record lies in a file
 //! is [`frame`]'s, and which files may go is the business of `retention`.
 
