@@ -27,8 +27,10 @@ use crate::ingest::decode::PayloadError;
 use crate::reader::{Destination, Resumed, Taken};
 use crate::sinks::backoff::Backoff;
 use crate::sinks::cloudwatch::CloudWatch;
+use crate::sinks::elasticsearch::Elasticsearch;
 use crate::sinks::file::FileOutlet;
 use crate::sinks::hec::Hec;
+use crate::sinks::otlp::Otlp;
 use crate::sinks::syslog::Syslog;
 use crate::sinks::{Message, RefusalKind, Refused, Sent};
 use crate::trail::entry::Entry;
@@ -61,7 +63,9 @@ impl Stats {
 enum Kind {
     /// A stream for each epoch of the chain: made when its first event comes.
     CloudWatch(Option<(String, Box<CloudWatch>)>),
+    Elasticsearch(Box<Elasticsearch>),
     Hec(Box<Hec>),
+    Otlp(Box<Otlp>),
     File(Box<FileOutlet>),
     Syslog(Box<Syslog>),
 }
@@ -102,6 +106,10 @@ impl Outlet {
         let kind = match &sink.kind {
             SinkKind::CloudWatch(_) => Kind::CloudWatch(None),
             SinkKind::Hec(hec) => Kind::Hec(Box::new(Hec::new(hec))),
+            SinkKind::Elasticsearch(settings) => {
+                Kind::Elasticsearch(Box::new(Elasticsearch::new(settings)))
+            }
+            SinkKind::Otlp(otlp) => Kind::Otlp(Box::new(Otlp::new(otlp))),
             SinkKind::File(file) => Kind::File(Box::new(FileOutlet::new(file, sink.format))),
             SinkKind::Syslog(syslog) => Kind::Syslog(Box::new(Syslog::new(syslog))),
         };
@@ -132,6 +140,10 @@ impl Outlet {
                 let call = syslog.send(messages, now_unix_ms);
                 call::wait(&self.runtime, &self.last, call)
             }
+            Kind::Elasticsearch(index) => {
+                call::wait(&self.runtime, &self.last, index.send(messages))
+            }
+            Kind::Otlp(otlp) => call::wait(&self.runtime, &self.last, otlp.send(messages)),
             Kind::Hec(hec) => {
                 let call = hec.send(messages, now_unix_ms);
                 call::wait(&self.runtime, &self.last, call)

@@ -11,7 +11,9 @@ use crate::ocsf::Schema;
 use crate::ocsf::event::trail as ocsf;
 use crate::ocsf::project::project;
 use crate::sinks::cloudwatch::CloudWatch;
+use crate::sinks::elasticsearch::Elasticsearch;
 use crate::sinks::hec::Hec;
+use crate::sinks::otlp::Otlp;
 use crate::sinks::syslog::Syslog;
 use crate::sinks::{Message, RefusalKind, Refused, Sent};
 
@@ -47,6 +49,17 @@ pub async fn probe(sink: &Sink, now_unix_ns: u64) -> Result<String, Refused> {
         SinkKind::Hec(settings) => {
             let mut to = Hec::new(settings);
             until_taken(async || to.send(message, at_ms).await).await?;
+            Ok(format!("{} is at {}", uid(now_unix_ns), settings.endpoint))
+        }
+        SinkKind::Elasticsearch(settings) => {
+            let mut to = Elasticsearch::new(settings);
+            until_taken(async || to.send(message).await).await?;
+            let (uid, endpoint) = (uid(now_unix_ns), &settings.endpoint);
+            Ok(format!("{uid} is in {} at {endpoint}", settings.index))
+        }
+        SinkKind::Otlp(settings) => {
+            let mut to = Otlp::new(settings);
+            until_taken(async || to.send(message).await).await?;
             Ok(format!("{} is at {}", uid(now_unix_ns), settings.endpoint))
         }
         SinkKind::Syslog(settings) => {

@@ -11,9 +11,14 @@
 
 pub mod backoff;
 pub mod cloudwatch;
+pub mod elasticsearch;
+mod fates;
 pub mod file;
 pub mod hec;
+pub mod http;
+pub mod otlp;
 pub mod syslog;
+pub mod trust;
 
 /// What a sink sends of one record of the trail.
 #[derive(Clone, Debug, PartialEq, Eq)]

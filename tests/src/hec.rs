@@ -1,7 +1,3 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "shell: a server on loopback with a runtime of its own"
-)]
 //! Splunk's HTTP Event Collector for tests: it keeps its rules, acknowledges, and can misbehave on
 //! request. It records what it was asked and what it stored, so that a test can hold that what was
 //! delivered is what was sent.
@@ -25,26 +21,23 @@
 //! | --- | --- |
 //! | `rules` | what a body has in it, and what is refused of it: pure |
 //! | `fault` | misbehaviour |
-//! | `connection`, `answer` | sockets, and one request from head to answer |
+//! | `answer` | one request from head to answer |
 //!
 //! It speaks plain HTTP on loopback, or TLS with the certificate that it is given. An object without
 //! `event` is skipped without a word; a test that ends with [`Hec::finish`] fails on it.
 
 mod answer;
-mod connection;
 mod fault;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use tokio_rustls::TlsAcceptor;
-
 pub use self::fault::Fault;
 pub use self::rules::Stored;
+use crate::loopback::{Loopback, Version};
+use anyhow::{Result, bail};
 
 /// How long a call is held that nobody lets go.
 pub const HELD_AT_MOST: Duration = Duration::from_mins(1);
@@ -120,9 +113,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct Hec {
     shared: Arc<Shared>,
-    address: SocketAddr,
-    has_tls: bool,
-    runtime: Option<tokio::runtime::Runtime>,
+    loopback: Loopback,
 }
 
 impl Hec {
@@ -139,48 +130,22 @@ impl Hec {
     /// # Errors
     /// No socket.
     pub fn start_tls(config: rustls::ServerConfig) -> Result<Self> {
-        Self::serve(Some(TlsAcceptor::from(Arc::new(config))))
+        Self::serve(Some(config))
     }
 
-    fn serve(tls: Option<TlsAcceptor>) -> Result<Self> {
+    fn serve(tls: Option<rustls::ServerConfig>) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         {
             let mut state = shared.state();
             (state.max_content_bytes, state.looks) = (1_000_000, 1);
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("hec")
-            .enable_all()
-            .build()
-            .context("the collector's runtime")?;
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").context("127.0.0.1")?;
-        listener
-            .set_nonblocking(true)
-            .context("the collector's socket")?;
-        let address = listener.local_addr().context("the collector's address")?;
-        let listener = {
-            let _within = runtime.enter();
-            tokio::net::TcpListener::from_std(listener).context("the collector's socket")?
-        };
-        let has_tls = tls.is_some();
-        runtime.spawn(connection::accept(Arc::clone(&shared), listener, tls));
-        Ok(Self {
-            shared,
-            address,
-            has_tls,
-            runtime: Some(runtime),
-        })
+        let loopback = Loopback::start(Arc::clone(&shared), tls, Version::Http1)?;
+        Ok(Self { shared, loopback })
     }
 
     /// What a client takes as the endpoint: `http://127.0.0.1:PORT`, or `https://localhost:PORT`.
     pub fn endpoint(&self) -> String {
-        let port = self.address.port();
-        if self.has_tls {
-            format!("https://localhost:{port}")
-        } else {
-            format!("http://127.0.0.1:{port}")
-        }
+        self.loopback.endpoint()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -269,14 +234,5 @@ impl Hec {
             bail!("faults that did not happen: {left:?}");
         }
         Ok(state.requests.clone())
-    }
-}
-
-impl Drop for Hec {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // Not blocking: it may be dropped within a test's own runtime.
-            runtime.shutdown_background();
-        }
     }
 }

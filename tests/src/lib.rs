@@ -8,11 +8,13 @@
 
 pub mod alive;
 pub mod apiserver;
+pub mod authority;
 pub mod bench;
 pub mod cgroups;
 pub mod checks;
 pub mod cloudwatch;
 pub mod confine;
+pub mod elasticsearch;
 pub mod emit;
 pub mod encode;
 pub mod enter;
@@ -22,8 +24,10 @@ pub mod imds_cases;
 pub mod imds_server;
 pub mod inventory;
 pub mod lab;
+mod loopback;
 pub mod manifest;
 pub mod network;
+pub mod otlp;
 pub mod plimsoll;
 pub mod pods;
 pub mod scenarios;

@@ -18,7 +18,7 @@ use super::{Access, Config, ConfigError};
 use crate::cluster::client;
 use crate::errors;
 use crate::ingest::auth;
-use crate::sinks::hec;
+use crate::sinks::{elasticsearch, hec, otlp};
 use crate::tls;
 
 /// Reads and checks a file; the defaults without one.
@@ -86,14 +86,30 @@ fn unusable(config: &Config) -> Vec<Wrong> {
             wrong.push((place, format!("must hold a token: {why}")));
         }
     }
+    wrong.extend(unusable_of_sinks(config));
+    wrong.extend(no_way(config));
+    wrong
+}
+
+/// What is wrong with the secrets and certificates of sinks over HTTP.
+fn unusable_of_sinks(config: &Config) -> Vec<Wrong> {
+    let mut wrong = Vec::new();
     for (at, sink) in config.sinks.iter().enumerate() {
+        let index = sink.elasticsearch.iter();
+        let index = index.flat_map(elasticsearch::client::unusable);
+        let index = index.map(|(setting, error)| ("elasticsearch", setting, error));
+        let otlp = sink.otlp.iter().flat_map(otlp::client::unusable);
+        let otlp = otlp.map(|(setting, error)| ("otlp", setting, error));
+        wrong.extend(index.chain(otlp).map(|(kind, setting, error)| {
+            let place = format!("sinks[{at}].{kind}.{setting}");
+            (place, format!("must be usable: {}", errors::chain(&*error)))
+        }));
         let unusable = sink.hec.iter().flat_map(hec::client::unusable);
         wrong.extend(unusable.map(|(setting, error)| {
             let place = format!("sinks[{at}].hec.{setting}");
             (place, format!("must be usable: {}", errors::chain(&error)))
         }));
     }
-    wrong.extend(no_way(config));
     wrong
 }
 
@@ -169,6 +185,47 @@ mod tests {
             at("absent")
         );
         assert_eq!(said("absent", "ca"), [absent, authorities]);
+    }
+
+    #[test]
+    fn secrets_and_certificates_of_sinks_over_http_are_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let made = rcgen::generate_simple_self_signed(vec!["c".to_owned()]).unwrap();
+        for (name, text) in [
+            ("cert", made.cert.pem()),
+            ("key", made.signing_key.serialize_pem()),
+            ("two", "a\nb".to_owned()),
+            ("headers", "no headers".to_owned()),
+        ] {
+            fs::write(at(name), text).unwrap();
+        }
+        let text = format!(
+            "data: {{path: {}}}\nsinks:\n- name: a\n  elasticsearch:\n    endpoint: https://e\n    index: a\n    secret_file: {}\n    ca_file: {}\n- name: b\n  otlp:\n    endpoint: https://o\n    headers_file: {}\n    cert_file: {}\n    key_file: {}\n- name: c\n  otlp: {{endpoint: 'https://o', cert_file: {}, key_file: {}}}\n",
+            at("data"),
+            at("two"),
+            at("absent"),
+            at("headers"),
+            at("cert"),
+            at("cert"),
+            at("cert"),
+            at("key"),
+        );
+        fs::write(at("c.yaml"), text).unwrap();
+        let ConfigError(lines) = read(Some(Path::new(&at("c.yaml")))).unwrap_err();
+        let places = lines.iter().map(|line| {
+            let line = line.strip_prefix(&at("c.yaml")).unwrap();
+            line.split_once(" must be usable: ").unwrap().0
+        });
+        assert_eq!(
+            places.collect::<Vec<_>>(),
+            [
+                ":7: sinks[0].elasticsearch.secret_file:",
+                ":8: sinks[0].elasticsearch.ca_file:",
+                ":12: sinks[1].otlp.headers_file:",
+                ":14: sinks[1].otlp.key_file:",
+            ]
+        );
     }
 
     #[test]

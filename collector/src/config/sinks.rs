@@ -4,7 +4,10 @@
 //! [`SinkSettings`] is what stands in the file, one option for each kind of sink; [`Sink`] is what it means once
 //! it was checked. A further kind is an option there, a variant of [`SinkKind`] and its own checks.
 
+pub mod elasticsearch;
 pub mod hec;
+mod http;
+pub mod otlp;
 pub mod syslog;
 
 use std::path::PathBuf;
@@ -13,7 +16,9 @@ use plimsoll_settings::names_of;
 use plimsoll_wire::AuditEvent;
 use serde::Deserialize;
 
+use self::elasticsearch::Elasticsearch;
 use self::hec::Hec;
+use self::otlp::Otlp;
 pub use self::syslog::Syslog;
 use super::check::{Checks, is_name};
 use crate::ocsf::types::SeverityId;
@@ -43,6 +48,10 @@ pub enum SinkKind {
     File(File),
     /// A receiver of syslog.
     Syslog(Syslog),
+    /// Elasticsearch or OpenSearch.
+    Elasticsearch(Elasticsearch),
+    /// A receiver of OTLP.
+    Otlp(Otlp),
 }
 
 /// A sink as the configuration writes it: a name, exactly one kind, a form and a route.
@@ -59,8 +68,12 @@ pub struct SinkSettings {
     pub file: Option<File>,
     /// A receiver of syslog.
     pub syslog: Option<Syslog>,
-    /// What it says of an event.
-    pub format: Format,
+    /// Elasticsearch or OpenSearch.
+    pub elasticsearch: Option<Elasticsearch>,
+    /// A receiver of OTLP.
+    pub otlp: Option<Otlp>,
+    /// What it says of an event; what the kind is for without, see [`SinkKind::format`].
+    pub format: Option<Format>,
     /// Which events it sends.
     pub route: Route,
 }
@@ -200,8 +213,18 @@ impl Route {
     }
 }
 
+impl SinkKind {
+    /// What it says of an event if nobody says otherwise.
+    pub const fn format(&self) -> Format {
+        match self {
+            Self::Elasticsearch(_) => Format::Ecs,
+            _ => Format::Ocsf18,
+        }
+    }
+}
+
 /// Names of the kinds, as they stand in the configuration.
-const KINDS: &str = "cloudwatch, hec, file, syslog";
+const KINDS: &str = "cloudwatch, hec, file, syslog, elasticsearch, otlp";
 
 impl SinkSettings {
     /// What it means, if it has exactly one kind.
@@ -210,8 +233,8 @@ impl SinkSettings {
         let kind = kinds.pop().filter(|_| kinds.is_empty())?;
         Some(Sink {
             name: self.name.clone(),
+            format: self.format.unwrap_or(kind.format()),
             kind,
-            format: self.format,
             route: self.route.clone(),
         })
     }
@@ -221,8 +244,14 @@ impl SinkSettings {
         let hec = self.hec.clone().map(SinkKind::Hec);
         let file = self.file.clone().map(SinkKind::File);
         let syslog = self.syslog.clone().map(SinkKind::Syslog);
+        let elasticsearch = self.elasticsearch.clone().map(SinkKind::Elasticsearch);
+        let otlp = self.otlp.clone().map(SinkKind::Otlp);
         let kinds = cloudwatch.into_iter().chain(hec).chain(file);
-        kinds.chain(syslog).collect()
+        kinds
+            .chain(syslog)
+            .chain(elasticsearch)
+            .chain(otlp)
+            .collect()
     }
 
     fn check(&self, place: &str, checks: &mut Checks) {
@@ -249,6 +278,22 @@ impl SinkSettings {
         }
         if let Some(syslog) = &self.syslog {
             syslog.check(&format!("{place}.syslog"), checks);
+        }
+        if let Some(elasticsearch) = &self.elasticsearch {
+            elasticsearch.check(&format!("{place}.elasticsearch"), checks);
+            checks.that(
+                self.format != Some(Format::Cef),
+                &format!("{place}.format"),
+                "be ecs, ocsf-1.8 or ocsf-1.3 for elasticsearch: a document is an object",
+            );
+        }
+        if let Some(otlp) = &self.otlp {
+            otlp.check(&format!("{place}.otlp"), checks);
+            checks.that(
+                self.format.is_none_or(|format| format == Format::Ocsf18),
+                &format!("{place}.format"),
+                "be ocsf-1.8 for otlp: its records say of an event what that form says",
+            );
         }
         for (at, namespace) in self.route.namespaces.iter().enumerate() {
             checks.that(
@@ -370,12 +415,14 @@ pub(super) fn check(sinks: &[SinkSettings], taken: &std::path::Path, checks: &mu
 }
 
 /// Names of the settings in the sections of a sink.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 5] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 7] {
     [
         ("sinks[].cloudwatch", names_of::<CloudWatch>()),
         ("sinks[].hec", names_of::<Hec>()),
         ("sinks[].file", names_of::<File>()),
         ("sinks[].syslog", names_of::<Syslog>()),
+        ("sinks[].elasticsearch", names_of::<Elasticsearch>()),
+        ("sinks[].otlp", names_of::<Otlp>()),
         ("sinks[].route", names_of::<Route>()),
     ]
 }

@@ -24,7 +24,8 @@ use self::client::{Calls, Client};
 use self::front::Front;
 use self::interpret::{NO_ACKNOWLEDGEMENT, Outcome, Refusal, Said};
 use self::limits::{CALL_EVENTS, FIRST_LOOK_MS, LAST_LOOK_MS, MAX_QUARANTINED_IN_A_ROW};
-use self::prepare::{Envelope, Room};
+use self::prepare::Envelope;
+use super::http::Room;
 use super::{Message, QuarantineReason, RefusalKind, Refused, Sent};
 use crate::config::sinks::hec::Hec as Settings;
 

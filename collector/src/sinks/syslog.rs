@@ -20,13 +20,12 @@
 
 pub mod connection;
 pub mod prepare;
-pub mod trust;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::connection::{Connection, refused};
-use self::trust::Trust;
+use super::trust::{Files, Trust};
 use super::{Message, Refused, Sent};
 use crate::config::sinks::Syslog as Settings;
 
@@ -150,7 +149,12 @@ impl Syslog {
     async fn connect(&mut self, now_unix_ms: u64) -> Result<(Connection, Duration), Refused> {
         let mut config = None;
         if self.settings.tls {
-            let (current, is_new) = self.trust.look(&self.settings)?;
+            let files = Files {
+                ca_file: self.settings.ca_file.as_deref(),
+                cert_file: self.settings.cert_file.as_deref(),
+                key_file: self.settings.key_file.as_deref(),
+            };
+            let (current, is_new) = self.trust.look(files, &self.settings.address)?;
             if is_new {
                 self.close().await;
             }

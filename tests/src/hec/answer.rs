@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::fault::Fault;
 use super::{Channel, HELD_AT_MOST, Request, Shared, State, Token, rules};
+use crate::loopback::Double;
 
 const EVENT: &str = "/services/collector/event";
 const ACK: &str = "/services/collector/ack";
@@ -38,50 +39,53 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-pub(super) async fn answer(
-    shared: Arc<Shared>,
-    request: axum::http::Request<Incoming>,
-) -> io::Result<Response<Body>> {
-    let (parts, body) = request.into_parts();
-    // A client that leaves before its request is whole has made none.
-    let body = axum::body::to_bytes(Body::new(body), BODY_AT_MOST)
-        .await
-        .map_err(io::Error::other)?;
-    let asked = Asked {
-        method: parts.method,
-        uri: parts.uri,
-        headers: parts.headers,
-        body,
-    };
-    let (number, fault) = begin(&shared, &asked);
-    let held = shared.released.subscribe();
-    let cut = || Err(io::Error::other("scripted"));
-    if fault == Fault::CutBefore {
-        return cut();
-    }
-    let mut answer = match fault.canned() {
-        Some((status, body)) => (status, body.to_owned()),
-        None => shared.state().serve(&asked, number, fault),
-    };
-    match fault {
-        Fault::CutAfter => return cut(),
-        Fault::UnusableBody => answer = (200, "<html>".to_owned()),
-        Fault::Held => {
-            let mut held = held;
-            drop(tokio::time::timeout(HELD_AT_MOST, held.changed()).await);
+impl Double for Shared {
+    async fn answer(
+        self: Arc<Self>,
+        request: axum::http::Request<Incoming>,
+    ) -> io::Result<Response<Body>> {
+        let shared = self;
+        let (parts, body) = request.into_parts();
+        // A client that leaves before its request is whole has made none.
+        let body = axum::body::to_bytes(Body::new(body), BODY_AT_MOST)
+            .await
+            .map_err(io::Error::other)?;
+        let asked = Asked {
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+            body,
+        };
+        let (number, fault) = begin(&shared, &asked);
+        let held = shared.released.subscribe();
+        let cut = || Err(io::Error::other("scripted"));
+        if fault == Fault::CutBefore {
+            return cut();
         }
-        _ => {}
+        let mut answer = match fault.canned() {
+            Some((status, body)) => (status, body.to_owned()),
+            None => shared.state().serve(&asked, number, fault),
+        };
+        match fault {
+            Fault::CutAfter => return cut(),
+            Fault::UnusableBody => answer = (200, "<html>".to_owned()),
+            Fault::Held => {
+                let mut held = held;
+                drop(tokio::time::timeout(HELD_AT_MOST, held.changed()).await);
+            }
+            _ => {}
+        }
+        let said: Value = serde_json::from_str(&answer.1).unwrap_or_default();
+        if let Some(request) = shared.state().requests.get_mut(number) {
+            request.answer = Some((answer.0, said["code"].as_i64()));
+        }
+        let mut response = Response::builder().status(answer.0);
+        if fault == Fault::Redirect {
+            response = response.header(header::LOCATION, "http://127.0.0.1:9/");
+        }
+        let response = response.body(Body::from(answer.1));
+        response.map_err(io::Error::other)
     }
-    let said: Value = serde_json::from_str(&answer.1).unwrap_or_default();
-    if let Some(request) = shared.state().requests.get_mut(number) {
-        request.answer = Some((answer.0, said["code"].as_i64()));
-    }
-    let mut response = Response::builder().status(answer.0);
-    if fault == Fault::Redirect {
-        response = response.header(header::LOCATION, "http://127.0.0.1:9/");
-    }
-    let response = response.body(Body::from(answer.1));
-    response.map_err(io::Error::other)
 }
 
 /// Records a request; its number and its fault.

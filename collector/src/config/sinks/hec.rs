@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::http::is_variable;
 use super::is_endpoint;
 use crate::config::check::Checks;
 
@@ -114,13 +115,6 @@ impl Hec {
             "lie between 65536 and 16777216",
         );
     }
-}
-
-fn is_variable(name: &str) -> bool {
-    let of_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    (1..=128).contains(&name.len())
-        && name.bytes().all(of_name)
-        && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 fn is_index(name: &str) -> bool {

@@ -1,5 +1,7 @@
 //! Lists of sinks, and what is said about them.
 
+use super::elasticsearch::Auth;
+use super::otlp::Protocol;
 use super::*;
 use crate::config::{Config, ConfigError};
 
@@ -112,10 +114,10 @@ fn every_mistake_is_told_at_once_with_its_line_and_place() {
              medium, high, critical, not fatal",
             ":15: sinks[1].route.namespaces[0]: must be a namespace's name, as kube-system",
             ":15: sinks[1].route.namespaces[2]: must be a namespace's name, as kube-system",
-            ":16: sinks[2]: must have exactly one of cloudwatch, hec, file, syslog, and has 0",
+            ":16: sinks[2]: must have exactly one of cloudwatch, hec, file, syslog, elasticsearch, otlp, and has 0",
             ":16: sinks[2].name: must not be the name of another sink",
             ":17: sinks[2].splunk: there is no such setting; there are name, cloudwatch, hec, file, syslog, \
-             format, route",
+             elasticsearch, otlp, format, route",
         ],
     );
 }
@@ -125,11 +127,15 @@ fn a_sink_has_exactly_one_kind_and_its_own_folder() {
     check(&one(CLOUDWATCH), &[]);
     check(
         "sinks:\n- name: a\n",
-        &[":2: sinks[0]: must have exactly one of cloudwatch, hec, file, syslog, and has 0"],
+        &[
+            ":2: sinks[0]: must have exactly one of cloudwatch, hec, file, syslog, elasticsearch, otlp, and has 0",
+        ],
     );
     check(
         &one(&format!("{CLOUDWATCH}\n  file: {{path: /a}}")),
-        &[":2: sinks[0]: must have exactly one of cloudwatch, hec, file, syslog, and has 2"],
+        &[
+            ":2: sinks[0]: must have exactly one of cloudwatch, hec, file, syslog, elasticsearch, otlp, and has 2",
+        ],
     );
     check(
         &one("cloudwatch: {}"),
@@ -311,6 +317,190 @@ fn every_mistake_about_a_hec_is_told_at_once() {
             ":14: sinks[0].hec.ack_timeout_s: must lie between 1 and 3600",
             ":15: sinks[0].hec.max_content_bytes: must lie between 65536 and 16777216",
             ":16: sinks[1].hec: must have exactly one of token_file and token_env",
+        ],
+    );
+}
+
+#[test]
+fn an_elasticsearch_is_what_it_says_and_has_defaults() {
+    let text = one("elasticsearch: {endpoint: 'https://e:9200', index: audit, secret_env: ES_KEY}");
+    let [sink] = &Config::parse("", &text).unwrap().sinks()[..] else {
+        panic!("one sink");
+    };
+    let few = Elasticsearch {
+        endpoint: "https://e:9200".into(),
+        index: "audit".into(),
+        secret_env: Some("ES_KEY".into()),
+        ..Elasticsearch::default()
+    };
+    assert_eq!((few.auth, few.max_content_bytes), (Auth::ApiKey, 5 << 20));
+    assert_eq!(
+        (&sink.kind, sink.format),
+        (&SinkKind::Elasticsearch(few), Format::Ecs)
+    );
+    let text = one(
+        "format: ocsf-1.8\n  elasticsearch: {endpoint: 'https://e', index: 'a-%Y', pipeline: p, auth: basic, \
+         username: u, secret_file: /s, ca_file: /ca, cert_file: /c, key_file: /k, gzip: true, \
+         max_content_bytes: 65536}",
+    );
+    let [sink] = &Config::parse("", &text).unwrap().sinks()[..] else {
+        panic!("one sink");
+    };
+    let all = Elasticsearch {
+        endpoint: "https://e".into(),
+        index: "a-%Y".into(),
+        pipeline: Some("p".into()),
+        auth: Auth::Basic,
+        username: Some("u".into()),
+        secret_file: Some("/s".into()),
+        secret_env: None,
+        ca_file: Some("/ca".into()),
+        cert_file: Some("/c".into()),
+        key_file: Some("/k".into()),
+        gzip: true,
+        max_content_bytes: 65_536,
+    };
+    assert_eq!(
+        (&sink.kind, sink.format),
+        (&SinkKind::Elasticsearch(all), Format::Ocsf18)
+    );
+    check(
+        &one("elasticsearch: {endpoint: 'http://127.0.0.1:9200', index: a, auth: none}"),
+        &[],
+    );
+}
+
+#[test]
+fn every_mistake_about_an_elasticsearch_is_told_at_once() {
+    check(
+        "sinks:\n\
+         - name: a\n\
+         \x20 format: cef\n\
+         \x20 elasticsearch:\n\
+         \x20   endpoint: http://127.0.0.1:9200\n\
+         \x20   password: secret\n\
+         \x20   index: Audit\n\
+         \x20   pipeline: a/b\n\
+         \x20   auth: api_key\n\
+         \x20   username: 'a:b'\n\
+         \x20   secret_file: ''\n\
+         \x20   secret_env: 1A\n\
+         \x20   ca_file: /ca\n\
+         \x20   cert_file: ''\n\
+         \x20   gzip: 1\n\
+         \x20   max_content_bytes: 1000\n\
+         - {name: b, elasticsearch: {endpoint: 'https://e', index: a, auth: token}}\n\
+         - {name: c, elasticsearch: {endpoint: 'https://e', index: a, auth: basic, secret_env: A}}\n\
+         - {name: d, elasticsearch: {endpoint: 'https://e', index: a, auth: none, secret_env: A}}\n",
+        &[
+            ":3: sinks[0].format: must be ecs, ocsf-1.8 or ocsf-1.3 for elasticsearch: a document is an object",
+            ":4: sinks[0].elasticsearch: must have exactly one of secret_file and secret_env, or auth: none",
+            ":6: sinks[0].elasticsearch.password: there is no such setting; there are endpoint, index, \
+             pipeline, auth, username, secret_file, secret_env, ca_file, cert_file, key_file, gzip, \
+             max_content_bytes",
+            ":7: sinks[0].elasticsearch.index: must be the name of a data stream, an alias or an index: small \
+             letters, 255 bytes at the most, none of \\ / * ? \" < > | , # : or white space, not beginning \
+             with - _ + or a dot; %Y, %m and %d may stand in it",
+            ":8: sinks[0].elasticsearch.pipeline: must be the name of an ingest pipeline: 255 letters, digits \
+             and `-_.` at the most",
+            ":10: sinks[0].elasticsearch.username: must be given with auth: basic, and not without",
+            ":10: sinks[0].elasticsearch.username: must have 1 to 256 bytes, without `:` and control characters",
+            ":11: sinks[0].elasticsearch.secret_file: must be the path of a file",
+            ":12: sinks[0].elasticsearch.secret_env: must be an environment variable's name: letters, digits \
+             and `_`",
+            ":13: sinks[0].elasticsearch.ca_file: must be left out where endpoint is http://",
+            ":14: sinks[0].elasticsearch.cert_file: must be the path of a file",
+            ":14: sinks[0].elasticsearch.cert_file: must be left out where endpoint is http://",
+            ":14: sinks[0].elasticsearch.cert_file: must be given together with key_file",
+            ":15: sinks[0].elasticsearch.gzip: must be true or false, not 1",
+            ":16: sinks[0].elasticsearch.max_content_bytes: must lie between 65536 and 52428800",
+            ":17: sinks[1].elasticsearch.auth: unknown variant `token`, expected one of none, basic, api_key, \
+             bearer, not token",
+            ":17: sinks[1].elasticsearch: must have exactly one of secret_file and secret_env, or auth: none",
+            ":18: sinks[2].elasticsearch.username: must be given with auth: basic, and not without",
+            ":19: sinks[3].elasticsearch: must have neither secret_file nor secret_env with auth: none",
+        ],
+    );
+}
+
+#[test]
+fn an_otlp_is_what_it_says_and_has_defaults() {
+    let [sink] = &Config::parse("", &one("otlp: {endpoint: 'https://o:4317'}"))
+        .unwrap()
+        .sinks()[..]
+    else {
+        panic!("one sink");
+    };
+    let few = Otlp {
+        endpoint: "https://o:4317".into(),
+        ..Otlp::default()
+    };
+    assert_eq!(
+        (few.protocol, few.path.as_str()),
+        (Protocol::Grpc, "/v1/logs")
+    );
+    assert_eq!(
+        (&sink.kind, sink.format),
+        (&SinkKind::Otlp(few), Format::Ocsf18)
+    );
+    let text = one(
+        "otlp: {endpoint: 'https://o', protocol: http, path: /otlp/v1/logs, headers_file: /h, ca_file: /ca, \
+         cert_file: /c, key_file: /k, gzip: true, max_request_bytes: 65536, cluster_name: prod, \
+         cloud_account_id: '123456789012', cloud_region: eu-west-1}",
+    );
+    let [sink] = &Config::parse("", &text).unwrap().sinks()[..] else {
+        panic!("one sink");
+    };
+    let all = Otlp {
+        endpoint: "https://o".into(),
+        protocol: Protocol::Http,
+        path: "/otlp/v1/logs".into(),
+        headers_file: Some("/h".into()),
+        headers_env: None,
+        ca_file: Some("/ca".into()),
+        cert_file: Some("/c".into()),
+        key_file: Some("/k".into()),
+        gzip: true,
+        max_request_bytes: 65_536,
+        cluster_name: Some("prod".into()),
+        cloud_account_id: Some("123456789012".into()),
+        cloud_region: Some("eu-west-1".into()),
+    };
+    assert_eq!(sink.kind, SinkKind::Otlp(all));
+}
+
+#[test]
+fn every_mistake_about_an_otlp_is_told_at_once() {
+    check(
+        "sinks:\n\
+         - name: a\n\
+         \x20 format: ecs\n\
+         \x20 otlp:\n\
+         \x20   endpoint: http://otel.example.com:4317\n\
+         \x20   protocol: json\n\
+         \x20   path: v1\n\
+         \x20   headers: {}\n\
+         \x20   headers_file: ''\n\
+         \x20   headers_env: 1A\n\
+         \x20   ca_file: ''\n\
+         \x20   max_request_bytes: 1000\n\
+         \x20   cluster_name: ''\n\
+         - {name: b, otlp: {endpoint: 'https://o', path: /a}}\n",
+        &[
+            ":3: sinks[0].format: must be ocsf-1.8 for otlp: its records say of an event what that form says",
+            ":4: sinks[0].otlp: must have one of headers_file and headers_env at the most",
+            ":5: sinks[0].otlp.endpoint: must be https://HOST or https://HOST:PORT; http:// is taken only for \
+             loopback addresses",
+            ":6: sinks[0].otlp.protocol: unknown variant `json`, expected one of grpc, http, not json",
+            ":7: sinks[0].otlp.path: must be a path, as /v1/logs: letters, digits and `-._~/` at the most",
+            ":7: sinks[0].otlp.path: must be left out with protocol: grpc",
+            ":8: sinks[0].otlp.headers: there is no such setting; did you mean headers_env?",
+            ":9: sinks[0].otlp.headers_file: must be the path of a file",
+            ":10: sinks[0].otlp.headers_env: must be an environment variable's name: letters, digits and `_`",
+            ":11: sinks[0].otlp.ca_file: must be the path of a file",
+            ":12: sinks[0].otlp.max_request_bytes: must lie between 65536 and 67108864",
+            ":13: sinks[0].otlp.cluster_name: must have 1 to 256 characters, none of them a control character",
+            ":14: sinks[1].otlp.path: must be left out with protocol: grpc",
         ],
     );
 }

@@ -6,37 +6,25 @@
 //! answers, never tries twice, follows no redirect and uses no proxy. The token is read for each call and not
 //! kept, so that nothing shows it.
 
-use std::error::Error;
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use axum::body::{Body, to_bytes};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::body::Body;
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::interpret::{Answer, Failure, Reply};
-use super::prepare;
+use super::interpret::{Answer, Reply};
 use crate::config::sinks::hec::Hec as Settings;
+use crate::sinks::http::client::{self, CALL_TIME, Http, Version};
+use crate::sinks::http::{Failure, packed};
 use crate::sinks::{BoxError, RefusalKind};
-
-/// How long a whole call may take.
-const CALL_TIME: Duration = Duration::from_secs(30);
-
-/// How long it may take to reach the other side.
-const CONNECT_TIME: Duration = Duration::from_secs(3);
-
-/// How long a connection is kept that is not used.
-const IDLE_TIME: Duration = Duration::from_secs(20);
 
 /// Bytes of an answer that are read: it has one line.
 const ANSWER_BYTES: usize = 64 << 10;
@@ -61,8 +49,6 @@ pub trait Calls {
     /// Any number, another each time.
     fn random(&self) -> u128;
 }
-
-type Http = hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Body>;
 
 /// A client of one address.
 pub struct Client {
@@ -162,7 +148,7 @@ impl Client {
         if let Some(made) = made.as_ref().filter(|made| made.stamp == stamp) {
             return Ok(made.http.clone());
         }
-        let http = http(self.ca_file.as_deref())?;
+        let http = client::client(tls(self.ca_file.as_deref())?, Version::Http1);
         *made = Some(Made {
             http: http.clone(),
             stamp,
@@ -186,7 +172,7 @@ impl Client {
         }
         let body = if self.packs {
             request = request.header(CONTENT_ENCODING, "gzip");
-            prepare::packed(&body)
+            packed(&body)
         } else {
             body
         };
@@ -275,23 +261,6 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((about.modified().ok()?, about.len(), about.ino()))
 }
 
-fn http(ca_file: Option<&Path>) -> Result<Http, Unmade> {
-    let mut connector = HttpConnector::new();
-    connector.set_connect_timeout(Some(CONNECT_TIME));
-    connector.set_nodelay(true);
-    connector.enforce_http(false);
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls(ca_file)?)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(connector);
-    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIME)
-        .build(connector);
-    Ok(client)
-}
-
 /// TLS 1.2 or 1.3; trusts the authorities in a file, or those of the system.
 fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, Unmade> {
     let mut roots = RootCertStore::empty();
@@ -343,69 +312,16 @@ fn unmade(error: Unmade) -> Failure {
         }
         Unmade::Authorities { .. } | Unmade::Tls(_) | Unmade::Request(_) => RefusalKind::Other,
     };
-    Failure {
-        kind,
-        help: String::new(),
-        is_in_doubt: false,
-        source: error.into(),
-    }
+    Failure::unmade(kind, error)
 }
 
 async fn exchange(http: &Http, request: Request<Body>) -> Result<Answer, Failure> {
-    let response = http.request(request).await.map_err(unanswered)?;
-    let (head, body) = response.into_parts();
-    let seconds = head.headers.get(RETRY_AFTER);
-    let seconds = seconds.and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
-    let status = head.status.as_u16();
-    let body = match to_bytes(Body::new(body), ANSWER_BYTES).await {
-        Ok(body) => body.to_vec(),
-        // An error is one whatever its page says; a success that is cut is none.
-        Err(_) if status >= 300 => Vec::new(),
-        Err(error) => {
-            return Err(Failure {
-                kind: RefusalKind::Unavailable,
-                help: ": its answer ends too early, or does not end".to_owned(),
-                is_in_doubt: true,
-                source: error.into(),
-            });
-        }
-    };
+    let received = client::exchange(http, request, ANSWER_BYTES).await?;
     Ok(Answer {
-        status,
-        body,
-        retry_after_ms: seconds.and_then(|seconds| seconds.checked_mul(1000)),
+        status: received.status,
+        retry_after_ms: received.retry_after_ms(),
+        body: received.body,
     })
-}
-
-fn unanswered(error: hyper_util::client::legacy::Error) -> Failure {
-    let (kind, help) = if is_untrusted(&error) {
-        (
-            RefusalKind::Other,
-            ": its certificate is not trusted: ca_file must hold the authority that signed it, and it must name \
-             the host of endpoint",
-        )
-    } else {
-        (RefusalKind::Unavailable, "")
-    };
-    Failure {
-        kind,
-        help: help.to_owned(),
-        is_in_doubt: !error.is_connect(),
-        source: error.into(),
-    }
-}
-
-/// Whether there is no answer as the other side's certificate is not trusted.
-fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
-    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        return matches!(tls, rustls::Error::InvalidCertificate(_));
-    }
-    // An error of I/O names the causes of the one within it, and not that one.
-    let io = error.downcast_ref::<std::io::Error>();
-    match io.and_then(std::io::Error::get_ref) {
-        Some(within) => is_untrusted(within),
-        None => error.source().is_some_and(is_untrusted),
-    }
 }
 
 #[cfg(test)]

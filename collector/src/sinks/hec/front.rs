@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::limits::{CALL_EVENTS, CALLS_IN_FLIGHT};
-use super::prepare::{self, Batch, Envelope, Room};
+use super::prepare::{self, Batch, Envelope};
+use crate::sinks::http::Room;
 use crate::sinks::{Message, QuarantineReason, Quarantined, Sent};
 
 /// What became of a message whose turn has not come: one before it has no fate yet.

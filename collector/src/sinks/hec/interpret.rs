@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::limits::SAID_CHARS;
+use crate::sinks::http::Failure;
 use crate::sinks::{BoxError, RefusalKind};
 
 /// What came back of a call.
@@ -29,19 +30,6 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Milliseconds after which to come again, as it says.
     pub retry_after_ms: Option<u64>,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub struct Failure {
-    /// Who can end it.
-    pub kind: RefusalKind,
-    /// What to do about it; begins with `: `, or is empty.
-    pub help: String,
-    /// The request may have come there all the same.
-    pub is_in_doubt: bool,
-    /// The client's error.
-    pub source: BoxError,
 }
 
 /// What became of a call.

@@ -4,28 +4,17 @@
 //! goes over as a JSON string, so that no text can end its object or bring in one of its own.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 
 use serde::de::IgnoredAny;
 
 use super::limits::CALL_EVENTS;
 use crate::config::sinks::hec::Hec as Settings;
+use crate::sinks::http::Room;
 use crate::sinks::{Message, QuarantineReason, Quarantined};
 
 /// What all events of a sink have alike: `"source":"…",…,` as it stands in each object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope(String);
-
-/// What a call may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Events at the most.
-    pub events: usize,
-    /// Bytes at the most, if it has more than one event.
-    pub bytes: usize,
-    /// Bytes at the most of any call: a longer event is never sent.
-    pub most_bytes: usize,
-}
 
 /// What is sent in one call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -141,15 +130,6 @@ pub fn channel(random: u128) -> String {
         name.push(digit);
     }
     name
-}
-
-/// A body as it goes over the wire, packed.
-pub fn packed(body: &[u8]) -> Vec<u8> {
-    let out = Vec::with_capacity(body.len() / 4);
-    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
-    // Nothing that is written to memory fails.
-    let _infallible = encoder.write_all(body);
-    encoder.finish().unwrap_or_default()
 }
 
 #[cfg(test)]

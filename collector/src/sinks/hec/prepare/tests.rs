@@ -5,6 +5,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::*;
+use crate::sinks::http::packed;
 
 fn message(seq: u64, text: &str) -> Message {
     Message {

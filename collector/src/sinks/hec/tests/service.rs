@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::sinks::RefusalKind;
 use crate::sinks::hec::client::Calls;
-use crate::sinks::hec::interpret::{Answer, Failure, Reply};
+use crate::sinks::hec::interpret::{Answer, Reply};
+use crate::sinks::http::Failure;
 
 /// What goes wrong with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 #![expect(
     clippy::disallowed_methods,
-    reason = "shell: looks at the certificates and the key that a sink to syslog names"
+    reason = "shell: looks at the certificates and the key that a sink names"
 )]
 //! Whose certificate is believed, and which one is shown: read anew when the files change.
 
@@ -15,9 +15,19 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::config::sinks::Syslog as Settings;
 use crate::errors;
 use crate::sinks::{BoxError, RefusalKind, Refused};
+
+/// The files of a sink, PEM, as its settings name them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Files<'a> {
+    /// Authorities of the other side; the system's without.
+    pub ca_file: Option<&'a Path>,
+    /// Our certificate chain.
+    pub cert_file: Option<&'a Path>,
+    /// Its key.
+    pub key_file: Option<&'a Path>,
+}
 
 /// Modification time, length and inode of each file, where it is there.
 type Stamps = [Option<(SystemTime, u64, u64)>; 3];
@@ -36,28 +46,33 @@ pub struct Trust {
 struct Unusable(&'static str);
 
 impl Trust {
-    /// What is used from now on, and whether it is new. Files that cannot be used leave those before.
+    /// What is used towards `address` from now on, and whether it is new. Files that cannot be used leave those
+    /// before.
     ///
     /// # Errors
     /// There are none before.
-    pub fn look(&mut self, settings: &Settings) -> Result<(Arc<ClientConfig>, bool), Refused> {
-        let files = [&settings.ca_file, &settings.cert_file, &settings.key_file];
-        let stamps = files.map(|file| stamp(file.as_deref()?));
+    pub fn look(
+        &mut self,
+        files: Files<'_>,
+        address: &str,
+    ) -> Result<(Arc<ClientConfig>, bool), Refused> {
+        let paths = [files.ca_file, files.cert_file, files.key_file];
+        let stamps = paths.map(|path| stamp(path?));
         let is_seen = self.seen == Some(stamps);
         if let Some(config) = self.config.as_ref().filter(|_| is_seen) {
             return Ok((Arc::clone(config), false));
         }
         self.seen = Some(stamps);
-        match (load(settings), &self.config) {
+        match (load(files), &self.config) {
             (Ok(config), _) => {
                 let config = self.config.insert(Arc::new(config));
                 Ok((Arc::clone(config), true))
             }
             (Err(refused), Some(config)) => {
                 tracing::warn!(
-                    address = settings.address,
+                    address,
                     error = errors::chain(&refused),
-                    "certificates of a sink to syslog cannot be used: those before stay"
+                    "certificates of a sink cannot be used: those before stay"
                 );
                 Ok((Arc::clone(config), false))
             }
@@ -71,13 +86,33 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64, u64)> {
     Some((found.modified().ok()?, found.len(), found.ino()))
 }
 
-fn load(settings: &Settings) -> Result<ClientConfig, Refused> {
-    let roots = roots(settings.ca_file.as_deref())?;
+/// What is wrong with files that are named, and the setting that names the first of them. Paths that are empty are told
+/// by whoever checks values.
+pub fn unusable(files: Files<'_>) -> Option<(&'static str, BoxError)> {
+    let paths = [files.ca_file, files.cert_file, files.key_file];
+    let mut given = paths.into_iter().flatten().peekable();
+    given.peek()?;
+    if given.any(|path| path.as_os_str().is_empty()) {
+        return None;
+    }
+    let refused = load(files).err()?;
+    let setting = match refused.kind {
+        RefusalKind::Credentials => "cert_file",
+        RefusalKind::Key => "key_file",
+        _ => "ca_file",
+    };
+    Some((setting, refused.into()))
+}
+
+/// One of the files cannot be used: `ca_file` by the kind [`RefusalKind::Other`], `cert_file` by
+/// [`RefusalKind::Credentials`], `key_file` by [`RefusalKind::Key`].
+fn load(files: Files<'_>) -> Result<ClientConfig, Refused> {
+    let roots = roots(files.ca_file)?;
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|source| refused(RefusalKind::Other, "begin TLS".to_owned(), source))?
         .with_root_certificates(roots);
-    let (Some(certificate), Some(key)) = (&settings.cert_file, &settings.key_file) else {
+    let (Some(certificate), Some(key)) = (files.cert_file, files.key_file) else {
         return Ok(builder.with_no_client_auth());
     };
     let chain = certificates(certificate, RefusalKind::Credentials)?;
