@@ -1,6 +1,6 @@
-//! The way on from the collector: doubles of CloudWatch Logs and Splunk, and files of lines, with the collector killed and the
-//! service failing in every way at random. What was acknowledged is there, what is there twice is the same twice, and
-//! the chain is whole in either place.
+//! The way on from the collector: doubles of CloudWatch Logs, Splunk, Elasticsearch and a receiver of OTLP, and files of
+//! lines, with the collector killed and the services failing in every way at random. What was acknowledged is there, what
+//! is there twice is the same twice, and the chain is whole in each place that has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,7 +8,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use plimsoll_tests::cloudwatch::{AwsError, CloudWatch, Fault, Operation, Times};
+use plimsoll_tests::elasticsearch::{Elasticsearch, Fault as ElasticFault};
 use plimsoll_tests::hec::{Fault as HecFault, Hec, Token};
+use plimsoll_tests::otlp::{Fault as OtlpFault, Otlp, Protocol};
 use serde_json::{Value, json};
 
 use crate::collector::{Collector, program, wait_until};
@@ -23,10 +25,42 @@ const FEW_KILLS: u32 = 12;
 /// Events between two of them, at the most.
 const EVENTS: u32 = 500;
 
+/// Where documents go: a data stream.
+const INDEX: &str = "logs-plimsoll.audit-test";
+
+const ELASTIC: [ElasticFault; 12] = [
+    ElasticFault::Busy,
+    ElasticFault::Unavailable,
+    ElasticFault::Internal,
+    ElasticFault::BadGateway,
+    ElasticFault::CutBefore,
+    ElasticFault::CutAfter,
+    ElasticFault::UnusableBody,
+    ElasticFault::HalfBusy,
+    ElasticFault::HalfUnavailable,
+    ElasticFault::OneLess,
+    ElasticFault::Turned,
+    ElasticFault::Lie,
+];
+
+/// Those that pass by themselves.
+const OTLP: [OtlpFault; 8] = [
+    OtlpFault::Busy,
+    OtlpFault::Unavailable,
+    OtlpFault::BadGateway,
+    OtlpFault::CutBefore,
+    OtlpFault::CutAfter,
+    OtlpFault::UnusableBody,
+    OtlpFault::Overcount,
+    OtlpFault::Warning,
+];
+
 /// Everywhere that events go.
 struct Places {
     cloudwatch: CloudWatch,
     hec: Hec,
+    elastic: Elasticsearch,
+    otel: Otlp,
 }
 
 impl Places {
@@ -39,16 +73,39 @@ impl Places {
         };
         hec.add_token(TOKEN, token);
         std::fs::write(folder.join("hec-token"), TOKEN).unwrap();
-        Self { cloudwatch, hec }
+        let elastic = Elasticsearch::start().unwrap();
+        elastic.accept(&format!("ApiKey {TOKEN}"));
+        Self {
+            cloudwatch,
+            hec,
+            elastic,
+            otel: Otlp::start(Protocol::Grpc).unwrap(),
+        }
     }
 
     fn sinks(&self, folder: &Path) -> Value {
-        sinks(&self.cloudwatch, &self.hec, folder)
+        let mut all = sinks(&self.cloudwatch, &self.hec, folder);
+        let more = [
+            json!({
+                "name": "elastic",
+                "elasticsearch": {
+                    "endpoint": self.elastic.endpoint(),
+                    "index": INDEX,
+                    "secret_file": folder.join("hec-token"),
+                },
+            }),
+            json!({"name": "otel", "otlp": {"endpoint": self.otel.endpoint(), "gzip": true}}),
+        ];
+        all.as_array_mut().unwrap().extend(more);
+        all
     }
 
     /// Something that goes wrong for a while, and passes.
     fn trouble(&self, dice: &mut fastrand::Rng) {
         trouble(&self.cloudwatch, dice);
+        let times = dice.usize(1..3);
+        self.elastic.fail(*dice.choice(&ELASTIC).unwrap(), times);
+        self.otel.fail(*dice.choice(&OTLP).unwrap(), times);
         let fault = match dice.u32(..10) {
             0 => HecFault::Busy,
             1 => HecFault::TooMany,
@@ -192,6 +249,8 @@ fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
     assert!(durable > planned, "nearly nothing was emitted: {durable}");
     places.cloudwatch.heal();
     places.hec.heal();
+    places.elastic.heal();
+    places.otel.heal();
     let mut rest = Emitter::start(&spool, &way, 1, 0);
     wait_until("the spool is emptied", || rest.ended().is_some());
     assert!(rest.ended().unwrap().success(), "{}", rest.log());
@@ -233,10 +292,11 @@ fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
             in_streams.push(event.message);
         }
     }
+    assert_indexed_once(&places.elastic, &ids);
     let indexed = places.hec.stored().into_iter().map(|stored| stored.event);
     assert_eq!(places.hec.skipped(), 0);
     let mut of_services = Vec::new();
-    for events in [in_streams, indexed.collect()] {
+    for events in [in_streams, indexed.collect(), bodies(&places.otel)] {
         let mut there: BTreeMap<String, &String> = BTreeMap::new();
         for event in &events {
             let parsed: Value = serde_json::from_str(event).unwrap();
@@ -258,6 +318,27 @@ fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
         of_files["epochs"].as_array().unwrap().last().unwrap()["closed"],
         true
     );
+}
+
+/// What is created under its own name is there once.
+fn assert_indexed_once(elastic: &Elasticsearch, ids: &BTreeSet<String>) {
+    let indices = elastic.stored();
+    assert_eq!(indices.keys().collect::<Vec<_>>(), [INDEX]);
+    assert!(indices[INDEX].keys().eq(ids), "each event once");
+    for (id, document) in &indices[INDEX] {
+        let document: Value = serde_json::from_str(document).unwrap();
+        assert_eq!(document["event"]["id"], **id);
+    }
+}
+
+/// The events that a receiver of OTLP has, as it has them.
+fn bodies(otel: &Otlp) -> Vec<String> {
+    let records = otel.stored().into_iter().map(|stored| {
+        let event: Value = serde_json::from_str(stored.body()).unwrap();
+        assert_eq!(stored.uid(), uid(&event));
+        stored.body().to_owned()
+    });
+    records.collect()
 }
 
 /// A marked event arrives, or the sink is named with what the other side says.
@@ -289,12 +370,12 @@ fn a_probe_says_of_each_sink_what_becomes_of_an_event() {
     let (code, said) = check(&[]);
     assert_eq!(
         (code, said.as_str()),
-        (Some(0), "the configuration is sound, with 5 sinks\n")
+        (Some(0), "the configuration is sound, with 7 sinks\n")
     );
     assert_eq!(cloudwatch.requests().len(), 0);
     let (code, said) = check(&["--probe"]);
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(said.lines().count(), 5, "{said}");
+    assert_eq!(said.lines().count(), 7, "{said}");
     let stored = cloudwatch.stored(GROUP, "cluster-1/probe");
     let event: Value = serde_json::from_str(&stored[0].message).unwrap();
     assert_eq!(
@@ -302,6 +383,9 @@ fn a_probe_says_of_each_sink_what_becomes_of_an_event() {
         (1, &json!("probe"))
     );
     assert!(said.contains(&uid(&event)), "{said}");
+    assert_eq!(places.elastic.stored()[INDEX].len(), 1);
+    let records = places.otel.stored();
+    assert!(records.len() == 1 && records[0].uid().starts_with("probe/"));
     assert!(!folder.path().join("lines").exists() && !folder.path().join("state").exists());
     cloudwatch.fail(
         Operation::PutLogEvents,
