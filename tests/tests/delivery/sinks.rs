@@ -288,23 +288,11 @@ fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
             in_streams.push(event.message);
         }
     }
-    // What is created under its own name is there once.
-    let indices = places.elastic.stored();
-    assert_eq!(indices.keys().collect::<Vec<_>>(), [INDEX]);
-    assert!(indices[INDEX].keys().eq(&ids), "each event once");
-    for (id, document) in &indices[INDEX] {
-        let document: Value = serde_json::from_str(document).unwrap();
-        assert_eq!(document["event"]["id"], **id);
-    }
+    assert_indexed_once(&places.elastic, &ids);
     let indexed = places.hec.stored().into_iter().map(|stored| stored.event);
-    let records = places.otel.stored().into_iter().map(|stored| {
-        let event: Value = serde_json::from_str(stored.body()).unwrap();
-        assert_eq!(stored.uid(), uid(&event));
-        stored.body().to_owned()
-    });
     assert_eq!(places.hec.skipped(), 0);
     let mut of_services = Vec::new();
-    for events in [in_streams, indexed.collect(), records.collect()] {
+    for events in [in_streams, indexed.collect(), bodies(&places.otel)] {
         let mut there: BTreeMap<String, &String> = BTreeMap::new();
         for event in &events {
             let parsed: Value = serde_json::from_str(event).unwrap();
@@ -326,6 +314,27 @@ fn kills_and_failures_lose_nothing_on_the_way_to_sinks() {
         of_files["epochs"].as_array().unwrap().last().unwrap()["closed"],
         true
     );
+}
+
+/// What is created under its own name is there once.
+fn assert_indexed_once(elastic: &Elasticsearch, ids: &BTreeSet<String>) {
+    let indices = elastic.stored();
+    assert_eq!(indices.keys().collect::<Vec<_>>(), [INDEX]);
+    assert!(indices[INDEX].keys().eq(ids), "each event once");
+    for (id, document) in &indices[INDEX] {
+        let document: Value = serde_json::from_str(document).unwrap();
+        assert_eq!(document["event"]["id"], **id);
+    }
+}
+
+/// The events that a receiver of OTLP has, as it has them.
+fn bodies(otel: &Otlp) -> Vec<String> {
+    let records = otel.stored().into_iter().map(|stored| {
+        let event: Value = serde_json::from_str(stored.body()).unwrap();
+        assert_eq!(stored.uid(), uid(&event));
+        stored.body().to_owned()
+    });
+    records.collect()
 }
 
 /// A marked event arrives, or the sink is named with what the other side says.

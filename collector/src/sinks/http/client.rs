@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -73,6 +73,7 @@ pub struct Client {
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
     version: Version,
+    call_time: Duration,
     made: Mutex<Made>,
 }
 
@@ -102,6 +103,7 @@ impl Client {
             cert_file,
             key_file,
             version,
+            call_time: CALL_TIME,
             made: Mutex::default(),
         }
     }
@@ -117,31 +119,46 @@ impl Client {
     /// There is no answer, see [`Failure`].
     pub async fn call(&self, request: Request<Body>, most: usize) -> Result<Received, Failure> {
         let http = self.http()?;
-        match tokio::time::timeout(CALL_TIME, exchange(&http, request, most)).await {
+        match tokio::time::timeout(self.call_time, exchange(&http, request, most)).await {
             Ok(answer) => answer,
-            Err(late) => Err(Failure {
-                kind: RefusalKind::Unavailable,
-                help: format!(": there is no answer within {} s", CALL_TIME.as_secs()),
-                is_in_doubt: true,
-                source: late.into(),
-            }),
+            Err(late) => {
+                // A connection over which nothing comes would be taken for the next call too.
+                self.made().http = None;
+                Err(Failure {
+                    kind: RefusalKind::Unavailable,
+                    help: format!(": there is no answer within {} s", self.call_time.as_secs()),
+                    is_in_doubt: true,
+                    source: late.into(),
+                })
+            }
         }
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The client, made anew when its files have changed.
     fn http(&self) -> Result<Http, Failure> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.made();
         let Made { trust, http } = &mut *made;
-        let (tls, is_new) = if self.endpoint.starts_with("https:") {
-            trust.look(self.files(), &self.endpoint)?
-        } else {
-            (Arc::new(untrusting()?), false)
-        };
-        if is_new {
-            *http = None;
+        if !self.endpoint.starts_with("https:") {
+            let known = http.take().map_or_else(|| self.plain(), Ok)?;
+            return Ok(http.insert(known).clone());
         }
-        let made = http.get_or_insert_with(|| client((*tls).clone(), self.version));
-        Ok(made.clone())
+        let (tls, is_new) = trust.look(self.files(), &self.endpoint)?;
+        let known = http.take().filter(|_| !is_new);
+        let known = known.unwrap_or_else(|| client((*tls).clone(), self.version));
+        Ok(http.insert(known).clone())
+    }
+
+    /// For an address without TLS.
+    fn plain(&self) -> Result<Http, Failure> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Failure::unmade(RefusalKind::Other, error))?;
+        let builder = builder.with_root_certificates(RootCertStore::empty());
+        Ok(client(builder.with_no_client_auth(), self.version))
     }
 
     fn files(&self) -> Files<'_> {
@@ -151,15 +168,6 @@ impl Client {
             key_file: self.key_file.as_deref(),
         }
     }
-}
-
-/// For an address without TLS.
-fn untrusting() -> Result<ClientConfig, Failure> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Failure::unmade(RefusalKind::Other, error))?;
-    let builder = builder.with_root_certificates(RootCertStore::empty());
-    Ok(builder.with_no_client_auth())
 }
 
 /// With that trust.
@@ -259,3 +267,6 @@ fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
         None => error.source().is_some_and(is_untrusted),
     }
 }
+
+#[cfg(test)]
+mod tests;

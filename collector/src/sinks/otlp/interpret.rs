@@ -277,7 +277,8 @@ const fn by_http(status: u16) -> (RefusalKind, &'static str) {
 
 const NOT_KNOWN: &str =
     ": who the collector says that it is, it does not take: look at headers_file or headers_env";
-const NOT_THERE: &str = ": logs are not taken there: look at endpoint, protocol and path";
+const NOT_THERE: &str =
+    ": logs are not taken there, or not so: look at endpoint, protocol, path and gzip";
 const NOT_AGAIN: &str =
     ": by OTLP this is nothing to be tried again: look at the receiver, and at what it says";
 const EXHAUSTED: &str =
