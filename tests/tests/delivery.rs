@@ -28,6 +28,8 @@ mod moves;
 mod sinks;
 #[path = "delivery/tls.rs"]
 mod tls;
+#[path = "delivery/verify.rs"]
+mod verify;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -8,6 +8,7 @@
 
 mod checkpoint;
 mod ends;
+mod holes;
 mod report;
 mod strict;
 
@@ -18,6 +19,7 @@ use serde_json::Value;
 use super::chain::{self, Hash, Link, hex};
 use crate::ocsf::event::trail::probe;
 use checkpoint::{Agents, Said, is_signed};
+pub use holes::Hole;
 pub use report::{EpochReport, Expect, Finding, Kind, Report, SCHEMA};
 
 /// Between two checkpoints there is no more time than this, milliseconds: two that did not come are a silence.
@@ -90,6 +92,12 @@ impl Epoch {
     const fn last(&self) -> u64 {
         self.next.saturating_sub(1)
     }
+
+    /// The highest number given.
+    fn highest(&self) -> u64 {
+        let ahead = self.ahead.last_key_value().map_or(0, |(seq, _)| *seq);
+        self.last().max(ahead)
+    }
 }
 
 /// See the module.
@@ -152,6 +160,16 @@ impl<'a> Verifier<'a> {
                 detail,
             });
         }
+    }
+
+    /// From here on events come from where each is delivered at least once and in no order ([`Expect::loose`]).
+    pub const fn loosen(&mut self) {
+        self.expect.loose = true;
+    }
+
+    /// What time it is by now, Unix milliseconds, if [`Expect::now_ms`] has said one.
+    pub fn now(&mut self, now_ms: i64) {
+        self.expect.now_ms = self.expect.now_ms.map(|_| now_ms);
     }
 
     /// One event, as it was delivered: its canonical JSON, or other JSON that means the same.
