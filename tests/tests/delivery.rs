@@ -24,6 +24,8 @@ mod emitter;
 mod kills;
 #[path = "delivery/moves.rs"]
 mod moves;
+#[path = "delivery/silence.rs"]
+mod silence;
 #[path = "delivery/sinks.rs"]
 mod sinks;
 #[path = "delivery/tls.rs"]

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::keeper::IsThere;
 use super::{Reviewers, RunError};
 use crate::api::{self, ApiState, AuditRing};
 use crate::books::{InventoryBooks, OutletSource, Sources};
@@ -289,6 +290,17 @@ fn open_history(path: &Path, max_series: usize) -> Result<Arc<History>, HistoryE
 fn pods(index: &IndexReader) -> Pods {
     let index = index.clone();
     Pods::new(move |uid| index.get().node_of(uid).map(str::to_owned))
+}
+
+/// Which nodes there are, while the API server tells it.
+pub(super) fn nodes(index: &IndexReader, census: Option<Arc<Census>>) -> IsThere {
+    let index = index.clone();
+    Arc::new(move |node| {
+        let census = census.as_ref()?;
+        let index = index.get();
+        let is_known = census.is_synced() && !index.nodes().is_empty();
+        is_known.then(|| index.nodes().get(node).is_some())
+    })
 }
 
 /// How senders are received by a process that may have that many descriptors open. `reviewer` is there if
