@@ -63,6 +63,8 @@ pub struct Data {
     pub max_journal_bytes: u64,
     /// Bytes of audit trail on disk at the most: events that some destination has not taken.
     pub max_trail_bytes: u64,
+    /// Bytes kept of each sink at the most of what it can never take.
+    pub max_quarantine_bytes: u64,
 }
 
 /// The OTLP/gRPC receiver.
@@ -214,6 +216,7 @@ impl Default for Data {
             path: "/var/lib/plimsoll/collector".into(),
             max_journal_bytes: 4 << 30,
             max_trail_bytes: 4 << 30,
+            max_quarantine_bytes: 64 << 20,
         }
     }
 }

@@ -30,6 +30,12 @@ impl Data {
             "data.max_trail_bytes",
             "be at least 1048576 (1 MiB)",
         );
+        // One event, with all of its bytes escaped.
+        checks.that(
+            self.max_quarantine_bytes >= 16 << 20,
+            "data.max_quarantine_bytes",
+            "be at least 16777216 (16 MiB)",
+        );
     }
 }
 

@@ -116,6 +116,7 @@ impl Parts {
         let names = Arc::new(move |node: &str, event: &AuditEvent| names_of(node, event, &names));
         let publisher = Publisher::new(trail.clone(), names)
             .waiting(wait)
+            .behind(written_before(config, &store))
             .telling(Arc::new(move |node, pod| finds.found_elsewhere(node, pod)));
         let sources = Sources {
             data: data.clone(),
@@ -155,7 +156,8 @@ impl Parts {
                     &data.join("quarantine"),
                     runtime.clone(),
                     last_call.clone(),
-                );
+                )
+                .keeping(config.data.max_quarantine_bytes);
                 sources.outlets.push(OutletSource {
                     name,
                     reader: Arc::clone(&reader),
@@ -198,13 +200,30 @@ fn open_objects(
     (Objects::Files(inventory), last_look)
 }
 
-/// The file sink, with what is in the file already in the ring.
-fn open_audit_file(config: &Config, ring: &Arc<AuditRing>) -> FileSink {
-    let options = sink::Options {
+/// What the audit file has of the security journal: an earlier version of the collector wrote it from there.
+fn written_before(config: &Config, store: &Store) -> Option<(String, u64)> {
+    let epoch = store.journal_epoch(Class::Security);
+    let path = audit_file(config).path;
+    match sink::file::last_seq_of(&path, &epoch) {
+        Ok(seq) => Some((epoch, seq?)),
+        Err(error) => {
+            tracing::warn!(%error, "the end of the audit file cannot be read: what an earlier version wrote may come twice");
+            None
+        }
+    }
+}
+
+fn audit_file(config: &Config) -> sink::Options {
+    sink::Options {
         path: config.audit_path().join("audit.jsonl"),
         rotate_bytes: config.audit_file.rotate_bytes,
         keep_files: config.audit_file.keep_files,
-    };
+    }
+}
+
+/// The file sink, with what is in the file already in the ring.
+fn open_audit_file(config: &Config, ring: &Arc<AuditRing>) -> FileSink {
+    let options = audit_file(config);
     if let Err(error) = api::load_tail(&options.path, ring) {
         tracing::warn!(%error, "recent events of the audit file cannot be shown");
     }

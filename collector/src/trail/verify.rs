@@ -262,6 +262,12 @@ impl<'a> Verifier<'a> {
             .or_else(|| epoch.ahead.get(&seq).map(|known| short(&known.hash)));
         match before {
             Some(known) if known == short(&given.hash) && given.is_whole => {
+                // The signature is no part of the hash.
+                let said = given.said.as_ref();
+                if said.is_some_and(|said| !is_signed(said, &name, seq, &given.hash)) {
+                    let detail = "it is there again, with a signature that is none".to_owned();
+                    self.find(Kind::Signature, &name, (seq, seq), Some(at), detail);
+                }
                 self.came_again(&name, seq, at);
             }
             // Its hash is not its own: that is told already.
@@ -358,11 +364,18 @@ impl<'a> Verifier<'a> {
             epoch.push(seq, &given.hash);
         }
         if let Some(said) = given.said {
-            self.checkpoint(name, seq, &given.hash, *said, given.at);
+            self.checkpoint(name, seq, (given.prev, &given.hash), *said, given.at);
         }
     }
 
-    fn checkpoint(&mut self, name: &str, seq: u64, hash: &Hash, said: Said, at: Place) {
+    fn checkpoint(
+        &mut self,
+        name: &str,
+        seq: u64,
+        (prev, hash): (Hash, &Hash),
+        said: Said,
+        at: Place,
+    ) {
         let Some(epoch) = self.epochs.get(name) else {
             return;
         };
@@ -387,6 +400,15 @@ impl<'a> Verifier<'a> {
             return;
         }
         self.checkpoints += 1;
+        let previous = said.previous.as_ref();
+        let before = previous.map_or(chain::NOTHING, |(_, _, hash)| *hash);
+        if said.is_open && before != prev {
+            let detail = "its link is not to the hash that it says of the epoch before".to_owned();
+            self.find(Kind::Fork, name, (seq, seq), Some(at), detail);
+        }
+        let Some(epoch) = self.epochs.get(name) else {
+            return;
+        };
         if let Some(detail) = epoch
             .checkpoint_ms
             .and_then(|before| apart(before, said.time_ms))
