@@ -202,7 +202,7 @@ impl Node {
                 () = readable(ring.as_ref()) => drop(self.drain()),
                 _ = drain.tick() => self.tick(),
                 _ = sample.tick() => self.sample(),
-                _ = heartbeat.tick() => self.heartbeat(),
+                _ = heartbeat.tick() => self.heartbeat(false),
                 _ = rescan.tick() => self.rescan(),
             }
             self.write();
@@ -286,7 +286,8 @@ impl Node {
             out.push(Output::Event(at_unix_ns, event));
         });
         self.containers.finish(&mut self.out);
-        self.heartbeat();
+        // Its last word: whoever waits for the next one need not.
+        self.heartbeat(true);
         self.write();
         self.setup.status.turned(Health {
             phase: "draining",

@@ -420,6 +420,7 @@ fn events(ring: &AuditRing, index: &Index, now: u64) {
             containers: 9 + replica,
             agent_cpu_ns: Some(71_000_000_000),
             agent_rss_bytes: Some(14 * MIB),
+            ends: false,
         };
         record(
             243 + replica,

@@ -235,6 +235,7 @@ impl Sources {
             inventory: self.inventory_row(),
             nodes_with_two_agents: self.ring.nodes_with_two_agents(now_unix_ns),
             nodes_let_go: self.ring.nodes_let_go(),
+            watched: self.store.watched(),
             requests: self.requests.by_class(),
             http_refused: self.requests.refused(),
             http_access: self.requests.decided(),

@@ -8,6 +8,7 @@
 //! A mapping with losses: it has six strings and three numbers of one's own, and no place for the rest. Pure.
 
 use plimsoll_wire::AuditEvent;
+use plimsoll_wire::event::AgentState;
 
 use crate::api::AuditRecord;
 use crate::ocsf::event::imds::{code, endpoint, url};
@@ -44,12 +45,18 @@ pub fn line(record: &AuditRecord, version: &str) -> String {
 
 /// What it is, for people.
 const fn name(record: &AuditRecord) -> &'static str {
-    match record.event {
+    match &record.event {
         AuditEvent::Imds(_) => "Request to a metadata or credential endpoint",
         AuditEvent::OomKill(_) => "Process killed for want of memory",
         AuditEvent::ContainerEnd(_) => "Container ended",
         AuditEvent::Loss(_) => "Records lost",
         AuditEvent::Misplaced(_) => "Node speaks of pods that are not on it",
+        AuditEvent::Agent(notice) => match notice.state {
+            AgentState::Silent => "Agent is silent",
+            AgentState::Back => "Agent is heard again",
+            AgentState::Left => "Silent agent's node is gone",
+            AgentState::Rewound => "Agent's numbers go back",
+        },
         AuditEvent::Heartbeat(_) => "Agent lives",
     }
 }
@@ -113,6 +120,14 @@ fn extension(record: &AuditRecord) -> String {
             out.put("shost", &misplaced.sender);
             out.put("dhost", &misplaced.pod_node);
             out.put("cnt", &misplaced.count.to_string());
+        }
+        AuditEvent::Agent(notice) => {
+            out.put("shost", &notice.agent_node);
+            out.put("reason", notice.state.as_str());
+            let heard = notice.heard_unix_ns / 1_000_000;
+            out.put("start", &heard.to_string());
+            let last = notice.last_seq.to_string();
+            out.labelled("cs5", "lastNumber", Some(&last));
         }
         AuditEvent::Heartbeat(heartbeat) => {
             out.put("deviceProcessName", "plimsoll-agent");

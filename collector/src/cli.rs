@@ -217,6 +217,9 @@ enum AuditCommand {
   plimsoll audit verify /var/lib/plimsoll/collector/journal/trail
   plimsoll audit verify siem/audit.jsonl.2 siem/audit.jsonl.1 siem/audit.jsonl -o json
   plimsoll audit verify siem/ --against-collector
+  plimsoll audit verify --cloudwatch /plimsoll/audit --stream-prefix cluster-1 --region eu-central-1
+  aws logs get-log-events --log-group-name /plimsoll/audit --log-stream-name cluster-1/20261201T110000Z-0a1b \\
+    --start-from-head --output json | plimsoll audit verify -
   plimsoll audit verify --server https://plimsoll.example:8443")]
     Verify(audit::VerifyArgs),
 }
@@ -431,7 +434,7 @@ fn dispatch(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> Resu
         Command::Audit(AuditCommand::Tail(args)) => audit::tail(args, out, err),
         Command::Audit(AuditCommand::Query(args)) => audit::query(args, out),
         Command::Audit(AuditCommand::Accounting(args)) => audit::accounting(args, out),
-        Command::Audit(AuditCommand::Verify(args)) => audit::verify(args, out),
+        Command::Audit(AuditCommand::Verify(args)) => audit::verify(args, out, err),
         Command::Audit(AuditCommand::Export(args)) => {
             audit::export(&args.files, args.format, out)?;
             Ok(Exit::Success)

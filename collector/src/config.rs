@@ -67,6 +67,8 @@ pub struct Data {
     pub max_trail_bytes: u64,
     /// Seconds for which an event stays in the trail at the most, taken or not; `None`: as long as there is room.
     pub max_trail_age_s: Option<u64>,
+    /// Bytes kept of each sink at the most of what it can never take.
+    pub max_quarantine_bytes: u64,
 }
 
 /// The OTLP/gRPC receiver.
@@ -220,6 +222,7 @@ impl Default for Data {
             max_journal_age_s: None,
             max_trail_bytes: 4 << 30,
             max_trail_age_s: None,
+            max_quarantine_bytes: 64 << 20,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Whose event it is, what was asked and what came back are where Elastic's rules and pages look for them; all of it as
 //! it is with us is in `plimsoll`. Pure.
 
-use plimsoll_wire::event::{ContainerEnd, ImdsAccess, OomKill};
+use plimsoll_wire::event::{AgentState, ContainerEnd, ImdsAccess, OomKill};
 use plimsoll_wire::identity::Subject;
 use plimsoll_wire::{AuditEvent, Identity};
 use serde_json::{Map, Value, json};
@@ -37,6 +37,15 @@ pub fn document(record: &AuditRecord, version: &str) -> Value {
                 "related.hosts",
                 json!([misplaced.sender, misplaced.pod_node]),
             );
+        }
+        AuditEvent::Agent(notice) => {
+            match notice.state {
+                AgentState::Silent | AgentState::Rewound => {
+                    document.kind("alert", &["intrusion_detection"], &["info"]);
+                }
+                AgentState::Back | AgentState::Left => document.kind("event", &["host"], &["info"]),
+            }
+            document.set("related.hosts", json!([notice.agent_node]));
         }
         AuditEvent::Heartbeat(heartbeat) => {
             document.kind("state", &["host"], &["info"]);

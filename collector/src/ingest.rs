@@ -24,6 +24,7 @@ mod room;
 pub mod service;
 pub mod store;
 mod stream;
+pub mod watch;
 mod weigh;
 
 use std::sync::{Arc, Mutex, OnceLock};

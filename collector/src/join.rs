@@ -70,7 +70,10 @@ pub const fn identity_of(event: &AuditEvent) -> Option<&Identity> {
         AuditEvent::Imds(access) => Some(&access.identity),
         AuditEvent::OomKill(kill) => Some(&kill.identity),
         AuditEvent::ContainerEnd(end) => Some(&end.identity),
-        AuditEvent::Loss(_) | AuditEvent::Misplaced(_) | AuditEvent::Heartbeat(_) => None,
+        AuditEvent::Loss(_)
+        | AuditEvent::Misplaced(_)
+        | AuditEvent::Agent(_)
+        | AuditEvent::Heartbeat(_) => None,
     }
 }
 

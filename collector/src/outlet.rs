@@ -83,6 +83,8 @@ pub struct Outlet {
     refused: (RefusalKind, Option<u64>),
     /// Where events are kept that the sink can never take.
     apart: PathBuf,
+    /// Bytes that it may have.
+    apart_bytes: u64,
     stats: Arc<Stats>,
 }
 
@@ -115,6 +117,7 @@ impl Outlet {
         };
         Self {
             apart: apart.join(format!("{}.jsonl", sink.name)),
+            apart_bytes: apart::MAX_BYTES,
             kind,
             sink,
             runtime,
@@ -124,6 +127,13 @@ impl Outlet {
             refused: (RefusalKind::Other, None),
             stats: Arc::default(),
         }
+    }
+
+    /// Keeps so many bytes at the most of what can never be taken.
+    #[must_use]
+    pub const fn keeping(mut self, apart_bytes: u64) -> Self {
+        self.apart_bytes = apart_bytes;
+        self
     }
 
     /// What it does, for metrics.
@@ -204,7 +214,7 @@ impl Outlet {
             Some((message, &of.reason))
         });
         let lines: Vec<_> = lines.collect();
-        apart::keep(&self.apart, &lines).map_err(|source| Refused {
+        apart::keep(&self.apart, &lines, self.apart_bytes).map_err(|source| Refused {
             kind: RefusalKind::Other,
             what: format!(
                 "write an event that it can never take to {}",

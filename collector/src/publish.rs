@@ -89,6 +89,8 @@ pub struct Publisher<S = FileStorage> {
     join: Join,
     wait: NameWait,
     misplaced: Misplaced,
+    /// What was written of a journal before there was a trail: its epoch, and its last number.
+    had: Option<(String, u64)>,
 }
 
 impl<S> std::fmt::Debug for Publisher<S> {
@@ -105,6 +107,7 @@ impl<S: Storage> Publisher<S> {
             join,
             wait: NameWait::none(),
             misplaced: Arc::new(|_, _| ()),
+            had: None,
         }
     }
 
@@ -112,6 +115,14 @@ impl<S: Storage> Publisher<S> {
     #[must_use]
     pub fn waiting(mut self, wait: NameWait) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// Leaves out of a trail that has nothing yet what the audit file has of that journal, up to this number: an
+    /// earlier version wrote it there, and may have been killed before its cursor said so.
+    #[must_use]
+    pub fn behind(mut self, had: Option<(String, u64)>) -> Self {
+        self.had = had;
         self
     }
 
@@ -149,8 +160,14 @@ impl<S: Storage + Send + 'static> Destination for Publisher<S> {
     fn resume(&mut self, epoch: &str) -> Result<Resumed, TrailError> {
         let (known, last_seq) = self.trail.published()?;
         let is_known = known == epoch;
+        let had = self.had.as_ref().filter(|(of, _)| of == epoch);
+        let had = had.filter(|_| known.is_empty());
         Ok(Resumed {
-            last_seq: if is_known { last_seq } else { 0 },
+            last_seq: if is_known {
+                last_seq
+            } else {
+                had.map_or(0, |(_, seq)| *seq)
+            },
             renewed: !is_known && !known.is_empty(),
         })
     }

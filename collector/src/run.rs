@@ -203,6 +203,7 @@ fn begin(
     let keeper = Keeper {
         trail: sources.trail.clone(),
         store: sources.store.clone(),
+        is_there: parts::nodes(&index, sources.census.clone()),
     };
     let publishing = Arc::clone(&sources.published).carry(publisher, last.clone());
     let keeping = keeper.clone().run(last.clone());

@@ -19,6 +19,7 @@ use families::{
 
 use crate::api::StageRow;
 use crate::history::HistoryStats;
+use crate::ingest::watch::Watched;
 use crate::reader::ReaderState;
 
 /// What every metric's name begins with.
@@ -156,6 +157,8 @@ pub struct Books {
     pub nodes_with_two_agents: u64,
     /// Nodes that were let go of: not heard for a day, or too many.
     pub nodes_let_go: u64,
+    /// Agents by whether they are heard.
+    pub watched: Watched,
     /// HTTP answers by class of status.
     pub requests: Vec<(&'static str, u64)>,
     /// HTTP connections refused or broken off, by reason.
@@ -275,6 +278,7 @@ impl Metrics {
         self.inventory_objects.set(signed(books.inventory.objects));
         self.inventory_deleted.set(signed(books.inventory.deleted));
         self.two_agents.set(signed(books.nodes_with_two_agents));
+        self.agents_silent.set(signed(books.watched.silent));
         self.http_answers.set(signed(books.http_answers));
         self.http_connections.set(signed(books.http_connections));
         self.ingest_connections
@@ -286,6 +290,7 @@ impl Metrics {
             (&self.history_expired, books.history.expired),
             (&self.history_rejected, books.history.rejected),
             (&self.nodes_let_go, books.nodes_let_go),
+            (&self.agents_rewound, books.watched.rewound),
             (&self.sink_lines, books.sink.lines),
             (&self.sink_bytes, books.sink.bytes),
             (&self.sink_rotations, books.sink.rotations),
@@ -482,6 +487,11 @@ mod tests {
                 problems: 63,
             },
             nodes_with_two_agents: 66,
+            watched: Watched {
+                heard: 65,
+                silent: 64,
+                rewound: 63,
+            },
             nodes_let_go: 67,
             requests: vec![("2xx", 71)],
             http_refused: vec![("slow", 72)],

@@ -130,6 +130,8 @@ struct State {
     script: Script,
     /// Texts that make a message one that the service refuses.
     poison: BTreeSet<String>,
+    /// Texts that data protection masks for whoever does not ask for them unmasked.
+    masks: BTreeSet<String>,
     /// Reads that do not see what is stored from now on.
     unseen_reads: u32,
     requests: Vec<Request>,
@@ -311,6 +313,31 @@ impl CloudWatch {
     /// A batch with a message that contains this is answered `InvalidParameterException` from now on.
     pub fn poison(&self, text: &str) {
         self.state().poison.insert(text.to_owned());
+    }
+
+    /// Data protection: events with this text are read with asterisks in its place from now on, but by whoever asks for
+    /// them unmasked.
+    pub fn mask(&self, text: &str) {
+        self.state().masks.insert(text.to_owned());
+    }
+
+    /// Somebody changes what is stored in a stream, as nobody can at AWS: alters, removes, adds, or moves it.
+    ///
+    /// # Errors
+    /// There is no such stream.
+    pub fn tamper(
+        &self,
+        group: &str,
+        stream: &str,
+        change: impl FnOnce(&mut Vec<StoredEvent>),
+    ) -> Result<(), AwsError> {
+        let mut state = self.state();
+        let stream = state.store.group_mut(group)?.stream_mut(stream)?;
+        let mut events = stream.stored();
+        change(&mut events);
+        let held = |event| store::Held { event, unseen: 0 };
+        stream.events = events.into_iter().map(held).collect();
+        Ok(())
     }
 
     /// What is stored from now on is not found by the next so many reads of its stream.

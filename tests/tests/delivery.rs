@@ -24,10 +24,14 @@ mod emitter;
 mod kills;
 #[path = "delivery/moves.rs"]
 mod moves;
+#[path = "delivery/silence.rs"]
+mod silence;
 #[path = "delivery/sinks.rs"]
 mod sinks;
 #[path = "delivery/tls.rs"]
 mod tls;
+#[path = "delivery/verify.rs"]
+mod verify;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

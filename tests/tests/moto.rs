@@ -243,12 +243,26 @@ fn taken(client: &Client, group: &str, step: Step) -> String {
                 let told = answer.get(name).filter(|told| **told != json!({}));
                 told.map(|told| format!(" {told}")).unwrap_or_default()
             };
-            let told = [of("rejectedLogEventsInfo"), of("rejectedEntityInfo")];
+            let told = [
+                of("rejectedLogEventsInfo"),
+                of("rejectedEntityInfo"),
+                streams(&answer),
+            ];
             format!("ok{}", told.concat())
         }
         error if error.starts_with("Resource") => format!("{error} ({})", answer.message()),
         error => error,
     }
+}
+
+/// Of DescribeLogStreams the names, and whether there are more.
+fn streams(answer: &Value) -> String {
+    let Some(streams) = answer["logStreams"].as_array() else {
+        return String::new();
+    };
+    let names = streams.iter().map(|stream| &stream["logStreamName"]);
+    let more = answer["nextToken"].as_str().map_or("", |_| " …");
+    format!(" {}{more}", json!(names.collect::<Vec<_>>()))
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -26,7 +26,7 @@ use plimsoll_collector::ocsf::{Schema, event};
 use plimsoll_imds::{Decoder, Direction, Key, Limits};
 use plimsoll_tests::imds_cases::{case, segment};
 use plimsoll_wire::event::{
-    ContainerEnd, Heartbeat, ImdsAccess, Loss, Misplaced, OomKill, Process,
+    AgentNotice, AgentState, ContainerEnd, Heartbeat, ImdsAccess, Loss, Misplaced, OomKill, Process,
 };
 use plimsoll_wire::identity::{Qos, Subject};
 use plimsoll_wire::{AuditEvent, Class, Identity, RecordId};
@@ -114,6 +114,25 @@ fn records() -> Vec<AuditRecord> {
             }));
         }
     }
+    events.extend(
+        [
+            AgentState::Silent,
+            AgentState::Back,
+            AgentState::Left,
+            AgentState::Rewound,
+        ]
+        .map(|state| {
+            AuditEvent::Agent(AgentNotice {
+                agent_node: "n".to_owned(),
+                state,
+                epoch: "e".to_owned(),
+                last_seq: 7,
+                heard_unix_ns: 1_764_000_000_000_000_000,
+                silent_s: (state == AgentState::Silent).then_some(23),
+                seq: (state == AgentState::Rewound).then_some(5),
+            })
+        }),
+    );
     let records = events.into_iter().zip([named, pending].into_iter().cycle());
     let records = records
         .enumerate()
@@ -245,6 +264,7 @@ fn heartbeat() -> Heartbeat {
         containers: 3,
         agent_cpu_ns: None,
         agent_rss_bytes: Some(5 << 20),
+        ends: false,
     }
 }
 

@@ -28,6 +28,7 @@ mod collector;
 #[path = "soak/course.rs"]
 mod course;
 #[path = "delivery/emitter.rs"]
+#[expect(dead_code, reason = "shared with another test")]
 mod emitter;
 #[path = "soak/flips.rs"]
 mod flips;

@@ -115,6 +115,55 @@ pub struct Misplaced {
     pub count: u64,
 }
 
+/// What the collector notices of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// Two heartbeats in a row have not come.
+    Silent,
+    /// It is heard again.
+    Back,
+    /// It was silent, and its node is there no more.
+    Left,
+    /// Its numbers go back: it sends new records under numbers that it used before, or under a life of its spool that
+    /// another one had come after.
+    Rewound,
+}
+
+impl AgentState {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Back => "back",
+            Self::Left => "left",
+            Self::Rewound => "rewound",
+        }
+    }
+}
+
+/// An agent fell silent, is heard again, or sends numbers that it sent before. A finding of the collector, never sent
+/// by an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentNotice {
+    /// The agent's node.
+    pub agent_node: String,
+    /// What was noticed.
+    pub state: AgentState,
+    /// The life of its spool that was heard last; of `rewound` the one that came.
+    pub epoch: String,
+    /// The highest number of audit records that was heard.
+    pub last_seq: u64,
+    /// When it was heard last, by the collector's clock, Unix nanoseconds.
+    pub heard_unix_ns: u64,
+    /// For how long it was not heard, seconds: of `silent` until this was noticed, of `back` until it was heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_s: Option<u64>,
+    /// Of `rewound`: the number that came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+}
+
 /// Cumulative counts of one stage, sent with each heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageFates {
@@ -147,6 +196,9 @@ pub struct Heartbeat {
     pub agent_cpu_ns: Option<u64>,
     /// Agent's own resident memory, bytes.
     pub agent_rss_bytes: Option<u64>,
+    /// The agent ends on purpose, and this is its last word.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends: bool,
 }
 
 /// Everything that the security stream carries.
@@ -163,6 +215,8 @@ pub enum AuditEvent {
     Loss(Loss),
     /// Records about somebody else's pod were refused.
     Misplaced(Misplaced),
+    /// An agent is silent, or heard again, or goes back.
+    Agent(AgentNotice),
     /// The agent lives.
     Heartbeat(Heartbeat),
 }
@@ -176,6 +230,7 @@ impl AuditEvent {
             Self::ContainerEnd(_) => "plimsoll.container.end",
             Self::Loss(_) => "plimsoll.loss",
             Self::Misplaced(_) => "plimsoll.misplaced",
+            Self::Agent(_) => "plimsoll.agent",
             Self::Heartbeat(_) => "plimsoll.heartbeat",
         }
     }

@@ -54,7 +54,7 @@ impl Node {
 
     /// The books of every stage. What they say was lost is told before them: after the last drain
     /// nobody else would.
-    pub(super) fn heartbeat(&mut self) {
+    pub(super) fn heartbeat(&mut self, ends: bool) {
         self.count_rings();
         self.tell_losses();
         let own = self.meter.as_ref().map(SelfMeter::read);
@@ -68,6 +68,7 @@ impl Node {
             containers: self.containers.len() as u64,
             agent_cpu_ns: own.map(|own| own.cpu_ns),
             agent_rss_bytes: own.and_then(|own| own.rss_bytes),
+            ends,
         };
         self.out
             .push(Output::Event(wall_unix_ns(), AuditEvent::Heartbeat(beat)));

@@ -126,6 +126,7 @@ impl AuditRecord {
             AuditEvent::ContainerEnd(_) => "container_end",
             AuditEvent::Loss(_) => "loss",
             AuditEvent::Misplaced(_) => "misplaced",
+            AuditEvent::Agent(_) => "agent",
             AuditEvent::Heartbeat(_) => "heartbeat",
         }
     }
@@ -297,7 +298,8 @@ impl AuditRing {
             AuditEvent::Imds(_)
             | AuditEvent::OomKill(_)
             | AuditEvent::Loss(_)
-            | AuditEvent::Misplaced(_) => (&mut rings.events, MAX_EVENTS),
+            | AuditEvent::Misplaced(_)
+            | AuditEvent::Agent(_) => (&mut rings.events, MAX_EVENTS),
         };
         ring.make_room(bytes, bound);
         ring.kept.push_back(Kept {

@@ -43,6 +43,12 @@ impl Data {
                 "be null or 60 to 315360000 (ten years)",
             );
         }
+        // One event, with all of its bytes escaped.
+        checks.that(
+            self.max_quarantine_bytes >= 16 << 20,
+            "data.max_quarantine_bytes",
+            "be at least 16777216 (16 MiB)",
+        );
     }
 }
 

@@ -160,6 +160,8 @@ pub enum EventClass {
     Loss,
     /// Records about somebody else's pod were refused.
     Misplaced,
+    /// An agent is silent, or heard again, or goes back.
+    Agent,
     /// An agent lives.
     Heartbeat,
 }
@@ -172,6 +174,7 @@ impl From<&AuditEvent> for EventClass {
             AuditEvent::ContainerEnd(_) => Self::ContainerEnd,
             AuditEvent::Loss(_) => Self::Loss,
             AuditEvent::Misplaced(_) => Self::Misplaced,
+            AuditEvent::Agent(_) => Self::Agent,
             AuditEvent::Heartbeat(_) => Self::Heartbeat,
         }
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use maud::{Markup, html};
 use plimsoll_wire::AuditEvent;
-use plimsoll_wire::event::{ContainerEnd, ImdsAccess, Loss, Misplaced, OomKill};
+use plimsoll_wire::event::{
+    AgentNotice, AgentState, ContainerEnd, ImdsAccess, Loss, Misplaced, OomKill,
+};
 use serde_json::Value;
 
 use super::format::{count, counted, encoded, time_text};
@@ -241,6 +243,7 @@ fn row(record: &AuditRecord) -> Markup {
                 AuditEvent::ContainerEnd(end) => { (end_cells(end)) }
                 AuditEvent::Loss(loss) => { (loss_cells(loss)) }
                 AuditEvent::Misplaced(found) => { (misplaced_cells(found)) }
+                AuditEvent::Agent(notice) => { (agent_cells(notice)) }
                 AuditEvent::Heartbeat(_) => { td colspan="5" { "heartbeat" } }
             }
         }
@@ -321,6 +324,23 @@ fn misplaced_cells(found: &Misplaced) -> Markup {
         td colspan="3" {
             (found.sender) " sent " (counted(found.count, "record")) " about pods on other nodes; the first is "
             (found.pod_uid) " on " (found.pod_node)
+        }
+    }
+}
+
+fn agent_cells(notice: &AgentNotice) -> Markup {
+    let is_bad = matches!(notice.state, AgentState::Silent | AgentState::Rewound);
+    html! {
+        td {}
+        td { span class={ "tag" @if is_bad { " bad" } } { "agent " (notice.state.as_str()) } }
+        td colspan="3" {
+            "agent of " (notice.agent_node)
+            @match notice.state {
+                AgentState::Silent => { ", not heard for " (notice.silent_s.unwrap_or_default()) " s" }
+                AgentState::Back => { ", heard again after " (notice.silent_s.unwrap_or_default()) " s" }
+                AgentState::Left => { ", whose node is there no more" }
+                AgentState::Rewound => { " sent number " (notice.seq.unwrap_or_default()) " after " (notice.last_seq) }
+            }
         }
     }
 }

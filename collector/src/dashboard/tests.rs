@@ -91,6 +91,7 @@ fn beat(node: &str, age_ns: u64, degraded: &[&str]) -> NodeStatus {
         containers: 12,
         agent_cpu_ns: Some(60_000_000_000),
         agent_rss_bytes: Some(14 << 20),
+        ends: false,
     };
     NodeStatus {
         node: node.to_owned(),

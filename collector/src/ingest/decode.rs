@@ -21,6 +21,28 @@ pub struct Incoming {
     pub id: RecordId,
     /// What came under that name.
     pub content: Content,
+    /// What it says of whoever sent it; nothing of a window, or of what is refused.
+    pub sign: Sign,
+}
+
+/// What an audit record says of its agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sign {
+    /// The record's time, by the node's clock, Unix nanoseconds.
+    pub time_unix_ns: u64,
+    /// It says that the agent ends on purpose.
+    pub ends: bool,
+}
+
+impl Sign {
+    /// Of an event of that time.
+    pub const fn of(time_unix_ns: u64, event: &AuditEvent) -> Self {
+        let ends = match event {
+            AuditEvent::Heartbeat(heartbeat) => heartbeat.ends,
+            _ => false,
+        };
+        Self { time_unix_ns, ends }
+    }
 }
 
 /// What came under a record's name.
@@ -71,7 +93,8 @@ impl Decoded {
     fn refuse(&mut self, id: RecordId, fate: Fate, reason: impl FnOnce() -> String) {
         self.explain(fate, reason);
         let content = Content::Refused(fate);
-        self.records.push(Incoming { id, content });
+        let sign = Sign::default();
+        self.records.push(Incoming { id, content, sign });
     }
 
     fn count(&self, fate: Fate) -> u64 {
@@ -193,8 +216,8 @@ pub fn security(request: Vec<ResourceLogs>, node: &str, pods: &Pods) -> Decoded 
             if !decoded.check_node(&id::node(resource.as_ref()), node) {
                 continue;
             }
-            let event = match logs::decode(&record) {
-                Ok((_, event)) => event,
+            let (time_unix_ns, event) = match logs::decode(&record) {
+                Ok(decoded) => decoded,
                 Err(error) => {
                     decoded.refuse(id, Fate::Undecodable, || chain(&error));
                     continue;
@@ -206,6 +229,7 @@ pub fn security(request: Vec<ResourceLogs>, node: &str, pods: &Pods) -> Decoded 
             }
             decoded.records.push(Incoming {
                 content: Content::Payload(envelope(record, node).encode_to_vec()),
+                sign: Sign::of(time_unix_ns, &event),
                 id,
             });
         }
@@ -296,6 +320,7 @@ pub fn usage(request: Vec<ResourceMetrics>, node: &str, pods: &Pods) -> Decoded 
                 Some(pod) => decoded.refuse_elsewhere(id, pod),
                 None => decoded.records.push(Incoming {
                     content: Content::Payload(message.encode_to_vec()),
+                    sign: Sign::default(),
                     id,
                 }),
             },

@@ -36,6 +36,8 @@ pub(super) struct Guard {
     pub(super) longest: usize,
     /// Addresses that were told to have no token, and nodes that were told to send too much.
     pub(super) refused: Arc<Refused>,
+    /// Told of each node that is sent away.
+    pub(super) excuse: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Guard {
@@ -51,11 +53,13 @@ impl Guard {
         }
         if let Err(wait) = self.rates.take(&node, self.now()) {
             self.counts.refuse("rate");
+            (self.excuse)(&node);
             let message = "this node sends more than it may";
             return Err(later(Code::ResourceExhausted, message, wait));
         }
         let Some(room) = self.counts.room.take(&node, self.longest) else {
             self.counts.refuse("no_room");
+            (self.excuse)(&node);
             // A code that the agent answers by sending again, later.
             return Err(Status::unavailable("too many requests are in hand"));
         };

@@ -153,6 +153,10 @@ pub async fn serve<S: Storage + Send + 'static>(
         clock: Arc::clone(&options.clock),
         longest: options.max_request_bytes,
         refused: Arc::default(),
+        excuse: {
+            let store = store.clone();
+            Arc::new(move |node| store.excuse(node))
+        },
     };
     let findings = store.findings();
     let door = Door {

@@ -7,6 +7,7 @@
 //! What happens behind the lock, in which order, is `inner`'s; what readers are given, `hand`'s; what
 //! a start does, `start`'s.
 
+mod agents;
 mod hand;
 mod inner;
 mod start;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use super::decode::Incoming;
 use super::dedupe::{Bounds, Forgotten, Stream};
 use super::placed::{Elsewhere, Findings};
+use super::watch::Watch;
 use super::{Counts, Fate};
 use crate::errors::chain;
 pub use crate::hands::Held;
@@ -96,6 +98,8 @@ pub struct Store<S = FileStorage> {
     upkeep: Arc<Mutex<Option<String>>>,
     /// What waits to be told; likewise.
     findings: Arc<Mutex<Findings>>,
+    /// Which agents are heard; taken behind the lock of the journals, or alone.
+    watch: Arc<Mutex<Watch>>,
     /// The door's books.
     pub counts: Arc<Counts>,
 }
@@ -146,6 +150,7 @@ impl<S> Clone for Store<S> {
             refuses: Arc::clone(&self.refuses),
             upkeep: Arc::clone(&self.upkeep),
             findings: Arc::clone(&self.findings),
+            watch: Arc::clone(&self.watch),
             counts: Arc::clone(&self.counts),
         }
     }
@@ -252,6 +257,7 @@ impl<S: Storage> Store<S> {
             Inner::open(folders, max_bytes, new_epochs, bounds, Arc::clone(&counts))?;
         inner.begin(&recoveries, now_unix_ns());
         let store = Self {
+            watch: Arc::clone(&inner.watch),
             inner: Arc::new(Mutex::new(inner)),
             commits: Arc::new(watch::Sender::new(0)),
             refuses: Arc::default(),
@@ -277,6 +283,13 @@ impl<S: Storage> Store<S> {
     pub fn commit(&self, requests: &[Arrival]) -> Result<Vec<Outcome>, StoreError> {
         let committed = self.lock().commit(requests, now_unix_ns());
         self.note(committed.as_ref().err());
+        if committed.is_err() {
+            let first = |arrival: &Arrival| Some(arrival.records.first()?.id.node.clone());
+            requests
+                .iter()
+                .filter_map(first)
+                .for_each(|node| self.excuse(&node));
+        }
         let outcomes = committed?;
         self.commits.send_modify(|count| *count += 1);
         Ok(outcomes)

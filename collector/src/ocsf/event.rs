@@ -6,7 +6,9 @@
 pub(crate) mod imds;
 pub mod trail;
 
-use plimsoll_wire::event::{ContainerEnd, Heartbeat, Loss, Misplaced, OomKill};
+use plimsoll_wire::event::{
+    AgentNotice, AgentState, ContainerEnd, Heartbeat, Loss, Misplaced, OomKill,
+};
 use plimsoll_wire::identity::Subject;
 use plimsoll_wire::{AuditEvent, Class, Identity};
 use serde::Serialize;
@@ -57,6 +59,7 @@ pub fn of(record: &AuditRecord, version: &str) -> Event {
         AuditEvent::ContainerEnd(end) => container_end(record, end, common),
         AuditEvent::Loss(loss) => lost(loss, common),
         AuditEvent::Misplaced(misplaced) => finding(record, misplaced, common),
+        AuditEvent::Agent(notice) => noticed(record, notice, common),
         AuditEvent::Heartbeat(heartbeat) => alive(heartbeat, common),
     }
 }
@@ -67,6 +70,10 @@ pub(crate) fn severity(event: &AuditEvent) -> SeverityId {
         AuditEvent::Imds(access) => imds::severity(&access.request),
         AuditEvent::OomKill(_) => SeverityId::Medium,
         AuditEvent::Misplaced(_) => SeverityId::High,
+        AuditEvent::Agent(notice) => match notice.state {
+            AgentState::Silent | AgentState::Rewound => SeverityId::High,
+            AgentState::Back | AgentState::Left => SeverityId::Informational,
+        },
         AuditEvent::Loss(loss) => match loss.lost_class {
             Class::Security => SeverityId::High,
             Class::Usage => SeverityId::Low,
@@ -306,6 +313,58 @@ fn finding(record: &AuditRecord, misplaced: &Misplaced, mut common: Common) -> E
             title: Some(title.to_owned()),
             types: vec![record.event.name().to_owned()],
             uid: record.id.to_string(),
+        },
+    }))
+}
+
+/// A silence is one finding: opened when it is noticed, and closed when it is over.
+fn noticed(record: &AuditRecord, notice: &AgentNotice, mut common: Common) -> Event {
+    let node = &notice.agent_node;
+    let (activity_id, title, message) = match notice.state {
+        AgentState::Silent => (
+            DetectionFindingActivityId::Create,
+            "An agent is silent",
+            format!(
+                "the agent of node {node} is silent: not heard for {} s",
+                notice.silent_s.unwrap_or_default()
+            ),
+        ),
+        AgentState::Back => (
+            DetectionFindingActivityId::Close,
+            "An agent is silent",
+            format!(
+                "the agent of node {node} is heard again, after {} s",
+                notice.silent_s.unwrap_or_default()
+            ),
+        ),
+        AgentState::Left => (
+            DetectionFindingActivityId::Close,
+            "An agent is silent",
+            format!("the node {node}, whose agent was silent, is there no more"),
+        ),
+        AgentState::Rewound => (
+            DetectionFindingActivityId::Create,
+            "An agent's numbers go back",
+            format!(
+                "the agent of node {node} sends numbers that it sent before: {} after {}",
+                notice.seq.unwrap_or_default(),
+                notice.last_seq
+            ),
+        ),
+    };
+    let uid = match notice.state {
+        AgentState::Rewound => record.id.to_string(),
+        _ => format!("agent-silent/{node}/{}", notice.heard_unix_ns),
+    };
+    common.message = Some(message);
+    common.put("agent", json!(notice));
+    Event::Finding(Box::new(DetectionFinding {
+        common,
+        activity_id,
+        finding_info: FindingInfo {
+            title: Some(title.to_owned()),
+            types: vec![record.event.name().to_owned()],
+            uid,
         },
     }))
 }

@@ -14,8 +14,25 @@ use serde_json::json;
 
 use crate::sinks::{Message, QuarantineReason};
 
-/// Adds the lines.
-pub(super) fn keep(path: &Path, lines: &[(&Message, &QuarantineReason)]) -> io::Result<()> {
+/// Bytes at the most, unless somebody says otherwise.
+pub(super) const MAX_BYTES: u64 = 64 << 20;
+
+/// The file is as long as it may be: nothing is removed from it, for it is all that is left of its events.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it has {0} bytes, as many as it may (data.max_quarantine_bytes): look at what is in it, and move it away"
+)]
+struct Full(u64);
+
+/// Adds the lines, up to so many bytes in all.
+///
+/// # Errors
+/// The disk refuses, or the file would be longer than that: nothing was added.
+pub(super) fn keep(
+    path: &Path,
+    lines: &[(&Message, &QuarantineReason)],
+    max_bytes: u64,
+) -> io::Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
@@ -37,10 +54,43 @@ pub(super) fn keep(path: &Path, lines: &[(&Message, &QuarantineReason)]) -> io::
         writeln!(text, "{line}")?;
     }
     let before = file.metadata()?.len();
+    if before + text.len() as u64 > max_bytes {
+        return Err(io::Error::new(io::ErrorKind::QuotaExceeded, Full(before)));
+    }
     if let Err(error) = file.write_all(&text).and_then(|()| file.sync_data()) {
         // No part of a line is to stand before the next.
         file.set_len(before)?;
         return Err(error);
     }
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_refuses_and_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("quarantine/a.jsonl");
+        let message = Message {
+            seq: 7,
+            time_unix_ns: 0,
+            uid: "u".to_owned(),
+            text: "x".repeat(100),
+        };
+        let lines = [(&message, &QuarantineReason::Empty)];
+        keep(&path, &lines, 300).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let refused = keep(&path, &lines, 300).unwrap_err();
+        assert!(
+            refused.to_string().contains("data.max_quarantine_bytes"),
+            "{refused}"
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        // Somebody has taken it away.
+        std::fs::rename(&path, folder.path().join("seen")).unwrap();
+        keep(&path, &lines, 300).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
 }

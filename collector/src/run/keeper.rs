@@ -1,5 +1,7 @@
-//! The upkeep of the audit trail: checkpoints when it is time, what is gone told, what all have removed.
+//! The upkeep of the audit trail: checkpoints when it is time, what is gone and which agents are silent told, what all
+//! have removed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_wire::Class;
@@ -20,7 +22,12 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Keeper {
     pub(super) trail: Trail,
     pub(super) store: Store,
+    /// Whether a node is there, if that is known.
+    pub(super) is_there: IsThere,
 }
+
+/// Whether a node is there, if that is known.
+pub(super) type IsThere = Arc<dyn Fn(&str) -> Option<bool> + Send + Sync>;
 
 impl Keeper {
     /// Until `stop`. A disk that refuses is no end: it is tried again.
@@ -49,6 +56,7 @@ impl Keeper {
     }
 
     fn keep(&self) -> Result<(), RunError> {
+        let told = self.store.tell_agents(api::unix_ns(), &*self.is_there);
         let ticked = self.trail.tick(|| self.agents(), api::unix_ns());
         loop {
             let (gone, held) = self.trail.hold_bound(api::unix_ns());
@@ -58,6 +66,7 @@ impl Keeper {
                 break;
             }
         }
+        told?;
         ticked?;
         Ok(self.trail.sync_positions()?)
     }

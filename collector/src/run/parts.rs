@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::keeper::IsThere;
 use super::{Reviewers, RunError};
 use crate::api::{self, ApiState, AuditRing};
 use crate::books::{InventoryBooks, OutletSource, Sources};
@@ -116,6 +117,7 @@ impl Parts {
         let names = Arc::new(move |node: &str, event: &AuditEvent| names_of(node, event, &names));
         let publisher = Publisher::new(trail.clone(), names)
             .waiting(wait)
+            .behind(written_before(config, &store))
             .telling(Arc::new(move |node, pod| finds.found_elsewhere(node, pod)));
         let sources = Sources {
             data: data.clone(),
@@ -155,7 +157,8 @@ impl Parts {
                     &data.join("quarantine"),
                     runtime.clone(),
                     last_call.clone(),
-                );
+                )
+                .keeping(config.data.max_quarantine_bytes);
                 sources.outlets.push(OutletSource {
                     name,
                     reader: Arc::clone(&reader),
@@ -198,13 +201,30 @@ fn open_objects(
     (Objects::Files(inventory), last_look)
 }
 
-/// The file sink, with what is in the file already in the ring.
-fn open_audit_file(config: &Config, ring: &Arc<AuditRing>) -> FileSink {
-    let options = sink::Options {
+/// What the audit file has of the security journal: an earlier version of the collector wrote it from there.
+fn written_before(config: &Config, store: &Store) -> Option<(String, u64)> {
+    let epoch = store.journal_epoch(Class::Security);
+    let path = audit_file(config).path;
+    match sink::file::last_seq_of(&path, &epoch) {
+        Ok(seq) => Some((epoch, seq?)),
+        Err(error) => {
+            tracing::warn!(%error, "the end of the audit file cannot be read: what an earlier version wrote may come twice");
+            None
+        }
+    }
+}
+
+fn audit_file(config: &Config) -> sink::Options {
+    sink::Options {
         path: config.audit_path().join("audit.jsonl"),
         rotate_bytes: config.audit_file.rotate_bytes,
         keep_files: config.audit_file.keep_files,
-    };
+    }
+}
+
+/// The file sink, with what is in the file already in the ring.
+fn open_audit_file(config: &Config, ring: &Arc<AuditRing>) -> FileSink {
+    let options = audit_file(config);
     if let Err(error) = api::load_tail(&options.path, ring) {
         tracing::warn!(%error, "recent events of the audit file cannot be shown");
     }
@@ -291,6 +311,17 @@ fn open_history(path: &Path, max_series: usize) -> Result<Arc<History>, HistoryE
 fn pods(index: &IndexReader) -> Pods {
     let index = index.clone();
     Pods::new(move |uid| index.get().node_of(uid).map(str::to_owned))
+}
+
+/// Which nodes there are, while the API server tells it.
+pub(super) fn nodes(index: &IndexReader, census: Option<Arc<Census>>) -> IsThere {
+    let index = index.clone();
+    Arc::new(move |node| {
+        let census = census.as_ref()?;
+        let index = index.get();
+        let is_known = census.is_synced() && !index.nodes().is_empty();
+        is_known.then(|| index.nodes().get(node).is_some())
+    })
 }
 
 /// How senders are received by a process that may have that many descriptors open. `reviewer` is there if

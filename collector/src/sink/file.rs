@@ -156,6 +156,22 @@ impl AuditFile {
     }
 }
 
+/// The last number of the journal of that epoch that the lines say, in the file or in the newest one put aside.
+pub(crate) fn last_seq_of(path: &Path, journal_epoch: &str) -> io::Result<Option<u64>> {
+    for path in [path.to_owned(), aside(path, 1)] {
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        match line::last_whole(&End::of(&file)?.bytes, journal_epoch).0 {
+            Place::At(seq) => return Ok(Some(seq)),
+            Place::OtherJournal => return Ok(None),
+            Place::Nowhere => {}
+        }
+    }
+    Ok(None)
+}
+
 fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) => File::open(folder)?.sync_all(),
@@ -247,6 +263,19 @@ mod tests {
 
     fn open_for(options: &Options, epoch: &str) -> (AuditFile, bool) {
         AuditFile::open(options, epoch, None, &to_disk(), Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn the_last_number_of_a_journal_is_found_without_opening_the_file_for_writing() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(folder.path());
+        let found = |epoch| last_seq_of(&options.path, epoch).unwrap();
+        assert_eq!(found("e"), None);
+        fs::write(aside(&options.path, 1), LINE).unwrap();
+        assert_eq!(found("e"), Some(7));
+        let newer = String::from_utf8(LINE.to_vec()).unwrap().replace('7', "9");
+        fs::write(&options.path, newer + "{\"torn").unwrap();
+        assert_eq!((found("e"), found("f")), (Some(9), None));
     }
 
     #[test]

@@ -100,6 +100,8 @@ pub struct Metrics {
     pub(super) inventory_forgotten: Counter,
     pub(super) inventory_unheard: Counter,
     pub(super) two_agents: Gauge,
+    pub(super) agents_silent: Gauge,
+    pub(super) agents_rewound: Counter,
     pub(super) nodes_let_go: Counter,
     pub(super) requests: Family<StatusLabels, Counter>,
     pub(super) http_refused: Family<ReasonLabels, Counter>,
@@ -361,6 +363,16 @@ impl Metrics {
             "nodes_with_two_agents",
             "Nodes under whose name two agents with spools of their own sent within a quarter of an hour; the page of nodes names them",
             self.two_agents.clone(),
+        );
+        registry.register(
+            "agents_silent",
+            "Agents that missed two heartbeats, did not say that they end, and whose node is there as far as is known; the audit events of class agent name them",
+            self.agents_silent.clone(),
+        );
+        registry.register(
+            "agents_rewound",
+            "Records that agents sent anew under numbers of theirs that were there before, or under a life of their spool before the last; the audit events of class agent name them",
+            self.agents_rewound.clone(),
         );
         registry.register(
             "nodes_let_go",

@@ -12,6 +12,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use plimsoll_journal::Storage;
 use prost::Message;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::chain::Signature;
 use crate::ingest::checkpoint::Slots;
@@ -35,6 +36,11 @@ struct Stored {
 /// A key could not be made or written.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
+    /// They are there, and cannot be read: a new one would break the chain without need.
+    #[error(
+        "read the signing keys in journal/keys (without the folder a new key is made, which breaks the chain)"
+    )]
+    Unreadable(#[source] std::io::Error),
     /// The kernel gave no randomness.
     #[error("no randomness for a signing key")]
     Random,
@@ -45,12 +51,13 @@ pub enum KeyError {
 
 /// A private key.
 struct Key {
-    seed: Vec<u8>,
+    seed: Zeroizing<Vec<u8>>,
     pair: Ed25519KeyPair,
 }
 
 impl Key {
     fn of(seed: Vec<u8>) -> Option<Self> {
+        let seed = Zeroizing::new(seed);
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).ok()?;
         Some(Self { seed, pair })
     }
@@ -85,9 +92,11 @@ impl<S> std::fmt::Debug for Keys<S> {
 
 impl<S: Storage> Keys<S> {
     /// What is in the folder. `announced` is the key that the trail's last checkpoint says comes next.
-    pub(super) fn open(storage: S, announced: Option<PublicKey>) -> Self {
+    pub(super) fn open(storage: S, announced: Option<PublicKey>) -> Result<Self, KeyError> {
+        readable(&storage).map_err(KeyError::Unreadable)?;
         let (slots, body) = Slots::open(storage, 0);
-        let stored = body.and_then(|body| Stored::decode(body.as_slice()).ok());
+        let body = Zeroizing::new(body.unwrap_or_default());
+        let stored = Stored::decode(body.as_slice()).ok();
         let stored = stored.unwrap_or_default();
         let (mut current, next) = (Key::of(stored.current), Key::of(stored.next));
         let is_announced = |key: &Key| Some(key.public()) == announced;
@@ -100,11 +109,11 @@ impl<S: Storage> Keys<S> {
                  chain sees that nothing says it"
             );
         }
-        Self {
+        Ok(Self {
             slots,
             current,
             next: None,
-        }
+        })
     }
 
     /// The key that signs now, if there is one.
@@ -120,15 +129,11 @@ impl<S: Storage> Keys<S> {
         };
         let public = next.public();
         let stored = Stored {
-            current: self
-                .current
-                .as_ref()
-                .map(|key| key.seed.clone())
-                .unwrap_or_default(),
-            next: next.seed.clone(),
+            current: seed_of(self.current.as_ref()),
+            next: seed_of(Some(&next)),
         };
         self.next = Some(next);
-        self.write(&stored)?;
+        self.write(stored)?;
         Ok(public)
     }
 
@@ -137,17 +142,18 @@ impl<S: Storage> Keys<S> {
         if let Some(next) = self.next.take() {
             self.current = Some(next);
         }
-        let current = self.current.as_ref();
         let stored = Stored {
-            current: current.map(|key| key.seed.clone()).unwrap_or_default(),
+            current: seed_of(self.current.as_ref()),
             next: Vec::new(),
         };
-        self.write(&stored)
+        self.write(stored)
     }
 
     /// Into both slots: none is to keep an older key.
-    fn write(&mut self, stored: &Stored) -> Result<(), KeyError> {
-        let body = stored.encode_to_vec();
+    fn write(&mut self, mut stored: Stored) -> Result<(), KeyError> {
+        let body = Zeroizing::new(stored.encode_to_vec());
+        stored.current.zeroize();
+        stored.next.zeroize();
         self.slots.write(&body)?;
         Ok(self.slots.write(&body)?)
     }
@@ -159,6 +165,18 @@ impl<S: Storage> Keys<S> {
         signature.copy_from_slice(key.pair.sign(message.as_bytes()).as_ref());
         Some(signature)
     }
+}
+
+fn seed_of(key: Option<&Key>) -> Vec<u8> {
+    key.map(|key| key.seed.to_vec()).unwrap_or_default()
+}
+
+/// What cannot be read would be taken for missing.
+fn readable<S: Storage>(storage: &S) -> std::io::Result<()> {
+    for name in storage.list()? {
+        storage.read_at(&name, 0, &mut [0])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -178,7 +196,7 @@ mod tests {
     fn a_key_signs_until_the_next_one_is_on_record_and_is_erased_then() {
         let disk = CrashStorage::default();
         let folder = disk.folder("keys");
-        let mut keys = Keys::open(folder.clone(), None);
+        let mut keys = Keys::open(folder.clone(), None).unwrap();
         assert_eq!(keys.current(), None);
         let first = keys.prepare().unwrap();
         assert!(
@@ -190,7 +208,7 @@ mod tests {
         let second = keys.prepare().unwrap();
         assert!(is_by(&first, keys.sign("text")));
         // Killed here: the trail's word decides.
-        let found = |announced| Keys::open(folder.clone(), announced).current();
+        let found = |announced| Keys::open(folder.clone(), announced).unwrap().current();
         assert_eq!(found(None), Some(first));
         assert_eq!(found(Some(first)), Some(first));
         assert_eq!(found(Some(second)), Some(second));
@@ -200,8 +218,20 @@ mod tests {
         for name in folder.list().unwrap() {
             let mut bytes = vec![0; usize::try_from(folder.len(&name).unwrap()).unwrap()];
             folder.read_at(&name, 0, &mut bytes).unwrap();
-            let kept = bytes.windows(SEED).any(|window| window == seed);
+            let kept = bytes.windows(SEED).any(|window| window == seed.as_slice());
             assert!(!kept, "{name} holds the key that was erased");
         }
+    }
+
+    #[test]
+    fn keys_that_cannot_be_read_are_not_replaced() {
+        let disk = CrashStorage::default();
+        let folder = disk.folder("keys");
+        let mut keys = Keys::open(folder.clone(), None).unwrap();
+        keys.prepare().unwrap();
+        keys.turn().unwrap();
+        disk.fail_reads("keys/slot-0");
+        let refused = Keys::open(folder, keys.current()).map(drop);
+        assert!(matches!(refused, Err(KeyError::Unreadable(_))));
     }
 }

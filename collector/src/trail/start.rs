@@ -85,7 +85,7 @@ impl<S: Storage> Inner<S> {
         let (last_number, last) = last.unzip();
         let link = last.as_ref().and_then(|entry| entry.link().ok());
         let announced = last.as_ref().and_then(Entry::key);
-        let keys = Keys::open(keys, announced);
+        let keys = Keys::open(keys, announced)?;
         let mut head = Head {
             key: keys.current(),
             ..Head::default()

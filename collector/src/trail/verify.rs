@@ -8,6 +8,7 @@
 
 mod checkpoint;
 mod ends;
+mod holes;
 mod report;
 mod strict;
 
@@ -18,6 +19,7 @@ use serde_json::Value;
 use super::chain::{self, Hash, Link, hex};
 use crate::ocsf::event::trail::probe;
 use checkpoint::{Agents, Said, is_signed};
+pub use holes::Hole;
 pub use report::{EpochReport, Expect, Finding, Kind, Report, SCHEMA};
 
 /// Between two checkpoints there is no more time than this, milliseconds: two that did not come are a silence.
@@ -90,6 +92,12 @@ impl Epoch {
     const fn last(&self) -> u64 {
         self.next.saturating_sub(1)
     }
+
+    /// The highest number given.
+    fn highest(&self) -> u64 {
+        let ahead = self.ahead.last_key_value().map_or(0, |(seq, _)| *seq);
+        self.last().max(ahead)
+    }
 }
 
 /// See the module.
@@ -152,6 +160,16 @@ impl<'a> Verifier<'a> {
                 detail,
             });
         }
+    }
+
+    /// From here on events come from where each is delivered at least once and in no order ([`Expect::loose`]).
+    pub const fn loosen(&mut self) {
+        self.expect.loose = true;
+    }
+
+    /// What time it is by now, Unix milliseconds, if [`Expect::now_ms`] has said one.
+    pub fn now(&mut self, now_ms: i64) {
+        self.expect.now_ms = self.expect.now_ms.map(|_| now_ms);
     }
 
     /// One event, as it was delivered: its canonical JSON, or other JSON that means the same.
@@ -244,6 +262,12 @@ impl<'a> Verifier<'a> {
             .or_else(|| epoch.ahead.get(&seq).map(|known| short(&known.hash)));
         match before {
             Some(known) if known == short(&given.hash) && given.is_whole => {
+                // The signature is no part of the hash.
+                let said = given.said.as_ref();
+                if said.is_some_and(|said| !is_signed(said, &name, seq, &given.hash)) {
+                    let detail = "it is there again, with a signature that is none".to_owned();
+                    self.find(Kind::Signature, &name, (seq, seq), Some(at), detail);
+                }
                 self.came_again(&name, seq, at);
             }
             // Its hash is not its own: that is told already.
@@ -340,11 +364,18 @@ impl<'a> Verifier<'a> {
             epoch.push(seq, &given.hash);
         }
         if let Some(said) = given.said {
-            self.checkpoint(name, seq, &given.hash, *said, given.at);
+            self.checkpoint(name, seq, (given.prev, &given.hash), *said, given.at);
         }
     }
 
-    fn checkpoint(&mut self, name: &str, seq: u64, hash: &Hash, said: Said, at: Place) {
+    fn checkpoint(
+        &mut self,
+        name: &str,
+        seq: u64,
+        (prev, hash): (Hash, &Hash),
+        said: Said,
+        at: Place,
+    ) {
         let Some(epoch) = self.epochs.get(name) else {
             return;
         };
@@ -369,6 +400,15 @@ impl<'a> Verifier<'a> {
             return;
         }
         self.checkpoints += 1;
+        let previous = said.previous.as_ref();
+        let before = previous.map_or(chain::NOTHING, |(_, _, hash)| *hash);
+        if said.is_open && before != prev {
+            let detail = "its link is not to the hash that it says of the epoch before".to_owned();
+            self.find(Kind::Fork, name, (seq, seq), Some(at), detail);
+        }
+        let Some(epoch) = self.epochs.get(name) else {
+            return;
+        };
         if let Some(detail) = epoch
             .checkpoint_ms
             .and_then(|before| apart(before, said.time_ms))

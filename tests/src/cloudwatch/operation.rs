@@ -1,16 +1,18 @@
 //! The operations, their requests as they are parsed, and what they do to what is stored.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 use serde_json::{Value, json};
 
-use super::State;
 use super::entity::Entity;
 use super::error::AwsError;
 use super::judge::{self, InputEvent, Verdict};
 use super::object::Object;
 use super::page::{self, Asked, PAGE_EVENTS_AT_MOST, Page};
-use super::store::{StoredEvent, check_group_name, check_stream_name};
+use super::store::{StoredEvent, Stream, check_group_name, check_stream_name};
+use super::{REGION, State};
 
 /// What `X-Amz-Target` begins with.
 const TARGET: &str = "Logs_20140328.";
@@ -26,13 +28,14 @@ pub enum Operation {
     DeleteLogGroup,
     PutRetentionPolicy,
     GetLogEvents,
+    DescribeLogStreams,
     /// Any that is not served here.
     Other,
 }
 
 impl Operation {
     /// Those that are served.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PutLogEvents,
         Self::CreateLogStream,
         Self::CreateLogGroup,
@@ -40,6 +43,7 @@ impl Operation {
         Self::DeleteLogGroup,
         Self::PutRetentionPolicy,
         Self::GetLogEvents,
+        Self::DescribeLogStreams,
     ];
 
     /// The value of `X-Amz-Target`.
@@ -83,6 +87,14 @@ pub(super) struct Call {
     next_token: Option<String>,
     #[serde(default)]
     start_from_head: Option<bool>,
+    #[serde(default)]
+    unmask: Option<bool>,
+    #[serde(default)]
+    log_stream_name_prefix: Option<String>,
+    #[serde(default)]
+    order_by: Option<String>,
+    #[serde(default)]
+    descending: Option<bool>,
 }
 
 impl Call {
@@ -103,11 +115,25 @@ impl Call {
         check_group_name(name).map(|()| name)
     }
 
+    fn limit(&self, most: usize) -> Result<usize, AwsError> {
+        match self.limit.map(usize::try_from) {
+            None => Ok(most),
+            Some(Ok(limit)) if (1..=most).contains(&limit) => Ok(limit),
+            Some(_) => {
+                let constraint = format!("Member must have value from 1 to {most}");
+                Err(AwsError::constraint("limit", &constraint))
+            }
+        }
+    }
+
     fn stream(&self) -> Result<&str, AwsError> {
         let name = required("logStreamName", self.log_stream_name.as_deref())?;
         check_stream_name(name).map(|()| name)
     }
 }
+
+/// Streams of a page, at most and when nothing is said (API reference, DescribeLogStreams).
+const STREAMS_AT_MOST: usize = 50;
 
 fn events<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<InputEvent>>, D::Error> {
     let events = Option::<Vec<Object<InputEvent>>>::deserialize(deserializer)?;
@@ -139,6 +165,7 @@ impl State {
         match operation {
             Operation::PutLogEvents => return self.put(call, request),
             Operation::GetLogEvents => return self.get(&call, empty_page),
+            Operation::DescribeLogStreams => return self.describe(&call),
             Operation::CreateLogGroup => {
                 let protected = call.deletion_protection_enabled == Some(true);
                 self.store.create_group(call.group()?, protected)?;
@@ -205,14 +232,7 @@ impl State {
 
     fn get(&mut self, call: &Call, empty_page: bool) -> Result<Done, AwsError> {
         let (group, stream) = (call.group()?, call.stream()?);
-        let limit = match call.limit.map(usize::try_from) {
-            None => PAGE_EVENTS_AT_MOST,
-            Some(Ok(limit @ 1..=PAGE_EVENTS_AT_MOST)) => limit,
-            Some(_) => {
-                let constraint = "Member must have value from 1 to 10000";
-                return Err(AwsError::constraint("limit", constraint));
-            }
-        };
+        let limit = call.limit(PAGE_EVENTS_AT_MOST)?;
         let asked = Asked {
             start_ms: call.start_time,
             end_ms: call.end_time,
@@ -226,13 +246,66 @@ impl State {
             .filter(|(_, held)| held.unseen == 0)
             .map(|(number, held)| (number, &held.event))
             .collect();
-        let answer = if empty_page {
+        let mut answer = if empty_page {
             shown(&page::empty(asked))
         } else {
             shown(&page::page(&seen, asked))
         };
+        if call.unmask != Some(true) {
+            mask(&mut answer, &self.masks);
+        }
         for held in &mut stream.events {
             held.unseen = held.unseen.saturating_sub(1);
+        }
+        Ok(Done {
+            answer: Some(answer),
+            ..Done::default()
+        })
+    }
+
+    /// The streams of a group in the order of their names. A token is the name that comes before.
+    fn describe(&self, call: &Call) -> Result<Done, AwsError> {
+        let (group, limit) = (call.group()?, call.limit(STREAMS_AT_MOST)?);
+        let prefix = call.log_stream_name_prefix.as_deref().unwrap_or_default();
+        match call.order_by.as_deref() {
+            None | Some("LogStreamName") => {}
+            Some("LastEventTime") if prefix.is_empty() => {
+                return Err(AwsError::unknown_operation("by LastEventTime"));
+            }
+            Some("LastEventTime") => {
+                let message = "Cannot order by LastEventTime with a logStreamNamePrefix.";
+                return Err(AwsError::invalid_parameter(message));
+            }
+            Some(_) => {
+                let constraint =
+                    "Member must satisfy enum value set: [LogStreamName, LastEventTime]";
+                return Err(AwsError::constraint("orderBy", constraint));
+            }
+        }
+        let invalid = || AwsError::invalid_parameter("The specified nextToken is invalid.");
+        let token = call.next_token.as_deref();
+        let behind = token.map(|token| token.strip_prefix("after/").ok_or_else(invalid));
+        let behind = behind.transpose()?;
+        let mut streams: Vec<_> = self.store.group(group)?.streams.iter().collect();
+        if call.descending == Some(true) {
+            streams.reverse();
+        }
+        let found = streams
+            .iter()
+            .position(|(name, _)| Some(name.as_str()) == behind);
+        let from = match (behind, found) {
+            (None, _) => 0,
+            (Some(_), Some(at)) => at + 1,
+            (Some(_), None) => return Err(invalid()),
+        };
+        let all = streams.into_iter().skip(from);
+        let mut all = all.filter(|(name, _)| name.starts_with(prefix)).peekable();
+        let page: Vec<_> = all.by_ref().take(limit).collect();
+        let mut answer = json!({"logStreams": page.iter().map(|(name, stream)| {
+            described(group, name, stream)
+        }).collect::<Vec<_>>()});
+        if let (Some(_), Some((last, _))) = (all.peek(), page.last()) {
+            answer["nextToken"] = format!("after/{last}").into();
         }
         Ok(Done {
             answer: Some(answer),
@@ -258,6 +331,39 @@ impl State {
         self.deleted.extend(stream.stored().into_iter().map(gone));
         Ok(())
     }
+}
+
+/// Data protection: asterisks in place of each character.
+fn mask(answer: &mut Value, masks: &BTreeSet<String>) {
+    let events = answer.get_mut("events").and_then(Value::as_array_mut);
+    for message in events
+        .into_iter()
+        .flatten()
+        .filter_map(|event| event.get_mut("message"))
+    {
+        let mut text = message.as_str().unwrap_or_default().to_owned();
+        for masked in masks {
+            text = text.replace(masked, &"*".repeat(masked.chars().count()));
+        }
+        *message = text.into();
+    }
+}
+
+fn described(group: &str, name: &str, stream: &Stream) -> Value {
+    let arn = format!("arn:aws:logs:{REGION}:123456789012:log-group:{group}:log-stream:{name}");
+    let mut told = json!({"logStreamName": name, "arn": arn, "storedBytes": 0});
+    let times = || stream.events.iter().map(|held| held.event.timestamp_ms);
+    let ingested = stream.events.iter().map(|held| held.event.ingestion_ms);
+    for (member, time) in [
+        ("firstEventTimestamp", times().min()),
+        ("lastEventTimestamp", times().max()),
+        ("lastIngestionTime", ingested.max()),
+    ] {
+        if let Some(time) = time {
+            told[member] = time.into();
+        }
+    }
+    told
 }
 
 fn shown(page: &Page<'_>) -> Value {

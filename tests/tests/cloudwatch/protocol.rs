@@ -38,13 +38,13 @@ fn answers_are_aws_json_with_an_id_and_the_type_of_an_error() {
 #[test]
 fn what_is_not_served_is_unknown_and_fails_the_end() {
     let (logs, client) = service();
-    let answer = client.call("DescribeLogStreams", &json!({"logGroupName": GROUP}));
+    let answer = client.call("DescribeLogGroups", &json!({"logGroupName": GROUP}));
     assert_eq!(
         (answer.status, answer.error()),
         (400, "UnknownOperationException".to_owned())
     );
     let told = logs.finish().unwrap_err().to_string();
-    assert!(told.contains("DescribeLogStreams"), "{told}");
+    assert!(told.contains("DescribeLogGroups"), "{told}");
 }
 
 #[test]

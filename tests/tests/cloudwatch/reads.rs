@@ -132,3 +132,69 @@ fn a_page_has_a_mebibyte() {
     assert_eq!(events.len(), 2);
     assert_eq!(whole(&client, 10_000).len(), 3);
 }
+
+fn describe(client: &Client, more: &Value) -> (Vec<String>, Value) {
+    let mut body = json!({"logGroupName": GROUP});
+    body.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let answer = client.call("DescribeLogStreams", &body);
+    assert_eq!(answer.error(), "", "{answer}");
+    let answer = answer.json();
+    let streams = answer["logStreams"].as_array().unwrap().iter();
+    let name = |stream: &Value| stream["logStreamName"].as_str().unwrap().to_owned();
+    (streams.map(name).collect(), answer)
+}
+
+#[test]
+fn streams_are_described_by_name_in_pages_of_fifty() {
+    let (logs, client) = service();
+    for n in 0..60 {
+        logs.create_stream(GROUP, &format!("many/{n:02}")).unwrap();
+    }
+    let (first, answer) = describe(&client, &json!({"logStreamNamePrefix": "many/"}));
+    assert_eq!((first.len(), first[0].as_str()), (50, "many/00"));
+    let next = json!({"logStreamNamePrefix": "many/", "nextToken": answer["nextToken"]});
+    let (second, answer) = describe(&client, &next);
+    assert_eq!((second.len(), second[9].as_str()), (10, "many/59"));
+    assert!(answer.get("nextToken").is_none());
+    let (one, _) = describe(&client, &json!({"limit": 1}));
+    assert_eq!(one, [STREAM]);
+    let (last, _) = describe(&client, &json!({"limit": 1, "descending": true}));
+    assert_eq!(last, ["many/59"]);
+    put(&client, &batch([event(NOW - 5, "a"), event(NOW, "b")]));
+    let (_, answer) = describe(&client, &json!({"logStreamNamePrefix": STREAM}));
+    let told = &answer["logStreams"][0];
+    assert_eq!(told["firstEventTimestamp"], NOW - 5);
+    assert_eq!(
+        (&told["lastEventTimestamp"], &told["lastIngestionTime"]),
+        (&json!(NOW), &json!(NOW))
+    );
+    for (member, bad) in [
+        ("limit", json!(0)),
+        ("limit", json!(51)),
+        ("nextToken", json!("none")),
+        ("orderBy", json!("Size")),
+    ] {
+        let answer = client.call(
+            "DescribeLogStreams",
+            &json!({"logGroupName": GROUP, member: bad}),
+        );
+        assert_eq!(answer.error(), "InvalidParameterException", "{member}");
+    }
+    let body =
+        json!({"logGroupName": GROUP, "orderBy": "LastEventTime", "logStreamNamePrefix": "m"});
+    let answer = client.call("DescribeLogStreams", &body);
+    assert_eq!(answer.error(), "InvalidParameterException");
+    let answer = client.call("DescribeLogStreams", &json!({"logGroupName": "/none"}));
+    assert_eq!(answer.error(), "ResourceNotFoundException");
+}
+
+#[test]
+fn what_is_masked_is_read_by_whoever_may() {
+    let (logs, client) = filled(&["a secret b"]);
+    logs.mask("secret");
+    assert_eq!(get(&client, &json!({})).0, ["a ****** b"]);
+    assert_eq!(get(&client, &json!({"unmask": true})).0, ["a secret b"]);
+    assert_eq!(messages(&logs), ["a secret b"]);
+}

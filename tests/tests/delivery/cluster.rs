@@ -149,10 +149,14 @@ impl Rig {
     }
 
     fn written(&self, count: usize) -> Vec<Value> {
-        wait_until("the events are written", || {
-            self.collector.written().len() == count
-        });
-        self.collector.written()
+        // A slow machine makes agents silent.
+        let written = || {
+            let mut written = self.collector.written();
+            written.retain(|line| line["event"] != "agent");
+            written
+        };
+        wait_until("the events are written", || written().len() == count);
+        written()
     }
 }
 

@@ -81,6 +81,12 @@ impl Emitter {
         self.end()
     }
 
+    /// SIGSTOP, or SIGCONT: it is there, and does nothing.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()

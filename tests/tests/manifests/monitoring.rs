@@ -245,6 +245,8 @@ fn what_is_a_sign_of_somebody_else_is_an_alert() {
     for metric in [
         "plimsoll_agent_cgroups_relabelled",
         "plimsoll_collector_nodes_with_two_agents",
+        "plimsoll_collector_agents_silent",
+        "plimsoll_collector_agents_rewound_total",
         "plimsoll_collector_stream_missing_records",
     ] {
         let of = |rule: &&Value| rule["expr"].as_str().unwrap().contains(metric);

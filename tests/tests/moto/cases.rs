@@ -309,4 +309,38 @@ pub(crate) const ALL: &[Case] = &[
         name: "an_operation_that_is_none",
         steps: |_| there([bare("PutLogEvent")]),
     },
+    Case {
+        name: "streams_are_described_by_name",
+        steps: |_| {
+            let named = |name| with(bare("CreateLogStream"), "logStreamName", name);
+            let some = with(bare("DescribeLogStreams"), "logStreamNamePrefix", "a/");
+            there([
+                named("b"),
+                named("a/2"),
+                named("a/1"),
+                bare("DescribeLogStreams"),
+                with(bare("DescribeLogStreams"), "limit", 2),
+                some,
+            ])
+        },
+    },
+    Case {
+        name: "streams_of_no_group",
+        steps: |_| vec![bare("DescribeLogStreams")],
+    },
+    Case {
+        name: "more_streams_than_a_page_has",
+        steps: |_| there([with(bare("DescribeLogStreams"), "limit", 51)]),
+    },
+    Case {
+        name: "streams_of_a_prefix_by_time",
+        steps: |_| {
+            let by_time = with(bare("DescribeLogStreams"), "orderBy", "LastEventTime");
+            there([with(by_time, "logStreamNamePrefix", "a")])
+        },
+    },
+    Case {
+        name: "streams_in_an_order_that_is_none",
+        steps: |_| there([with(bare("DescribeLogStreams"), "orderBy", "Size")]),
+    },
 ];

@@ -99,7 +99,7 @@ fn documents_have_the_fields_of_the_schema() {
         assert_eq!(own, serde_json::to_value(&record.event).unwrap());
         actions.insert(document["event"]["action"].as_str().unwrap().to_owned());
     }
-    assert_eq!(actions.len(), 6, "{actions:?}");
+    assert_eq!(actions.len(), 7, "{actions:?}");
 }
 
 #[test]

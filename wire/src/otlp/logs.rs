@@ -4,6 +4,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 
 use super::{DecodeError, value};
 use crate::AuditEvent;
+use crate::event::AgentState;
 
 /// The event as a log record: event name, time, severity, and the event's own fields as the body.
 pub fn encode(event: &AuditEvent, time_unix_ns: u64) -> LogRecord {
@@ -46,7 +47,14 @@ const fn severity(event: &AuditEvent) -> (SeverityNumber, &'static str) {
         AuditEvent::OomKill(_) | AuditEvent::Loss(_) | AuditEvent::Misplaced(_) => {
             (SeverityNumber::Warn, "WARN")
         }
-        AuditEvent::Imds(_) | AuditEvent::ContainerEnd(_) => (SeverityNumber::Info, "INFO"),
+        AuditEvent::Agent(notice)
+            if matches!(notice.state, AgentState::Silent | AgentState::Rewound) =>
+        {
+            (SeverityNumber::Warn, "WARN")
+        }
+        AuditEvent::Imds(_) | AuditEvent::ContainerEnd(_) | AuditEvent::Agent(_) => {
+            (SeverityNumber::Info, "INFO")
+        }
         AuditEvent::Heartbeat(_) => (SeverityNumber::Debug, "DEBUG"),
     }
 }

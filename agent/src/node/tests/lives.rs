@@ -92,7 +92,7 @@ fn no_heartbeat_counts_a_loss_that_is_not_told() {
         lost: 7,
     };
     stage.feed("security", b"no record");
-    stage.node.heartbeat();
+    stage.node.heartbeat(false);
     let want = [("lost".to_owned(), 7), ("undecodable".to_owned(), 1)];
     assert_eq!(told(&mut stage), want);
     stage.node.sample();

@@ -17,7 +17,7 @@ fn a_disk_that_refuses_is_told_once_and_so_is_its_end() {
         std::fs::remove_dir_all(folder).unwrap();
     }
     let mut write = || {
-        stage.node.heartbeat();
+        stage.node.heartbeat(false);
         stage.node.write();
     };
     for _ in 0..5 {

@@ -15,6 +15,7 @@ fn heartbeat(containers: u64) -> Heartbeat {
         containers,
         agent_cpu_ns: None,
         agent_rss_bytes: None,
+        ends: false,
     }
 }
 

@@ -2,15 +2,18 @@
     clippy::disallowed_methods,
     reason = "shell: reads audit files and the clock"
 )]
-//! `plimsoll audit verify`: whether the chain in files or in a collector's folder is whole.
+//! `plimsoll audit verify`: whether the chain in files, in a collector's folder or in CloudWatch Logs is whole.
+
+mod cloudwatch;
+mod forms;
+mod service;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use plimsoll_journal::{JournalError, ReadOnly, inspect};
-use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use super::super::table::{self, Column};
@@ -20,14 +23,15 @@ use crate::api::chain::MAX_LINKS;
 use crate::api::{self, ChainDocument};
 use crate::trail::chain::from_hex;
 use crate::trail::entry::Entry;
-use crate::trail::verify::{Expect, Finding, Report, Verifier};
+use crate::trail::verify::{Expect, Finding, Kind, Report, Verifier};
+use cloudwatch::{Failed, Reading, Which, YOUNG};
+use forms::{At, Form};
+use service::Aws;
 
-/// No line is longer: an event has a million bytes at the most, and a SIEM may write it in a longer form.
-const MAX_LINE: u64 = 8 << 20;
-/// Of such a number of what comes from no file.
-const NOWHERE: u64 = ((1 << 24) - 1) << FILE;
 /// Of the number that says where an event was given, the part that says in which file.
-const FILE: u32 = 40;
+const FILE: u32 = cloudwatch::STREAM;
+/// Bit of the number of an event that is in no line of its own.
+const NTH: u64 = 1 << 39;
 const PATH: &str = "/api/v1/audit/chain";
 const COLUMNS: &[Column] = &[
     Column::Left("EPOCH"),
@@ -58,6 +62,9 @@ pub(in super::super) enum VerifyError {
         #[source]
         source: JournalError,
     },
+    /// A log.
+    #[error("read CloudWatch Logs")]
+    Logs(#[from] Failed),
     /// There is nothing to look at.
     #[error(
         "{path} has no event with unmapped.chain: that of a sink with the format ocsf-1.8 is to be given, or the \
@@ -86,57 +93,42 @@ struct Source {
     is_journal: bool,
 }
 
-/// Looks at these files and folders; exit code 1 if something is wrong.
-pub(in super::super) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
-    let asked = (args.paths.is_empty() || args.against_collector).then(|| ask(args));
+/// Looks at these files and folders, at a log, or at what a collector says; exit code 1 if something is wrong.
+pub(in super::super) fn verify(
+    args: &VerifyArgs,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<Exit, CliError> {
+    let group = args.cloudwatch.cloudwatch.as_deref();
+    let is_of_links = args.paths.is_empty() && group.is_none();
+    let asked = (is_of_links || args.against_collector).then(|| ask(args, is_of_links));
     let asked = asked.transpose()?;
     let said = asked.as_ref().map(end).transpose()?;
     let given = args.head.as_deref().map(head).transpose()?;
     let expect = Expect {
-        loose: args.at_least_once,
+        loose: args.at_least_once || group.is_some(),
         key: args.key.as_deref().map(key).transpose()?,
         heads: given.into_iter().chain(said).collect(),
-        now_ms: (args.live || args.paths.is_empty())
-            .then(|| i64::try_from(api::unix_ns() / 1_000_000).unwrap_or(i64::MAX)),
+        now_ms: (args.live || is_of_links || group.is_some()).then(now_ms),
+        lag_ms: group.map_or(0, |_| cloudwatch::LAG_MS),
+        may_rest: group.is_some() && !args.live,
     };
-    let mut sources = Vec::new();
-    for path in &args.paths {
-        sources.extend(sources_of(path)?);
-    }
-    let names: Vec<(String, bool)> = sources
-        .iter()
-        .map(|source| (source.path.display().to_string(), source.is_journal))
-        .collect();
-    let place = |at: u64| {
-        let file = usize::try_from(at >> FILE)
-            .ok()
-            .and_then(|file| names.get(file));
-        let number = at & ((1 << FILE) - 1);
-        match file {
-            Some((name, true)) => format!("{name}, record {number}"),
-            Some((name, false)) => format!("{name}, line {number}"),
-            None => format!("the collector's link {number}"),
+    let (report, what) = match group {
+        Some(group) => (
+            of_log(args, group, expect, err).map_err(VerifyError::from)?,
+            group.to_owned(),
+        ),
+        None if is_of_links => (of_links(asked.as_ref(), expect), "the collector".to_owned()),
+        None => {
+            let paths = args.paths.iter().map(|path| path.display().to_string());
+            (
+                of_files(args, expect)?,
+                paths.collect::<Vec<_>>().join(", "),
+            )
         }
     };
-    let mut verifier = Verifier::new(expect, &place);
-    for (at, source) in (0_u64..).zip(&sources) {
-        add(source, at << FILE, &mut verifier)?;
-    }
-    if args.paths.is_empty() {
-        let links = asked.iter().flat_map(|document| &document.links);
-        for (at, link) in (1..).zip(links) {
-            verifier.add(link.to_string().as_bytes(), NOWHERE | at);
-        }
-    }
-    let report = verifier.finish();
     if report.epochs.is_empty() {
-        let paths = args.paths.iter().map(|path| path.display().to_string());
-        let path = if args.paths.is_empty() {
-            "the collector".to_owned()
-        } else {
-            paths.collect::<Vec<_>>().join(", ")
-        };
-        return Err(VerifyError::NoChain { path }.into());
+        return Err(VerifyError::NoChain { path: what }.into());
     }
     match args.output {
         Output::Json => print_json(&report, out)?,
@@ -149,8 +141,90 @@ pub(in super::super) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result
     })
 }
 
-fn ask(args: &VerifyArgs) -> Result<ChainDocument, CliError> {
-    let links = if args.paths.is_empty() { MAX_LINKS } else { 0 };
+fn now_ms() -> i64 {
+    i64::try_from(api::unix_ns() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// What is in files and folders.
+fn of_files(args: &VerifyArgs, expect: Expect) -> Result<Report, VerifyError> {
+    let mut sources = Vec::new();
+    for path in &args.paths {
+        sources.extend(sources_of(path)?);
+    }
+    let names: Vec<(String, bool)> = sources
+        .iter()
+        .map(|source| (source.path.display().to_string(), source.is_journal))
+        .collect();
+    let place = |at: u64| {
+        let file = usize::try_from(at >> FILE)
+            .ok()
+            .and_then(|file| names.get(file));
+        let number = at & (NTH - 1);
+        match file {
+            Some((name, true)) => format!("{name}, record {number}"),
+            Some((name, false)) if at & NTH == 0 => format!("{name}, line {number}"),
+            Some((name, false)) => format!("{name}, event {number}"),
+            None => String::new(),
+        }
+    };
+    let mut verifier = Verifier::new(expect, &place);
+    for (at, source) in (0_u64..).zip(&sources) {
+        add(source, at << FILE, &mut verifier)?;
+    }
+    Ok(verifier.finish())
+}
+
+/// The last links of a collector, as it says them.
+fn of_links(asked: Option<&ChainDocument>, expect: Expect) -> Report {
+    let place = |at: u64| format!("the collector's link {at}");
+    let mut verifier = Verifier::new(expect, &place);
+    let links = asked.into_iter().flat_map(|document| &document.links);
+    for (at, link) in (1..).zip(links) {
+        verifier.add(link.to_string().as_bytes(), at);
+    }
+    verifier.finish()
+}
+
+/// What is in a log group.
+fn of_log(
+    args: &VerifyArgs,
+    group: &str,
+    expect: Expect,
+    err: &mut dyn Write,
+) -> Result<Report, Failed> {
+    let mut service = Aws::new(&args.cloudwatch, group, err)?;
+    let which = Which {
+        streams: args.cloudwatch.streams.clone(),
+        prefix: args.cloudwatch.stream_prefix.clone(),
+    };
+    let streams = which.names(&mut service)?;
+    let place = |at: u64| {
+        let stream = usize::try_from(at >> FILE).ok();
+        let stream = stream.and_then(|stream| streams.get(stream));
+        let name = stream.map(String::as_str).unwrap_or_default();
+        format!("{name}, event {}", at & (YOUNG - 1))
+    };
+    let mut verifier = Verifier::new(expect, &place);
+    let mut reading = Reading::new(&mut service, &mut verifier, &streams);
+    reading.read()?;
+    let masked = reading.masked;
+    verifier.now(now_ms());
+    let report = verifier.finish();
+    let is_edited = report.findings.iter().any(|found| found.kind == Kind::Edit);
+    if masked > 0 && is_edited && !args.cloudwatch.unmask {
+        cloudwatch::Service::tell(
+            &mut service,
+            format_args!(
+                "{masked} events have asterisks in them: if the group masks data, they are not as they were sent; \
+                 --unmask asks for them as they were"
+            ),
+        );
+    }
+    Ok(report)
+}
+
+fn ask(args: &VerifyArgs, is_of_links: bool) -> Result<ChainDocument, CliError> {
+    let links = if is_of_links { MAX_LINKS } else { 0 };
     let client = Client::new(&args.collector)?;
     Ok(client.get(PATH, &[("links", Some(links.to_string()))])?)
 }
@@ -256,22 +330,20 @@ fn add(source: &Source, base: u64, verifier: &mut Verifier<'_>) -> Result<(), Ve
     lines(BufReader::with_capacity(1 << 20, file), base, verifier).map_err(unreadable)
 }
 
-fn lines(mut file: impl BufRead, base: u64, verifier: &mut Verifier<'_>) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    for line in 1.. {
-        bytes.clear();
-        if file.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes)? == 0 {
-            break;
+fn lines(file: impl BufRead, base: u64, verifier: &mut Verifier<'_>) -> io::Result<()> {
+    forms::read(file, &mut |form, at| {
+        let at = match at {
+            At::Line(line) => base + line,
+            At::Event(event) => base + event + NTH,
+        };
+        match form {
+            Form::Plain(text) => verifier.add(text, at),
+            Form::Logged(text) => {
+                verifier.loosen();
+                verifier.add(text, at);
+            }
         }
-        let text = bytes.trim_ascii();
-        // The last line of a file that is being written may be a part of one.
-        let is_torn =
-            !bytes.ends_with(b"\n") && serde_json::from_slice::<IgnoredAny>(text).is_err();
-        if !text.is_empty() && !is_torn {
-            verifier.add(text, base + line);
-        }
-    }
-    Ok(())
+    })
 }
 
 /// For people.

@@ -109,7 +109,7 @@ fn every_mistake_is_told_at_once_with_its_line_and_place() {
             ":11: sinks[1].file.path: must be the path of a folder",
             ":11: sinks[1].file.keep_files: must be at least 1",
             ":13: sinks[1].route.classes[1]: unknown variant `kill`, expected one of imds, oom_kill, \
-             container_end, loss, misplaced, heartbeat, not kill",
+             container_end, loss, misplaced, agent, heartbeat, not kill",
             ":14: sinks[1].route.min_severity: unknown variant `fatal`, expected one of informational, low, \
              medium, high, critical, not fatal",
             ":15: sinks[1].route.namespaces[0]: must be a namespace's name, as kube-system",

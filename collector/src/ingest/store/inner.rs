@@ -9,12 +9,13 @@
 //! A full disk: what is held already stays, new requests fail and come again, and all that sets
 //! room free (checkpoint, position files) lies in room that was taken before. Has no clock.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plimsoll_journal::{Batch, Journal, JournalError, Storage};
-use plimsoll_wire::event::Misplaced;
+use plimsoll_wire::event::{AgentNotice, Misplaced};
 use plimsoll_wire::{AuditEvent, Class, RecordId};
 use prost::Message;
 
@@ -24,6 +25,7 @@ use crate::ingest::checkpoint::Slots;
 use crate::ingest::decode::{Content, Incoming};
 use crate::ingest::dedupe::{Dedupe, OWN_NODE, StoredStream, Verdict};
 use crate::ingest::losses::{self, Losses};
+use crate::ingest::watch::{StoredAgent, Watch};
 use crate::ingest::{Counts, Fate, place};
 
 /// Cursor of the checkpoint of what was seen: records behind it need not be read at a start.
@@ -40,6 +42,9 @@ pub(super) struct Checkpoint {
     pub(super) journal_seq: Vec<u64>,
     #[prost(string, repeated, tag = "3")]
     pub(super) epochs: Vec<String>,
+    /// Agents that are watched.
+    #[prost(message, repeated, tag = "5")]
+    pub(super) agents: Vec<StoredAgent>,
 }
 
 /// The most bytes of a checkpoint without streams: two epochs, four numbers, tags and lengths.
@@ -50,6 +55,8 @@ pub(super) struct Inner<S> {
     pub(super) slots: Slots<S>,
     pub(super) seen: Dedupe,
     pub(super) losses: Losses,
+    /// Taken while the store's lock is held, never the other way about.
+    pub(super) watch: Arc<Mutex<Watch>>,
     pub(super) counts: Arc<Counts>,
     pub(super) max_bytes: u64,
     /// Records are no older, nanoseconds; `None`: as old as may be.
@@ -136,7 +143,7 @@ impl<S: Storage> Inner<S> {
         now: u64,
         outcome: &mut Outcome,
     ) -> Result<(), StoreError> {
-        for Incoming { id, content } in records {
+        for Incoming { id, content, sign } in records {
             let refusal = match content {
                 Content::Refused(fate) => Some(*fate),
                 Content::Payload(payload) => {
@@ -147,10 +154,12 @@ impl<S: Storage> Inner<S> {
             let (too_large, elsewhere) = (is(Fate::TooLarge), is(Fate::PodElsewhere));
             if self.seen.judge(id) == Verdict::Repeat {
                 outcome.duplicates += 1;
+                if class == Class::Security {
+                    self.watch().comes_again(id, *sign, now);
+                }
             } else {
-                self.slots
-                    .reserve(CHECKPOINT_BYTES + self.seen.most_bytes_with(id))
-                    .map_err(checkpoint_failed)?;
+                let most_bytes = self.most_checkpoint_bytes(id);
+                self.slots.reserve(most_bytes).map_err(checkpoint_failed)?;
                 if let (Content::Payload(payload), None) = (content, refusal) {
                     self.append(class, payload, now)?;
                     self.note_unsynced(class, true);
@@ -161,12 +170,25 @@ impl<S: Storage> Inner<S> {
                     outcome.elsewhere += elsewhere;
                     outcome.undecodable += 1 - too_large - elsewhere;
                 }
+                if class == Class::Security {
+                    let was_known = self.seen.watermark(id) > 0;
+                    self.watch().goes_on(id, *sign, was_known, now);
+                }
                 self.seen.accept(id);
             }
             outcome.refused += u64::from(refusal.is_some());
             outcome.refused_too_large += too_large;
         }
         Ok(())
+    }
+
+    pub(super) fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The most bytes of a checkpoint, this record taken.
+    fn most_checkpoint_bytes(&self, id: &RecordId) -> usize {
+        CHECKPOINT_BYTES + self.seen.most_bytes_with(id) + self.watch().most_bytes_with(id)
     }
 
     fn note_unsynced(&mut self, class: Class, is_received: bool) {
@@ -238,6 +260,20 @@ impl<S: Storage> Inner<S> {
         Ok(())
     }
 
+    /// Puts on record what was noticed of agents. What is left in `notices` was not.
+    pub(super) fn tell_notices(
+        &mut self,
+        notices: &mut VecDeque<AgentNotice>,
+        now: u64,
+    ) -> Result<(), StoreError> {
+        self.sync(Class::Security)?;
+        while let Some(notice) = notices.front() {
+            self.append_own(&AuditEvent::Agent(notice.clone()), now)?;
+            notices.pop_front();
+        }
+        self.sync(Class::Security)
+    }
+
     /// Puts findings on record. Those that are left in `due` were not.
     pub(super) fn tell_findings(
         &mut self,
@@ -266,7 +302,7 @@ impl<S: Storage> Inner<S> {
         id.seq = self.seen.watermark(&id) + 1;
         let payload = losses::payload(event, &id, now);
         let reserve = |inner: &mut Self| {
-            let bytes = CHECKPOINT_BYTES + inner.seen.most_bytes_with(&id);
+            let bytes = inner.most_checkpoint_bytes(&id);
             inner.slots.reserve(bytes).map_err(checkpoint_failed)
         };
         self.with_held_room(reserve)?;
@@ -344,6 +380,7 @@ impl<S: Storage> Inner<S> {
             streams: self.seen.stored(),
             journal_seq: journal_seq.to_vec(),
             epochs: epochs.map(str::to_owned).to_vec(),
+            agents: self.watch().stored(),
         };
         self.slots
             .write(&checkpoint.encode_to_vec())

@@ -3,7 +3,7 @@
 //! What damage took is counted and told here, once over all lives: numbers that a record tells of
 //! already are known from the checkpoint and from that record itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use plimsoll_journal::{Journal, Options, Recovery, Storage};
 use plimsoll_wire::Class;
@@ -15,6 +15,7 @@ use crate::hands::Hands;
 use crate::ingest::checkpoint::Slots;
 use crate::ingest::dedupe::{Bounds, Dedupe};
 use crate::ingest::losses::{self, Losses};
+use crate::ingest::watch::Watch;
 use crate::ingest::{Counts, decode, place};
 
 /// Reads of one place before its segment is given up; the start does not wait between them.
@@ -48,6 +49,7 @@ impl<S: Storage> Inner<S> {
             slots,
             seen: Dedupe::restore(bounds, checkpoint.streams),
             losses: Losses::default(),
+            watch: Arc::new(Mutex::new(Watch::restore(checkpoint.agents))),
             counts,
             max_bytes,
             max_age_ns: None,
@@ -100,8 +102,9 @@ impl<S: Storage> Inner<S> {
                 let id = match class {
                     Class::Usage => decode::usage_window(&record.payload).map(|(id, _)| id),
                     Class::Security => {
-                        decode::audit_event(&record.payload).map(|(id, _, event)| {
+                        decode::audit_event(&record.payload).map(|(id, time_unix_ns, event)| {
                             self.losses.found(&id, &event);
+                            self.watch().found(&id, time_unix_ns, &event);
                             id
                         })
                     }

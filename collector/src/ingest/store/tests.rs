@@ -97,6 +97,7 @@ fn incoming(node: &str, class: Class, seq: u64, len: usize) -> Incoming {
     };
     Incoming {
         content: Content::Payload(payload),
+        sign: decode::Sign::default(),
         id,
     }
 }
@@ -287,6 +288,7 @@ fn a_refused_record_has_one_fate_and_is_no_gap() {
     let refused = |seq| Incoming {
         id: record_id("n", Class::Security, seq),
         content: Content::Refused(Fate::Undecodable),
+        sign: decode::Sign::default(),
     };
     let request = || {
         let records = vec![

@@ -260,7 +260,7 @@ fn unsendable(code: &str, source: BoxError) -> Failure {
 }
 
 /// What came back, in our words.
-fn answer<T, E>(result: Result<T, SdkError<E, HttpResponse>>) -> Answer<T>
+pub(crate) fn answer<T, E>(result: Result<T, SdkError<E, HttpResponse>>) -> Answer<T>
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {

@@ -306,6 +306,50 @@ impl Forger {
     }
 }
 
+#[test]
+fn a_copy_of_a_checkpoint_with_another_signature_is_told() {
+    let chain = two_lives();
+    let loose = Expect {
+        loose: true,
+        ..Expect::default()
+    };
+    let link = chain::link(chain[0].as_bytes()).unwrap();
+    let mut signature = link.signature.unwrap();
+    signature[7] ^= 1;
+    let other = chain[0].replace(&hex(&link.signature.unwrap()), &hex(&signature));
+    let with = |copy: &String| {
+        let lines = chain.iter().chain([copy]).map(String::as_str);
+        kinds(&verify(lines, loose.clone()))
+    };
+    assert_eq!(with(&chain[0]), []);
+    assert_eq!(with(&other), [(Kind::Signature, Some(1))]);
+}
+
+#[test]
+fn a_beginning_whose_link_is_not_to_what_it_says_is_told() {
+    let chain = two_lives();
+    let last = chain::link(chain.last().unwrap().as_bytes()).unwrap();
+    for is_true in [true, false] {
+        let mut with_key = Forger::behind(chain.last().unwrap());
+        (with_key.epoch, with_key.seq) = ("next".to_owned(), 0);
+        if !is_true {
+            with_key.hash = [7; 32];
+        }
+        let previous = json!({"epoch": last.epoch, "seq": last.seq, "hash": hex(&last.hash)});
+        let key = with_key.key();
+        let checkpoint =
+            json!({"why": "open", "key": key, "next_key": key, "agents": [], "previous": previous});
+        let event = json!({"time": 1, "unmapped": {"checkpoint": checkpoint}});
+        let beginning = with_key.link(&event, true);
+        let found = kinds(&of(&[beginning]));
+        assert_eq!(
+            found.contains(&(Kind::Fork, Some(1))),
+            !is_true,
+            "{found:?}"
+        );
+    }
+}
+
 /// Checkpoints of every kind, signed by a key of his own, at every place of a chain: none of them is taken.
 #[test]
 fn no_checkpoint_by_a_key_of_ones_own_is_taken() {
@@ -354,7 +398,7 @@ fn what_is_dated_ahead_or_back_is_named() {
     assert_eq!(live(i64::MIN), [(Kind::Silence, Some(23))]);
     // A chain of his own, whose times leap as far as they can.
     let mut forger = Forger::behind(&chain[0]);
-    forger.seq = 0;
+    (forger.seq, forger.hash) = (0, chain::NOTHING);
     forger.time_ms = i64::MIN;
     let open = forger.checkpoint("open");
     forger.time_ms = i64::MAX;

@@ -238,12 +238,14 @@ impl Verifier<'_> {
             .zip(checkpoint_ms)
             .map(|(now, then)| now.saturating_sub(then));
         // One that is of the future is not fresh: it would be for ever.
-        let is_fresh = since.is_some_and(|since| (-SILENCE_MS..=SILENCE_MS).contains(&since));
+        let patience = SILENCE_MS.saturating_add(self.expect.lag_ms);
+        let is_fresh = since.is_some_and(|since| (-SILENCE_MS..=patience).contains(&since));
         if last > signed && !is_fresh {
             let detail = format!("{} events after the last checkpoint", last - signed);
             self.find(Kind::UnsignedTail, name, (signed + 1, last), None, detail);
         }
-        if let Some(since) = since.filter(|since| !is_fresh && (!closed || *since < 0)) {
+        let is_odd = |since: &i64| !is_fresh && (!closed || *since < 0);
+        if let Some(since) = since.filter(|since| !self.expect.may_rest && is_odd(since)) {
             let detail = if since < 0 {
                 format!(
                     "the last checkpoint is {} s in the future",

@@ -64,6 +64,11 @@ pub struct Expect {
     pub heads: Vec<(String, u64, Hash)>,
     /// What time it is, Unix milliseconds, if the chain should be going on: then its end is a silence or not yet signed.
     pub now_ms: Option<i64>,
+    /// The events come by a way on which they may be behind by so much, milliseconds: the end is that much older
+    /// before it counts as silent or unsigned.
+    pub lag_ms: i64,
+    /// The chain need not be going on: what is new needs no signature yet, and an old end is no silence.
+    pub may_rest: bool,
 }
 
 /// What was found.

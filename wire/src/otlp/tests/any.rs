@@ -1,6 +1,6 @@
 //! Any event and any window that there can be.
 
-use crate::event::Misplaced;
+use crate::event::{AgentNotice, AgentState, Misplaced};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -183,10 +183,11 @@ pub(super) fn event() -> impl Strategy<Value = AuditEvent> {
                     containers,
                     agent_cpu_ns: cpu,
                     agent_rss_bytes: rss,
+                    ends: false,
                 })
             },
         );
-    prop_oneof![imds, oom, end, loss, misplaced, heartbeat]
+    prop_oneof![imds, oom, end, loss, misplaced, notice(), heartbeat]
 }
 
 /// A count as machines have them: the wire's integers are signed, its CPU time a double.
@@ -285,4 +286,30 @@ pub(super) fn window() -> impl Strategy<Value = UsageWindow> {
             }
         },
     )
+}
+
+fn notice() -> impl Strategy<Value = AuditEvent> {
+    (
+        [".*", ".*"],
+        any::<(u64, u64, Option<u64>, Option<u64>)>(),
+        prop_oneof![
+            Just(AgentState::Silent),
+            Just(AgentState::Back),
+            Just(AgentState::Left),
+            Just(AgentState::Rewound),
+        ],
+    )
+        .prop_map(
+            |([agent_node, epoch], (last_seq, heard_unix_ns, silent_s, seq), state)| {
+                AuditEvent::Agent(AgentNotice {
+                    agent_node,
+                    state,
+                    epoch,
+                    last_seq,
+                    heard_unix_ns,
+                    silent_s,
+                    seq,
+                })
+            },
+        )
 }
