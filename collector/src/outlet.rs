@@ -29,6 +29,7 @@ use crate::sinks::backoff::Backoff;
 use crate::sinks::cloudwatch::CloudWatch;
 use crate::sinks::file::FileOutlet;
 use crate::sinks::hec::Hec;
+use crate::sinks::stdout::Stdout;
 use crate::sinks::syslog::Syslog;
 use crate::sinks::{Message, RefusalKind, Refused, Sent};
 use crate::trail::entry::Entry;
@@ -63,6 +64,7 @@ enum Kind {
     CloudWatch(Option<(String, Box<CloudWatch>)>),
     Hec(Box<Hec>),
     File(Box<FileOutlet>),
+    Stdout(Stdout),
     Syslog(Box<Syslog>),
 }
 
@@ -103,6 +105,7 @@ impl Outlet {
             SinkKind::CloudWatch(_) => Kind::CloudWatch(None),
             SinkKind::Hec(hec) => Kind::Hec(Box::new(Hec::new(hec))),
             SinkKind::File(file) => Kind::File(Box::new(FileOutlet::new(file, sink.format))),
+            SinkKind::Stdout => Kind::Stdout(Stdout::default()),
             SinkKind::Syslog(syslog) => Kind::Syslog(Box::new(Syslog::new(syslog))),
         };
         Self {
@@ -128,6 +131,7 @@ impl Outlet {
         let now_unix_ms = api::unix_ns() / 1_000_000;
         match &mut self.kind {
             Kind::File(file) => file.send(messages),
+            Kind::Stdout(stdout) => stdout.send(messages, &self.last),
             Kind::Syslog(syslog) => {
                 let call = syslog.send(messages, now_unix_ms);
                 call::wait(&self.runtime, &self.last, call)

@@ -22,6 +22,9 @@ const STREAM: &str = "probe";
 /// Calls at the most: one that makes a missing stream is followed by another.
 const CALLS: usize = 4;
 
+/// Lines of a probe would be among those of this command.
+const PROBED_STDOUT: &str = "standard output is the collector's own: nothing is written";
+
 /// Sends a marked event at that time, Unix nanoseconds. Where it went, in words.
 ///
 /// # Errors
@@ -58,6 +61,7 @@ pub async fn probe(sink: &Sink, now_unix_ns: u64) -> Result<String, Refused> {
                 "{uid} was written to {address}, which acknowledges nothing"
             ))
         }
+        SinkKind::Stdout => Ok(PROBED_STDOUT.to_owned()),
         SinkKind::File(file) => match plimsoll_journal::check_folder(&file.path, &[]) {
             Ok(()) => Ok(format!("files can be written in {}", file.path.display())),
             Err(why) => Err(refused(why)),

@@ -13,6 +13,7 @@ pub mod backoff;
 pub mod cloudwatch;
 pub mod file;
 pub mod hec;
+pub mod stdout;
 pub mod syslog;
 
 /// What a sink sends of one record of the trail.

@@ -41,6 +41,8 @@ pub enum SinkKind {
     Hec(Hec),
     /// Files in a folder.
     File(File),
+    /// Standard output.
+    Stdout,
     /// A receiver of syslog.
     Syslog(Syslog),
 }
@@ -57,6 +59,8 @@ pub struct SinkSettings {
     pub hec: Option<Hec>,
     /// Files in a folder.
     pub file: Option<File>,
+    /// Standard output.
+    pub stdout: bool,
     /// A receiver of syslog.
     pub syslog: Option<Syslog>,
     /// What it says of an event.
@@ -201,7 +205,7 @@ impl Route {
 }
 
 /// Names of the kinds, as they stand in the configuration.
-const KINDS: &str = "cloudwatch, hec, file, syslog";
+const KINDS: &str = "cloudwatch, hec, file, stdout, syslog";
 
 impl SinkSettings {
     /// What it means, if it has exactly one kind.
@@ -220,9 +224,10 @@ impl SinkSettings {
         let cloudwatch = self.cloudwatch.clone().map(SinkKind::CloudWatch);
         let hec = self.hec.clone().map(SinkKind::Hec);
         let file = self.file.clone().map(SinkKind::File);
+        let stdout = self.stdout.then_some(SinkKind::Stdout);
         let syslog = self.syslog.clone().map(SinkKind::Syslog);
         let kinds = cloudwatch.into_iter().chain(hec).chain(file);
-        kinds.chain(syslog).collect()
+        kinds.chain(stdout).chain(syslog).collect()
     }
 
     fn check(&self, place: &str, checks: &mut Checks) {
@@ -357,6 +362,12 @@ pub(super) fn check(sinks: &[SinkSettings], taken: &std::path::Path, checks: &mu
                 "not be one of {}, which the collector itself goes by",
                 OWN_NAMES.join(", ")
             ),
+        );
+        let mut others = sinks.iter().take(at);
+        checks.that(
+            !sink.stdout || others.all(|other| !other.stdout),
+            &format!("{place}.stdout"),
+            "be of one sink: another has it already",
         );
         let Some(file) = &sink.file else { continue };
         let others = sinks.iter().take(at).filter_map(|sink| sink.file.as_ref());

@@ -46,7 +46,7 @@ fn no_setting_is_forgotten() {
         assert!(!settings.is_empty(), "{section}");
         for setting in settings {
             let place = format!("{section}.{setting}");
-            let at = (0..4).map(|at| place.replace("[]", &format!("[{at}]")));
+            let at = (0..9).map(|at| place.replace("[]", &format!("[{at}]")));
             let is_there = |place: String| documented.has(&place);
             assert!(at.into_iter().any(is_there), "{place}");
         }
@@ -67,7 +67,7 @@ fn the_documented_example_of_sinks_is_taken() {
     assert_eq!(config.sinks().len(), config.sinks.len());
     let kinds = |sink: &Sink| std::mem::discriminant(&sink.kind);
     let kinds: std::collections::HashSet<_> = config.sinks().iter().map(kinds).collect();
-    assert_eq!(kinds.len(), 4, "every kind is shown");
+    assert_eq!(kinds.len(), 5, "every kind is shown");
 }
 
 #[test]

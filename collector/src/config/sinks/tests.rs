@@ -112,9 +112,9 @@ fn every_mistake_is_told_at_once_with_its_line_and_place() {
              medium, high, critical, not fatal",
             ":15: sinks[1].route.namespaces[0]: must be a namespace's name, as kube-system",
             ":15: sinks[1].route.namespaces[2]: must be a namespace's name, as kube-system",
-            ":16: sinks[2]: must have exactly one of cloudwatch, hec, file, syslog, and has 0",
+            ":16: sinks[2]: must have exactly one of cloudwatch, hec, file, stdout, syslog, and has 0",
             ":16: sinks[2].name: must not be the name of another sink",
-            ":17: sinks[2].splunk: there is no such setting; there are name, cloudwatch, hec, file, syslog, \
+            ":17: sinks[2].splunk: there is no such setting; there are name, cloudwatch, hec, file, stdout, syslog, \
              format, route",
         ],
     );
@@ -125,11 +125,15 @@ fn a_sink_has_exactly_one_kind_and_its_own_folder() {
     check(&one(CLOUDWATCH), &[]);
     check(
         "sinks:\n- name: a\n",
-        &[":2: sinks[0]: must have exactly one of cloudwatch, hec, file, syslog, and has 0"],
+        &[
+            ":2: sinks[0]: must have exactly one of cloudwatch, hec, file, stdout, syslog, and has 0",
+        ],
     );
     check(
         &one(&format!("{CLOUDWATCH}\n  file: {{path: /a}}")),
-        &[":2: sinks[0]: must have exactly one of cloudwatch, hec, file, syslog, and has 2"],
+        &[
+            ":2: sinks[0]: must have exactly one of cloudwatch, hec, file, stdout, syslog, and has 2",
+        ],
     );
     check(
         &one("cloudwatch: {}"),
@@ -311,6 +315,24 @@ fn every_mistake_about_a_hec_is_told_at_once() {
             ":14: sinks[0].hec.ack_timeout_s: must lie between 1 and 3600",
             ":15: sinks[0].hec.max_content_bytes: must lie between 65536 and 16777216",
             ":16: sinks[1].hec: must have exactly one of token_file and token_env",
+        ],
+    );
+}
+
+#[test]
+fn standard_output_is_of_one_sink() {
+    let sinks = Config::parse("", "sinks:\n- {name: a, stdout: true}\n")
+        .unwrap()
+        .sinks();
+    assert_eq!(sinks[0].kind, SinkKind::Stdout);
+    check(
+        "sinks:\n- {name: a, stdout: true}\n- {name: b, stdout: true}\n- {name: c, stdout: '-'}\n\
+         - {name: d, stdout: false}\n",
+        &[
+            ":3: sinks[1].stdout: must be of one sink: another has it already",
+            ":4: sinks[2].stdout: must be true or false without quotes, not '-'",
+            ":4: sinks[2]: must have exactly one of cloudwatch, hec, file, stdout, syslog, and has 0",
+            ":5: sinks[3]: must have exactly one of cloudwatch, hec, file, stdout, syslog, and has 0",
         ],
     );
 }
