@@ -11,6 +11,7 @@
 mod apart;
 mod call;
 pub mod form;
+pub mod lake;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ enum Kind {
     Hec(Box<Hec>),
     File(Box<FileOutlet>),
     Stdout(Stdout),
+    /// Not call by call, see `lake`.
+    Elsewhere,
     Syslog(Box<Syslog>),
 }
 
@@ -105,6 +108,7 @@ impl Outlet {
             SinkKind::CloudWatch(_) => Kind::CloudWatch(None),
             SinkKind::Hec(hec) => Kind::Hec(Box::new(Hec::new(hec))),
             SinkKind::File(file) => Kind::File(Box::new(FileOutlet::new(file, sink.format))),
+            SinkKind::SecurityLake(_) => Kind::Elsewhere,
             SinkKind::Stdout => Kind::Stdout(Stdout::default()),
             SinkKind::Syslog(syslog) => Kind::Syslog(Box::new(Syslog::new(syslog))),
         };
@@ -131,6 +135,7 @@ impl Outlet {
         let now_unix_ms = api::unix_ns() / 1_000_000;
         match &mut self.kind {
             Kind::File(file) => file.send(messages),
+            Kind::Elsewhere => Ok(Sent::default()),
             Kind::Stdout(stdout) => stdout.send(messages, &self.last),
             Kind::Syslog(syslog) => {
                 let call = syslog.send(messages, now_unix_ms);

@@ -1,6 +1,7 @@
 //! `plimsoll-collector check-config --probe`: a marked event to each sink, and what became of it.
 //!
-//! To CloudWatch Logs it goes into a stream of its own, `PREFIX/probe`, and to files nothing is written: a probe is
+//! To CloudWatch Logs it goes into a stream of its own, `PREFIX/probe`; Security Lake gets objects without events, and
+//! to files and standard output nothing is written: a probe is
 //! no link of the chain, and is to be in nobody's way.
 
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use crate::ocsf::event::trail as ocsf;
 use crate::ocsf::project::project;
 use crate::sinks::cloudwatch::CloudWatch;
 use crate::sinks::hec::Hec;
+use crate::sinks::lake;
 use crate::sinks::syslog::Syslog;
 use crate::sinks::{Message, RefusalKind, Refused, Sent};
 
@@ -59,6 +61,15 @@ pub async fn probe(sink: &Sink, now_unix_ns: u64) -> Result<String, Refused> {
             let (uid, address) = (uid(now_unix_ns), &settings.address);
             Ok(format!(
                 "{uid} was written to {address}, which acknowledges nothing"
+            ))
+        }
+        SinkKind::SecurityLake(settings) => {
+            let now_ms = i64::try_from(at_ms).unwrap_or(i64::MAX);
+            let keys = lake::probe(settings, now_ms).await?;
+            let (count, last) = (keys.len(), keys.last().map_or("", String::as_str));
+            Ok(format!(
+                "{count} objects without events are in {}, the last is {last}",
+                settings.bucket
             ))
         }
         SinkKind::Stdout => Ok(PROBED_STDOUT.to_owned()),

@@ -4,6 +4,7 @@
 //! Knows no disk and no format. How records are carried to where they belong is in [`carry`].
 
 pub mod carry;
+pub mod gather;
 pub mod source;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,7 @@ use plimsoll_journal::{Batch, FileStorage};
 use plimsoll_wire::fate::Fates;
 
 pub use carry::{CarryError, Destination, Resumed, Taken};
+pub use gather::{Gatherer, Onward};
 pub use source::{Shelf, Source};
 
 use crate::api::StageRow;

@@ -13,6 +13,7 @@ pub mod backoff;
 pub mod cloudwatch;
 pub mod file;
 pub mod hec;
+pub mod lake;
 pub mod stdout;
 pub mod syslog;
 

@@ -5,6 +5,7 @@
 //! it was checked. A further kind is an option there, a variant of [`SinkKind`] and its own checks.
 
 pub mod hec;
+pub mod lake;
 pub mod syslog;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use plimsoll_wire::AuditEvent;
 use serde::Deserialize;
 
 use self::hec::Hec;
+pub use self::lake::SecurityLake;
 pub use self::syslog::Syslog;
 use super::check::{Checks, is_name};
 use crate::ocsf::types::SeverityId;
@@ -41,6 +43,8 @@ pub enum SinkKind {
     Hec(Hec),
     /// Files in a folder.
     File(File),
+    /// A bucket of Amazon Security Lake.
+    SecurityLake(Box<SecurityLake>),
     /// Standard output.
     Stdout,
     /// A receiver of syslog.
@@ -59,6 +63,8 @@ pub struct SinkSettings {
     pub hec: Option<Hec>,
     /// Files in a folder.
     pub file: Option<File>,
+    /// A bucket of Amazon Security Lake.
+    pub security_lake: Option<SecurityLake>,
     /// Standard output.
     pub stdout: bool,
     /// A receiver of syslog.
@@ -205,7 +211,7 @@ impl Route {
 }
 
 /// Names of the kinds, as they stand in the configuration.
-const KINDS: &str = "cloudwatch, hec, file, stdout, syslog";
+const KINDS: &str = "cloudwatch, hec, file, security_lake, stdout, syslog";
 
 impl SinkSettings {
     /// What it means, if it has exactly one kind.
@@ -224,10 +230,12 @@ impl SinkSettings {
         let cloudwatch = self.cloudwatch.clone().map(SinkKind::CloudWatch);
         let hec = self.hec.clone().map(SinkKind::Hec);
         let file = self.file.clone().map(SinkKind::File);
+        let lake = self.security_lake.clone();
+        let lake = lake.map(|lake| SinkKind::SecurityLake(Box::new(lake)));
         let stdout = self.stdout.then_some(SinkKind::Stdout);
         let syslog = self.syslog.clone().map(SinkKind::Syslog);
         let kinds = cloudwatch.into_iter().chain(hec).chain(file);
-        kinds.chain(stdout).chain(syslog).collect()
+        kinds.chain(lake).chain(stdout).chain(syslog).collect()
     }
 
     fn check(&self, place: &str, checks: &mut Checks) {
@@ -251,6 +259,9 @@ impl SinkSettings {
         }
         if let Some(file) = &self.file {
             file.check(&format!("{place}.file"), checks);
+        }
+        if let Some(lake) = &self.security_lake {
+            lake.check(&format!("{place}.security_lake"), self.format, checks);
         }
         if let Some(syslog) = &self.syslog {
             syslog.check(&format!("{place}.syslog"), checks);
@@ -277,20 +288,26 @@ impl CloudWatch {
             &format!("{place}.stream"),
             limits::MUST_BE_A_STREAM_PREFIX,
         );
-        let of_region =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let region = self.region.as_deref();
         checks.that(
-            region.is_none_or(|name| (1..=40).contains(&name.len()) && name.bytes().all(of_region)),
+            self.region.as_deref().is_none_or(is_region),
             &format!("{place}.region"),
-            "be a Region, as eu-west-1",
+            MUST_BE_A_REGION,
         );
         checks.that(
             self.endpoint.as_deref().is_none_or(is_endpoint),
             &format!("{place}.endpoint"),
-            "be https://HOST or https://HOST:PORT; http:// is taken only for loopback addresses",
+            MUST_BE_AN_ENDPOINT,
         );
     }
+}
+
+const MUST_BE_A_REGION: &str = "be a Region, as eu-west-1";
+const MUST_BE_AN_ENDPOINT: &str =
+    "be https://HOST or https://HOST:PORT; http:// is taken only for loopback addresses";
+
+fn is_region(name: &str) -> bool {
+    let of_region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=40).contains(&name.len()) && name.bytes().all(of_region)
 }
 
 fn is_endpoint(text: &str) -> bool {
@@ -381,11 +398,13 @@ pub(super) fn check(sinks: &[SinkSettings], taken: &std::path::Path, checks: &mu
 }
 
 /// Names of the settings in the sections of a sink.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 5] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 7] {
     [
         ("sinks[].cloudwatch", names_of::<CloudWatch>()),
         ("sinks[].hec", names_of::<Hec>()),
         ("sinks[].file", names_of::<File>()),
+        ("sinks[].security_lake", names_of::<SecurityLake>()),
+        ("sinks[].security_lake.sources", names_of::<lake::Sources>()),
         ("sinks[].syslog", names_of::<Syslog>()),
         ("sinks[].route", names_of::<Route>()),
     ]

@@ -252,7 +252,7 @@ fn batch_begins_by(batch: &Batch, seq: u64) -> bool {
         .any(|first| first <= seq)
 }
 
-fn tell_wait(destination: &str, error: &(dyn std::error::Error + 'static)) {
+pub(super) fn tell_wait(destination: &str, error: &(dyn std::error::Error + 'static)) {
     tracing::error!(
         destination,
         error,
@@ -268,7 +268,7 @@ fn tell_left(destination: &str, error: &(dyn std::error::Error + 'static)) {
     );
 }
 
-fn tell_over(destination: &str, over: Over) {
+pub(super) fn tell_over(destination: &str, over: Over) {
     tracing::info!(
         destination,
         lasted_s = over.lasted_s,

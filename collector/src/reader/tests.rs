@@ -1,6 +1,7 @@
 //! Readers on real folders.
 
 mod failures;
+mod gather;
 mod names;
 mod shed;
 

@@ -17,7 +17,7 @@ use crate::books::{InventoryBooks, OutletSource, Sources};
 use crate::cluster::census::Census;
 use crate::cluster::{self, Clock, Reviewer};
 use crate::config::Config;
-use crate::config::sinks::Sink;
+use crate::config::sinks::{Sink, SinkKind};
 use crate::connections::paced::Pace;
 use crate::errors;
 use crate::history::{History, HistoryError, Limits};
@@ -28,7 +28,8 @@ use crate::ingest::store::{HISTORY, SINK};
 use crate::ingest::{self, Store, StoreError, auth};
 use crate::inventory::{IndexReader, IndexWriter, Inventory, LastLook, Reloaded};
 use crate::join::{identity_of, is_pending, join_told_by};
-use crate::outlet::Outlet;
+use crate::outlet::lake::LakeOutlet;
+use crate::outlet::{Outlet, Stats};
 use crate::publish::{Known, NameWait, Publisher};
 use crate::reader::{Reader, Shelf};
 use crate::sink::{self, FileSink};
@@ -59,10 +60,50 @@ pub(super) struct Parts {
     /// The audit file, for its reader.
     pub(super) file: FileSink,
     /// The sinks, each with its reader.
-    pub(super) outlets: Vec<(Arc<Reader<Trail>>, Outlet)>,
+    pub(super) outlets: Vec<(Arc<Reader<Trail>>, Way)>,
     pub(super) objects: Objects,
     /// What the inventory says now.
     pub(super) index: IndexReader,
+}
+
+/// How a sink is sent to.
+pub(super) enum Way {
+    /// Call by call.
+    Calls(Box<Outlet>),
+    /// Window by window.
+    Windows(Box<LakeOutlet>),
+}
+
+impl Way {
+    fn of(sink: Sink, data: &Path, (runtime, last_call): (&Handle, &CancellationToken)) -> Self {
+        let (runtime, last_call) = (runtime.clone(), last_call.clone());
+        if let SinkKind::SecurityLake(settings) = &sink.kind {
+            let of = (sink.name.as_str(), &**settings, &sink.route);
+            return Self::Windows(Box::new(LakeOutlet::new(of, data, runtime, last_call)));
+        }
+        let apart = data.join("quarantine");
+        Self::Calls(Box::new(Outlet::new(sink, &apart, runtime, last_call)))
+    }
+
+    /// Sends until `stop`.
+    pub(super) async fn run(
+        self,
+        reader: Arc<Reader<Trail>>,
+        stop: CancellationToken,
+    ) -> Result<&'static str, RunError> {
+        match self {
+            Self::Calls(outlet) => reader.carry(*outlet, stop).await?,
+            Self::Windows(outlet) => reader.gather(*outlet, stop).await?,
+        }
+        Ok("a sink")
+    }
+
+    fn stats(&self) -> Arc<Stats> {
+        match self {
+            Self::Calls(outlet) => outlet.stats(),
+            Self::Windows(outlet) => outlet.stats(),
+        }
+    }
 }
 
 /// Where the objects come from that containers are named by.
@@ -149,18 +190,13 @@ impl Parts {
             .map(|sink| {
                 let name = sink.name.clone();
                 let reader = Arc::new(Reader::open(sources.trail.clone(), cursor_of(&sink)));
-                let outlet = Outlet::new(
-                    sink,
-                    &data.join("quarantine"),
-                    runtime.clone(),
-                    last_call.clone(),
-                );
+                let way = Way::of(sink, data, (runtime, last_call));
                 sources.outlets.push(OutletSource {
                     name,
                     reader: Arc::clone(&reader),
-                    stats: outlet.stats(),
+                    stats: way.stats(),
                 });
-                (reader, outlet)
+                (reader, way)
             })
             .collect();
         Ok(Self {

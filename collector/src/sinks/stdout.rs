@@ -109,6 +109,7 @@ fn refused(source: io::Error) -> Refused {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test reads at the same time")]
 mod tests {
     use std::io::Read as _;
 

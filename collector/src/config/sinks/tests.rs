@@ -112,9 +112,9 @@ fn every_mistake_is_told_at_once_with_its_line_and_place() {
              medium, high, critical, not fatal",
             ":15: sinks[1].route.namespaces[0]: must be a namespace's name, as kube-system",
             ":15: sinks[1].route.namespaces[2]: must be a namespace's name, as kube-system",
-            ":16: sinks[2]: must have exactly one of cloudwatch, hec, file, stdout, syslog, and has 0",
+            ":16: sinks[2]: must have exactly one of cloudwatch, hec, file, security_lake, stdout, syslog, and has 0",
             ":16: sinks[2].name: must not be the name of another sink",
-            ":17: sinks[2].splunk: there is no such setting; there are name, cloudwatch, hec, file, stdout, syslog, \
+            ":17: sinks[2].splunk: there is no such setting; there are name, cloudwatch, hec, file, security_lake, stdout, syslog, \
              format, route",
         ],
     );
@@ -126,13 +126,13 @@ fn a_sink_has_exactly_one_kind_and_its_own_folder() {
     check(
         "sinks:\n- name: a\n",
         &[
-            ":2: sinks[0]: must have exactly one of cloudwatch, hec, file, stdout, syslog, and has 0",
+            ":2: sinks[0]: must have exactly one of cloudwatch, hec, file, security_lake, stdout, syslog, and has 0",
         ],
     );
     check(
         &one(&format!("{CLOUDWATCH}\n  file: {{path: /a}}")),
         &[
-            ":2: sinks[0]: must have exactly one of cloudwatch, hec, file, stdout, syslog, and has 2",
+            ":2: sinks[0]: must have exactly one of cloudwatch, hec, file, security_lake, stdout, syslog, and has 2",
         ],
     );
     check(
@@ -331,8 +331,8 @@ fn standard_output_is_of_one_sink() {
         &[
             ":3: sinks[1].stdout: must be of one sink: another has it already",
             ":4: sinks[2].stdout: must be true or false without quotes, not '-'",
-            ":4: sinks[2]: must have exactly one of cloudwatch, hec, file, stdout, syslog, and has 0",
-            ":5: sinks[3]: must have exactly one of cloudwatch, hec, file, stdout, syslog, and has 0",
+            ":4: sinks[2]: must have exactly one of cloudwatch, hec, file, security_lake, stdout, syslog, and has 0",
+            ":5: sinks[3]: must have exactly one of cloudwatch, hec, file, security_lake, stdout, syslog, and has 0",
         ],
     );
 }
