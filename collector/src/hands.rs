@@ -104,7 +104,7 @@ struct Books {
 /// stays in flight. Had the process ended by then, the next start finds it missing.
 #[derive(Debug)]
 struct Hand {
-    /// Numbers of the records, rising: one batch.
+    /// Numbers of the records, rising: one batch, or as many as are put somewhere together.
     seqs: Vec<u64>,
     /// Records behind the cursor that went from the journal since, in the hand or not.
     gone: u64,
@@ -137,16 +137,27 @@ impl Hands {
         self.0.entry(reader.to_owned()).or_default()
     }
 
-    /// The reader, whose hand is empty, was given this batch.
+    /// The reader was given this batch, besides what is in its hand.
     pub fn given(&mut self, reader: &str, batch: &Batch) {
-        if !batch.records.is_empty() {
-            self.of(reader).hand = Some(Hand {
-                seqs: batch.records.iter().map(|record| record.seq).collect(),
-                gone: 0,
-                range: (0, 0),
-                bound: Bound::default(),
-            });
+        match &mut self.of(reader).hand {
+            Some(hand) => hand
+                .seqs
+                .extend(batch.records.iter().map(|record| record.seq)),
+            None if batch.records.is_empty() => {}
+            hand @ None => {
+                *hand = Some(Hand {
+                    seqs: batch.records.iter().map(|record| record.seq).collect(),
+                    gone: 0,
+                    range: (0, 0),
+                    bound: Bound::default(),
+                });
+            }
         }
+    }
+
+    /// The last that is in the reader's hand.
+    pub fn last_in_hand(&self, reader: &str) -> Option<u64> {
+        self.0.get(reader)?.hand.as_ref()?.seqs.last().copied()
     }
 
     /// The reader is done up to `seq`: its cursor moves, and what else was in its hand is the journal's

@@ -11,6 +11,7 @@
 mod apart;
 mod call;
 pub mod form;
+pub mod lake;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::sinks::elasticsearch::Elasticsearch;
 use crate::sinks::file::FileOutlet;
 use crate::sinks::hec::Hec;
 use crate::sinks::otlp::Otlp;
+use crate::sinks::stdout::Stdout;
 use crate::sinks::syslog::Syslog;
 use crate::sinks::{Message, RefusalKind, Refused, Sent};
 use crate::trail::entry::Entry;
@@ -67,6 +69,9 @@ enum Kind {
     Hec(Box<Hec>),
     Otlp(Box<Otlp>),
     File(Box<FileOutlet>),
+    Stdout(Stdout),
+    /// Not call by call, see `lake`.
+    Elsewhere,
     Syslog(Box<Syslog>),
 }
 
@@ -113,6 +118,8 @@ impl Outlet {
             }
             SinkKind::Otlp(otlp) => Kind::Otlp(Box::new(Otlp::new(otlp))),
             SinkKind::File(file) => Kind::File(Box::new(FileOutlet::new(file, sink.format))),
+            SinkKind::SecurityLake(_) => Kind::Elsewhere,
+            SinkKind::Stdout => Kind::Stdout(Stdout::default()),
             SinkKind::Syslog(syslog) => Kind::Syslog(Box::new(Syslog::new(syslog))),
         };
         Self {
@@ -146,6 +153,8 @@ impl Outlet {
         let now_unix_ms = api::unix_ns() / 1_000_000;
         match &mut self.kind {
             Kind::File(file) => file.send(messages),
+            Kind::Elsewhere => Ok(Sent::default()),
+            Kind::Stdout(stdout) => stdout.send(messages, &self.last),
             Kind::Syslog(syslog) => {
                 let call = syslog.send(messages, now_unix_ms);
                 call::wait(&self.runtime, &self.last, call)
@@ -353,7 +362,7 @@ impl Destination for Outlet {
     fn beside(&self) -> Option<Self> {
         match self.kind {
             Kind::CloudWatch(_) | Kind::Hec(_) | Kind::Elasticsearch(_) | Kind::Otlp(_) => {}
-            Kind::File(_) | Kind::Syslog(_) => return None,
+            Kind::File(_) | Kind::Stdout(_) | Kind::Elsewhere | Kind::Syslog(_) => return None,
         }
         let beside = Self::new(
             self.sink.clone(),

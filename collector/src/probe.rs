@@ -1,6 +1,7 @@
 //! `plimsoll-collector check-config --probe`: a marked event to each sink, and what became of it.
 //!
-//! To CloudWatch Logs it goes into a stream of its own, `PREFIX/probe`, and to files nothing is written: a probe is
+//! To CloudWatch Logs it goes into a stream of its own, `PREFIX/probe`; Security Lake gets objects without events, and
+//! to files and standard output nothing is written: a probe is
 //! no link of the chain, and is to be in nobody's way.
 
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use crate::ocsf::project::project;
 use crate::sinks::cloudwatch::CloudWatch;
 use crate::sinks::elasticsearch::Elasticsearch;
 use crate::sinks::hec::Hec;
+use crate::sinks::lake;
 use crate::sinks::otlp::Otlp;
 use crate::sinks::syslog::Syslog;
 use crate::sinks::{Message, RefusalKind, Refused, Sent};
@@ -23,6 +25,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const STREAM: &str = "probe";
 /// Calls at the most: one that makes a missing stream is followed by another.
 const CALLS: usize = 4;
+
+/// Lines of a probe would be among those of this command.
+const PROBED_STDOUT: &str = "standard output is the collector's own: nothing is written";
 
 /// Sends a marked event at that time, Unix nanoseconds. Where it went, in words.
 ///
@@ -71,6 +76,16 @@ pub async fn probe(sink: &Sink, now_unix_ns: u64) -> Result<String, Refused> {
                 "{uid} was written to {address}, which acknowledges nothing"
             ))
         }
+        SinkKind::SecurityLake(settings) => {
+            let now_ms = i64::try_from(at_ms).unwrap_or(i64::MAX);
+            let keys = lake::probe(settings, now_ms).await?;
+            let (count, last) = (keys.len(), keys.last().map_or("", String::as_str));
+            Ok(format!(
+                "{count} objects without events are in {}, the last is {last}",
+                settings.bucket
+            ))
+        }
+        SinkKind::Stdout => Ok(PROBED_STDOUT.to_owned()),
         SinkKind::File(file) => match plimsoll_journal::check_folder(&file.path, &[]) {
             Ok(()) => Ok(format!("files can be written in {}", file.path.display())),
             Err(why) => Err(refused(why)),

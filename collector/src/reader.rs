@@ -5,6 +5,7 @@
 
 mod ahead;
 pub mod carry;
+pub mod gather;
 mod sorted;
 pub mod source;
 
@@ -15,6 +16,7 @@ use plimsoll_journal::{Batch, FileStorage};
 use plimsoll_wire::fate::Fates;
 
 pub use carry::{CarryError, Destination, Resumed, Taken};
+pub use gather::{Gatherer, Onward};
 pub use source::{Shelf, Source};
 
 use ahead::Ahead;

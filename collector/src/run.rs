@@ -216,12 +216,8 @@ fn begin(
         end.map_err(RunError::from).and(kept).and(closed)?;
         Ok("the audit trail")
     });
-    for (reader, outlet) in outlets {
-        let sending = reader.carry(outlet, published.clone());
-        tasks.spawn(async move {
-            let end = sending.await;
-            end.map(|()| "a sink").map_err(RunError::from)
-        });
+    for (reader, way) in outlets {
+        tasks.spawn(way.run(reader, published.clone()));
     }
     let writing = Arc::clone(&sources.file).carry(file, published);
     tasks.spawn(async move {

@@ -16,7 +16,9 @@ mod fates;
 pub mod file;
 pub mod hec;
 pub mod http;
+pub mod lake;
 pub mod otlp;
+pub mod stdout;
 pub mod syslog;
 pub mod trust;
 

@@ -36,7 +36,7 @@ use tokio::sync::watch;
 use crate::hands::{Held, Range};
 use crate::ingest::StoreError;
 use crate::ocsf::event::trail::{Agent, Why};
-use crate::reader::Source;
+use crate::reader::{Onward, Source};
 use chain::Hash;
 use inner::Inner;
 use keys::{KeyError, PublicKey};
@@ -344,6 +344,12 @@ impl<S: Storage + Send + 'static> Source for Trail<S> {
         let (entered, unsynced) = (inner.entered, inner.unsynced);
         let Inner { hands, journal, .. } = &mut *inner;
         hands.held(journal, reader, entered, unsynced)
+    }
+}
+
+impl<S: Storage + Send + 'static> Onward for Trail<S> {
+    fn hand_on(&self, reader: &str, records: usize, bytes: usize) -> Result<Batch, StoreError> {
+        Ok(self.lock().hand_on(reader, records, bytes)?)
     }
 }
 

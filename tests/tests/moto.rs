@@ -23,11 +23,12 @@ mod cases;
 mod client;
 #[path = "moto/differences.rs"]
 mod differences;
+#[path = "moto/server.rs"]
+mod server;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::io::Write as _;
+use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cases::{Case, Step};
@@ -36,6 +37,7 @@ use differences::DIFFERENCES;
 use plimsoll_tests::checks::{self, Verdict};
 use plimsoll_tests::cloudwatch::{CloudWatch, Fault, Operation, Times};
 use serde_json::{Value, json};
+use server::{Moto, program};
 
 fn main() -> ExitCode {
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-'));
@@ -64,11 +66,6 @@ fn main() -> ExitCode {
     ];
     let all = compare.chain(more);
     checks::run("moto", all, filter.as_deref())
-}
-
-fn program() -> PathBuf {
-    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().unwrap().join("target/moto/bin/moto_server")
 }
 
 /// Moto keeps the machine's clock, and so does the double beside it.
@@ -137,50 +134,6 @@ fn an_sdk_understands_it() -> Verdict {
     assert_eq!(seen, expected);
     logs.finish().unwrap();
     Verdict::Passed
-}
-
-/// A server of ours; it ends with this.
-struct Moto {
-    child: Child,
-    endpoint: String,
-}
-
-impl Moto {
-    /// On a port of its own choice, which it tells.
-    fn start(program: &PathBuf) -> Self {
-        let mut child = Command::new(program)
-            .args(["-H", "127.0.0.1", "-p", "0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-        let running = said.by_ref().map_while(Result::ok);
-        let mut before = Vec::new();
-        let mut address = None;
-        for line in running {
-            if let Some((_, told)) = line.split_once("Running on ") {
-                address = Some(told.trim().to_owned());
-                break;
-            }
-            before.push(line);
-        }
-        // What it says of each request is read, so that it can say it.
-        std::thread::spawn(move || said.for_each(drop));
-        let Some(endpoint) = address else {
-            drop(child.kill());
-            panic!("moto did not start: {}", before.join("\n"));
-        };
-        Self { child, endpoint }
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }
 
 /// The two services, and what time it is.

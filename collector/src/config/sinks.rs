@@ -7,6 +7,7 @@
 pub mod elasticsearch;
 pub mod hec;
 mod http;
+pub mod lake;
 pub mod otlp;
 pub mod syslog;
 
@@ -18,6 +19,7 @@ use serde::Deserialize;
 
 use self::elasticsearch::Elasticsearch;
 use self::hec::Hec;
+pub use self::lake::SecurityLake;
 use self::otlp::Otlp;
 pub use self::syslog::Syslog;
 use super::check::{Checks, is_name};
@@ -46,6 +48,10 @@ pub enum SinkKind {
     Hec(Hec),
     /// Files in a folder.
     File(File),
+    /// A bucket of Amazon Security Lake.
+    SecurityLake(Box<SecurityLake>),
+    /// Standard output.
+    Stdout,
     /// A receiver of syslog.
     Syslog(Syslog),
     /// Elasticsearch or OpenSearch.
@@ -66,6 +72,10 @@ pub struct SinkSettings {
     pub hec: Option<Hec>,
     /// Files in a folder.
     pub file: Option<File>,
+    /// A bucket of Amazon Security Lake.
+    pub security_lake: Option<SecurityLake>,
+    /// Standard output.
+    pub stdout: bool,
     /// A receiver of syslog.
     pub syslog: Option<Syslog>,
     /// Elasticsearch or OpenSearch.
@@ -227,7 +237,7 @@ impl SinkKind {
 }
 
 /// Names of the kinds, as they stand in the configuration.
-const KINDS: &str = "cloudwatch, hec, file, syslog, elasticsearch, otlp";
+const KINDS: &str = "cloudwatch, hec, file, security_lake, stdout, syslog, elasticsearch, otlp";
 
 impl SinkSettings {
     /// What it means, if it has exactly one kind.
@@ -246,11 +256,16 @@ impl SinkSettings {
         let cloudwatch = self.cloudwatch.clone().map(SinkKind::CloudWatch);
         let hec = self.hec.clone().map(SinkKind::Hec);
         let file = self.file.clone().map(SinkKind::File);
+        let lake = self.security_lake.clone();
+        let lake = lake.map(|lake| SinkKind::SecurityLake(Box::new(lake)));
+        let stdout = self.stdout.then_some(SinkKind::Stdout);
         let syslog = self.syslog.clone().map(SinkKind::Syslog);
         let elasticsearch = self.elasticsearch.clone().map(SinkKind::Elasticsearch);
         let otlp = self.otlp.clone().map(SinkKind::Otlp);
         let kinds = cloudwatch.into_iter().chain(hec).chain(file);
         kinds
+            .chain(lake)
+            .chain(stdout)
             .chain(syslog)
             .chain(elasticsearch)
             .chain(otlp)
@@ -278,6 +293,9 @@ impl SinkSettings {
         }
         if let Some(file) = &self.file {
             file.check(&format!("{place}.file"), checks);
+        }
+        if let Some(lake) = &self.security_lake {
+            lake.check(&format!("{place}.security_lake"), self.format, checks);
         }
         if let Some(syslog) = &self.syslog {
             syslog.check(&format!("{place}.syslog"), checks);
@@ -320,20 +338,26 @@ impl CloudWatch {
             &format!("{place}.stream"),
             limits::MUST_BE_A_STREAM_PREFIX,
         );
-        let of_region =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let region = self.region.as_deref();
         checks.that(
-            region.is_none_or(|name| (1..=40).contains(&name.len()) && name.bytes().all(of_region)),
+            self.region.as_deref().is_none_or(is_region),
             &format!("{place}.region"),
-            "be a Region, as eu-west-1",
+            MUST_BE_A_REGION,
         );
         checks.that(
             self.endpoint.as_deref().is_none_or(is_endpoint),
             &format!("{place}.endpoint"),
-            "be https://HOST or https://HOST:PORT; http:// is taken only for loopback addresses",
+            MUST_BE_AN_ENDPOINT,
         );
     }
+}
+
+const MUST_BE_A_REGION: &str = "be a Region, as eu-west-1";
+const MUST_BE_AN_ENDPOINT: &str =
+    "be https://HOST or https://HOST:PORT; http:// is taken only for loopback addresses";
+
+fn is_region(name: &str) -> bool {
+    let of_region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=40).contains(&name.len()) && name.bytes().all(of_region)
 }
 
 fn is_endpoint(text: &str) -> bool {
@@ -406,6 +430,12 @@ pub(super) fn check(sinks: &[SinkSettings], taken: &std::path::Path, checks: &mu
                 OWN_NAMES.join(", ")
             ),
         );
+        let mut others = sinks.iter().take(at);
+        checks.that(
+            !sink.stdout || others.all(|other| !other.stdout),
+            &format!("{place}.stdout"),
+            "be of one sink: another has it already",
+        );
         let Some(file) = &sink.file else { continue };
         let others = sinks.iter().take(at).filter_map(|sink| sink.file.as_ref());
         let mut folders = others.map(|other| other.path.as_path()).chain([taken]);
@@ -418,11 +448,13 @@ pub(super) fn check(sinks: &[SinkSettings], taken: &std::path::Path, checks: &mu
 }
 
 /// Names of the settings in the sections of a sink.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 7] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 9] {
     [
         ("sinks[].cloudwatch", names_of::<CloudWatch>()),
         ("sinks[].hec", names_of::<Hec>()),
         ("sinks[].file", names_of::<File>()),
+        ("sinks[].security_lake", names_of::<SecurityLake>()),
+        ("sinks[].security_lake.sources", names_of::<lake::Sources>()),
         ("sinks[].syslog", names_of::<Syslog>()),
         ("sinks[].elasticsearch", names_of::<Elasticsearch>()),
         ("sinks[].otlp", names_of::<Otlp>()),

@@ -46,7 +46,7 @@ fn no_setting_is_forgotten() {
         assert!(!settings.is_empty(), "{section}");
         for setting in settings {
             let place = format!("{section}.{setting}");
-            let at = (0..6).map(|at| place.replace("[]", &format!("[{at}]")));
+            let at = (0..9).map(|at| place.replace("[]", &format!("[{at}]")));
             let is_there = |place: String| documented.has(&place);
             assert!(at.into_iter().any(is_there), "{place}");
         }

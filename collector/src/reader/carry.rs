@@ -196,7 +196,7 @@ struct Course {
     trouble: Trouble,
 }
 
-fn tell_wait(destination: &str, error: &(dyn std::error::Error + 'static)) {
+pub(super) fn tell_wait(destination: &str, error: &(dyn std::error::Error + 'static)) {
     tracing::error!(
         destination,
         error,
@@ -212,7 +212,7 @@ fn tell_left(destination: &str, error: &(dyn std::error::Error + 'static)) {
     );
 }
 
-fn tell_over(destination: &str, over: Over) {
+pub(super) fn tell_over(destination: &str, over: Over) {
     tracing::info!(
         destination,
         lasted_s = over.lasted_s,

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod failures;
+mod gather;
 mod names;
 mod shed;
 

@@ -6,9 +6,11 @@
 //!
 //! Has no clock.
 
+mod hand;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll_journal::{Batch, Journal, JournalError, Storage};
+use plimsoll_journal::{Journal, JournalError, Storage};
 use prost::Message as _;
 
 use super::chain::{self, hex};
@@ -326,65 +328,5 @@ impl<S: Storage> Inner<S> {
             links /= 2;
         }
         Vec::new()
-    }
-
-    pub(super) fn settle(&mut self, reader: &str, seq: u64) -> Result<(), JournalError> {
-        if let Some(unread) = self.hands.settle(&mut self.journal, reader, seq)? {
-            self.note_shed(unread);
-        }
-        Ok(())
-    }
-
-    pub(super) fn put_back(&mut self, reader: &str) -> Result<(), JournalError> {
-        let cursor = self.journal.cursor(reader).unwrap_or(0);
-        self.settle(reader, cursor)
-    }
-
-    pub(super) fn hand_out(
-        &mut self,
-        reader: &str,
-        records: usize,
-        bytes: usize,
-    ) -> Result<Batch, JournalError> {
-        self.put_back(reader)?;
-        let next = self.journal.cursor(reader).unwrap_or(0) + 1;
-        let batch = self.journal.read(next, records, bytes)?;
-        for range in &batch.damaged {
-            self.damaged(reader, *range);
-        }
-        self.hands.given(reader, &batch);
-        Ok(batch)
-    }
-
-    /// One reader came upon damage, and has booked it: no other will find these numbers.
-    pub(super) fn damaged(&mut self, finder: &str, (first, last): Range) {
-        tracing::error!(first, last, "audit trail is damaged");
-        for reader in self
-            .settings
-            .readers
-            .iter()
-            .filter(|reader| *reader != finder)
-        {
-            let had = self.journal.cursor(reader).unwrap_or(0);
-            self.hands.damage(reader, (first.max(had + 1), last));
-        }
-        for (first, last) in self.journal.untold(&[(first, last)]) {
-            self.gone.push(Gone {
-                fate: "undecodable",
-                count: last - first + 1,
-                range: (first, last),
-            });
-        }
-    }
-
-    pub(super) fn give_up(&mut self, reader: &str) -> Result<u64, JournalError> {
-        self.put_back(reader)?;
-        let from = self.journal.cursor(reader).unwrap_or(0) + 1;
-        let mut count = 0;
-        for (first, last) in self.journal.give_up_segment(from) {
-            count += last - first + 1;
-            self.damaged(reader, (first, last));
-        }
-        Ok(count)
     }
 }

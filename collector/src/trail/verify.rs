@@ -18,14 +18,16 @@ use serde_json::Value;
 
 use super::chain::{self, Hash, Link, hex};
 use crate::ocsf::event::trail::probe;
+use crate::sinks::lake::window::MAX_ROWS;
 use checkpoint::{Agents, Said, is_signed};
 pub use holes::Hole;
 pub use report::{EpochReport, Expect, Finding, Kind, Report, SCHEMA};
 
 /// Between two checkpoints there is no more time than this, milliseconds: two that did not come are a silence.
 pub const SILENCE_MS: i64 = 30_000;
-/// Events that may be ahead of one that is missing before it counts as gone.
-const AHEAD: usize = 100_000;
+/// Events that may be ahead of one that is missing before it counts as gone: all of two windows of Security Lake, where
+/// each class has an object of its own. They take about 100 bytes each.
+const AHEAD: usize = 2 * MAX_ROWS;
 /// Findings of a kind that are named; more are counted. Of each kind, so that many of one hide none of another.
 const NAMED: usize = 1000;
 

@@ -78,7 +78,7 @@ impl Course {
             (places.has_syslog(), "syslog has no receiver"),
         ] {
             if !is_there {
-                say(&format!("soak: {what}: this machine cannot"));
+                say(&format!("  {what}: this machine cannot"));
             }
         }
         Self {
@@ -112,7 +112,7 @@ impl Course {
             }
             self.kill_one();
             if kill % 50 == 0 && kill < self.kills {
-                say(&format!("soak: {kill} of {} kills", self.kills));
+                say(&format!("  {kill} of {} kills", self.kills));
             }
         }
         self.end();
@@ -212,7 +212,7 @@ impl Course {
             places: self.places.events(),
             has_steps: self.has_steps,
         };
-        say(&format!("soak: {}", books.sum()));
+        say(&format!("  {}", books.sum()));
         let story = self.story();
         let wrong = books.judge(self.folder.path());
         assert!(wrong.is_empty(), "{}\n{story}", wrong.join("\n"));

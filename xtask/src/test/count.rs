@@ -18,7 +18,15 @@ pub(super) fn test_result(line: &str) -> Option<Counts> {
     let (numbers, separator) = if let Some(rest) = line.strip_prefix("test result: ") {
         (rest.split_once(". ")?.1, "; ")
     } else {
-        let own = ["kernel: ", "moto: ", "opentelemetry: ", "syslog: ", "up: "];
+        let own = [
+            "kernel: ",
+            "lake: ",
+            "moto: ",
+            "opentelemetry: ",
+            "soak: ",
+            "syslog: ",
+            "up: ",
+        ];
         (own.iter().find_map(|name| line.strip_prefix(name))?, ", ")
     };
     let mut counts = Counts::default();

@@ -19,7 +19,8 @@ pub(in super::super) struct ExportArgs {
 #[derive(Debug, Args)]
 pub(in super::super) struct VerifyArgs {
     /// Files of events, oldest first, each line one event in OCSF 1.8; a folder of such files; or the folder
-    /// journal/trail of a collector. `-` is standard input. Without any, the collector is asked for its last links.
+    /// journal/trail of a collector; or objects of a sink to Security Lake (*.parquet), or a folder of such at any
+    /// depth, which are read with --at-least-once. `-` is standard input. Without any, the collector is asked for its last links.
     pub(in super::super) paths: Vec<PathBuf>,
     #[command(flatten)]
     pub(in super::super) cloudwatch: CloudWatchArgs,

@@ -8,6 +8,8 @@ mod cloudwatch;
 mod forms;
 mod service;
 
+mod parquet;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::ops::ControlFlow;
@@ -65,6 +67,15 @@ pub(in super::super) enum VerifyError {
     /// A log.
     #[error("read CloudWatch Logs")]
     Logs(#[from] Failed),
+    /// An object of Security Lake.
+    #[error("read {path}: it is to be Parquet with a column raw_data")]
+    Parquet {
+        /// As found.
+        path: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// There is nothing to look at.
     #[error(
         "{path} has no event with unmapped.chain: that of a sink with the format ocsf-1.8 is to be given, or the \
@@ -90,7 +101,16 @@ pub(in super::super) enum VerifyError {
 /// What is read, one after the other.
 struct Source {
     path: PathBuf,
-    is_journal: bool,
+    is: Is,
+}
+
+/// What a file or folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Is {
+    Lines,
+    Journal,
+    /// Of Parquet.
+    Object,
 }
 
 /// Looks at these files and folders, at a log, or at what a collector says; exit code 1 if something is wrong.
@@ -151,9 +171,9 @@ fn of_files(args: &VerifyArgs, expect: Expect) -> Result<Report, VerifyError> {
     for path in &args.paths {
         sources.extend(sources_of(path)?);
     }
-    let names: Vec<(String, bool)> = sources
+    let names: Vec<(String, Is)> = sources
         .iter()
-        .map(|source| (source.path.display().to_string(), source.is_journal))
+        .map(|source| (source.path.display().to_string(), source.is))
         .collect();
     let place = |at: u64| {
         let file = usize::try_from(at >> FILE)
@@ -161,9 +181,10 @@ fn of_files(args: &VerifyArgs, expect: Expect) -> Result<Report, VerifyError> {
             .and_then(|file| names.get(file));
         let number = at & (NTH - 1);
         match file {
-            Some((name, true)) => format!("{name}, record {number}"),
-            Some((name, false)) if at & NTH == 0 => format!("{name}, line {number}"),
-            Some((name, false)) => format!("{name}, event {number}"),
+            Some((name, Is::Journal)) => format!("{name}, record {number}"),
+            Some((name, Is::Object)) => format!("{name}, row {number}"),
+            Some((name, Is::Lines)) if at & NTH == 0 => format!("{name}, line {number}"),
+            Some((name, Is::Lines)) => format!("{name}, event {number}"),
             None => String::new(),
         }
     };
@@ -261,9 +282,14 @@ fn sources_of(path: &Path) -> Result<Vec<Source>, VerifyError> {
         path: path.display().to_string(),
         source,
     };
-    let of = |path: PathBuf, is_journal| Source { path, is_journal };
+    let of = |path: PathBuf, is| Source { path, is };
     if path.as_os_str() == "-" || !path.is_dir() {
-        return Ok(vec![of(path.to_owned(), false)]);
+        let is = if parquet::is_object(path) {
+            Is::Object
+        } else {
+            Is::Lines
+        };
+        return Ok(vec![of(path.to_owned(), is)]);
     }
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
@@ -274,7 +300,7 @@ fn sources_of(path: &Path) -> Result<Vec<Source>, VerifyError> {
             .to_string_lossy()
             .into_owned();
         if name.starts_with("segment-") && file.extension().is_some_and(|ending| ending == "plj") {
-            return Ok(vec![of(path.to_owned(), true)]);
+            return Ok(vec![of(path.to_owned(), Is::Journal)]);
         }
         let aside = match name.split_once(".jsonl") {
             Some((_, "")) => 0,
@@ -294,15 +320,21 @@ fn sources_of(path: &Path) -> Result<Vec<Source>, VerifyError> {
         ));
     }
     files.sort_by(|(a, x, _), (b, y, _)| a.cmp(b).then(y.cmp(x)));
+    let files = files.into_iter().map(|(.., file)| of(file, Is::Lines));
+    let objects = parquet::objects(path).map_err(unreadable)?;
     Ok(files
-        .into_iter()
-        .map(|(.., file)| of(file, false))
+        .chain(objects.into_iter().map(|file| of(file, Is::Object)))
         .collect())
 }
 
 fn add(source: &Source, base: u64, verifier: &mut Verifier<'_>) -> Result<(), VerifyError> {
     let path = source.path.display().to_string();
-    if source.is_journal {
+    if source.is == Is::Object {
+        // Each class has files of its own, and a life that was killed may have stored some of it again.
+        verifier.loosen();
+        return parquet::read(&source.path, |row, text| verifier.add(text, base + row));
+    }
+    if source.is == Is::Journal {
         let journal = |source| VerifyError::Journal {
             path: path.clone(),
             source,

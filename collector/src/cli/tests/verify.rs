@@ -178,3 +178,109 @@ fn a_collector_is_asked_for_its_links_or_how_far_it_is() {
     assert_eq!(exit, Exit::Usage);
     assert!(err.contains("--head must be"), "{err}");
 }
+
+/// Objects of a chain by class, as a sink to Security Lake stores them.
+mod objects {
+    use super::*;
+    use crate::sinks::lake::columns;
+    use crate::sinks::lake::object::{Writer, projected};
+
+    fn write(folder: &std::path::Path, class: &str, name: &str, lines: &[&String]) {
+        let folder = folder.join(format!(
+            "ext/{class}/region=r/accountId=1/eventDay=20251201"
+        ));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = std::fs::File::create(folder.join(name)).unwrap();
+        let table = columns::table(6002).unwrap();
+        let mut writer = Writer::new(table, file).unwrap();
+        let event = crate::ocsf::event::trail::probe("u", START, "0");
+        let (_, event) = projected(&serde_json::to_value(event).unwrap()).unwrap();
+        for line in lines {
+            writer.add(event.clone(), line).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    /// Two windows of two classes each, of which the second is not in the order of its numbers.
+    fn stored(folder: &std::path::Path, of: &[String], without: Option<usize>) {
+        let left = |numbers: &[usize]| {
+            let left = numbers.iter().filter(|at| Some(**at) != without);
+            left.map(|at| &of[*at]).collect::<Vec<_>>()
+        };
+        write(folder, "a", "e-1.zstd.parquet", &left(&[0, 2, 3]));
+        write(folder, "b", "e-2.zstd.parquet", &left(&[1]));
+        write(folder, "a", "e-5.zstd.parquet", &left(&[6, 4]));
+        write(folder, "b", "e-6.zstd.parquet", &left(&[5]));
+    }
+
+    fn findings(path: &std::path::Path) -> (Exit, Vec<Value>) {
+        let (exit, report) = verify(&[path.to_str().unwrap()]);
+        let findings = report["findings"].as_array().unwrap();
+        (
+            exit,
+            findings
+                .iter()
+                .map(|finding| finding["kind"].clone())
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn a_chain_is_whole_by_the_texts_in_its_objects() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = lines(&folder.path().join("collector"));
+        assert_eq!(lines.len(), 7);
+        let lake = folder.path().join("lake");
+        stored(&lake, &lines, None);
+        let (exit, report) = verify(&[lake.to_str().unwrap()]);
+        assert_eq!(
+            (exit, report["events"].as_u64()),
+            (Exit::Success, Some(7)),
+            "{report:#}"
+        );
+        // Stored once more with what a killed life had not, and a probe without events.
+        write(&lake, "b", "e-1.zstd.parquet", &[&lines[1], &lines[5]]);
+        write(&lake, "b", "probe.zstd.parquet", &[]);
+        assert_eq!(findings(&lake).0, Exit::Success);
+        let one = lake.join("ext/a/region=r/accountId=1/eventDay=20251201/e-1.zstd.parquet");
+        assert_eq!(
+            findings(&one),
+            (Exit::Found, vec![json!("gap"), json!("unsigned_tail")])
+        );
+    }
+
+    #[test]
+    fn a_row_or_an_object_that_is_gone_or_another_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = lines(&folder.path().join("collector"));
+        let lake = folder.path().join("a row");
+        stored(&lake, &lines, Some(3));
+        assert_eq!(findings(&lake), (Exit::Found, vec![json!("gap")]));
+        let lake = folder.path().join("an object");
+        stored(&lake, &lines, None);
+        let gone = "ext/b/region=r/accountId=1/eventDay=20251201/e-6.zstd.parquet";
+        std::fs::remove_file(lake.join(gone)).unwrap();
+        assert_eq!(findings(&lake), (Exit::Found, vec![json!("gap")]));
+        let lake = folder.path().join("another");
+        let mut edited = lines.clone();
+        edited[3] = edited[3].replace("4002", "4001");
+        stored(&lake, &edited, None);
+        let (exit, report) = verify(&[lake.to_str().unwrap()]);
+        assert_eq!(exit, Exit::Found);
+        let finding = &report["findings"][0];
+        assert_eq!(finding["kind"], "edit");
+        assert!(
+            finding["at"]
+                .as_str()
+                .unwrap()
+                .ends_with("e-1.zstd.parquet, row 3"),
+            "{finding}"
+        );
+        std::fs::write(lake.join("no.parquet"), "PAR1").unwrap();
+        let (exit, _, err) = call(&["audit", "verify", lake.to_str().unwrap()]);
+        assert!(
+            exit != Exit::Success && err.contains("no.parquet: it is to be Parquet"),
+            "{err}"
+        );
+    }
+}

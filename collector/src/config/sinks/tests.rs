@@ -114,10 +114,10 @@ fn every_mistake_is_told_at_once_with_its_line_and_place() {
              medium, high, critical, not fatal",
             ":15: sinks[1].route.namespaces[0]: must be a namespace's name, as kube-system",
             ":15: sinks[1].route.namespaces[2]: must be a namespace's name, as kube-system",
-            ":16: sinks[2]: must have exactly one of cloudwatch, hec, file, syslog, elasticsearch, otlp, and has 0",
+            ":16: sinks[2]: must have exactly one of cloudwatch, hec, file, security_lake, stdout, syslog, elasticsearch, otlp, and has 0",
             ":16: sinks[2].name: must not be the name of another sink",
-            ":17: sinks[2].splunk: there is no such setting; there are name, cloudwatch, hec, file, syslog, \
-             elasticsearch, otlp, format, route",
+            ":17: sinks[2].splunk: there is no such setting; there are name, cloudwatch, hec, file, security_lake, stdout, \
+             syslog, elasticsearch, otlp, format, route",
         ],
     );
 }
@@ -128,13 +128,13 @@ fn a_sink_has_exactly_one_kind_and_its_own_folder() {
     check(
         "sinks:\n- name: a\n",
         &[
-            ":2: sinks[0]: must have exactly one of cloudwatch, hec, file, syslog, elasticsearch, otlp, and has 0",
+            ":2: sinks[0]: must have exactly one of cloudwatch, hec, file, security_lake, stdout, syslog, elasticsearch, otlp, and has 0",
         ],
     );
     check(
         &one(&format!("{CLOUDWATCH}\n  file: {{path: /a}}")),
         &[
-            ":2: sinks[0]: must have exactly one of cloudwatch, hec, file, syslog, elasticsearch, otlp, and has 2",
+            ":2: sinks[0]: must have exactly one of cloudwatch, hec, file, security_lake, stdout, syslog, elasticsearch, otlp, and has 2",
         ],
     );
     check(
@@ -501,6 +501,24 @@ fn every_mistake_about_an_otlp_is_told_at_once() {
             ":12: sinks[0].otlp.max_request_bytes: must lie between 65536 and 67108864",
             ":13: sinks[0].otlp.cluster_name: must have 1 to 256 characters, none of them a control character",
             ":14: sinks[1].otlp.path: must be left out with protocol: grpc",
+        ],
+    );
+}
+
+#[test]
+fn standard_output_is_of_one_sink() {
+    let sinks = Config::parse("", "sinks:\n- {name: a, stdout: true}\n")
+        .unwrap()
+        .sinks();
+    assert_eq!(sinks[0].kind, SinkKind::Stdout);
+    check(
+        "sinks:\n- {name: a, stdout: true}\n- {name: b, stdout: true}\n- {name: c, stdout: '-'}\n\
+         - {name: d, stdout: false}\n",
+        &[
+            ":3: sinks[1].stdout: must be of one sink: another has it already",
+            ":4: sinks[2].stdout: must be true or false without quotes, not '-'",
+            ":4: sinks[2]: must have exactly one of cloudwatch, hec, file, security_lake, stdout, syslog, elasticsearch, otlp, and has 0",
+            ":5: sinks[3]: must have exactly one of cloudwatch, hec, file, security_lake, stdout, syslog, elasticsearch, otlp, and has 0",
         ],
     );
 }

@@ -18,6 +18,7 @@ fn links(disk: &CrashStorage, epoch: &str, events: u64) -> Vec<String> {
     let settings = Settings {
         readers: vec!["all".to_owned()],
         max_bytes: 1 << 30,
+        max_age_ns: None,
         epoch: epoch.to_owned(),
         new_journal_epoch: "aa".repeat(16),
         version: "0",
