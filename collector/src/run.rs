@@ -10,6 +10,7 @@
 
 mod keeper;
 mod parts;
+mod way;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

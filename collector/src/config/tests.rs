@@ -67,7 +67,7 @@ fn the_documented_example_of_sinks_is_taken() {
     assert_eq!(config.sinks().len(), config.sinks.len());
     let kinds = |sink: &Sink| std::mem::discriminant(&sink.kind);
     let kinds: std::collections::HashSet<_> = config.sinks().iter().map(kinds).collect();
-    assert_eq!(kinds.len(), 6, "every kind is shown");
+    assert_eq!(kinds.len(), 8, "every kind is shown");
 }
 
 #[test]

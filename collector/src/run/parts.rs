@@ -12,12 +12,13 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::keeper::IsThere;
+use super::way::Way;
 use super::{Reviewers, RunError};
 use crate::api::{self, ApiState, AuditRing};
 use crate::books::{InventoryBooks, OutletSource, Sources};
 use crate::cluster::census::Census;
 use crate::cluster::{self, Clock, Reviewer};
-use crate::config::sinks::{Sink, SinkKind};
+use crate::config::sinks::Sink;
 use crate::config::{Config, Data};
 use crate::connections::paced::Pace;
 use crate::errors;
@@ -29,8 +30,6 @@ use crate::ingest::store::{HISTORY, SINK};
 use crate::ingest::{self, Store, StoreError, auth};
 use crate::inventory::{IndexReader, IndexWriter, Inventory, LastLook, Reloaded};
 use crate::join::{identity_of, is_pending, join_told_by};
-use crate::outlet::lake::LakeOutlet;
-use crate::outlet::{Outlet, Stats};
 use crate::publish::{Known, NameWait, Publisher};
 use crate::reader::{Reader, Shelf};
 use crate::sink::{self, FileSink};
@@ -65,47 +64,6 @@ pub(super) struct Parts {
     pub(super) objects: Objects,
     /// What the inventory says now.
     pub(super) index: IndexReader,
-}
-
-/// How a sink is sent to.
-pub(super) enum Way {
-    /// Call by call.
-    Calls(Box<Outlet>),
-    /// Window by window.
-    Windows(Box<LakeOutlet>),
-}
-
-impl Way {
-    fn of(sink: Sink, data: &Data, (runtime, last_call): (&Handle, &CancellationToken)) -> Self {
-        let (runtime, last_call) = (runtime.clone(), last_call.clone());
-        if let SinkKind::SecurityLake(settings) = &sink.kind {
-            let of = (sink.name.as_str(), &**settings, &sink.route);
-            return Self::Windows(Box::new(LakeOutlet::new(of, data, runtime, last_call)));
-        }
-        let apart = data.path.join("quarantine");
-        let outlet = Outlet::new(sink, &apart, runtime, last_call);
-        Self::Calls(Box::new(outlet.keeping(data.max_quarantine_bytes)))
-    }
-
-    /// Sends until `stop`.
-    pub(super) async fn run(
-        self,
-        reader: Arc<Reader<Trail>>,
-        stop: CancellationToken,
-    ) -> Result<&'static str, RunError> {
-        match self {
-            Self::Calls(outlet) => reader.carry(*outlet, stop).await?,
-            Self::Windows(outlet) => reader.gather(*outlet, stop).await?,
-        }
-        Ok("a sink")
-    }
-
-    fn stats(&self) -> Arc<Stats> {
-        match self {
-            Self::Calls(outlet) => outlet.stats(),
-            Self::Windows(outlet) => outlet.stats(),
-        }
-    }
 }
 
 /// Where the objects come from that containers are named by.

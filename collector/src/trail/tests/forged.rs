@@ -489,7 +489,7 @@ fn hostile_numbers_cost_neither_sense_nor_memory() {
         loose: true,
         ..Expect::default()
     };
-    let long = (60..=200_000_u64).map(|n| at(&n.to_string()));
+    let long = (60..=450_000_u64).map(|n| at(&n.to_string()));
     let late: Vec<String> = long.chain([at("55")]).collect();
     let report = verify(late.iter().map(String::as_str), expect);
     let found = report
