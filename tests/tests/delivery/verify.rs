@@ -68,8 +68,13 @@ impl Rig {
         let began = |(_, events): &(&String, &Vec<StoredEvent>)| {
             events.iter().map(|event| event.timestamp_ms).min()
         };
-        let (stream, before) = streams.iter().min_by_key(began).unwrap();
-        self.logs.tamper(GROUP, stream, change).unwrap();
+        let lives = streams.iter().filter(|(_, events)| !events.is_empty());
+        let (stream, before) = lives.min_by_key(began).unwrap();
+        let in_order = |events: &mut Vec<StoredEvent>| {
+            events.sort_by_key(number);
+            change(events);
+        };
+        self.logs.tamper(GROUP, stream, in_order).unwrap();
         let (ok, report, said) = self.verify(&[]);
         let put_back = |events: &mut Vec<StoredEvent>| events.clone_from(before);
         self.logs.tamper(GROUP, stream, put_back).unwrap();
@@ -78,6 +83,12 @@ impl Rig {
         let kind = |finding: &Value| finding["kind"].as_str().unwrap().to_owned();
         findings.iter().map(kind).collect()
     }
+}
+
+/// Of the link.
+fn number(event: &StoredEvent) -> u64 {
+    let event: Value = serde_json::from_str(&event.message).unwrap();
+    event["unmapped"]["chain"]["seq"].as_u64().unwrap()
 }
 
 /// `plimsoll audit verify -o json`, with that on standard input.
