@@ -178,3 +178,28 @@ fn the_list_of_shell_modules_is_complete() {
         &gone,
     );
 }
+
+/// docs/delivery.md names the tests that show what it promises.
+#[test]
+fn promises_are_shown_by_tests_that_exist() {
+    let page = std::fs::read_to_string(root().join("docs/delivery.md")).expect("docs/delivery.md");
+    let quoted = page.split('`').skip(1).step_by(2);
+    // Three words at least: what is shorter is a function of the system.
+    let named: BTreeSet<&str> = quoted
+        .filter(|word| word.matches('_').count() >= 2)
+        .collect();
+    assert!(named.len() > 20, "{named:?}");
+    let sources = files(&[".rs"]);
+    let is_there = |name: &str| {
+        let (function, word) = (format!("fn {name}("), format!("\"{name}\""));
+        sources
+            .iter()
+            .any(|(_, text)| text.contains(&function) || text.contains(&word))
+    };
+    let gone: Vec<String> = named
+        .into_iter()
+        .filter(|name| !is_there(name))
+        .map(str::to_owned)
+        .collect();
+    assert_none("tests that docs/delivery.md names and that are gone", &gone);
+}
