@@ -124,6 +124,13 @@ impl Hand {
         self.range.1 = last;
     }
 
+    /// Of what is gone, the last that the reader had when it is done up to `seq`.
+    fn had_of(&self, seq: u64) -> Option<u64> {
+        let last = seq.min(self.range.1);
+        let had = self.seqs.partition_point(|had| *had <= last);
+        self.seqs.get(had.checked_sub(1)?).copied()
+    }
+
     /// Of what is gone, the records that are not settled by everything up to `seq`.
     fn unread_after(&self, seq: u64) -> u64 {
         let (_, last) = self.range;
@@ -172,7 +179,8 @@ impl Hands {
         match self.of(reader).hand.take() {
             Some(hand) => {
                 let unread = hand.unread_after(seq);
-                self.book_shed(journal, reader, unread, hand.range, hand.bound)
+                let before = hand.had_of(seq).unwrap_or(seq);
+                self.book_shed(journal, reader, unread, (hand.range, before), hand.bound)
             }
             None => Ok(None),
         }
@@ -213,7 +221,10 @@ impl Hands {
             match &mut self.of(reader).hand {
                 Some(hand) if unread > 0 => hand.went(unread, range, bound),
                 Some(_) => {}
-                None => all.extend(self.book_shed(journal, reader, unread, range, bound)?),
+                None => {
+                    let had = journal.cursor(reader).unwrap_or(0);
+                    all.extend(self.book_shed(journal, reader, unread, (range, had), bound)?);
+                }
             }
         }
         Ok(Some(all))
@@ -226,15 +237,16 @@ impl Hands {
         journal: &mut Journal<S>,
         reader: &str,
         unread: u64,
-        (first, last): Range,
+        ((first, last), had): (Range, u64),
         bound: Bound,
     ) -> Result<Option<Unread>, JournalError> {
         if unread == 0 {
             return Ok(None);
         }
-        let had = journal.cursor(reader).unwrap_or(0);
         journal.note_untold((first.max(had + 1), last));
-        journal.set_cursor(reader, last)?;
+        // It may have been read on behind what went.
+        let cursor = journal.cursor(reader).unwrap_or(0);
+        journal.set_cursor(reader, cursor.max(last))?;
         let books = self.of(reader);
         match bound {
             Bound::Bytes => books.shed += unread,

@@ -138,7 +138,7 @@ pub struct History {
 }
 
 impl History {
-    /// Opens or makes the store, and reads it. On a full disk it has nothing to show until there is room.
+    /// Opens or makes the store, and reads it. On a disk that is full or fails it has nothing to show until that is over.
     pub fn open(path: &Path, limits: Limits) -> Result<Self, HistoryError> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|source| HistoryError::Folder {
@@ -148,10 +148,10 @@ impl History {
         }
         let (db, state) = match open(path, limits) {
             Ok((db, state)) => (Some(db), state),
-            Err(error) if error.is_of_full_disk() => {
+            Err(error) if error.is_of_disk() => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "the usage history is shown once its disk has room"
+                    "the usage history is shown once its disk gives and takes it"
                 );
                 (None, State::default())
             }

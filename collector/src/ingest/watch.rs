@@ -10,7 +10,7 @@
 //! Time is that in which the collector ran and took requests: while it was stopped, or its clock was put on, no agent
 //! was silent. Does not know what says whether a node is there, nor how what is told gets into the journal.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use plimsoll_wire::event::{AgentNotice, AgentState};
 use plimsoll_wire::{AuditEvent, RecordId};
@@ -121,6 +121,9 @@ pub(super) struct Watch {
     looked_unix_ns: Option<u64>,
     /// To be told.
     waiting: VecDeque<AgentNotice>,
+    /// By node, what was on record before what is not yet: so it is written down, and a life that is killed between the
+    /// two tells it.
+    untold: BTreeMap<String, Standing>,
     rewound: u64,
     most_bytes: usize,
 }
@@ -158,7 +161,7 @@ impl Watch {
             seq: agent.seq,
             heard_unix_ns: agent.heard_unix_ns,
             newest_unix_ns: agent.newest_unix_ns,
-            standing: match agent.standing {
+            standing: match self.untold.get(node).copied().unwrap_or(agent.standing) {
                 Standing::Going => 0,
                 Standing::Ended => 1,
                 Standing::Silent => 2,
@@ -273,14 +276,29 @@ impl Watch {
             }
             AgentState::Back | AgentState::Left => tracing::info!(node, "agent: {state}"),
         }
+        let before = match notice.state {
+            AgentState::Silent => Some(Standing::Going),
+            AgentState::Back => Some(Standing::Silent),
+            AgentState::Left | AgentState::Rewound => None,
+        };
+        if let Some(before) = before {
+            self.untold
+                .entry(notice.agent_node.clone())
+                .or_insert(before);
+        }
         self.waiting.push_back(notice);
     }
 
-    /// A record found in the journal at a start, which the checkpoint does not know.
-    pub(super) fn found(&mut self, id: &RecordId, time_unix_ns: u64, event: &AuditEvent) {
+    /// A record found in the journal at a start, which the checkpoint does not know; its own time, and when it came.
+    pub(super) fn found(
+        &mut self,
+        id: &RecordId,
+        (time_unix_ns, came_unix_ns): (u64, u64),
+        event: &AuditEvent,
+    ) {
         if id.node != OWN_NODE {
             let sign = Sign::of(time_unix_ns, event);
-            self.goes_on(id, sign, false, time_unix_ns);
+            self.goes_on(id, sign, false, came_unix_ns);
             if let Some(agent) = self.agents.get_mut(&id.node) {
                 agent.excused_until_ns = EXCUSED_NS;
             }
@@ -289,6 +307,8 @@ impl Watch {
                 AgentState::Silent => {
                     if let Some(agent) = self.agents.get_mut(&notice.agent_node) {
                         agent.standing = Standing::Silent;
+                        // What is said when it is back is of this silence.
+                        agent.heard_unix_ns = notice.heard_unix_ns;
                     }
                 }
                 AgentState::Left => self.forget(&notice.agent_node),
@@ -357,10 +377,16 @@ impl Watch {
         std::mem::take(&mut self.waiting)
     }
 
-    /// These could not be told, and are older than what waits.
-    pub(super) fn put_back(&mut self, mut notices: VecDeque<AgentNotice>) {
+    /// These could not be told, and are older than what waits. `are_durable`: the others are on record for good.
+    pub(super) fn put_back(&mut self, mut notices: VecDeque<AgentNotice>, are_durable: bool) {
         notices.append(&mut self.waiting);
         self.waiting = notices;
+        if are_durable {
+            let waiting = self.waiting.iter();
+            let waiting: BTreeSet<&str> = waiting.map(|of| of.agent_node.as_str()).collect();
+            self.untold
+                .retain(|node, _| waiting.contains(node.as_str()));
+        }
     }
 
     pub(super) fn books(&self) -> Watched {

@@ -13,11 +13,13 @@ use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
+use plimsoll_journal::Trouble;
 use tokio_util::sync::CancellationToken;
 
-use super::carry::Destination;
+use super::carry::{Destination, tell_over, tell_wait};
 use super::sorted::sort;
 use super::{Made, Source};
+use crate::api;
 
 /// Time between attempts while the journal refuses.
 const RETRY: Duration = Duration::from_secs(1);
@@ -32,6 +34,18 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
+    /// Batches of which nothing was kept out are one with the batch before.
+    fn add(&mut self, first: u64, last: u64, made: Made) {
+        let is_plain = |made: &Made| made.records() == made.delivered;
+        match self.batches.back_mut() {
+            Some((_, end, before)) if *end + 1 == first && is_plain(before) && is_plain(&made) => {
+                *end = last;
+                before.add(made);
+            }
+            _ => self.batches.push_back((first, last, made)),
+        }
+    }
+
     /// The last number of what was taken, and what became of that behind `cursor`: the journal may have shed some of
     /// it meanwhile.
     pub(super) fn behind(&self, cursor: u64) -> Option<(u64, Made)> {
@@ -67,14 +81,13 @@ pub(super) struct Lane {
 }
 
 impl Beside {
-    /// Begins behind what the journal has, if nothing is carried beside and something can be.
-    pub(super) fn open<J: Source, D: Destination>(&mut self, source: &J, destination: &D) {
-        if !matches!(self, Self::Nothing) {
-            return;
-        }
-        let Some((last, destination)) = source.last().zip(destination.beside()) else {
-            return;
-        };
+    /// Begins behind the last number that the journal has; to be called while nothing is carried beside.
+    pub(super) fn open<J: Source, D: Destination>(
+        &mut self,
+        source: &J,
+        last: u64,
+        destination: D,
+    ) {
         let (from, closing) = (last + 1, CancellationToken::new());
         tracing::info!(
             destination = destination.name(),
@@ -149,29 +162,29 @@ async fn run<J: Source, D: Destination>(
         batches: VecDeque::new(),
     };
     let mut commits = source.commits();
-    let (mut destination, mut next, mut refusals) = (destination, from, 0);
+    let (mut destination, mut next) = (destination, from);
+    let mut course = Course::default();
     while !closing.is_cancelled() {
         let source = source.clone();
         let attempt = tokio::task::spawn_blocking(move || {
-            let step = step(&source, &mut destination, next, refusals);
-            (destination, step)
+            let step = step(&source, &mut destination, next, &mut course);
+            (destination, course, step)
         });
         // A thread that panicked took the destination with it: the rest comes in its turn.
-        let Ok((given_back, step)) = attempt.await else {
+        let Ok((given_back, after, step)) = attempt.await else {
             break;
         };
-        destination = given_back;
+        (destination, course) = (given_back, after);
         match step {
             Step::Taken(first, last, made) => {
-                ahead.batches.push_back((first, last, made));
-                (next, refusals) = (last + 1, 0);
+                ahead.add(first, last, made);
+                next = last + 1;
             }
             Step::Nothing => tokio::select! {
                 _ = commits.changed() => {}
                 () = closing.cancelled() => {}
             },
             Step::Refused(pause) => {
-                refusals = refusals.saturating_add(1);
                 drop(tokio::time::timeout(pause, closing.cancelled()).await);
             }
         }
@@ -179,15 +192,44 @@ async fn run<J: Source, D: Destination>(
     ahead
 }
 
+/// What earlier attempts came to.
+#[derive(Clone, Copy, Default)]
+struct Course {
+    /// Refusals in a row.
+    refusals: u32,
+    trouble: Trouble,
+}
+
+impl Course {
+    /// Told once, and then each minute.
+    fn refused(&mut self, destination: &str, error: &(dyn std::error::Error + 'static)) {
+        self.refusals = self.refusals.saturating_add(1);
+        if self.trouble.failed(api::monotonic_ns(), || 0) {
+            tell_wait(destination, error);
+        }
+    }
+
+    fn taken(&mut self, destination: &str) {
+        self.refusals = 0;
+        if let Some(over) = self.trouble.ended(api::monotonic_ns(), || 0) {
+            tell_over(destination, over);
+        }
+    }
+}
+
 /// One batch from that number on.
 fn step<J: Source, D: Destination>(
     source: &J,
     destination: &mut D,
     from: u64,
-    refusals: u32,
+    course: &mut Course,
 ) -> Step {
-    let Ok(records) = source.peek(from, D::BATCH, D::BATCH_BYTES) else {
-        return Step::Refused(RETRY);
+    let records = match source.peek(from, D::BATCH, D::BATCH_BYTES) {
+        Ok(records) => records,
+        Err(error) => {
+            course.refused(destination.name(), &error);
+            return Step::Refused(RETRY);
+        }
     };
     let batch = plimsoll_journal::Batch {
         records,
@@ -198,8 +240,14 @@ fn step<J: Source, D: Destination>(
         return Step::Nothing;
     };
     match sorted.take(destination, &source.epoch(), last) {
-        Ok((last, made)) => Step::Taken(first.seq, last, made),
-        Err(_) => Step::Refused(destination.pause(refusals).unwrap_or(RETRY)),
+        Ok((last, made)) => {
+            course.taken(destination.name());
+            Step::Taken(first.seq, last, made)
+        }
+        Err(error) => {
+            course.refused(destination.name(), &error);
+            Step::Refused(destination.pause(course.refusals).unwrap_or(RETRY))
+        }
     }
 }
 
@@ -213,6 +261,20 @@ mod tests {
             filtered,
             ..Made::default()
         }
+    }
+
+    #[test]
+    fn batches_without_exceptions_are_one() {
+        let mut ahead = Ahead {
+            from: 11,
+            batches: VecDeque::new(),
+        };
+        ahead.add(11, 20, made(10, 0));
+        ahead.add(21, 30, made(10, 0));
+        ahead.add(31, 40, made(9, 1));
+        ahead.add(41, 50, made(10, 0));
+        assert_eq!(ahead.batches.len(), 3);
+        assert_eq!(ahead.behind(10), Some((50, made(39, 1))));
     }
 
     #[test]

@@ -254,13 +254,20 @@ impl<J: Source> Reader<J> {
                 beside.close().await;
             }
             let until = beside.begins_at();
+            let may_open = !ending && until.is_none();
             let reader = Arc::clone(&self);
             // The books are asked for there as well: they wait for whoever commits.
             let attempt = tokio::task::spawn_blocking(move || {
                 let attempt = reader.attempt(&mut destination, &mut course, ending, until);
-                (destination, course, attempt)
+                let is_some = matches!(attempt, Ok(Attempt::Carried(Carried::Some)));
+                let lane = (may_open && is_some && reader.is_late(pace.late))
+                    .then(|| reader.source.last().zip(destination.beside()));
+                (destination, course, attempt, lane.flatten())
             });
-            let (given_back, after, attempt) = beside.meanwhile(attempt).await?;
+            let (given_back, after, attempt, lane) = beside.meanwhile(attempt).await?;
+            if let Some((last, destination)) = lane {
+                beside.open(&self.source, last, destination);
+            }
             (destination, course) = (given_back, after);
             match attempt {
                 Err(error) if destination.may_wait() => {
@@ -278,18 +285,13 @@ impl<J: Source> Reader<J> {
                         _ = commits.changed() => {}
                         () = stop.cancelled() => {}
                     },
-                    Attempt::Carried(Carried::Some) => {
-                        if !ending && self.is_late(pace.late) {
-                            beside.open(&self.source, &destination);
-                        }
-                    }
                     Attempt::Carried(Carried::Reached) => {
                         if let Some(ahead) = beside.end().await {
                             let reader = Arc::clone(&self);
                             tokio::task::spawn_blocking(move || reader.pass(&ahead)).await??;
                         }
                     }
-                    Attempt::GaveUp => {}
+                    Attempt::Carried(Carried::Some) | Attempt::GaveUp => {}
                     Attempt::Refused { by_destination } => {
                         let pause = by_destination.then(|| destination.pause(course.refusals));
                         let pause = pause.flatten().unwrap_or(pace.retry);
@@ -401,6 +403,10 @@ impl<J: Source> Reader<J> {
                 return Ok(Carried::Reached);
             }
             batch.records.retain(|record| record.seq < until);
+            batch.damaged.retain_mut(|(first, last)| {
+                *last = (*last).min(until - 1);
+                *first <= *last
+            });
         }
         let held = |record: &Record, item: &D::Item| {
             now_unix_ns.is_some_and(|now| destination.holds(record, item, now))

@@ -58,17 +58,24 @@ impl Keeper {
     fn keep(&self) -> Result<(), RunError> {
         let told = self.store.tell_agents(api::unix_ns(), &*self.is_there);
         let ticked = self.trail.tick(|| self.agents(), api::unix_ns());
+        let bounded = self.hold_bound();
+        // Each of them, whatever became of the others: what readers have passed makes room.
+        let synced = self.trail.sync_positions();
+        bounded?;
+        told?;
+        ticked?;
+        Ok(synced?)
+    }
+
+    fn hold_bound(&self) -> Result<(), RunError> {
         loop {
             let (gone, held) = self.trail.hold_bound(api::unix_ns());
             self.store.tell_gone(&gone)?;
             self.trail.told();
             if held? {
-                break;
+                return Ok(());
             }
         }
-        told?;
-        ticked?;
-        Ok(self.trail.sync_positions()?)
     }
 
     /// How far the security streams are.
@@ -87,6 +94,8 @@ impl Keeper {
     /// The trail's last word in this life.
     pub(super) async fn close(self) -> Result<(), RunError> {
         tokio::task::spawn_blocking(move || {
+            // For the next life, which publishes it; without, it is noticed there once more.
+            drop(self.store.tell_agents(api::unix_ns(), &*self.is_there));
             self.trail.close(api::unix_ns())?;
             Ok(self.trail.sync_positions()?)
         })

@@ -204,7 +204,14 @@ impl Books<'_> {
             let findings = report["findings"].as_array().into_iter().flatten();
             let lost = self.lost_in_trail();
             let unexplained = findings.filter(|finding| {
-                let is_of_damage = lost > 0 && finding["kind"] == "gap";
+                // What a bit took out of the trail is missing, or is at a sink that had it and goes on otherwise.
+                let is_in_trail = self.flipped.iter().any(|path| {
+                    path.parent()
+                        .is_some_and(|folder| folder.ends_with("journal/trail"))
+                });
+                let kind = finding["kind"].as_str().unwrap_or_default();
+                let is_of_damage = (lost > 0 && kind == "gap")
+                    || (is_in_trail && ["fork", "rollback"].contains(&kind));
                 // Time that was jumped over looks like time in which nothing was written.
                 let is_of_clock = self.has_steps && finding["kind"] == "silence";
                 !is_of_damage && !is_of_clock

@@ -216,7 +216,11 @@ fn of_log(
     let mut service = Aws::new(&args.cloudwatch, group, err)?;
     let which = Which {
         streams: args.cloudwatch.streams.clone(),
-        prefix: args.cloudwatch.stream_prefix.clone(),
+        // Those of `cluster-10` are not those of `cluster-1`.
+        prefix: args.cloudwatch.stream_prefix.as_ref().map(|prefix| {
+            let prefix = prefix.trim_end_matches('/');
+            format!("{prefix}/")
+        }),
     };
     let streams = which.names(&mut service)?;
     let place = |at: u64| {

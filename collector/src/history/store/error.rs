@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 use super::FORMAT;
@@ -75,18 +76,20 @@ impl HistoryError {
         }
     }
 
-    /// The disk has no room for what opening takes, such as a repair after a kill.
-    pub(super) fn is_of_full_disk(&self) -> bool {
-        let (Self::Open { source, .. } | Self::Write(source)) = self else {
+    /// The disk has no room for what opening takes, such as a repair after a kill, or it fails.
+    pub(super) fn is_of_disk(&self) -> bool {
+        let (Self::Open { source, .. } | Self::Read(source) | Self::Write(source)) = self else {
             return false;
         };
         let redb::Error::Io(error) = source.as_ref() else {
             return false;
         };
-        matches!(
+        let is_failure = error.raw_os_error() == Some(Errno::IO.raw_os_error());
+        let is_full = matches!(
             error.kind(),
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-        )
+        );
+        is_full || is_failure
     }
 }
 

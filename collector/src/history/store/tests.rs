@@ -100,7 +100,11 @@ fn a_store_that_could_not_be_written_is_opened_again() {
         let error = std::io::Error::from(std::io::ErrorKind::StorageFull);
         write_error(redb::Error::Io(error))
     };
-    assert!(full().is_of_full_disk());
+    assert!(full().is_of_disk());
+    let failing = std::io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error());
+    assert!(read_error(redb::Error::Io(failing)).is_of_disk());
+    let foreign = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    assert!(!write_error(redb::Error::Io(foreign)).is_of_disk());
     let mut writer = history.writer.lock().unwrap();
     history.write(&mut writer, |_| Err(full())).unwrap_err();
     assert!(writer.is_none());

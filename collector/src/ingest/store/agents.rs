@@ -23,7 +23,7 @@ impl<S: Storage> Store<S> {
             return Ok(());
         }
         let told = self.lock().tell_notices(&mut notices, now_unix_ns);
-        self.lock_watch().put_back(notices);
+        self.lock_watch().put_back(notices, told.is_ok());
         self.commits.send_modify(|count| *count += 1);
         told
     }

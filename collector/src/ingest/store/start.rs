@@ -104,7 +104,8 @@ impl<S: Storage> Inner<S> {
                     Class::Security => {
                         decode::audit_event(&record.payload).map(|(id, time_unix_ns, event)| {
                             self.losses.found(&id, &event);
-                            self.watch().found(&id, time_unix_ns, &event);
+                            self.watch()
+                                .found(&id, (time_unix_ns, record.time_unix_ns), &event);
                             id
                         })
                     }

@@ -63,7 +63,9 @@ impl Rig {
 
     /// What was told since: the state, and seconds.
     fn told(&mut self) -> Vec<(&'static str, Option<u64>)> {
-        let notices = self.watch.take().into_iter();
+        let notices = self.watch.take();
+        self.watch.put_back(VecDeque::new(), true);
+        let notices = notices.into_iter();
         notices.map(|of| (of.state.as_str(), of.silent_s)).collect()
     }
 }
@@ -180,7 +182,8 @@ fn what_the_journal_has_behind_the_checkpoint_is_known() {
         let mut agents = stored.clone();
         agents[0].standing = standing;
         rig.watch = Watch::restore(agents);
-        rig.watch.found(&own, rig.now_unix_ns, &told);
+        let now = (rig.now_unix_ns, rig.now_unix_ns);
+        rig.watch.found(&own, now, &told);
         rig.run(600);
         assert_eq!(rig.told(), []);
         rig.hear();
@@ -196,19 +199,64 @@ fn what_the_journal_has_behind_the_checkpoint_is_known() {
         last_seq: None,
     });
     for is_told in [false, true] {
-        rig.watch = Watch::restore(stored.clone());
+        let mut agents = stored.clone();
+        agents[0].standing = 2;
+        rig.watch = Watch::restore(agents);
         rig.seq += 1;
-        rig.watch.found(&rig.id("e"), rig.now_unix_ns, &loss);
+        let now = (rig.now_unix_ns, rig.now_unix_ns);
+        rig.watch.found(&rig.id("e"), now, &loss);
         if is_told {
             let back = AgentNotice {
                 state: AgentState::Back,
                 ..silent.clone()
             };
-            rig.watch
-                .found(&own, rig.now_unix_ns, &AuditEvent::Agent(back));
+            rig.watch.found(&own, now, &AuditEvent::Agent(back));
         }
         assert_eq!(rig.told().len(), usize::from(!is_told));
     }
+}
+
+/// A checkpoint may be written while what was noticed is not on record yet, and the collector be killed then.
+#[test]
+fn what_was_noticed_and_not_told_is_noticed_by_the_next_life() {
+    let mut rig = Rig::new();
+    rig.hear().run(30);
+    rig.restart().run(90);
+    assert_eq!(rig.told().len(), 1, "silent");
+    rig.hear();
+    rig.restart().hear();
+    assert_eq!(rig.told().len(), 1, "back");
+    // What could not be written is kept.
+    rig.run(30);
+    let notices = rig.watch.take();
+    rig.watch.put_back(notices, false);
+    rig.restart().run(90);
+    assert_eq!(rig.told().len(), 1, "silent");
+    rig.restart().run(90);
+    assert_eq!(rig.told(), []);
+}
+
+/// However late a start finds it.
+#[test]
+fn a_return_is_of_the_silence_that_was_told() {
+    let mut rig = Rig::new();
+    rig.hear();
+    let before = rig.watch.stored();
+    rig.run(30);
+    let silent = rig.watch.take().pop_front().unwrap();
+    let own = RecordId {
+        node: OWN_NODE.to_owned(),
+        ..rig.id("own")
+    };
+    let mut agents = before;
+    agents[0].heard_unix_ns -= 5 * SECOND_NS;
+    rig.watch = Watch::restore(agents);
+    let now = (rig.now_unix_ns, rig.now_unix_ns);
+    rig.watch
+        .found(&own, now, &AuditEvent::Agent(silent.clone()));
+    rig.hear();
+    let back = rig.watch.take().pop_front().unwrap();
+    assert_eq!(back.heard_unix_ns, silent.heard_unix_ns);
 }
 
 #[test]

@@ -197,3 +197,37 @@ fn what_is_shed_while_it_is_held_is_delivered_and_the_rest_is_shed() {
         fates.delivered + fates.shed + fates.in_flight
     );
 }
+
+/// What went behind the hand is told by its own numbers, also when it was read on behind that.
+#[test]
+fn what_is_shed_behind_what_is_held_is_told_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let trail = open(folder.path(), 1 << 20);
+    let reader = Reader::open(trail.clone(), NAME);
+    publish(&trail, 99, 1000);
+    let mut fake = Fake {
+        most: 150,
+        ..Fake::default()
+    };
+    until_nothing(&reader, &mut fake);
+    assert_eq!(fake.held.len(), 100);
+    publish(&trail, 4000, 1000);
+    let mut gone = Vec::new();
+    let mut hold = || loop {
+        let (more, held) = trail.hold_bound(0);
+        gone.extend(more.into_iter().map(|gone| (gone.count, gone.range)));
+        trail.told();
+        if held.unwrap() {
+            break;
+        }
+    };
+    hold();
+    until_nothing(&reader, &mut fake);
+    hold();
+    let fates = reader.fates();
+    assert!(fates.shed > 1000, "{fates:?}");
+    assert_eq!(gone.iter().map(|(count, _)| count).sum::<u64>(), fates.shed);
+    let (_, (first, last)) = gone[0];
+    assert!(first == 101 && last > first, "{gone:?}");
+    assert_eq!(fates.unaccounted(), 0);
+}

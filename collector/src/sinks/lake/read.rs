@@ -30,7 +30,7 @@ pub fn raw_data<R: ChunkReader + 'static>(
         let what = format!("it has no column {RAW_DATA}");
         return Err(ParquetError::General(what));
     };
-    let is_nullable = schema.column(at).max_def_level() > 0;
+    let most = schema.column(at).max_def_level();
     let mut number = 0;
     for group in 0..file.num_row_groups() {
         let ColumnReader::ByteArrayColumnReader(mut column) =
@@ -40,14 +40,18 @@ pub fn raw_data<R: ChunkReader + 'static>(
         };
         loop {
             let (mut texts, mut levels) = (Vec::new(), Vec::new());
-            let levels = is_nullable.then_some(&mut levels);
-            let (rows, ..) = column.read_records(ROWS, levels, None, &mut texts)?;
+            let said = (most > 0).then_some(&mut levels);
+            let (rows, ..) = column.read_records(ROWS, said, None, &mut texts)?;
             if rows == 0 {
                 break;
             }
-            for text in &texts {
+            let mut texts = texts.iter();
+            for row in 0..rows {
                 number += 1;
-                if each(number, text.data()).is_break() {
+                // A row of which it says nothing is one that nobody of us wrote.
+                let has_text = levels.get(row).is_none_or(|level| *level == most);
+                let text = has_text.then(|| texts.next()).flatten();
+                if each(number, text.map_or(&[], |text| text.data())).is_break() {
                     return Ok(());
                 }
             }
