@@ -285,6 +285,7 @@ impl Gatherer for LakeOutlet {
     }
 
     fn store(&mut self) -> Result<(u64, Made), Refused> {
+        self.held.window.close();
         let stored = self
             .store_all()
             .and_then(|count| self.keep_apart().map(|()| count));

@@ -230,6 +230,28 @@ fn what_is_refused_is_put_again_and_what_is_there_is_not() {
     );
 }
 
+/// Over by the clock, half of it stored, and then the clock is set back: what comes is of the next window.
+#[test]
+fn a_window_that_is_being_stored_takes_nothing_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Bucket::start(vec![(200, "fine"), (503, "SlowDown")]);
+    let runtime = Runtime::new().unwrap();
+    let mut outlet = outlet(folder.path(), &bucket, &runtime);
+    gather(&mut outlet);
+    let over = NOW_NS + outlet.bounds().window_ns + window::GRACE_NS;
+    assert_eq!(Gatherer::wait(&outlet, over), Some(Duration::ZERO));
+    outlet.store().unwrap_err();
+    assert_eq!(outlet.held.done.len(), 1);
+    assert_eq!(Gatherer::wait(&outlet, NOW_NS), Some(Duration::ZERO));
+    let late = record(5, event("late"));
+    assert!(!outlet.gather(&late).unwrap());
+    let (last, made) = outlet.store().unwrap();
+    assert_eq!((last, made.delivered), (4, 3));
+    assert!(outlet.gather(&late).unwrap());
+    let (last, made) = outlet.store().unwrap();
+    assert_eq!((last, made.delivered), (5, 1));
+}
+
 #[test]
 fn a_life_that_ends_stores_nothing_more() {
     let folder = tempfile::tempdir().unwrap();

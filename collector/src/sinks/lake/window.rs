@@ -78,6 +78,11 @@ impl Window {
         self.is_closed |= self.bytes >= bounds.bytes || self.rows.len() >= MAX_ROWS;
     }
 
+    /// Nothing more comes in. What is being stored must not grow: an object that is there would not have the rest.
+    pub const fn close(&mut self) {
+        self.is_closed = true;
+    }
+
     /// Whether it is over: closed, or nothing can come any more by this clock. One that was set makes it end early or
     /// late, not never.
     pub fn is_over(&self, now_ns: u64, bounds: Bounds) -> bool {
