@@ -171,7 +171,7 @@ fn what_is_refused_is_put_again_and_what_is_there_is_not() {
         let refused = outlet.store().unwrap_err();
         assert_eq!(refused.kind, kind, "{refused}");
         assert!(
-            !outlet.apart.exists(),
+            !outlet.apart.path().exists(),
             "nothing is told before all of it is there"
         );
         keys.push(
@@ -209,7 +209,7 @@ fn what_is_refused_is_put_again_and_what_is_there_is_not() {
     })
     .unwrap();
     assert_eq!(texts, [1, 3]);
-    let apart = std::fs::read_to_string(&outlet.apart).unwrap();
+    let apart = std::fs::read_to_string(outlet.apart.path()).unwrap();
     assert!(
         apart.contains(NO_PLACE) && apart.lines().count() == 1,
         "{apart}"
