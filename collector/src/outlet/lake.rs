@@ -268,7 +268,15 @@ impl Gatherer for LakeOutlet {
             return Ok(false);
         }
         match entry {
-            Err(_) => self.held.made.undecodable += 1,
+            Err(error) => {
+                tracing::error!(
+                    sink = self.name,
+                    seq = record.seq,
+                    error = &error as &dyn std::error::Error,
+                    "journal record cannot be read"
+                );
+                self.held.made.undecodable += 1;
+            }
             Ok(entry) if !Event::of(&entry).is_for(&self.route) => self.held.made.filtered += 1,
             Ok(entry) => {
                 let held = self.hold(record, entry);
