@@ -388,7 +388,7 @@ impl Config {
             "be empty while kubernetes.watch is true: names come from one of the two",
         );
         self.audit_file.check(&mut checks);
-        sinks::check(&self.sinks, &self.audit_path(), &mut checks);
+        sinks::check(&self.sinks, &self.audit_path(), &self.data, &mut checks);
         self.history.check(&mut checks);
         checks.0
     }

@@ -13,7 +13,6 @@ mod call;
 pub mod form;
 pub mod lake;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,6 +35,7 @@ use crate::sinks::stdout::Stdout;
 use crate::sinks::syslog::Syslog;
 use crate::sinks::{Message, RefusalKind, Refused, Sent};
 use crate::trail::entry::Entry;
+use apart::Apart;
 use form::{Event, Text};
 
 /// Times in a row that a sink may go on without taking anything, see [`Sent::taken`].
@@ -87,9 +87,7 @@ pub struct Outlet {
     /// Of the last refusal.
     refused: (RefusalKind, Option<u64>),
     /// Where events are kept that the sink can never take.
-    apart: PathBuf,
-    /// Bytes that it may have.
-    apart_bytes: u64,
+    apart: Apart,
     stats: Arc<Stats>,
 }
 
@@ -123,8 +121,7 @@ impl Outlet {
             SinkKind::Syslog(syslog) => Kind::Syslog(Box::new(Syslog::new(syslog))),
         };
         Self {
-            apart: apart.join(format!("{}.jsonl", sink.name)),
-            apart_bytes: apart::MAX_BYTES,
+            apart: Apart::of(apart, &sink.name, apart::MAX_BYTES),
             kind,
             sink,
             runtime,
@@ -139,7 +136,7 @@ impl Outlet {
     /// Keeps so many bytes at the most of what can never be taken.
     #[must_use]
     pub const fn keeping(mut self, apart_bytes: u64) -> Self {
-        self.apart_bytes = apart_bytes;
+        self.apart.set_max_bytes(apart_bytes);
         self
     }
 
@@ -223,11 +220,11 @@ impl Outlet {
             Some((message, &of.reason))
         });
         let lines: Vec<_> = lines.collect();
-        apart::keep(&self.apart, &lines, self.apart_bytes).map_err(|source| Refused {
+        self.apart.keep(&lines).map_err(|source| Refused {
             kind: RefusalKind::Other,
             what: format!(
                 "write an event that it can never take to {}",
-                self.apart.display()
+                self.apart.path().display()
             ),
             source: Some(source.into()),
             retry_after_ms: None,
@@ -237,7 +234,7 @@ impl Outlet {
                 sink = self.sink.name,
                 uid = message.uid,
                 reason = %reason,
-                kept = %self.apart.display(),
+                kept = %self.apart.path().display(),
                 "an event can never be taken, and is kept apart"
             );
         }
@@ -366,11 +363,12 @@ impl Destination for Outlet {
         }
         let beside = Self::new(
             self.sink.clone(),
-            self.apart.parent()?,
+            self.apart.path().parent()?,
             self.runtime.clone(),
             self.last.clone(),
         );
         Some(Self {
+            apart: self.apart.clone(),
             stats: Arc::clone(&self.stats),
             ..beside
         })

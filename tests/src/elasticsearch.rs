@@ -64,6 +64,8 @@ struct State {
     faults: VecDeque<Fault>,
     /// Texts that make a document one that is refused.
     poison: BTreeSet<String>,
+    /// What was refused of them, where such documents are kept.
+    failure_store: Option<Vec<String>>,
     /// Indices that nothing may be written to.
     blocked: BTreeSet<String>,
     /// Documents by index and `_id`.
@@ -147,6 +149,16 @@ impl Elasticsearch {
     /// A document that contains this is refused from now on.
     pub fn poison(&self, text: &str) {
         self.state().poison.insert(text.to_owned());
+    }
+
+    /// From now on a document that is poisoned is kept in a failure store, and its answer is that of one that was taken.
+    pub fn keep_failures(&self) {
+        self.state().failure_store = Some(Vec::new());
+    }
+
+    /// The documents in the failure store.
+    pub fn failures(&self) -> Vec<String> {
+        self.state().failure_store.clone().unwrap_or_default()
     }
 
     /// Whether an index may be written to.

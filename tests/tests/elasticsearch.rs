@@ -192,6 +192,20 @@ fn an_invalid_event_is_quarantined_with_the_reason_and_the_rest_is_stored() {
     );
 }
 
+/// It is there under another name, once, and nothing waits for it.
+#[test]
+fn what_is_in_the_failure_store_is_quarantined_and_not_sent_again() {
+    let rig = Rig::new();
+    rig.elastic.poison("\"n\":7.0");
+    rig.elastic.keep_failures();
+    let messages = messages(20);
+    let sent = rig.send_all(&mut rig.sink(), &messages);
+    assert_eq!((sent.delivered, sent.quarantined.len()), (19, 1));
+    let why = sent.quarantined[0].reason.to_string();
+    assert!(why.contains("failure store"), "{why}");
+    assert_eq!(rig.elastic.failures(), [messages[6].text.as_str()]);
+}
+
 #[test]
 fn what_an_operator_has_to_mend_waits() {
     let rig = Rig::new();

@@ -22,6 +22,7 @@ use self::hec::Hec;
 pub use self::lake::SecurityLake;
 use self::otlp::Otlp;
 pub use self::syslog::Syslog;
+use super::Data;
 use super::check::{Checks, is_name};
 use crate::ocsf::types::SeverityId;
 use crate::sinks::cloudwatch::limits;
@@ -407,7 +408,12 @@ pub const MAX_SINKS: usize = 16;
 
 /// Checks them one by one, and that none takes the name or the folder of another; `taken` is the audit file's
 /// folder.
-pub(super) fn check(sinks: &[SinkSettings], taken: &std::path::Path, checks: &mut Checks) {
+pub(super) fn check(
+    sinks: &[SinkSettings],
+    taken: &std::path::Path,
+    data: &Data,
+    checks: &mut Checks,
+) {
     checks.that(
         sinks.len() <= MAX_SINKS,
         "sinks",
@@ -436,6 +442,9 @@ pub(super) fn check(sinks: &[SinkSettings], taken: &std::path::Path, checks: &mu
             &format!("{place}.stdout"),
             "be of one sink: another has it already",
         );
+        if let Some(lake) = &sink.security_lake {
+            lake.check_trail(&format!("{place}.security_lake"), data, checks);
+        }
         let Some(file) = &sink.file else { continue };
         let others = sinks.iter().take(at).filter_map(|sink| sink.file.as_ref());
         let mut folders = others.map(|other| other.path.as_path()).chain([taken]);

@@ -7,7 +7,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use plimsoll_journal::make_folder;
 use serde_json::json;
@@ -24,15 +25,46 @@ pub(super) const MAX_BYTES: u64 = 64 << 20;
 )]
 struct Full(u64);
 
-/// Adds the lines, up to so many bytes in all.
-///
-/// # Errors
-/// The disk refuses, or the file would be longer than that: nothing was added.
-pub(super) fn keep(
-    path: &Path,
-    lines: &[(&Message, &QuarantineReason)],
+/// The file of a sink. Clones of it are of one file, and write to it one at a time: an append that fails cuts off what
+/// is behind the place where it began.
+#[derive(Clone, Debug)]
+pub(super) struct Apart {
+    path: PathBuf,
     max_bytes: u64,
-) -> io::Result<()> {
+    pub(super) turn: Arc<Mutex<()>>,
+}
+
+impl Apart {
+    /// That of a sink in a folder, with so many bytes at the most.
+    pub(super) fn of(folder: &Path, sink: &str, max_bytes: u64) -> Self {
+        Self {
+            path: folder.join(format!("{sink}.jsonl")),
+            max_bytes,
+            turn: Arc::default(),
+        }
+    }
+
+    /// With so many bytes at the most.
+    pub(super) const fn set_max_bytes(&mut self, max_bytes: u64) {
+        self.max_bytes = max_bytes;
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds the lines.
+    ///
+    /// # Errors
+    /// The disk refuses, or the file would be longer than it may be: nothing was added.
+    pub(super) fn keep(&self, lines: &[(&Message, &QuarantineReason)]) -> io::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        keep(&self.path, lines, self.max_bytes)
+    }
+}
+
+fn keep(path: &Path, lines: &[(&Message, &QuarantineReason)], max_bytes: u64) -> io::Result<()> {
     if lines.is_empty() {
         return Ok(());
     }

@@ -19,8 +19,9 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::apart::Apart;
 use super::form::Event;
-use super::{Stats, apart, call};
+use super::{Stats, call};
 use crate::config::Data;
 use crate::config::sinks::{Route, SecurityLake as Settings};
 use crate::reader::{Gatherer, Made};
@@ -42,8 +43,7 @@ pub struct LakeOutlet {
     /// Folder of its files.
     folder: PathBuf,
     /// Where events are kept that can never be taken.
-    apart: PathBuf,
-    apart_bytes: u64,
+    apart: Apart,
     client: Client,
     runtime: Handle,
     last: CancellationToken,
@@ -91,8 +91,11 @@ impl LakeOutlet {
             settings: settings.clone(),
             route: route.clone(),
             folder: data.path.join("lake"),
-            apart: data.path.join("quarantine").join(format!("{name}.jsonl")),
-            apart_bytes: data.max_quarantine_bytes,
+            apart: Apart::of(
+                &data.path.join("quarantine"),
+                name,
+                data.max_quarantine_bytes,
+            ),
             client: Client::new(settings),
             runtime,
             last,
@@ -232,7 +235,8 @@ impl LakeOutlet {
     fn keep_apart(&self) -> Result<(), Refused> {
         let lines = self.held.never.iter();
         let lines: Vec<_> = lines.map(|(message, why)| (message, why)).collect();
-        apart::keep(&self.apart, &lines, self.apart_bytes)
+        self.apart
+            .keep(&lines)
             .map_err(|source| self.disk(source.into()))
     }
 }
@@ -264,7 +268,15 @@ impl Gatherer for LakeOutlet {
             return Ok(false);
         }
         match entry {
-            Err(_) => self.held.made.undecodable += 1,
+            Err(error) => {
+                tracing::error!(
+                    sink = self.name,
+                    seq = record.seq,
+                    error = &error as &dyn std::error::Error,
+                    "journal record cannot be read"
+                );
+                self.held.made.undecodable += 1;
+            }
             Ok(entry) if !Event::of(&entry).is_for(&self.route) => self.held.made.filtered += 1,
             Ok(entry) => {
                 let held = self.hold(record, entry);
@@ -285,6 +297,7 @@ impl Gatherer for LakeOutlet {
     }
 
     fn store(&mut self) -> Result<(u64, Made), Refused> {
+        self.held.window.close();
         let stored = self
             .store_all()
             .and_then(|count| self.keep_apart().map(|()| count));
@@ -295,7 +308,7 @@ impl Gatherer for LakeOutlet {
                 sink = self.name,
                 uid = message.uid,
                 reason = %reason,
-                kept = %self.apart.display(),
+                kept = %self.apart.path().display(),
                 "an event can never be taken, and is kept apart"
             );
         }

@@ -202,3 +202,33 @@ async fn lines_of_a_file_are_there_once() {
         .collect();
     assert_eq!(there, [1, 2, 3, 4, 5, 6]);
 }
+
+/// A lane of a sink keeps what can never be taken where the sink does, as much of it, and not at the same time.
+#[tokio::test]
+async fn a_lane_shares_the_file_of_what_is_kept_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink {
+        name: "index".to_owned(),
+        kind: SinkKind::Elasticsearch(crate::config::sinks::elasticsearch::Elasticsearch::default()),
+        format: Format::Ecs,
+        route: Route::default(),
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let outlet = Outlet::new(sink, folder.path(), runtime, CancellationToken::new()).keeping(300);
+    let lane = outlet.beside().unwrap();
+    assert_eq!(lane.apart.path(), outlet.apart.path());
+    let message = crate::sinks::Message {
+        seq: 7,
+        time_unix_ns: 0,
+        uid: "u".to_owned(),
+        text: "x".repeat(100),
+    };
+    let reason = crate::sinks::QuarantineReason::Empty;
+    let lines = [(&message, &reason)];
+    let turn = outlet.apart.turn.lock().unwrap();
+    assert!(lane.apart.turn.try_lock().is_err());
+    drop(turn);
+    outlet.apart.keep(&lines).unwrap();
+    let full = lane.apart.keep(&lines).unwrap_err().to_string();
+    assert!(full.contains("data.max_quarantine_bytes"), "{full}");
+}

@@ -112,9 +112,14 @@ impl<J: Onward> Reader<J> {
         Ok(self.put_back()?)
     }
 
-    fn gather_some<G: Gatherer>(&self, gatherer: &mut G, trouble: &mut Trouble) -> Attempt {
+    pub(super) fn gather_some<G: Gatherer>(
+        &self,
+        gatherer: &mut G,
+        trouble: &mut Trouble,
+    ) -> Attempt {
         let error = match self.gather_or_store(gatherer) {
             Ok(attempt) => {
+                self.goes_on();
                 let over = trouble.ended(api::monotonic_ns(), || self.fates().shed);
                 if let Some(over) = over {
                     tell_over(gatherer.name(), over);
@@ -131,6 +136,12 @@ impl<J: Onward> Reader<J> {
             CarryError::Destination(_) => gatherer.pause(),
             _ => RETRY,
         })
+    }
+
+    /// Nothing is stuck any longer. What is in hand still is, and since when is known if it cannot be stored later.
+    fn goes_on(&self) {
+        self.books().state.stuck_since_unix_ns = None;
+        self.set_failing(None);
     }
 
     pub(super) fn gather_or_store<G: Gatherer>(

@@ -23,7 +23,7 @@ use self::interpret::{Item, Outcome, Refusal, Said};
 use self::limits::{CALL_EVENTS, MAX_QUARANTINED_IN_A_ROW};
 use self::prepare::{Batch, Index};
 use super::fates::Fates;
-use super::http::Room;
+use super::http::{Fit, Room};
 use super::{Message, QuarantineReason, RefusalKind, Refused, Sent};
 use crate::config::sinks::elasticsearch::Elasticsearch as Settings;
 
@@ -37,6 +37,7 @@ pub struct Elasticsearch<C = Client> {
     /// `None` where the setting is none: then nothing is sent.
     index: Option<Index>,
     room: Room,
+    fit: Fit,
     fates: Fates,
     quarantined_in_a_row: u32,
 }
@@ -59,6 +60,7 @@ impl<C: Calls> Elasticsearch<C> {
                 bytes: settings.max_content_bytes,
                 most_bytes: settings.max_content_bytes,
             },
+            fit: Fit::default(),
             fates: Fates::default(),
             quarantined_in_a_row: 0,
         }
@@ -93,7 +95,10 @@ impl<C: Calls> Elasticsearch<C> {
         let (seqs, bytes) = (batch.seqs, batch.body.len());
         let reply = self.calls.post(batch.body).await;
         match interpret::of(reply, &batch.ids) {
-            Outcome::Items(items) => self.settle(&seqs, items),
+            Outcome::Items(items) => {
+                self.fit.whole(&mut self.room);
+                self.settle(&seqs, items)
+            }
             Outcome::Invalid(said) | Outcome::TooLarge(said) if seqs.len() == 1 => seqs
                 .iter()
                 .try_for_each(|seq| self.quarantine(*seq, said.clone())),
@@ -102,7 +107,7 @@ impl<C: Calls> Elasticsearch<C> {
                 Ok(())
             }
             Outcome::TooLarge(_) => {
-                self.room.bytes = bytes / 2;
+                self.fit.too_large(&mut self.room, bytes);
                 Ok(())
             }
             Outcome::Refused(refusal) => Err(self.refused(refusal, "send events to")),

@@ -25,7 +25,7 @@ use self::front::Front;
 use self::interpret::{NO_ACKNOWLEDGEMENT, Outcome, Refusal, Said};
 use self::limits::{CALL_EVENTS, FIRST_LOOK_MS, LAST_LOOK_MS, MAX_QUARANTINED_IN_A_ROW};
 use self::prepare::Envelope;
-use super::http::Room;
+use super::http::{Fit, Room};
 use super::{Message, QuarantineReason, RefusalKind, Refused, Sent};
 use crate::config::sinks::hec::Hec as Settings;
 
@@ -39,6 +39,7 @@ pub struct Hec<C = Client> {
     endpoint: String,
     envelope: Envelope,
     room: Room,
+    fit: Fit,
     /// The channel of this life, if acknowledgements are asked for.
     channel: Option<String>,
     ack_timeout_ms: u64,
@@ -67,6 +68,7 @@ impl<C: Calls> Hec<C> {
                 bytes: settings.max_content_bytes,
                 most_bytes: settings.max_content_bytes,
             },
+            fit: Fit::default(),
             channel,
             ack_timeout_ms: settings.ack_timeout_s.saturating_mul(1000),
             front: Front::default(),
@@ -211,6 +213,7 @@ impl<C: Calls> Hec<C> {
             }
         }
         self.room.events = CALL_EVENTS;
+        self.fit.whole(&mut self.room);
         self.quarantined_in_a_row = 0;
         Ok(())
     }
@@ -231,7 +234,7 @@ impl<C: Calls> Hec<C> {
         if let [seq] = seqs {
             return self.quarantine(*seq, said);
         }
-        self.room.bytes = bytes / 2;
+        self.fit.too_large(&mut self.room, bytes);
         Ok(())
     }
 

@@ -19,6 +19,35 @@ pub struct Room {
     pub most_bytes: usize,
 }
 
+/// Calls in a row that are taken whole before the next may be twice as long.
+const WHOLE_CALLS: u32 = 16;
+
+/// How a room shrinks and grows with what the other side takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fit {
+    whole: u32,
+}
+
+impl Fit {
+    /// A call with so many bytes was too large: from now on one has half of it.
+    pub const fn too_large(&mut self, room: &mut Room, bytes: usize) {
+        self.whole = 0;
+        room.bytes = bytes / 2;
+    }
+
+    /// A call was taken whole. What was too large once need not be so for ever.
+    pub fn whole(&mut self, room: &mut Room) {
+        if room.bytes >= room.most_bytes {
+            return;
+        }
+        self.whole += 1;
+        if self.whole >= WHOLE_CALLS {
+            self.whole = 0;
+            room.bytes = room.bytes.saturating_mul(2).clamp(1, room.most_bytes);
+        }
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub struct Failure {
@@ -90,6 +119,28 @@ pub fn words(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_room_grows_again_after_a_run_of_calls_that_are_taken_whole() {
+        let mut room = Room {
+            events: 10,
+            bytes: 1000,
+            most_bytes: 1000,
+        };
+        let mut fit = Fit::default();
+        let whole = |fit: &mut Fit, room: &mut Room, times| {
+            (0..times).for_each(|_| fit.whole(room));
+            room.bytes
+        };
+        assert_eq!(whole(&mut fit, &mut room, 100), 1000);
+        fit.too_large(&mut room, 600);
+        assert_eq!(whole(&mut fit, &mut room, 15), 300);
+        // Not in a row.
+        fit.too_large(&mut room, 600);
+        assert_eq!(whole(&mut fit, &mut room, 15), 300);
+        assert_eq!(whole(&mut fit, &mut room, 1), 600);
+        assert_eq!(whole(&mut fit, &mut room, 100), 1000);
+    }
 
     #[test]
     fn bytes_are_written_as_the_rfc_writes_them() {

@@ -26,7 +26,7 @@ use self::limits::{CALL_RECORDS, MAX_QUARANTINED_IN_A_ROW};
 use self::prepare::Batch;
 use self::resource::Common;
 use super::fates::Fates;
-use super::http::Room;
+use super::http::{Fit, Room};
 use super::{Message, QuarantineReason, RefusalKind, Refused, Sent};
 use crate::config::sinks::otlp::Otlp as Settings;
 
@@ -48,6 +48,7 @@ pub struct Otlp<C = Client> {
     endpoint: String,
     common: Common,
     room: Room,
+    fit: Fit,
     fates: Fates,
     /// Parts of calls that were not taken whole; the last one is next.
     groups: Vec<Group>,
@@ -74,6 +75,7 @@ impl<C: Calls> Otlp<C> {
                 bytes: settings.max_request_bytes,
                 most_bytes: settings.max_request_bytes,
             },
+            fit: Fit::default(),
             fates: Fates::default(),
             groups: Vec::new(),
             quarantined_in_a_row: 0,
@@ -112,6 +114,7 @@ impl<C: Calls> Otlp<C> {
         match interpret::of(reply, seqs.len()) {
             Outcome::Taken { warning } => {
                 self.warn(warning);
+                self.fit.whole(&mut self.room);
                 self.quarantined_in_a_row = 0;
                 self.fates.deliver(&seqs);
                 Ok(())
@@ -120,7 +123,7 @@ impl<C: Calls> Otlp<C> {
             Outcome::Invalid(said) => self.invalid(&seqs, said),
             Outcome::TooLarge(said) if seqs.len() == 1 => self.rejected(&seqs, said),
             Outcome::TooLarge(_) => {
-                self.room.bytes = length / 2;
+                self.fit.too_large(&mut self.room, length);
                 Ok(())
             }
             Outcome::Refused(refusal) => {

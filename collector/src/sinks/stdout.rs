@@ -1,7 +1,8 @@
 //! The sink to standard output: a line for each event. The collector's own log goes to standard error.
 //!
 //! A message counts as taken once its line is in the pipe, whole: what becomes of it behind that nobody says. A line
-//! that was cut off is gone on with where it was, as the same message comes again.
+//! that was cut off is gone on with where it was, as the same message comes again. Where it does not, as the trail had no room
+//! for it any longer, the torn line ends before the next one begins.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -67,9 +68,12 @@ impl Stdout {
     }
 
     fn line(&mut self, message: &Message, last: &CancellationToken) -> io::Result<()> {
+        if self.begun.is_some_and(|(seq, _)| seq != message.seq) {
+            self.some(b"\n", last)?;
+            self.begun = None;
+        }
         let line = [message.text.as_bytes(), b"\n"].concat();
-        let begun = self.begun.take().filter(|(seq, _)| *seq == message.seq);
-        let mut at = begun.map_or(0, |(_, at)| at);
+        let mut at = self.begun.take().map_or(0, |(_, at)| at);
         while let Some(rest) = line.get(at..).filter(|rest| !rest.is_empty()) {
             match self.some(rest, last) {
                 Ok(written) => at += written,
@@ -146,6 +150,24 @@ mod tests {
             (lengths, text.ends_with('\n')),
             (vec![60_000, 60_000, 3], true)
         );
+    }
+
+    /// The trail has shed it: nothing else is written into its line.
+    #[test]
+    fn a_torn_line_that_does_not_come_again_ends_before_the_next() {
+        let (mut reads, writes) = io::pipe().unwrap();
+        let mut sink = Stdout::to(writes.into());
+        let last = CancellationToken::new();
+        sink.send(&[message(1, 100_000)], &last).unwrap_err();
+        sink.send(&[message(2, 3)], &last).unwrap_err();
+        let reading = std::thread::spawn(move || {
+            let mut text = String::new();
+            reads.read_to_string(&mut text).map(|_| text)
+        });
+        assert_eq!(sink.send(&[message(2, 3)], &last).unwrap().taken, 1);
+        drop(sink);
+        let text = reading.join().unwrap().unwrap();
+        assert!(text.ends_with("x\nxxx\n") && text.lines().count() == 2);
     }
 
     #[test]

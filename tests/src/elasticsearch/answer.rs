@@ -181,6 +181,16 @@ impl State {
             .iter()
             .any(|text| create.document.contains(text))
         {
+            if let Some(kept) = &mut self.failure_store {
+                kept.push(create.document.clone());
+                let id = format!("made-up-{}", kept.len());
+                let mut told = json!({"_id": id, "status": 201});
+                let asked = self.requests.get(number).map(|request| &request.path);
+                if asked.is_some_and(|path| path.contains("items.create.failure_store")) {
+                    told["failure_store"] = "used".into();
+                }
+                return json!({"create": told});
+            }
             let words = "failed to parse field [x] of type [date]";
             return item(create, 400, Some(("document_parsing_exception", words)));
         }

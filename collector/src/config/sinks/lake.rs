@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::{Format, is_endpoint, is_region};
+use crate::config::Data;
 use crate::config::check::Checks;
 
 /// A bucket of Amazon Security Lake.
@@ -95,6 +96,9 @@ const ADDED_CHARS: usize = "-lifecycle".len();
 const KEY_BYTES: usize = 1024;
 const KEY_REST: usize = 200;
 
+/// Seconds that a window is stored in behind its end.
+const STORED_S: u64 = 60;
+
 impl Sources {
     fn of(&self, class: &str) -> Option<&str> {
         let own = match class {
@@ -130,6 +134,21 @@ impl SecurityLake {
             "{prefix}{source}/region={}/accountId={}/eventDay={day}/{name}",
             self.region, self.account_id
         )
+    }
+
+    /// The trail keeps a window until it is stored: one that does not fit into it would be lost each time.
+    pub(super) fn check_trail(&self, place: &str, data: &Data, checks: &mut Checks) {
+        let age_s = data.max_trail_age_s;
+        checks.that(
+            age_s.is_none_or(|age_s| self.window_s.saturating_add(STORED_S) <= age_s),
+            &format!("{place}.window_s"),
+            "be a minute less than data.max_trail_age_s at the most: the trail keeps a window until it is stored",
+        );
+        checks.that(
+            self.window_bytes.saturating_mul(2) <= data.max_trail_bytes,
+            &format!("{place}.window_bytes"),
+            "be half of data.max_trail_bytes at the most: the trail keeps a window until it is stored",
+        );
     }
 
     pub(super) fn check(&self, place: &str, format: Option<Format>, checks: &mut Checks) {
@@ -275,6 +294,34 @@ mod tests {
         for (class, _) in CLASSES {
             assert!(lake.sources.folder(class, "plimsoll").len() <= SOURCE_CHARS);
         }
+    }
+
+    #[test]
+    fn a_window_fits_into_the_trail() {
+        let of = |data: &str, window: &str| {
+            let text = format!(
+                "data: {data}\nsinks:\n- name: lake\n  security_lake:\n    bucket: lake\n    \
+                 region: eu-west-1\n    account_id: '012345678901'\n    {window}\n"
+            );
+            Config::parse("", &text).map_or_else(|ConfigError(lines)| lines, |_| Vec::new())
+        };
+        let age = "be a minute less than data.max_trail_age_s at the most: the trail keeps a window until it is stored";
+        let bytes = "be half of data.max_trail_bytes at the most: the trail keeps a window until it is stored";
+        assert_eq!(of("{max_trail_age_s: 360}", "window_s: 300"), [""; 0]);
+        assert_eq!(
+            of("{max_trail_age_s: 359}", "window_s: 300"),
+            [format!(":8: sinks[0].security_lake.window_s: must {age}")]
+        );
+        assert_eq!(
+            of("{max_trail_bytes: 2097152}", "window_bytes: 1048576"),
+            [""; 0]
+        );
+        assert_eq!(
+            of("{max_trail_bytes: 2097151}", "window_bytes: 1048576"),
+            [format!(
+                ":8: sinks[0].security_lake.window_bytes: must {bytes}"
+            )]
+        );
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn what_is_refused_is_put_again_and_what_is_there_is_not() {
         let refused = outlet.store().unwrap_err();
         assert_eq!(refused.kind, kind, "{refused}");
         assert!(
-            !outlet.apart.exists(),
+            !outlet.apart.path().exists(),
             "nothing is told before all of it is there"
         );
         keys.push(
@@ -209,7 +209,7 @@ fn what_is_refused_is_put_again_and_what_is_there_is_not() {
     })
     .unwrap();
     assert_eq!(texts, [1, 3]);
-    let apart = std::fs::read_to_string(&outlet.apart).unwrap();
+    let apart = std::fs::read_to_string(outlet.apart.path()).unwrap();
     assert!(
         apart.contains(NO_PLACE) && apart.lines().count() == 1,
         "{apart}"
@@ -228,6 +228,28 @@ fn what_is_refused_is_put_again_and_what_is_there_is_not() {
             .count(),
         0
     );
+}
+
+/// Over by the clock, half of it stored, and then the clock is set back: what comes is of the next window.
+#[test]
+fn a_window_that_is_being_stored_takes_nothing_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Bucket::start(vec![(200, "fine"), (503, "SlowDown")]);
+    let runtime = Runtime::new().unwrap();
+    let mut outlet = outlet(folder.path(), &bucket, &runtime);
+    gather(&mut outlet);
+    let over = NOW_NS + outlet.bounds().window_ns + window::GRACE_NS;
+    assert_eq!(Gatherer::wait(&outlet, over), Some(Duration::ZERO));
+    outlet.store().unwrap_err();
+    assert_eq!(outlet.held.done.len(), 1);
+    assert_eq!(Gatherer::wait(&outlet, NOW_NS), Some(Duration::ZERO));
+    let late = record(5, event("late"));
+    assert!(!outlet.gather(&late).unwrap());
+    let (last, made) = outlet.store().unwrap();
+    assert_eq!((last, made.delivered), (4, 3));
+    assert!(outlet.gather(&late).unwrap());
+    let (last, made) = outlet.store().unwrap();
+    assert_eq!((last, made.delivered), (5, 1));
 }
 
 #[test]

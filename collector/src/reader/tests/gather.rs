@@ -1,5 +1,6 @@
 //! Records that are put somewhere together: read once, in flight until they are stored.
 
+use plimsoll_journal::Trouble;
 use serde_json::json;
 
 use super::*;
@@ -166,6 +167,36 @@ fn what_there_is_no_room_for_comes_again_with_all_that_was_held() {
     fake.refuses_at = None;
     until_nothing(&reader, &mut fake);
     assert_eq!(fake.held, (1..=10).collect::<Vec<_>>());
+}
+
+/// Long before the window that is gathered is stored.
+#[test]
+fn a_refusal_is_over_when_records_are_gathered_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let trail = open(folder.path(), 1 << 30);
+    let reader = Reader::open(trail.clone(), NAME);
+    publish(&trail, 9, 0);
+    let mut fake = Fake {
+        most: 10,
+        refuses_at: Some(2),
+        ..Fake::default()
+    };
+    let mut trouble = Trouble::default();
+    let attempt = reader.gather_some(&mut fake, &mut trouble);
+    assert!(matches!(attempt, Attempt::Refused(_)));
+    let since = reader.state().stuck_since_unix_ns;
+    assert!(reader.failing().is_some() && since.is_some());
+    fake.refuses_at = None;
+    while fake.held.len() < 10 {
+        let attempt = reader.gather_some(&mut fake, &mut trouble);
+        assert!(matches!(attempt, Attempt::Went));
+        assert_eq!(reader.state().stuck_since_unix_ns, None);
+    }
+    assert_eq!(reader.failing(), None);
+    fake.refuses_to_store = true;
+    let attempt = reader.gather_some(&mut fake, &mut trouble);
+    assert!(matches!(attempt, Attempt::Refused(_)));
+    assert_eq!(reader.state().stuck_since_unix_ns, since);
 }
 
 /// Each record has one fate, also if the trail has no room for what is held.

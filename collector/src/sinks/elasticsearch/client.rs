@@ -15,8 +15,8 @@ use crate::sinks::trust::{self, Files};
 use crate::sinks::{BoxError, RefusalKind};
 
 /// What an answer is to have: what else it would say of each event is nothing that is read.
-const PATH: &str =
-    "/_bulk?filter_path=errors,error,items.create._id,items.create.status,items.create.error";
+const PATH: &str = "/_bulk?filter_path=errors,error,items.create._id,items.create.status,items.create.error,\
+                    items.create.failure_store";
 
 /// The calls that the sink makes.
 pub trait Calls {

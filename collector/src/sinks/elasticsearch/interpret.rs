@@ -102,7 +102,27 @@ struct One {
     id: String,
     status: u16,
     error: Option<Value>,
+    /// What a data stream's store of what it could not take had to do with it.
+    failure_store: Option<String>,
 }
+
+/// The document is not in the data stream, but under another name in its failure store.
+const FAILURE_STORE: &str =
+    "it is in the failure store of the data stream, as the mapping or a pipeline did not take it";
+/// Kinds of errors that are of a document alone.
+const OF_DOCUMENT: [&str; 3] = [
+    "document_parsing_exception",
+    "mapper_parsing_exception",
+    "strict_dynamic_mapping_exception",
+];
+/// What a reason has in it if an `illegal_argument_exception` is of a document, as mappers and Lucene say it. What is
+/// said with the same name of an alias, a pipeline or the limit of shards is the operator's to mend.
+const OF_FIELD: [&str; 4] = [
+    "field",
+    "mapper [",
+    "object mapping [",
+    "Document contains at least one immense term",
+];
 
 impl Said {
     /// Of what stands under `error`: an object, or a text of something that stands before.
@@ -125,6 +145,14 @@ impl Said {
         }
     }
 
+    /// Whether it is said of a document, and not of what stands around it.
+    fn is_of_document(&self) -> bool {
+        let class = self.class.as_str();
+        OF_DOCUMENT.contains(&class)
+            || class == "illegal_argument_exception"
+                && OF_FIELD.iter().any(|words| self.reason.contains(words))
+    }
+
     /// Who can end a refusal, and what to do about it.
     fn meaning(&self) -> (RefusalKind, &'static str) {
         match self.class.as_str() {
@@ -136,7 +164,8 @@ impl Said {
                 RefusalKind::Denied,
                 ": the index or the cluster is blocked for writing: look at its disks, then take the block away",
             ),
-            "illegal_argument_exception" if self.status == 400 => (
+            "" => self.by_status(),
+            _ if self.status == 400 => (
                 RefusalKind::Other,
                 ": look at the setting index and pipeline, and at the template behind them",
             ),
@@ -232,26 +261,44 @@ fn items(answer: &Answer, ids: &[String]) -> Result<Vec<Item>, &'static str> {
         return Err("it tells of more or fewer events than there are in the call");
     }
     let told = body.items.iter().zip(ids).map(|(item, id)| {
-        let one = item.get("create").filter(|one| one.id == *id)?;
-        Some(one.item(answer.retry_after_ms))
+        let one = item.get("create")?;
+        let is_it = one.is_in_failure_store() || one.id == *id;
+        is_it.then(|| one.item(answer.retry_after_ms))
     });
     let items: Option<Vec<_>> = told.collect();
     let items = items.ok_or("it tells of an event that does not stand there in the call")?;
-    if !body.errors && items.iter().any(|item| !matches!(item, Item::There)) {
+    if !body.errors && !items.iter().all(Item::is_taken) {
         return Err("it says that nothing is wrong, and what is");
     }
     Ok(items)
 }
 
+impl Item {
+    /// Whether Elasticsearch has the document, be it elsewhere than it was to be.
+    const fn is_taken(&self) -> bool {
+        match self {
+            Self::There => true,
+            Self::Invalid(said) => said.status < 300,
+            Self::Refused(_) => false,
+        }
+    }
+}
+
 impl One {
+    /// Taken, and under a name that Elasticsearch has made.
+    fn is_in_failure_store(&self) -> bool {
+        matches!(self.status, 200 | 201) && self.failure_store.as_deref() == Some("used")
+    }
+
     fn item(&self, retry_after_ms: Option<u64>) -> Item {
-        let said = Said::of(self.status, self.error.as_ref());
+        let mut said = Said::of(self.status, self.error.as_ref());
+        if self.is_in_failure_store() {
+            FAILURE_STORE.clone_into(&mut said.reason);
+            return Item::Invalid(said);
+        }
         match (self.status, said.class.as_str()) {
             (200 | 201, "") | (409, "version_conflict_engine_exception") => Item::There,
-            (400, "index_not_found_exception" | "cluster_block_exception" | "") => {
-                Item::Refused(said.refusal(retry_after_ms))
-            }
-            (400, _) => Item::Invalid(said),
+            (400, _) if said.is_of_document() => Item::Invalid(said),
             _ => Item::Refused(said.refusal(retry_after_ms)),
         }
     }

@@ -259,6 +259,18 @@ fn a_call_that_is_too_large_is_halved_and_the_size_is_kept() {
 }
 
 #[test]
+fn a_call_may_be_as_long_as_ever_after_many_that_were_taken() {
+    let mut sink = sink(Some(1000));
+    send_all(&mut sink, &messages(&["a"; 100]));
+    assert!(sink.room.bytes < sink.room.most_bytes);
+    *sink.calls.most_bytes.lock().unwrap() = None;
+    for _ in 0..200 {
+        send_all(&mut sink, &messages(&["a"]));
+    }
+    assert_eq!(sink.room.bytes, sink.room.most_bytes);
+}
+
+#[test]
 fn a_refusal_takes_nothing_and_says_what_to_do() {
     for (status, kind, what) in [
         (401, RefusalKind::Credentials, "look at auth"),

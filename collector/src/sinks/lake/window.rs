@@ -14,6 +14,11 @@ pub const MAX_ROWS: usize = 200_000;
 /// How long after its end by the clock a window is waited for, nanoseconds: what is being written is in by then.
 pub const GRACE_NS: u64 = 5_000_000_000;
 
+/// Days between an event and the trail's time from which on the event's own clock is not believed: of one window there
+/// are objects of so many days to each side at the most.
+pub const MAX_DAYS: u64 = 14;
+const DAY_MS: i64 = 86_400_000;
+
 /// What bounds a window.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -51,7 +56,7 @@ pub struct Window {
     rows: Vec<Row>,
 }
 
-/// Where an object belongs: class, and day of the events.
+/// Where an object belongs: class, and day of the events; that of the trail where an event's is far from it.
 pub type Place = (i64, String);
 
 impl Window {
@@ -76,6 +81,11 @@ impl Window {
         self.bytes += row.len as u64;
         self.rows.push(row);
         self.is_closed |= self.bytes >= bounds.bytes || self.rows.len() >= MAX_ROWS;
+    }
+
+    /// Nothing more comes in. What is being stored must not grow: an object that is there would not have the rest.
+    pub const fn close(&mut self) {
+        self.is_closed = true;
     }
 
     /// Whether it is over: closed, or nothing can come any more by this clock. One that was set makes it end early or
@@ -113,11 +123,24 @@ impl Window {
         self.bytes
     }
 
+    /// The time by whose day an event is filed. A node says when its events were, and may say anything: without a bound
+    /// each would have an object of its own.
+    fn filed_ms(&self, time_ms: i64) -> i64 {
+        let begin_ns = self.first.as_ref().map_or(0, |(.., first_ns)| *first_ns);
+        let trail_ms = i64::try_from(begin_ns / 1_000_000).unwrap_or(i64::MAX);
+        let days = |ms: i64| ms.div_euclid(DAY_MS);
+        if days(time_ms).abs_diff(days(trail_ms)) > MAX_DAYS {
+            trail_ms
+        } else {
+            time_ms
+        }
+    }
+
     /// Its rows by object, each in the order of time, and of number where that is one.
     pub fn objects(&self) -> BTreeMap<Place, Vec<Row>> {
         let mut objects: BTreeMap<Place, Vec<Row>> = BTreeMap::new();
         for row in &self.rows {
-            let place = (row.class_uid, day(row.time_ms));
+            let place = (row.class_uid, day(self.filed_ms(row.time_ms)));
             objects.entry(place).or_default().push(*row);
         }
         for rows in objects.values_mut() {
@@ -296,6 +319,34 @@ mod tests {
         assert!(!window.admits("e", end - 1, BOUNDS));
         let mut window = Window::default();
         assert!(window.admits("e", begin, BOUNDS) && !window.admits("e", end, BOUNDS));
+    }
+
+    /// A node's clock decides no more than that.
+    #[test]
+    fn an_event_far_from_the_trails_time_is_filed_under_the_trails_day() {
+        // 20 September 2026, noon.
+        let (now_ms, day_ms) = (1_789_905_600_000_i64, 86_400_000_i64);
+        let mut window = Window::default();
+        assert!(window.admits("e", now_ms.unsigned_abs() * 1_000_000, BOUNDS));
+        let far = [
+            i64::MIN,
+            0,
+            now_ms - 15 * day_ms,
+            now_ms + 15 * day_ms,
+            i64::MAX,
+        ];
+        let near = [now_ms - 14 * day_ms, now_ms, now_ms + 14 * day_ms];
+        for (seq, time_ms) in (1..).zip(far.into_iter().chain(near)) {
+            window.push(row(seq, time_ms, 0, 1), BOUNDS);
+        }
+        let objects = window.objects();
+        let counts: Vec<_> = objects
+            .iter()
+            .map(|((_, day), rows)| (day.as_str(), rows.len()))
+            .collect();
+        assert_eq!(counts, [("20260906", 1), ("20260920", 6), ("20261004", 1)]);
+        let times = objects.values().flatten().map(|row| row.time_ms);
+        assert_eq!(times.filter(|time| far.contains(time)).count(), 5);
     }
 
     #[test]

@@ -177,7 +177,7 @@ pub fn of(reply: Reply, records: usize) -> Outcome {
             let said = |text: &str| Said::new("gRPC status Ok".to_owned(), text);
             match framed(&body) {
                 Some(message) => of_success(message, records, said),
-                None => unbelieved(said("its answer is no message")),
+                None => unbelieved(RefusalKind::Unavailable, said("its answer is no message")),
             }
         }
         Reply::Grpc {
@@ -199,7 +199,7 @@ fn framed(body: &[u8]) -> Option<&[u8]> {
 
 fn of_success(message: &[u8], records: usize, said: impl Fn(&str) -> Said) -> Outcome {
     let Ok(response) = ExportLogsServiceResponse::decode(message) else {
-        return unbelieved(said("its answer is none of OTLP's"));
+        return unbelieved(RefusalKind::Other, said("its answer is none of OTLP's"));
     };
     let Some(partial) = response.partial_success else {
         return Outcome::Taken { warning: None };
@@ -215,16 +215,19 @@ fn of_success(message: &[u8], records: usize, said: impl Fn(&str) -> Said) -> Ou
                 "{rejected} of {records} records rejected: {words}"
             )),
         },
-        _ => unbelieved(said(&format!(
-            "{} of {records} records are said to be rejected: {words}",
-            partial.rejected_log_records
-        ))),
+        _ => {
+            let said = said(&format!(
+                "{} of {records} records are said to be rejected: {words}",
+                partial.rejected_log_records
+            ));
+            unbelieved(RefusalKind::Unavailable, said)
+        }
     }
 }
 
-fn unbelieved(said: Said) -> Outcome {
+fn unbelieved(kind: RefusalKind, said: Said) -> Outcome {
     Outcome::Refused(Refusal {
-        kind: RefusalKind::Unavailable,
+        kind,
         help: ": its answer is none to this call, so that it is not believed".to_owned(),
         is_in_doubt: true,
         retry_after_ms: None,
@@ -241,8 +244,12 @@ fn of_http(answer: &Answer, records: usize) -> Outcome {
     };
     let said = |text: &str| Said::new(format!("HTTP status {}", answer.status), text);
     match answer.status {
+        // A message in which nothing is set has no bytes, and some send it so.
+        204 => Outcome::Taken { warning: None },
+        200 if answer.body.is_empty() => Outcome::Taken { warning: None },
         200 if answer.is_protobuf => of_success(&answer.body, records, said),
-        200..=299 => unbelieved(said("its answer is no protobuf")),
+        // Something else answers there, and will the next time.
+        200..=299 => unbelieved(RefusalKind::Other, said("its answer is no protobuf")),
         // By its own word a receiver of OTLP, and not what stands before it.
         400 if answer.is_protobuf => Outcome::Invalid(said(text)),
         413 => Outcome::TooLarge(said(text)),

@@ -394,6 +394,18 @@ fn a_call_that_is_too_large_is_halved_and_the_size_is_kept() {
     assert_eq!((sent.delivered, seqs(&sent)), (2, vec![2]));
 }
 
+#[test]
+fn a_call_may_be_as_long_as_ever_after_many_that_were_taken() {
+    let mut sink = sink(Manner::Counts, 3000);
+    send_all(&mut sink, &messages(&["a"; 100]));
+    assert!(sink.room.bytes < sink.room.most_bytes);
+    sink.calls.most_bytes = usize::MAX;
+    for _ in 0..200 {
+        send_all(&mut sink, &messages(&["a"]));
+    }
+    assert_eq!(sink.room.bytes, sink.room.most_bytes);
+}
+
 fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         4 => Just(Fault::None),

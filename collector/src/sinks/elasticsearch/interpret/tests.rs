@@ -35,7 +35,6 @@ fn each_event_has_a_status_of_its_own() {
         "document_parsing_exception",
         "mapper_parsing_exception",
         "strict_dynamic_mapping_exception",
-        "illegal_argument_exception",
     ] {
         let Outcome::Items(items) = item(400, class) else {
             panic!("{class}");
@@ -66,6 +65,10 @@ fn each_event_has_a_status_of_its_own() {
         (409, "other", RefusalKind::Other),
         (409, "", RefusalKind::Other),
         (400, "", RefusalKind::Other),
+        (400, "illegal_argument_exception", RefusalKind::Other),
+        (400, "validation_exception", RefusalKind::Other),
+        (400, "index_closed_exception", RefusalKind::Other),
+        (400, "invalid_index_name_exception", RefusalKind::Other),
         (201, "exception", RefusalKind::Unavailable),
     ] {
         match item(status, class) {
@@ -79,6 +82,72 @@ fn each_event_has_a_status_of_its_own() {
             other => panic!("{status} {class}: {other:?}"),
         }
     }
+}
+
+/// One name for what is wrong with a document, and for what an operator has to mend.
+#[test]
+fn an_illegal_argument_is_of_a_document_or_of_what_is_around_it() {
+    for (reason, is_of_document) in [
+        (
+            "mapper [a.b] cannot be changed from type [long] to [text]",
+            true,
+        ),
+        (
+            "can't merge a non object mapping [a] with an object mapping [a]",
+            true,
+        ),
+        ("Limit of total fields [1000] has been exceeded", true),
+        (
+            "Document contains at least one immense term in field=\\\"a\\\"",
+            true,
+        ),
+        ("pipeline with id [p] does not exist", false),
+        (
+            "no write index is defined for alias [audit]. The write index may be",
+            false,
+        ),
+        (
+            "Validation Failed: 1: this action would add [2] shards, but this cluster currently has [1000]/[1000] \
+             maximum normal shards open;",
+            false,
+        ),
+    ] {
+        let body = format!(
+            r#"{{"errors":true,"items":[{{"create":{{"_id":"a","status":400,"error":{{
+            "type":"illegal_argument_exception","reason":"{reason}"}}}}}}]}}"#
+        );
+        let Outcome::Items(items) = of(reply(200, &body), &["a".to_owned()]) else {
+            panic!("{reason}");
+        };
+        match &items[..] {
+            [Item::Invalid(_)] => assert!(is_of_document, "{reason}"),
+            [Item::Refused(refusal)] => {
+                assert!(!is_of_document, "{reason}");
+                assert_eq!(refusal.kind, RefusalKind::Other);
+                assert!(refusal.help.contains("pipeline"), "{}", refusal.help);
+            }
+            other => panic!("{reason}: {other:?}"),
+        }
+    }
+}
+
+/// It has another name there, and is not where it was to be.
+#[test]
+fn what_is_in_the_failure_store_was_not_taken() {
+    let of_one = |store: &str| {
+        let body = format!(
+            r#"{{"errors":false,"items":[{{"create":{{"_id":"made-up","status":201,"failure_store":"{store}"}}}}]}}"#
+        );
+        of(reply(200, &body), &["a".to_owned()])
+    };
+    let Outcome::Items(items) = of_one("used") else {
+        panic!("not believed");
+    };
+    let [Item::Invalid(said)] = &items[..] else {
+        panic!("{items:?}");
+    };
+    assert!(said.to_string().contains("failure store"), "{said}");
+    assert!(matches!(of_one("not_enabled"), Outcome::Refused(_)));
 }
 
 #[test]

@@ -58,15 +58,34 @@ fn a_call_is_taken_whole_or_in_part() {
             assert!(said.text.ends_with("of 2 records rejected: no"), "{said}");
         }
     }
-    let unreadable = b"<html>".to_vec();
-    for message in [success(3, "no"), success(-1, "no"), unreadable] {
+    for (message, kind) in [
+        (success(3, "no"), RefusalKind::Unavailable),
+        (success(-1, "no"), RefusalKind::Unavailable),
+        (b"<html>".to_vec(), RefusalKind::Other),
+    ] {
         for outcome in taken(&message) {
             let Outcome::Refused(refusal) = outcome else {
                 panic!("{outcome:?}");
             };
             assert!(refusal.is_in_doubt && refusal.help.contains("not believed"));
-            assert_eq!(refusal.kind, RefusalKind::Unavailable);
+            assert_eq!(refusal.kind, kind);
         }
+    }
+}
+
+/// As Grafana Cloud answers, which has nothing to say.
+#[test]
+fn an_answer_over_http_without_a_body_says_that_all_is_taken() {
+    for (status, is_protobuf) in [(204, false), (204, true), (200, false), (200, true)] {
+        let outcome = of_status(status, is_protobuf, Vec::new());
+        assert!(matches!(outcome, Outcome::Taken { warning: None }));
+    }
+    for (status, body) in [(200, &b"<html>"[..]), (201, b"{}"), (202, b"")] {
+        let Outcome::Refused(refusal) = of_status(status, false, body.to_vec()) else {
+            panic!("{status}");
+        };
+        assert_eq!(refusal.kind, RefusalKind::Other);
+        assert!(refusal.is_in_doubt && refusal.help.contains("not believed"));
     }
 }
 
@@ -208,8 +227,7 @@ fn of_status(status: u16, is_protobuf: bool, body: Vec<u8>) -> Outcome {
 fn a_call_over_http_is_refused_by_its_status() {
     use RefusalKind::{Credentials, Denied, Missing, Other, Throttled, Unavailable};
     for (status, kind, is_in_doubt) in [
-        (200, Unavailable, true),
-        (204, Unavailable, true),
+        (202, Other, true),
         (302, Other, false),
         (400, Other, false),
         (401, Credentials, false),
