@@ -120,8 +120,8 @@ impl<C: Calls> Elasticsearch<C> {
             let what = format!("{}: its index has no name that can be one", self.about());
             return Err(other(what, None));
         };
-        let events = self.fates.most(messages, self.room.events);
         let is_passed = |seq| self.fates.is_settled(seq);
+        let events = self.fates.most(messages, self.room.events, is_passed);
         let mut batch = prepare::batch(
             messages,
             is_passed,

@@ -1,4 +1,4 @@
-//! What is known of the messages from the cursor on, of a sink whose calls are answered at once. Pure.
+//! What is known of the messages from the cursor on, and which of them are looked at for one that is not taken. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,11 +57,16 @@ impl Fates {
         self.suspect_until = None;
     }
 
-    /// Messages that the next call has at the most, `most` if nobody is looked for.
-    pub(super) fn most(&self, messages: &[Message], most: usize) -> usize {
+    /// Messages that the next call has at the most, `most` if nobody is looked for. It has none that is passed.
+    pub(super) fn most(
+        &self,
+        messages: &[Message],
+        most: usize,
+        is_passed: impl Fn(u64) -> bool,
+    ) -> usize {
         let suspects = self.suspect_until.map_or(0, |last| {
             let until = messages.iter().take_while(|message| message.seq <= last);
-            until.filter(|one| !self.is_settled(one.seq)).count()
+            until.filter(|one| !is_passed(one.seq)).count()
         });
         match suspects {
             0 => most,

@@ -1,18 +1,10 @@
 //! What is known of the messages from the cursor on: their fates, and which calls they wait in. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::limits::{CALL_EVENTS, CALLS_IN_FLIGHT};
 use super::prepare::{self, Batch, Envelope};
+use crate::sinks::fates::Fates;
 use crate::sinks::http::Room;
 use crate::sinks::{Message, QuarantineReason, Quarantined, Sent};
-
-/// What became of a message whose turn has not come: one before it has no fate yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Fate {
-    Delivered,
-    Quarantined(QuarantineReason),
-}
 
 /// A call that was taken and not acknowledged yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,15 +19,11 @@ struct Flight {
 /// fate and is in none.
 #[derive(Debug, Default)]
 pub(super) struct Front {
-    settled: BTreeMap<u64, Fate>,
+    fates: Fates,
     flights: Vec<Flight>,
     /// The highest number of a call in this channel.
     highest: Option<u64>,
-    /// They may have been taken by a call that does not count.
-    in_doubt: BTreeSet<u64>,
-    /// One of the messages up to this number makes a call invalid.
-    suspect_until: Option<u64>,
-    /// The one of them that is said to be it: the next call has it alone.
+    /// The one of those that make a call invalid that is said to be it: the next call has it alone.
     named: Option<u64>,
     /// Those behind the named one: not taken, if it is it.
     behind: Vec<u64>,
@@ -49,9 +37,7 @@ pub(super) struct SecondHand(u64);
 impl Front {
     /// What lies before the first message is the cursor's matter.
     pub(super) fn begin_at(&mut self, first: u64) {
-        self.settled = self.settled.split_off(&first);
-        self.in_doubt = self.in_doubt.split_off(&first);
-        self.suspect_until = self.suspect_until.filter(|last| *last >= first);
+        self.fates.begin_at(first);
         for flight in &mut self.flights {
             flight.seqs.retain(|seq| *seq >= first);
         }
@@ -63,18 +49,11 @@ impl Front {
     pub(super) fn next(&mut self, messages: &[Message], envelope: &Envelope, room: Room) -> Batch {
         let named = self.named.take();
         let is_passed = |seq: u64| {
-            self.settled.contains_key(&seq)
+            self.fates.is_settled(seq)
                 || self.is_in_flight(seq)
                 || named.is_some_and(|named| named != seq)
         };
-        let suspects = self.suspect_until.map_or(0, |last| {
-            let until = messages.iter().take_while(|message| message.seq <= last);
-            until.filter(|message| !is_passed(message.seq)).count()
-        });
-        let most = match suspects {
-            0 => CALL_EVENTS,
-            suspects => suspects.div_ceil(2),
-        };
+        let most = self.fates.most(messages, CALL_EVENTS, is_passed);
         let events = room.events.min(most);
         let mut batch = prepare::batch(messages, is_passed, envelope, Room { events, ..room });
         for Quarantined { seq, reason } in batch.unsendable.drain(..) {
@@ -89,16 +68,15 @@ impl Front {
     }
 
     pub(super) fn deliver(&mut self, seqs: &[u64]) {
-        let settled = seqs.iter().map(|seq| (*seq, Fate::Delivered));
-        self.settled.extend(settled);
+        self.fates.deliver(seqs);
     }
 
     pub(super) fn quarantine(&mut self, seq: u64, reason: QuarantineReason) {
-        self.settled.insert(seq, Fate::Quarantined(reason));
+        self.fates.quarantine(seq, reason);
     }
 
     pub(super) fn doubt(&mut self, seqs: &[u64]) {
-        self.in_doubt.extend(seqs);
+        self.fates.doubt(seqs);
     }
 
     /// One of them makes a call invalid, that at `place` if this is said. Those before it may have been taken.
@@ -106,7 +84,7 @@ impl Front {
         let place = place.filter(|place| *place < seqs.len());
         let (before, rest) = seqs.split_at(place.unwrap_or(seqs.len()));
         self.doubt(before);
-        self.suspect_until = seqs.last().copied();
+        self.fates.suspect(seqs);
         self.named = rest.first().copied();
         self.behind = rest.to_vec();
     }
@@ -119,14 +97,14 @@ impl Front {
 
     /// It was found.
     pub(super) fn convict(&mut self) {
-        self.suspect_until = None;
+        self.fates.convict();
         self.behind.clear();
     }
 
     /// Whether a fate can be told.
     pub(super) fn has_news(&self, messages: &[Message]) -> bool {
         let first = messages.first();
-        first.is_some_and(|message| self.settled.contains_key(&message.seq))
+        first.is_some_and(|message| self.fates.is_settled(message.seq))
     }
 
     /// Whether no further call can wait.
@@ -184,22 +162,6 @@ impl Front {
 
     /// The fates of the run from the front that has them all; they are told once.
     pub(super) fn take(&mut self, messages: &[Message]) -> Sent {
-        let mut sent = Sent::default();
-        for message in messages {
-            let seq = message.seq;
-            let Some(fate) = self.settled.remove(&seq) else {
-                break;
-            };
-            sent.taken += 1;
-            let was_in_doubt = self.in_doubt.remove(&seq);
-            match fate {
-                Fate::Delivered => {
-                    sent.delivered += 1;
-                    sent.maybe_twice += u64::from(was_in_doubt);
-                }
-                Fate::Quarantined(reason) => sent.quarantined.push(Quarantined { seq, reason }),
-            }
-        }
-        sent
+        self.fates.take(messages)
     }
 }
