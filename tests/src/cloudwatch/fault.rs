@@ -1,7 +1,7 @@
 //! How the service misbehaves: which calls, how often, and what happens to them.
 
-use super::Operation;
 use super::error::AwsError;
+use super::{CloudWatch, Operation};
 
 /// Which calls of an operation a fault meets, counted from when it was scripted. Faults are met in
 /// the order in which they were scripted, one for a call.
@@ -231,6 +231,30 @@ impl Script {
     pub(super) fn left(&self) -> Vec<String> {
         let left = self.0.iter().filter(|s| s.times.is_some_and(|n| n > 0));
         left.map(|s| format!("{s:?}")).collect()
+    }
+}
+
+impl CloudWatch {
+    /// Something goes wrong with the next calls, and passes.
+    pub fn trouble(&self, dice: &mut fastrand::Rng) {
+        let fault = match dice.u32(..12) {
+            0 => Fault::throttling(),
+            1 => Fault::service_unavailable(),
+            2 => Fault::internal_failure(),
+            3 => Fault::CutBefore,
+            4 | 5 => Fault::CutAfter,
+            6 => Fault::html(),
+            7 => Fault::unusable_body(),
+            8 => Fault::no_body(),
+            9 => Fault::too_many_requests(),
+            10 => Fault::bad_gateway(),
+            _ => Fault::error("OperationAbortedException", "Please try again."),
+        };
+        let operation = match dice.u32(..5) {
+            0 => Operation::CreateLogStream,
+            _ => Operation::PutLogEvents,
+        };
+        self.fail(operation, fault, Times::Next(dice.u32(1..4)));
     }
 }
 

@@ -1,5 +1,7 @@
 //! How the node misbehaves. Faults are met in the order in which they were scripted, one for a call.
 
+use super::Elasticsearch;
+
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -53,5 +55,29 @@ impl Fault {
             Self::HalfUnavailable => Some((503, "unavailable_shards_exception")),
             _ => None,
         }
+    }
+}
+
+/// Those that pass by themselves.
+const PASSING: [Fault; 12] = [
+    Fault::Busy,
+    Fault::Unavailable,
+    Fault::Internal,
+    Fault::BadGateway,
+    Fault::CutBefore,
+    Fault::CutAfter,
+    Fault::UnusableBody,
+    Fault::HalfBusy,
+    Fault::HalfUnavailable,
+    Fault::OneLess,
+    Fault::Turned,
+    Fault::Lie,
+];
+
+impl Elasticsearch {
+    /// Something goes wrong with the next calls, and passes.
+    pub fn trouble(&self, dice: &mut fastrand::Rng) {
+        let fault = dice.choice(PASSING).unwrap_or(Fault::None);
+        self.fail(fault, dice.usize(1..3));
     }
 }

@@ -1,6 +1,8 @@
 //! How the collector misbehaves. Faults are met in the order in which they were scripted, one for a
 //! call.
 
+use super::Hec;
+
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -42,6 +44,29 @@ impl Fault {
             Self::BadGateway => Some((502, "<html><h1>502 Bad Gateway</h1></html>")),
             Self::Redirect => Some((307, "")),
             _ => None,
+        }
+    }
+}
+
+/// Those that pass by themselves.
+const PASSING: [Fault; 9] = [
+    Fault::Busy,
+    Fault::TooMany,
+    Fault::Internal,
+    Fault::BadGateway,
+    Fault::CutBefore,
+    Fault::CutAfter,
+    Fault::UnusableBody,
+    Fault::NeverAcknowledged,
+    Fault::LostBehind,
+];
+
+impl Hec {
+    /// Something goes wrong with the next calls, and passes; or it is another Splunk from now on.
+    pub fn trouble(&self, dice: &mut fastrand::Rng) {
+        match dice.choice(PASSING) {
+            Some(fault) if dice.u32(..10) > 0 => self.fail(fault, dice.usize(1..3)),
+            _ => self.restart(),
         }
     }
 }

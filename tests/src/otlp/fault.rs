@@ -1,5 +1,7 @@
 //! How the receiver misbehaves. Faults are met in the order in which they were scripted, one for a call.
 
+use super::Otlp;
+
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -36,4 +38,24 @@ pub enum Manner {
     Counts,
     /// `INVALID_ARGUMENT`, 400 over HTTP; nothing is stored.
     Refuses,
+}
+
+/// Those that pass by themselves.
+const PASSING: [Fault; 8] = [
+    Fault::Busy,
+    Fault::Unavailable,
+    Fault::BadGateway,
+    Fault::CutBefore,
+    Fault::CutAfter,
+    Fault::UnusableBody,
+    Fault::Overcount,
+    Fault::Warning,
+];
+
+impl Otlp {
+    /// Something goes wrong with the next calls, and passes.
+    pub fn trouble(&self, dice: &mut fastrand::Rng) {
+        let fault = dice.choice(PASSING).unwrap_or(Fault::None);
+        self.fail(fault, dice.usize(1..3));
+    }
 }

@@ -261,6 +261,19 @@ pub(crate) fn program(name: &str) -> PathBuf {
     path
 }
 
+/// `plimsoll audit verify`: its report, and whether it found nothing.
+pub(crate) fn verify(arguments: &[&str], path: &Path) -> (bool, Value) {
+    let ran = Command::new(program("plimsoll"))
+        .args(["audit", "verify", "-o", "json"])
+        .args(arguments)
+        .arg(path)
+        .output()
+        .unwrap();
+    let report = serde_json::from_slice(&ran.stdout);
+    let report = report.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&ran.stderr)));
+    (ran.status.success(), report)
+}
+
 /// Waits for a state of the world, not for a time.
 pub(crate) fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
     let begin = Instant::now();

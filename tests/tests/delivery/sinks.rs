@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use plimsoll_tests::cloudwatch::{AwsError, CloudWatch, Fault, Operation, Times};
-use plimsoll_tests::elasticsearch::{Elasticsearch, Fault as ElasticFault};
-use plimsoll_tests::hec::{Fault as HecFault, Hec, Token};
-use plimsoll_tests::otlp::{Fault as OtlpFault, Otlp, Protocol};
+use plimsoll_tests::cloudwatch::{CloudWatch, Fault, Operation, Times};
+use plimsoll_tests::elasticsearch::Elasticsearch;
+use plimsoll_tests::hec::{Hec, Token};
+use plimsoll_tests::otlp::{Otlp, Protocol};
 use serde_json::{Value, json};
 
-use crate::collector::{Collector, program, wait_until};
+use crate::collector::{Collector, program, verify, wait_until};
 use crate::emitter::{Emitter, Way};
 use crate::kills::LIFE;
 
@@ -26,33 +26,6 @@ const EVENTS: u32 = 500;
 
 /// Where documents go: a data stream.
 const INDEX: &str = "logs-plimsoll.audit-test";
-
-const ELASTIC: [ElasticFault; 12] = [
-    ElasticFault::Busy,
-    ElasticFault::Unavailable,
-    ElasticFault::Internal,
-    ElasticFault::BadGateway,
-    ElasticFault::CutBefore,
-    ElasticFault::CutAfter,
-    ElasticFault::UnusableBody,
-    ElasticFault::HalfBusy,
-    ElasticFault::HalfUnavailable,
-    ElasticFault::OneLess,
-    ElasticFault::Turned,
-    ElasticFault::Lie,
-];
-
-/// Those that pass by themselves.
-const OTLP: [OtlpFault; 8] = [
-    OtlpFault::Busy,
-    OtlpFault::Unavailable,
-    OtlpFault::BadGateway,
-    OtlpFault::CutBefore,
-    OtlpFault::CutAfter,
-    OtlpFault::UnusableBody,
-    OtlpFault::Overcount,
-    OtlpFault::Warning,
-];
 
 /// Everywhere that events go.
 struct Places {
@@ -101,23 +74,10 @@ impl Places {
 
     /// Something that goes wrong for a while, and passes.
     fn trouble(&self, dice: &mut fastrand::Rng) {
-        trouble(&self.cloudwatch, dice);
-        let times = dice.usize(1..3);
-        self.elastic.fail(*dice.choice(&ELASTIC).unwrap(), times);
-        self.otel.fail(*dice.choice(&OTLP).unwrap(), times);
-        let fault = match dice.u32(..10) {
-            0 => HecFault::Busy,
-            1 => HecFault::TooMany,
-            2 => HecFault::Internal,
-            3 => HecFault::BadGateway,
-            4 => HecFault::CutBefore,
-            5 => HecFault::CutAfter,
-            6 => HecFault::UnusableBody,
-            7 => HecFault::NeverAcknowledged,
-            8 => HecFault::LostBehind,
-            _ => return self.hec.restart(),
-        };
-        self.hec.fail(fault, dice.usize(1..3));
+        self.cloudwatch.trouble(dice);
+        self.elastic.trouble(dice);
+        self.otel.trouble(dice);
+        self.hec.trouble(dice);
     }
 }
 
@@ -149,44 +109,6 @@ fn sinks(cloudwatch: &CloudWatch, hec: &Hec, folder: &Path) -> Value {
             "route": {"min_severity": "high"},
         },
     ])
-}
-
-/// Something that goes wrong at the service for a while, and passes.
-fn trouble(cloudwatch: &CloudWatch, dice: &mut fastrand::Rng) {
-    let fault = match dice.u32(..12) {
-        0 => Fault::throttling(),
-        1 => Fault::service_unavailable(),
-        2 => Fault::internal_failure(),
-        3 => Fault::CutBefore,
-        4 | 5 => Fault::CutAfter,
-        6 => Fault::html(),
-        7 => Fault::unusable_body(),
-        8 => Fault::no_body(),
-        9 => Fault::too_many_requests(),
-        10 => Fault::bad_gateway(),
-        _ => Fault::Error(AwsError::new(
-            "OperationAbortedException",
-            "Please try again.",
-        )),
-    };
-    let operation = match dice.u32(..5) {
-        0 => Operation::CreateLogStream,
-        _ => Operation::PutLogEvents,
-    };
-    cloudwatch.fail(operation, fault, Times::Next(dice.u32(1..4)));
-}
-
-/// `plimsoll audit verify`: its report, and whether it found nothing.
-fn verify(arguments: &[&str], path: &Path) -> (bool, Value) {
-    let ran = Command::new(program("plimsoll"))
-        .args(["audit", "verify", "-o", "json"])
-        .args(arguments)
-        .arg(path)
-        .output()
-        .unwrap();
-    let report = serde_json::from_slice(&ran.stdout);
-    let report = report.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&ran.stderr)));
-    (ran.status.success(), report)
 }
 
 /// The lines of a folder's files, the oldest first.

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::collector::program;
+use crate::collector::verify;
 use crate::course::LIFE;
 use crate::places::Events;
 
@@ -206,7 +205,12 @@ impl Books<'_> {
             }
             let copy = folder.join("copy.jsonl");
             std::fs::write(&copy, place.texts.join("\n")).unwrap();
-            let report = verify(&copy, place.once);
+            let order: &[&str] = if place.once {
+                &[]
+            } else {
+                &["--at-least-once"]
+            };
+            let (_, report) = verify(order, &copy);
             let findings = report["findings"].as_array().into_iter().flatten();
             let lost = self.lost_in_trail();
             let unexplained = findings.filter(|finding| {
@@ -233,16 +237,4 @@ impl Books<'_> {
 fn uid(text: &str) -> Option<String> {
     let event: Value = serde_json::from_str(text).ok()?;
     Some(event["metadata"]["uid"].as_str()?.to_owned())
-}
-
-/// `plimsoll audit verify`: its report.
-fn verify(path: &Path, once: bool) -> Value {
-    let mut command = Command::new(program("plimsoll"));
-    command.args(["audit", "verify", "-o", "json"]);
-    if !once {
-        command.arg("--at-least-once");
-    }
-    let ran = command.arg(path).output().unwrap();
-    serde_json::from_slice(&ran.stdout)
-        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&ran.stderr)))
 }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use plimsoll_tests::cloudwatch::{AwsError, CloudWatch, Fault, Operation, Times};
-use plimsoll_tests::elasticsearch::{Elasticsearch, Fault as ElasticFault};
-use plimsoll_tests::hec::{Fault as HecFault, Hec, Token};
-use plimsoll_tests::otlp::{Fault as OtlpFault, Otlp, Protocol};
+use plimsoll_tests::cloudwatch::{CloudWatch, Fault, Operation, Times};
+use plimsoll_tests::elasticsearch::Elasticsearch;
+use plimsoll_tests::hec::{Hec, Token};
+use plimsoll_tests::otlp::{Otlp, Protocol};
 use serde_json::{Value, json};
 
 use crate::rsyslog::{Place, Programs, Rsyslog};
@@ -14,33 +14,6 @@ const GROUP: &str = "/plimsoll/soak";
 const TOKEN: &str = "5ec7e7-0f";
 /// Where documents go: an index, for a data stream takes none without ECS's `@timestamp`.
 const INDEX: &str = "plimsoll-soak";
-
-const ELASTIC: [ElasticFault; 12] = [
-    ElasticFault::Busy,
-    ElasticFault::Unavailable,
-    ElasticFault::Internal,
-    ElasticFault::BadGateway,
-    ElasticFault::CutBefore,
-    ElasticFault::CutAfter,
-    ElasticFault::UnusableBody,
-    ElasticFault::HalfBusy,
-    ElasticFault::HalfUnavailable,
-    ElasticFault::OneLess,
-    ElasticFault::Turned,
-    ElasticFault::Lie,
-];
-
-/// Those that pass by themselves.
-const OTLP: [OtlpFault; 8] = [
-    OtlpFault::Busy,
-    OtlpFault::Unavailable,
-    OtlpFault::BadGateway,
-    OtlpFault::CutBefore,
-    OtlpFault::CutAfter,
-    OtlpFault::UnusableBody,
-    OtlpFault::Overcount,
-    OtlpFault::Warning,
-];
 
 pub(crate) struct Places {
     folder: PathBuf,
@@ -150,59 +123,19 @@ impl Places {
     /// Something that goes wrong for a while, and passes.
     pub(crate) fn trouble(&mut self, dice: &mut fastrand::Rng) {
         match dice.u32(..13) {
-            0..=3 => self.trouble_cloudwatch(dice),
-            4..=7 => self.trouble_hec(dice),
-            8 | 9 => {
-                let fault = *dice.choice(&ELASTIC).unwrap();
-                self.elastic.fail(fault, dice.usize(1..3));
-            }
-            10 => {
-                let fault = *dice.choice(&OTLP).unwrap();
-                self.otel.fail(fault, dice.usize(1..3));
-            }
+            0..=3 => self.cloudwatch.trouble(dice),
+            4..=6 => self.hec.trouble(dice),
+            // Somebody takes the collector's rights away for a moment.
+            7 => self.cloudwatch.fail(
+                Operation::PutLogEvents,
+                Fault::access_denied(),
+                Times::Next(1),
+            ),
+            8 | 9 => self.elastic.trouble(dice),
+            10 => self.otel.trouble(dice),
             11 => self.cloudwatch.set_down(dice.bool()),
             _ => self.kill_syslog(),
         }
-    }
-
-    fn trouble_cloudwatch(&self, dice: &mut fastrand::Rng) {
-        let fault = match dice.u32(..11) {
-            0 => Fault::throttling(),
-            1 => Fault::service_unavailable(),
-            2 => Fault::internal_failure(),
-            3 => Fault::CutBefore,
-            4 | 5 => Fault::CutAfter,
-            6 => Fault::html(),
-            7 => Fault::unusable_body(),
-            8 => Fault::too_many_requests(),
-            9 => Fault::access_denied(),
-            _ => Fault::Error(AwsError::new(
-                "OperationAbortedException",
-                "Please try again.",
-            )),
-        };
-        let operation = match dice.u32(..5) {
-            0 => Operation::CreateLogStream,
-            _ => Operation::PutLogEvents,
-        };
-        let times = Times::Next(dice.u32(1..4));
-        self.cloudwatch.fail(operation, fault, times);
-    }
-
-    fn trouble_hec(&self, dice: &mut fastrand::Rng) {
-        let fault = match dice.u32(..10) {
-            0 => HecFault::Busy,
-            1 => HecFault::TooMany,
-            2 => HecFault::Internal,
-            3 => HecFault::BadGateway,
-            4 => HecFault::CutBefore,
-            5 => HecFault::CutAfter,
-            6 => HecFault::UnusableBody,
-            7 => HecFault::NeverAcknowledged,
-            8 => HecFault::LostBehind,
-            _ => return self.hec.restart(),
-        };
-        self.hec.fail(fault, dice.usize(1..3));
     }
 
     /// The receiver of syslog, if there is one.
