@@ -152,10 +152,17 @@ impl<J: Source> Reader<J> {
 
     /// What was taken ahead has been passed.
     fn pass(&self, ahead: &Ahead) -> Result<(), StoreError> {
-        match ahead.behind(self.source.cursor(&self.cursor)) {
-            Some((last, made)) => self.settle(last, made),
-            None => Ok(()),
-        }
+        let mut books = self.books();
+        let mut passed = None;
+        self.source.settle_behind(&self.cursor, &mut |cursor| {
+            let (last, made) = ahead.behind(cursor)?;
+            passed = Some(made);
+            Some(last)
+        })?;
+        books.made.add(passed.unwrap_or_default());
+        drop(books);
+        self.went_well();
+        Ok(())
     }
 
     /// What is in its hand stays the journal's, to be read again.

@@ -326,8 +326,17 @@ impl<S: Storage + Send + 'static> Source for Trail<S> {
         Some(inner.journal.durable_seq().min(inner.number))
     }
 
-    fn cursor(&self, reader: &str) -> u64 {
-        self.lock().journal.cursor(reader).unwrap_or(0)
+    fn settle_behind(
+        &self,
+        reader: &str,
+        upto: &mut dyn FnMut(u64) -> Option<u64>,
+    ) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        if let Some(seq) = upto(inner.journal.cursor(reader).unwrap_or(0)) {
+            inner.settle(reader, seq)?;
+            drop(inner.journal.sync_positions());
+        }
+        Ok(())
     }
 
     fn peek(&self, from: u64, records: usize, bytes: usize) -> Result<Vec<Record>, StoreError> {

@@ -42,9 +42,14 @@ pub trait Source: Clone + Send + Sync + 'static {
         None
     }
 
-    /// The number up to which the reader is done.
-    fn cursor(&self, _reader: &str) -> u64 {
-        0
+    /// As [`settle`](Self::settle), up to what `upto` says of the number up to which the reader is done: of one moment,
+    /// so that nothing is shed between the two.
+    fn settle_behind(
+        &self,
+        _reader: &str,
+        _upto: &mut dyn FnMut(u64) -> Option<u64>,
+    ) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Durable records from that number on, into nobody's hand; the bounds are those of
